@@ -1,0 +1,14 @@
+//! What the producer and the worker would break over if they disagreed: the message, the topology, the ledger,
+//! and the few edges that both need (Langfuse's tables, a project's PostHog settings, which hosts may be called).
+
+pub mod amqp;
+pub mod egress;
+pub mod error_code;
+pub mod integration;
+pub mod job;
+pub mod langfuse;
+pub mod ledger;
+pub mod posthog;
+pub mod settings;
+pub mod telemetry;
+pub mod topology;

@@ -1,0 +1,203 @@
+//! Connecting to RabbitMQ, and the one way to publish: mandatory, confirmed, within a time limit.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::ShortString;
+use lapin::uri::AMQPUri;
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Event};
+use tokio::sync::watch;
+
+use crate::job::Headers;
+use crate::settings::{ExposeSecret, SecretString};
+
+/// Time limit of connecting, and of declaring and the like.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time limit of a publish until the broker's confirm.
+pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
+/// Seconds between heartbeats; a dead peer is noticed after two.
+const HEARTBEAT: u16 = 10;
+
+/// What went wrong at the broker.
+#[derive(Debug, thiserror::Error)]
+pub enum AmqpError {
+    /// Connecting, or an operation, took too long.
+    #[error("RabbitMQ did not answer within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// The URL cannot be read; its text holds a password and is not repeated.
+    #[error("AMQP_URL is no AMQP URL")]
+    BadUrl,
+    /// The broker or the connection failed.
+    #[error("RabbitMQ: {0}")]
+    Broker(#[from] lapin::Error),
+    /// No queue took the message.
+    #[error(
+        "no queue takes messages for exchange `{exchange}` and routing key `{key}`; declare the topology (`producer declare`)"
+    )]
+    Unroutable {
+        /// where it was published
+        exchange: String,
+        /// with which key
+        key: String,
+    },
+    /// The broker refused the message (a full queue).
+    #[error("the broker refused the message for `{0}`: its queue is full or unavailable")]
+    Refused(String),
+}
+
+/// Connects, with a name that the management UI shows.
+///
+/// # Errors
+/// Within [`CONNECT_TIMEOUT`]: lapin ignores the URL's `connection_timeout` on its asynchronous path.
+pub async fn connect(url: &SecretString, name: &str) -> Result<Connection, AmqpError> {
+    let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| AmqpError::BadUrl)?;
+    uri.query.heartbeat.get_or_insert(HEARTBEAT);
+    // No automatic recovery: after a channel error it leaves consumers that hang for ever.
+    let properties = ConnectionProperties::default().with_connection_name(name.to_owned().into());
+    within(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties)).await
+}
+
+/// Runs an operation of the broker under a time limit.
+pub async fn within<T>(
+    limit: Duration,
+    operation: impl Future<Output = Result<T, lapin::Error>>,
+) -> Result<T, AmqpError> {
+    tokio::time::timeout(limit, operation)
+        .await
+        .map_err(|_| AmqpError::Timeout(limit))?
+        .map_err(AmqpError::from)
+}
+
+/// Publishes with confirms on a channel of its own. While the broker blocks the connection (memory or disk alarm), publishing
+/// waits and no time limit runs.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    channel: Channel,
+    blocked: watch::Receiver<bool>,
+}
+
+/// A publish whose confirm has not been awaited.
+pub struct Pending {
+    confirm: lapin::PublisherConfirm,
+    exchange: String,
+    key: String,
+    blocked: watch::Receiver<bool>,
+}
+
+impl Publisher {
+    /// Opens a channel in confirm mode. `blocked` is fed by [`watch_blocked`].
+    pub async fn open(connection: &Connection, blocked: watch::Receiver<bool>) -> Result<Self, AmqpError> {
+        let channel = within(CONNECT_TIMEOUT, connection.create_channel()).await?;
+        // Without it every publish "succeeds" unconfirmed.
+        within(CONNECT_TIMEOUT, channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        Ok(Self { channel, blocked })
+    }
+
+    /// Publishes and waits for the confirm: when this is `Ok`, a queue has the message.
+    pub async fn publish(&self, exchange: &str, key: &str, body: &[u8], headers: &Headers) -> Result<(), AmqpError> {
+        self.start(exchange, key, body, headers).await?.confirmed().await
+    }
+
+    /// Publishes without waiting, for pipelining; await [`Pending::confirmed`] later.
+    pub async fn start(&self, exchange: &str, key: &str, body: &[u8], headers: &Headers) -> Result<Pending, AmqpError> {
+        let properties = BasicProperties::default()
+            .with_content_type(ShortString::from("application/json"))
+            .with_delivery_mode(2)
+            .with_message_id(ShortString::from(uuid::Uuid::now_v7().to_string()))
+            .with_headers(headers.to_table());
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..BasicPublishOptions::default()
+        };
+        let publish = self
+            .channel
+            .basic_publish(exchange.into(), key.into(), options, body, properties);
+        let confirm = limited(publish, self.blocked.clone()).await?;
+        Ok(Pending {
+            confirm,
+            exchange: exchange.into(),
+            key: key.into(),
+            blocked: self.blocked.clone(),
+        })
+    }
+}
+
+impl Pending {
+    /// Waits for the broker's word.
+    pub async fn confirmed(self) -> Result<(), AmqpError> {
+        match limited(self.confirm, self.blocked).await? {
+            // A mandatory message that no queue took is returned, and *acked*.
+            Confirmation::Ack(Some(_)) => Err(AmqpError::Unroutable {
+                exchange: self.exchange,
+                key: self.key,
+            }),
+            Confirmation::Ack(None) => Ok(()),
+            Confirmation::Nack(_) => Err(AmqpError::Refused(self.key)),
+            Confirmation::NotRequested => Err(AmqpError::Refused("a channel without confirms".into())),
+        }
+    }
+}
+
+/// [`CONFIRM_TIMEOUT`] that starts anew whenever the broker's block begins or ends, and does not run while it lasts.
+async fn limited<T>(
+    operation: impl Future<Output = Result<T, lapin::Error>>,
+    mut blocked: watch::Receiver<bool>,
+) -> Result<T, AmqpError> {
+    tokio::pin!(operation);
+    loop {
+        let is_blocked = *blocked.borrow_and_update();
+        tokio::select! {
+            result = &mut operation => return result.map_err(AmqpError::from),
+            // A closed watch never changes again; the time limit stands.
+            Ok(()) = blocked.changed() => {}
+            () = tokio::time::sleep(CONFIRM_TIMEOUT), if !is_blocked => return Err(AmqpError::Timeout(CONFIRM_TIMEOUT)),
+        }
+    }
+}
+
+/// The connection's events, boxed.
+pub type Events = Pin<Box<dyn Stream<Item = Event> + Send>>;
+
+/// Follows a connection's events: keeps `blocked` up to date, and returns when the connection fails.
+pub async fn watch_blocked(mut events: Events, blocked: watch::Sender<bool>) -> Option<lapin::Error> {
+    while let Some(event) = events.next().await {
+        match event {
+            Event::ConnectionBlocked(reason) => {
+                tracing::warn!(%reason, "RabbitMQ blocks publishing (memory or disk alarm); waiting until it ends");
+                blocked.send_replace(true);
+            }
+            Event::ConnectionUnblocked => {
+                tracing::info!("RabbitMQ takes messages again");
+                blocked.send_replace(false);
+            }
+            Event::Error(error) => return Some(error),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Ready messages of a queue, by a passive declare: needs no management plugin. `None`: there is no such queue, and the
+/// channel is closed.
+pub async fn depth(channel: &Channel, queue: &str) -> Result<Option<u32>, AmqpError> {
+    let options = lapin::options::QueueDeclareOptions {
+        passive: true,
+        ..Default::default()
+    };
+    match within(
+        CONNECT_TIMEOUT,
+        channel.queue_declare(queue.into(), options, lapin::types::FieldTable::default()),
+    )
+    .await
+    {
+        Ok(queue) => Ok(Some(queue.message_count())),
+        Err(AmqpError::Broker(e)) if is_not_found(&e) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+fn is_not_found(error: &lapin::Error) -> bool {
+    matches!(error.kind(), lapin::ErrorKind::ProtocolError(e) if e.get_id() == 404)
+}

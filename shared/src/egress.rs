@@ -1,0 +1,272 @@
+//! Which hosts may be called. Hosts come from users of Langfuse, so each address is checked when the socket opens: a name that
+//! passes a check and then resolves to something else (DNS rebinding) gains nothing.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::{Host, Url};
+
+/// Why a host may not be called.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NotAllowed {
+    /// Plain http to a host that is not listed
+    #[error("`{0}` is plain http; use https, or list the host in EGRESS_ALLOW")]
+    NotHttps(String),
+    /// An address that is not public
+    #[error("`{0}` is no public address; list the host or its network in EGRESS_ALLOW if it is yours")]
+    PrivateAddress(String),
+    /// Neither http nor https
+    #[error("`{0}` is neither http nor https")]
+    OtherScheme(String),
+}
+
+/// The rule: public addresses over https, and what the operator lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Egress {
+    hosts: Vec<String>,
+    networks: Vec<IpNet>,
+}
+
+impl FromStr for Egress {
+    type Err = String;
+
+    /// `posthog.internal,10.1.0.0/16,127.0.0.1`
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut egress = Self::default();
+        for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+            let bare = entry.trim_start_matches('[').trim_end_matches(']');
+            if let Ok(network) = bare.parse::<IpNet>() {
+                egress.networks.push(network);
+            } else if let Ok(address) = bare.parse::<IpAddr>() {
+                egress.networks.push(address.into());
+            } else if let Ok(Host::Domain(host)) = Host::parse(entry) {
+                egress.hosts.push(host.trim_end_matches('.').to_owned());
+            } else {
+                return Err(format!(
+                    "holds `{entry}`, which is neither a host nor a network like 10.1.0.0/16"
+                ));
+            }
+        }
+        Ok(egress)
+    }
+}
+
+impl Egress {
+    /// Checks what can be known before a name is resolved: the scheme, and addresses written as such (which never pass the
+    /// resolver).
+    pub fn check_url(&self, url: &Url) -> Result<(), NotAllowed> {
+        let address = match url.host() {
+            Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+            Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
+            Some(Host::Domain(_)) | None => None,
+        };
+        let host = url.host_str().unwrap_or_default();
+        if let Some(address) = address
+            && !self.allows(host, address)
+        {
+            return Err(NotAllowed::PrivateAddress(host.to_owned()));
+        }
+        let listed = self.lists_host(host) || address.is_some_and(|a| self.lists_address(a));
+        match url.scheme() {
+            "https" => Ok(()),
+            "http" if listed => Ok(()),
+            "http" => Err(NotAllowed::NotHttps(host.to_owned())),
+            _ => Err(NotAllowed::OtherScheme(host.to_owned())),
+        }
+    }
+
+    /// Whether a socket may be opened to this address for this host.
+    pub fn allows(&self, host: &str, address: IpAddr) -> bool {
+        is_public(address) || self.lists_host(host) || self.lists_address(address)
+    }
+
+    fn lists_host(&self, host: &str) -> bool {
+        let host = host.trim_end_matches('.');
+        self.hosts.iter().any(|listed| listed.eq_ignore_ascii_case(host))
+    }
+
+    fn lists_address(&self, address: IpAddr) -> bool {
+        let plain = match address {
+            IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
+            IpAddr::V4(_) => address,
+        };
+        self.networks.iter().any(|network| network.contains(&plain))
+    }
+}
+
+/// The resolver that reqwest asks when it opens a socket.
+#[derive(Clone, Debug)]
+pub struct GuardedResolver(pub Arc<Egress>);
+
+impl Resolve for GuardedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let egress = Arc::clone(&self.0);
+        Box::pin(async move {
+            let host = name.as_str().to_owned();
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
+            let allowed: Vec<SocketAddr> = found.iter().copied().filter(|a| egress.allows(&host, a.ip())).collect();
+            if allowed.is_empty() && !found.is_empty() {
+                return Err(NotAllowed::PrivateAddress(host).into());
+            }
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Whether an address belongs to the public internet (IANA's special-purpose registries say which do not).
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => is_public_v4(v4),
+        IpAddr::V6(v6) => is_public_v6(v6),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    let special = a == 0
+        || a == 10
+        || a == 127
+        || (a == 100 && (64..128).contains(&b)) // carrier-grade NAT
+        || (a == 169 && b == 254) // link-local, and the clouds' metadata
+        || (a == 172 && (16..32).contains(&b))
+        || (a == 192 && b == 168)
+        || (a == 192 && b == 0 && (c == 0 || c == 2))
+        || (a == 192 && b == 88 && c == 99)
+        || (a == 198 && (b == 18 || b == 19))
+        || (a == 198 && b == 51 && c == 100)
+        || (a == 203 && b == 0 && c == 113)
+        || a >= 224; // multicast, reserved, broadcast
+    !special
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let s = address.segments();
+    let embedded = |high: u16, low: u16| {
+        let [a, b] = high.to_be_bytes();
+        let [c, d] = low.to_be_bytes();
+        is_public_v4(Ipv4Addr::new(a, b, c, d))
+    };
+    if let Some(v4) = address.to_ipv4_mapped() {
+        return is_public_v4(v4);
+    }
+    match s {
+        // NAT64 carries any IPv4 address: in clusters without IPv4 every host looks like this.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
+        // 6to4 as well.
+        [0x2002, high, low, ..] => embedded(high, low),
+        // Teredo, ORCHID, benchmarking; documentation.
+        [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => false,
+        [0x3fff, second, ..] if second < 0x1000 => false,
+        // Everything else that is global unicast.
+        [first, ..] => (0x2000..0x4000).contains(&first),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(allow: &str, url: &str) -> Result<(), NotAllowed> {
+        allow.parse::<Egress>().unwrap().check_url(&url.parse().unwrap())
+    }
+
+    #[test]
+    fn public_https_is_allowed_and_nothing_else() {
+        assert!(check("", "https://eu.i.posthog.com").is_ok());
+        assert!(check("", "https://8.8.8.8").is_ok());
+        assert!(matches!(
+            check("", "http://eu.i.posthog.com"),
+            Err(NotAllowed::NotHttps(_))
+        ));
+        assert!(matches!(
+            check("", "ftp://eu.i.posthog.com"),
+            Err(NotAllowed::OtherScheme(_))
+        ));
+        for host in [
+            "127.0.0.1",
+            "10.0.0.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "255.255.255.255",
+            "224.0.0.1",
+            "192.0.2.1",
+            "198.18.0.1",
+            "2130706433",
+            "0x7f.1",
+            "[::1]",
+            "[::]",
+            "[fe80::1]",
+            "[fc00::1]",
+            "[fd12::1]",
+            "[::ffff:10.0.0.1]",
+            "[::ffff:169.254.169.254]",
+            "[64:ff9b::a00:1]",
+            "[64:ff9b:1::1]",
+            "[2002:7f00:1::]",
+            "[2001:db8::1]",
+            "[2001::1]",
+            "[ff02::1]",
+            "[::127.0.0.1]",
+        ] {
+            assert!(
+                matches!(
+                    check("", &format!("https://{host}/")),
+                    Err(NotAllowed::PrivateAddress(_))
+                ),
+                "{host}"
+            );
+        }
+        for host in [
+            "[2606:4700::1]",
+            "[64:ff9b::808:808]",
+            "172.32.0.1",
+            "100.128.0.1",
+            "192.169.0.1",
+        ] {
+            assert!(check("", &format!("https://{host}/")).is_ok(), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_is_listed_may_be_private_and_plain() {
+        let allow = "posthog.internal, 10.1.0.0/16, ::1";
+        assert!(check(allow, "http://PostHog.internal:8000").is_ok());
+        assert!(check(allow, "http://10.1.2.3").is_ok());
+        assert!(check(allow, "http://[::ffff:10.1.2.3]").is_ok());
+        assert!(check(allow, "http://[::1]:8000").is_ok());
+        assert!(check(allow, "http://10.2.0.1").is_err());
+        assert!(check(allow, "http://other.internal").is_err());
+        assert!("10.1.0.0/99".parse::<Egress>().is_err());
+        assert!("a b".parse::<Egress>().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_resolves_to_a_private_address_is_refused_when_the_socket_opens() {
+        let guard = GuardedResolver(Arc::new(Egress::default()));
+        let error = guard.resolve("localhost".parse().unwrap()).await.err().unwrap();
+        assert!(error.downcast_ref::<NotAllowed>().is_some());
+        let listed = GuardedResolver(Arc::new("localhost".parse().unwrap()));
+        assert!(listed.resolve("localhost".parse().unwrap()).await.is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn a_mapped_address_is_judged_like_the_plain_one(bits in any::<u32>()) {
+            let v4 = Ipv4Addr::from(bits);
+            prop_assert_eq!(is_public(v4.into()), is_public(v4.to_ipv6_mapped().into()));
+        }
+
+        #[test]
+        fn parsing_never_panics(text in ".{0,40}") {
+            let _ = text.parse::<Egress>();
+        }
+    }
+}

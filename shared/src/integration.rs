@@ -1,0 +1,260 @@
+//! A project's PostHog settings, as Langfuse's settings page stores them: host, and the key in Langfuse's own encryption.
+
+use aes_gcm::aead::consts::U16;
+use aes_gcm::aead::{Aead, KeyInit};
+use aes_gcm::aes::Aes256;
+use aes_gcm::{AesGcm, Nonce};
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+use url::Url;
+
+use crate::error_code::ErrorCode;
+use crate::posthog::ingestion_url;
+use crate::settings::{ExposeSecret, SecretString};
+
+/// Langfuse uses a 16-byte nonce where 12 are usual.
+type LangfuseCipher = AesGcm<Aes256, U16>;
+
+/// Where a project's events go.
+#[derive(Clone, Debug)]
+pub struct Integration {
+    /// The ingestion host, without a trailing slash
+    pub host: Url,
+    /// The project API key (`phc_…`)
+    pub api_key: SecretString,
+}
+
+impl Integration {
+    /// Host and a fingerprint of the key: what the ledger compares to notice that a project's target was changed.
+    pub fn target(&self) -> String {
+        let digest = Sha256::digest(self.api_key.expose_secret().as_bytes());
+        format!(
+            "{} {}",
+            self.host.as_str().trim_end_matches('/'),
+            hex::encode(&digest[..6])
+        )
+    }
+}
+
+/// Why a project's events cannot go anywhere.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum IntegrationFault {
+    /// No such row in `projects`
+    #[error("there is no project `{0}` in Langfuse's database")]
+    UnknownProject(String),
+    /// No row in `posthog_integrations`
+    #[error("the project has no PostHog integration")]
+    Missing,
+    /// `enabled` is false
+    #[error("the project's PostHog integration is disabled")]
+    Disabled,
+    /// The key cannot be decrypted
+    #[error("the project's API key cannot be decrypted: {0}")]
+    Undecryptable(CipherError),
+    /// The host is no URL
+    #[error("the project's PostHog host is not usable: {0}")]
+    BadHost(String),
+}
+
+impl IntegrationFault {
+    /// The stable word.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownProject(_) => ErrorCode::UnknownProject,
+            Self::Missing => ErrorCode::NoIntegration,
+            Self::Disabled => ErrorCode::IntegrationDisabled,
+            Self::Undecryptable(_) => ErrorCode::KeyUndecryptable,
+            Self::BadHost(_) => ErrorCode::BadHost,
+        }
+    }
+}
+
+/// Langfuse's `ENCRYPTION_KEY`.
+#[derive(Clone)]
+pub struct EncryptionKey(LangfuseCipher);
+
+/// What is wrong with a key or a ciphertext; never what it holds.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum CipherError {
+    /// Not 64 hex digits
+    #[error("ENCRYPTION_KEY must be 64 hex digits, as Langfuse's own")]
+    BadKey,
+    /// Not `iv:ciphertext:tag`
+    #[error("the stored value has not the form iv:ciphertext:tag in hex")]
+    BadFormat,
+    /// Another key, or a changed value
+    #[error("it was encrypted with another ENCRYPTION_KEY, or was altered")]
+    WrongKey,
+}
+
+impl EncryptionKey {
+    /// Reads 64 hex digits.
+    pub fn from_hex(digits: &SecretString) -> Result<Self, CipherError> {
+        let bytes = hex::decode(digits.expose_secret().trim()).map_err(|_| CipherError::BadKey)?;
+        LangfuseCipher::new_from_slice(&bytes)
+            .map(Self)
+            .map_err(|_| CipherError::BadKey)
+    }
+
+    /// `iv:ciphertext:tag`, each in hex.
+    pub fn encrypt(&self, plain: &SecretString) -> Result<String, CipherError> {
+        let iv: [u8; 16] = rand::random();
+        let sealed = self
+            .0
+            .encrypt(&Nonce::<U16>::from(iv), plain.expose_secret().as_bytes())
+            .map_err(|_| CipherError::BadFormat)?;
+        let (ciphertext, tag) = sealed.split_at(sealed.len().saturating_sub(16));
+        Ok(format!(
+            "{}:{}:{}",
+            hex::encode(iv),
+            hex::encode(ciphertext),
+            hex::encode(tag)
+        ))
+    }
+
+    /// The other way.
+    pub fn decrypt(&self, stored: &str) -> Result<SecretString, CipherError> {
+        let parts: Vec<Vec<u8>> = stored
+            .trim()
+            .split(':')
+            .map(hex::decode)
+            .collect::<Result<_, _>>()
+            .map_err(|_| CipherError::BadFormat)?;
+        let [iv, ciphertext, tag] = parts.as_slice() else {
+            return Err(CipherError::BadFormat);
+        };
+        let iv = <[u8; 16]>::try_from(iv.as_slice()).map_err(|_| CipherError::BadFormat)?;
+        if tag.len() != 16 {
+            return Err(CipherError::BadFormat);
+        }
+        let sealed = [ciphertext.as_slice(), tag.as_slice()].concat();
+        let plain = self
+            .0
+            .decrypt(&Nonce::<U16>::from(iv), sealed.as_slice())
+            .map_err(|_| CipherError::WrongKey)?;
+        String::from_utf8(plain)
+            .map(SecretString::from)
+            .map_err(|_| CipherError::WrongKey)
+    }
+}
+
+/// A row of `posthog_integrations`, undecrypted.
+#[derive(Clone, sqlx::FromRow)]
+pub struct StoredIntegration {
+    /// Langfuse's `projects.id`
+    pub project_id: String,
+    /// Langfuse's `projects.name`
+    pub project_name: String,
+    /// `iv:ciphertext:tag`
+    pub encrypted_api_key: String,
+    /// As a human typed it
+    pub host: String,
+    /// Whether Langfuse's settings page has it switched on
+    pub enabled: bool,
+}
+
+impl StoredIntegration {
+    /// Decrypts and checks, whether enabled or not.
+    pub fn open(&self, key: &EncryptionKey) -> Result<Integration, IntegrationFault> {
+        let api_key = key
+            .decrypt(&self.encrypted_api_key)
+            .map_err(IntegrationFault::Undecryptable)?;
+        let host = ingestion_url(&self.host).map_err(IntegrationFault::BadHost)?;
+        Ok(Integration { host, api_key })
+    }
+}
+
+/// Reads a project's integration. The outer error is the database's, the inner one the project's.
+pub async fn load(
+    source: &PgPool,
+    key: &EncryptionKey,
+    project_id: &str,
+) -> Result<Result<Integration, IntegrationFault>, sqlx::Error> {
+    let known: bool =
+        sqlx::query_scalar("-- integration_project\nselect exists (select 1 from projects where id = $1)")
+            .bind(project_id)
+            .fetch_one(source)
+            .await?;
+    if !known {
+        return Ok(Err(IntegrationFault::UnknownProject(project_id.to_owned())));
+    }
+    let Some(stored) = list(source, Some(project_id)).await?.pop() else {
+        return Ok(Err(IntegrationFault::Missing));
+    };
+    if !stored.enabled {
+        return Ok(Err(IntegrationFault::Disabled));
+    }
+    Ok(stored.open(key))
+}
+
+/// All integrations, or one project's, by project.
+pub async fn list(source: &PgPool, project_id: Option<&str>) -> Result<Vec<StoredIntegration>, sqlx::Error> {
+    sqlx::query_as(
+        "-- integration_list
+         select i.project_id, p.name as project_name, i.encrypted_posthog_api_key as encrypted_api_key,
+                i.posthog_host_name as host, i.enabled
+         from posthog_integrations i join projects p on p.id = i.project_id
+         where $1::text is null or i.project_id = $1 order by i.project_id",
+    )
+    .bind(project_id)
+    .fetch_all(source)
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+    fn key() -> EncryptionKey {
+        EncryptionKey::from_hex(&KEY.into()).unwrap()
+    }
+
+    /// Made by Node's `createCipheriv('aes-256-gcm', key, iv)`, which is what Langfuse calls.
+    #[test]
+    fn reads_what_langfuse_writes() {
+        let stored = include_str!("integration/langfuse.txt").trim();
+        assert_eq!(
+            key().decrypt(stored).unwrap().expose_secret(),
+            "phc_abcdefghijklmnopqrstuvwxyz"
+        );
+    }
+
+    #[test]
+    fn faults_are_told_apart() {
+        let other = EncryptionKey::from_hex(&KEY.replace('0', "f").into()).unwrap();
+        let stored = key().encrypt(&"phc_1".into()).unwrap();
+        assert_eq!(other.decrypt(&stored).unwrap_err(), CipherError::WrongKey);
+        for bad in ["", "enc", "00:11", "zz:00:00", "00:11:22", &format!("{stored}:00")] {
+            assert_eq!(key().decrypt(bad).unwrap_err(), CipherError::BadFormat, "{bad}");
+        }
+        assert!(EncryptionKey::from_hex(&"abc".into()).is_err());
+        assert!(EncryptionKey::from_hex(&"00".into()).is_err());
+    }
+
+    #[test]
+    fn a_target_names_the_host_and_hides_the_key() {
+        let integration = Integration {
+            host: "https://eu.i.posthog.com".parse().unwrap(),
+            api_key: "phc_secret".into(),
+        };
+        assert!(integration.target().starts_with("https://eu.i.posthog.com "));
+        assert!(!format!("{integration:?} {}", integration.target()).contains("phc_secret"));
+    }
+
+    proptest! {
+        #[test]
+        fn decrypt_undoes_encrypt(plain in ".{0,80}") {
+            let stored = key().encrypt(&plain.clone().into()).unwrap();
+            let read = key().decrypt(&stored).unwrap();
+            prop_assert_eq!(read.expose_secret(), plain.as_str());
+        }
+
+        #[test]
+        fn decrypt_never_panics(stored in "[0-9a-f:é]{0,120}") {
+            let _ = key().decrypt(&stored);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What both programs read of Langfuse's tables: whether the columns are there, and which days hold data.
+
+use std::time::Duration;
+
+use chrono::NaiveDateTime;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::job::Day;
+use crate::settings::{ExposeSecret, SecretString};
+
+/// Time limit of connecting and of waiting for a connection of the pool.
+pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time limit of a statement: a page takes milliseconds, a cold one on a busy disk seconds.
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// A pool that never writes: Langfuse's tables belong to Langfuse.
+pub fn source_pool(url: &SecretString, name: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
+    let options = options(url, name)?.options([
+        ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
+        ("default_transaction_read_only", "on".to_owned()),
+        // A page touches few rows; compiling its plan costs more than running it.
+        ("jit", "off".to_owned()),
+    ]);
+    Ok(pool(connections).connect_lazy_with(options))
+}
+
+/// A pool that may write: the ledger's, and `integrations set`.
+pub fn writing_pool(url: &SecretString, name: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
+    let options = options(url, name)?.options([("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string())]);
+    Ok(pool(connections).connect_lazy_with(options))
+}
+
+fn options(url: &SecretString, name: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    Ok(url.expose_secret().parse::<PgConnectOptions>()?.application_name(name))
+}
+
+fn pool(connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(Duration::from_secs(60))
+}
+
+/// What is read, table by table.
+const COLUMNS: &[(&str, &[&str])] = &[
+    ("projects", &["id", "name", "created_at"]),
+    (
+        "traces",
+        &[
+            "id",
+            "project_id",
+            "timestamp",
+            "name",
+            "user_id",
+            "session_id",
+            "release",
+            "version",
+            "tags",
+            "metadata",
+            "created_at",
+        ],
+    ),
+    (
+        "observations",
+        &[
+            "id",
+            "project_id",
+            "trace_id",
+            "type",
+            "start_time",
+            "end_time",
+            "completion_start_time",
+            "name",
+            "version",
+            "model",
+            "internal_model",
+            "level",
+            "unit",
+            "prompt_tokens",
+            "completion_tokens",
+            "total_tokens",
+            "input_cost",
+            "output_cost",
+            "total_cost",
+            "calculated_total_cost",
+            "created_at",
+        ],
+    ),
+    (
+        "scores",
+        &[
+            "id",
+            "project_id",
+            "trace_id",
+            "timestamp",
+            "name",
+            "value",
+            "string_value",
+            "data_type",
+            "comment",
+            "created_at",
+        ],
+    ),
+    (
+        "models",
+        &[
+            "project_id",
+            "model_name",
+            "unit",
+            "start_date",
+            "input_price",
+            "output_price",
+            "total_price",
+        ],
+    ),
+    (
+        "posthog_integrations",
+        &[
+            "project_id",
+            "encrypted_posthog_api_key",
+            "posthog_host_name",
+            "enabled",
+        ],
+    ),
+];
+
+/// Columns that are read and not there, as `table.column`; empty when all is well.
+pub async fn missing_columns(source: &PgPool) -> Result<Vec<String>, sqlx::Error> {
+    let wanted: Vec<(String, String)> = COLUMNS
+        .iter()
+        .flat_map(|(table, columns)| columns.iter().map(|column| ((*table).to_owned(), (*column).to_owned())))
+        .collect();
+    let (tables, columns): (Vec<String>, Vec<String>) = wanted.into_iter().unzip();
+    sqlx::query_scalar(
+        "-- langfuse_missing_columns
+         select w.t || '.' || w.c from unnest($1::text[], $2::text[]) as w (t, c)
+         where not exists (select 1 from pg_attribute a
+                           where a.attrelid = to_regclass(quote_ident(w.t)) and a.attname = w.c and not a.attisdropped)",
+    )
+    .bind(tables)
+    .bind(columns)
+    .fetch_all(source)
+    .await
+}
+
+/// The first and the last day of a project that hold a row, if any.
+pub async fn data_range(source: &PgPool, project_id: &str) -> Result<Option<(Day, Day)>, sqlx::Error> {
+    let (first, last): (Option<NaiveDateTime>, Option<NaiveDateTime>) = sqlx::query_as(
+        "-- langfuse_data_range
+         select least((select min(timestamp) from traces where project_id = $1),
+                      (select min(start_time) from observations where project_id = $1 and type = 'GENERATION'),
+                      (select min(timestamp) from scores where project_id = $1)),
+                greatest((select max(timestamp) from traces where project_id = $1),
+                         (select max(start_time) from observations where project_id = $1 and type = 'GENERATION'),
+                         (select max(timestamp) from scores where project_id = $1))",
+    )
+    .bind(project_id)
+    .fetch_one(source)
+    .await?;
+    Ok(first
+        .zip(last)
+        .map(|(first, last)| (Day(first.date()), Day(last.date()))))
+}
+
+/// Days of a range, both ends included, that hold at least one row to export; oldest first. Each day is one look into each
+/// index, whatever it holds; the scores, whose index does not know projects, are asked last.
+pub async fn days_with_data(source: &PgPool, project_id: &str, from: Day, to: Day) -> Result<Vec<Day>, sqlx::Error> {
+    let days: Vec<chrono::NaiveDate> = sqlx::query_scalar(
+        "-- langfuse_days_with_data
+         select d::date from generate_series($2::timestamp, $3::timestamp, interval '1 day') d
+         where case
+           when exists (select 1 from traces t where t.project_id = $1
+                        and t.timestamp >= d and t.timestamp < d + interval '1 day') then true
+           when exists (select 1 from observations o where o.project_id = $1 and o.type = 'GENERATION'
+                        and o.start_time >= d and o.start_time < d + interval '1 day') then true
+           else exists (select 1 from scores s where s.project_id = $1
+                        and s.timestamp >= d and s.timestamp < d + interval '1 day') end
+         order by 1",
+    )
+    .bind(project_id)
+    .bind(from.start())
+    .bind(to.start())
+    .fetch_all(source)
+    .await?;
+    Ok(days.into_iter().map(Day).collect())
+}

@@ -1,0 +1,501 @@
+//! Our tables: which run of which day is where. Every write of a worker carries its lease's token and changes nothing when
+//! the lease is no longer its own; every time is the database's.
+
+mod claim;
+mod list;
+
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use sqlx::PgPool;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
+
+pub use claim::{Claim, Claimed};
+pub use list::{Counts, Filter, RunRow, State};
+
+use crate::error_code::ErrorCode;
+use crate::job::{Day, ExportJob, Stream};
+
+/// Our schema; `_sqlx_migrations` lives in it too.
+pub const SCHEMA: &str = "posthog_export";
+
+/// The migrations, embedded.
+pub fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!("../migrations");
+    migrator.create_schema(SCHEMA);
+    migrator.dangerous_set_table_name(format!("{SCHEMA}._sqlx_migrations"));
+    migrator
+}
+
+/// What went wrong at the ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The lease ran out and somebody else has the run: stop, and leave the row alone.
+    #[error("the lease was lost: another worker has this run")]
+    LeaseLost,
+    /// The database cannot be reached; nothing is known about the write.
+    #[error("the ledger cannot be reached: {0}")]
+    Unreachable(#[source] sqlx::Error),
+    /// A statement failed.
+    #[error("the ledger refused a statement: {0}")]
+    Sql(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for LedgerError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_unreachable(&error) {
+            Self::Unreachable(error)
+        } else {
+            Self::Sql(error)
+        }
+    }
+}
+
+/// Whether an error says "the server is away" rather than "the statement is wrong".
+pub fn is_unreachable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        // 08: connection exceptions; 57P0x: shutdown, crash, starting up, database dropped; 53300: too many connections;
+        // 25006: a failover left us on a read-only server.
+        sqlx::Error::Database(e) => e.code().is_some_and(|code| {
+            code.starts_with("08") || code.starts_with("57P0") || code == "53300" || code == "25006"
+        }),
+        _ => false,
+    }
+}
+
+/// Key of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RunKey {
+    /// Langfuse's `projects.id`
+    pub project_id: String,
+    /// The UTC day
+    pub day: Day,
+    /// The run's name
+    pub run: String,
+}
+
+impl std::fmt::Display for RunKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}", self.project_id, self.day, self.run)
+    }
+}
+
+impl std::str::FromStr for RunKey {
+    type Err = String;
+
+    /// `project/day/run`; read from the right, since a project's id may hold slashes.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.rsplitn(3, '/');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(run), Some(day), Some(project)) if !project.is_empty() && !run.is_empty() => Ok(Self {
+                project_id: project.into(),
+                day: day.parse()?,
+                run: run.into(),
+            }),
+            _ => Err(format!("`{text}` is no id; write it as project/day/run")),
+        }
+    }
+}
+
+/// The right to write a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Which run
+    pub key: RunKey,
+    /// Shown with every write
+    pub token: Uuid,
+}
+
+/// Keyset position of a row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    /// The row's own time, UTC
+    pub time: NaiveDateTime,
+    /// Its id, compared as bytes (`COLLATE "C"`)
+    pub id: String,
+}
+
+/// How far a stream of a run has come. Counts are absolute.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The last row whose batch was accepted
+    pub cursor: Option<Cursor>,
+    /// No row is left
+    pub done: bool,
+    /// Events accepted
+    pub sent: i64,
+    /// Rows that can never be accepted
+    pub rejected: i64,
+    /// Bodies accepted
+    pub batches: i64,
+    /// Compressed bytes of these bodies
+    pub bytes: i64,
+}
+
+/// A single row that PostHog can never accept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// The row's id in Langfuse
+    pub row_id: String,
+    /// Why, one line
+    pub reason: String,
+}
+
+/// What became of a counted failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// State `waiting`; the message goes to the rung with this delay.
+    Wait {
+        /// the attempt that failed
+        attempt: i32,
+        /// the rung's delay
+        delay: Duration,
+    },
+    /// The ladder is used up; the state is `dead`.
+    Exhausted {
+        /// the attempt that failed
+        attempt: i32,
+    },
+}
+
+/// Handle to our tables.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    pool: PgPool,
+}
+
+impl Ledger {
+    /// A handle on a pool of its own: a page that hangs must never keep a lease from being renewed.
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// The pool, for the producer's own reads.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Whether our schema is there in the version of this program.
+    pub async fn is_migrated(&self) -> Result<bool, LedgerError> {
+        let table: Option<String> =
+            sqlx::query_scalar("-- ledger_is_migrated\nselect to_regclass('posthog_export._sqlx_migrations')::text")
+                .fetch_one(&self.pool)
+                .await?;
+        if table.is_none() {
+            return Ok(false);
+        }
+        let newest: Option<i64> = sqlx::query_scalar(
+            "-- ledger_version\nselect max(version) from posthog_export._sqlx_migrations where success",
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(newest >= migrator().iter().map(|m| m.version).max())
+    }
+
+    /// Puts the lease's end further off.
+    pub async fn renew(&self, lease: &Lease, length: Duration) -> Result<(), LedgerError> {
+        let renewed = sqlx::query(
+            "-- ledger_renew
+             update posthog_export.runs set lease_expires_at = clock_timestamp() + $5
+             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'",
+        )
+        .bind(&lease.key.project_id)
+        .bind(lease.key.day.0)
+        .bind(&lease.key.run)
+        .bind(lease.token)
+        .bind(interval(length))
+        .execute(&self.pool)
+        .await?;
+        if renewed.rows_affected() == 1 {
+            Ok(())
+        } else {
+            Err(LedgerError::LeaseLost)
+        }
+    }
+
+    /// The checkpoint: a stream's progress and its rejects in one transaction, only forward, only under the lease. A cursor
+    /// that moved is progress, so failures and take-overs are counted anew.
+    pub async fn save(
+        &self,
+        lease: &Lease,
+        stream: Stream,
+        progress: &Progress,
+        rejects: &[Reject],
+    ) -> Result<(), LedgerError> {
+        let mut tx = self.pool.begin().await?;
+        let held = sqlx::query(
+            "-- ledger_save_fence
+             update posthog_export.runs set attempt = 0, takeovers = 0, updated_at = clock_timestamp()
+             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'",
+        )
+        .bind(&lease.key.project_id)
+        .bind(lease.key.day.0)
+        .bind(&lease.key.run)
+        .bind(lease.token)
+        .execute(&mut *tx)
+        .await?;
+        if held.rows_affected() == 0 {
+            return Err(LedgerError::LeaseLost);
+        }
+        sqlx::query(
+            "-- ledger_save
+             update posthog_export.streams
+             set cursor_time = coalesce($5, cursor_time), cursor_id = coalesce($6, cursor_id), done = $7,
+                 sent = $8, rejected = $9, batches = $10, bytes = $11, updated_at = clock_timestamp()
+             where project_id = $1 and day = $2 and run = $3 and stream = $4 and not done
+               and (cursor_time is null or $5::timestamp is null or (cursor_time, cursor_id) <= ($5, $6 collate \"C\"))",
+        )
+        .bind(&lease.key.project_id)
+        .bind(lease.key.day.0)
+        .bind(&lease.key.run)
+        .bind(stream.as_str())
+        .bind(progress.cursor.as_ref().map(|c| c.time))
+        .bind(progress.cursor.as_ref().map(|c| c.id.as_str()))
+        .bind(progress.done)
+        .bind(progress.sent)
+        .bind(progress.rejected)
+        .bind(progress.batches)
+        .bind(progress.bytes)
+        .execute(&mut *tx)
+        .await?;
+        if !rejects.is_empty() {
+            let ids: Vec<&str> = rejects.iter().map(|r| r.row_id.as_str()).collect();
+            let reasons: Vec<&str> = rejects.iter().map(|r| r.reason.as_str()).collect();
+            sqlx::query(
+                "-- ledger_save_rejects
+                 insert into posthog_export.rejects (project_id, day, run, stream, row_id, reason)
+                 select $1, $2, $3, $4, r.id, r.reason from unnest($5::text[], $6::text[]) as r (id, reason)
+                 on conflict do nothing",
+            )
+            .bind(&lease.key.project_id)
+            .bind(lease.key.day.0)
+            .bind(&lease.key.run)
+            .bind(stream.as_str())
+            .bind(ids)
+            .bind(reasons)
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// `running → completed`. Refuses while a stream is not done: the last net under "completed means all of it".
+    pub async fn complete(&self, lease: &Lease) -> Result<(), LedgerError> {
+        self.settle(
+            lease,
+            "-- ledger_complete
+             update posthog_export.runs r
+             set state = 'completed', completed_at = clock_timestamp(), attempt = 0, takeovers = 0, error_code = null,
+                 error = null, first_failed_at = null, retry_at = null, lease_token = null, lease_expires_at = null,
+                 updated_at = clock_timestamp()
+             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'
+               and not exists (select 1 from posthog_export.streams s
+                               where s.project_id = r.project_id and s.day = r.day and s.run = r.run and not s.done)
+               and ($5::text is null) and ($6::text is null)",
+            None,
+        )
+        .await
+    }
+
+    /// `running → queued`: handed back, nothing counted, free for the next worker at once.
+    pub async fn release(&self, lease: &Lease) -> Result<(), LedgerError> {
+        self.settle(
+            lease,
+            "-- ledger_release
+             update posthog_export.runs
+             set state = 'queued', queued_at = clock_timestamp(), lease_token = null, lease_expires_at = null,
+                 updated_at = clock_timestamp()
+             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'
+               and ($5::text is null) and ($6::text is null)",
+            None,
+        )
+        .await
+    }
+
+    /// `running → skipped`: counts as absent once the reason is gone.
+    pub async fn skip(&self, lease: &Lease, code: ErrorCode, error: &str) -> Result<(), LedgerError> {
+        self.settle(
+            lease,
+            "-- ledger_skip
+             update posthog_export.runs
+             set state = 'skipped', error_code = $5, error = $6, lease_token = null, lease_expires_at = null,
+                 updated_at = clock_timestamp()
+             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'",
+            Some((code, error)),
+        )
+        .await
+    }
+
+    /// `running → dead`: a permanent failure; a human decides.
+    pub async fn bury(&self, lease: &Lease, code: ErrorCode, error: &str) -> Result<(), LedgerError> {
+        self.settle(
+            lease,
+            "-- ledger_bury
+             update posthog_export.runs
+             set state = 'dead', error_code = $5, error = $6, attempt = attempt + 1,
+                 first_failed_at = coalesce(first_failed_at, clock_timestamp()), retry_at = null,
+                 lease_token = null, lease_expires_at = null, updated_at = clock_timestamp()
+             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'",
+            Some((code, error)),
+        )
+        .await
+    }
+
+    async fn settle(
+        &self,
+        lease: &Lease,
+        statement: &'static str,
+        error: Option<(ErrorCode, &str)>,
+    ) -> Result<(), LedgerError> {
+        let settled = sqlx::query(statement)
+            .bind(&lease.key.project_id)
+            .bind(lease.key.day.0)
+            .bind(&lease.key.run)
+            .bind(lease.token)
+            .bind(error.map(|(code, _)| code.as_str()))
+            .bind(error.map(|(_, text)| text))
+            .execute(&self.pool)
+            .await?;
+        if settled.rows_affected() == 1 {
+            Ok(())
+        } else {
+            Err(LedgerError::LeaseLost)
+        }
+    }
+
+    /// `running → waiting`, or `dead` when the ladder has no rung for this attempt: counts the failure.
+    pub async fn retry(
+        &self,
+        lease: &Lease,
+        code: ErrorCode,
+        error: &str,
+        rung: impl Fn(i32) -> Option<Duration> + Send,
+    ) -> Result<Retry, LedgerError> {
+        let mut tx = self.pool.begin().await?;
+        let attempt: Option<i32> = sqlx::query_scalar(
+            "-- ledger_retry_lock
+             select attempt from posthog_export.runs
+             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running' for update",
+        )
+        .bind(&lease.key.project_id)
+        .bind(lease.key.day.0)
+        .bind(&lease.key.run)
+        .bind(lease.token)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let attempt = attempt.ok_or(LedgerError::LeaseLost)? + 1;
+        let delay = rung(attempt);
+        sqlx::query(
+            "-- ledger_retry
+             update posthog_export.runs
+             set state = $4, attempt = $5, error_code = $6, error = $7,
+                 first_failed_at = coalesce(first_failed_at, clock_timestamp()),
+                 retry_at = clock_timestamp() + $8, lease_token = null, lease_expires_at = null,
+                 updated_at = clock_timestamp()
+             where project_id = $1 and day = $2 and run = $3",
+        )
+        .bind(&lease.key.project_id)
+        .bind(lease.key.day.0)
+        .bind(&lease.key.run)
+        .bind(if delay.is_some() { "waiting" } else { "dead" })
+        .bind(attempt)
+        .bind(code.as_str())
+        .bind(error)
+        .bind(delay.map(interval))
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(delay.map_or(Retry::Exhausted { attempt }, |delay| Retry::Wait { attempt, delay }))
+    }
+
+    /// When the run failed first, for the header of a dead letter.
+    pub async fn first_failed_at(&self, key: &RunKey) -> Result<Option<DateTime<Utc>>, LedgerError> {
+        Ok(sqlx::query_scalar(
+            "-- ledger_first_failed_at
+             select first_failed_at from posthog_export.runs where project_id = $1 and day = $2 and run = $3",
+        )
+        .bind(&key.project_id)
+        .bind(key.day.0)
+        .bind(&key.run)
+        .fetch_optional(&self.pool)
+        .await?
+        .flatten())
+    }
+
+    /// The database's clock.
+    pub async fn now(&self) -> Result<DateTime<Utc>, LedgerError> {
+        Ok(sqlx::query_scalar("-- ledger_now\nselect clock_timestamp()")
+            .fetch_one(&self.pool)
+            .await?)
+    }
+
+    /// Records a message that the broker has confirmed. A run that is at work or finished is left as it is.
+    pub async fn record_queued(&self, job: &ExportJob, run: &str) -> Result<(), LedgerError> {
+        let mut connection = self.pool.acquire().await.map_err(LedgerError::from)?;
+        record_queued(&mut connection, job, run).await
+    }
+}
+
+/// [`Ledger::record_queued`] on a given connection, so that the producer can hold its lock meanwhile.
+pub async fn record_queued(connection: &mut PgConnection, job: &ExportJob, run: &str) -> Result<(), LedgerError> {
+    let events = job
+        .events
+        .as_ref()
+        .map(|set| set.iter().map(|s| s.as_str()).collect::<Vec<_>>());
+    sqlx::query(
+        "-- ledger_record_queued
+         insert into posthog_export.runs (project_id, day, run, events, created_after) values ($1, $2, $3, $4, $5)
+         on conflict (project_id, day, run) do update
+         set state = 'queued', queued_at = clock_timestamp(), updated_at = clock_timestamp(), error_code = null, error = null
+         where runs.state in ('queued', 'skipped')",
+    )
+    .bind(&job.project_id)
+    .bind(job.day.0)
+    .bind(run)
+    .bind(events)
+    .bind(job.created_after)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A Postgres interval of a duration.
+fn interval(length: Duration) -> sqlx::postgres::types::PgInterval {
+    let microseconds = i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
+    sqlx::postgres::types::PgInterval {
+        months: 0,
+        days: 0,
+        microseconds,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_from_the_right() {
+        let key: RunKey = "a/b c/2024-06-01/daily".parse().unwrap();
+        assert_eq!((key.project_id.as_str(), key.run.as_str()), ("a/b c", "daily"));
+        assert_eq!(key.to_string(), "a/b c/2024-06-01/daily");
+        for bad in [
+            "",
+            "p",
+            "p/2024-06-01",
+            "/2024-06-01/daily",
+            "p/2024-6-1/daily",
+            "p/2024-06-01/",
+        ] {
+            assert!(bad.parse::<RunKey>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! Reads the environment: one table of all variables, every bad one named in one error, secrets that cannot be printed.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+pub use secrecy::{ExposeSecret, SecretString};
+
+mod variables;
+pub use variables::{Fallback, VARIABLES, Variable, markdown_table};
+
+/// All bad variables at once.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration is not usable:\n{}", .0.iter().map(|line| format!("  - {line}")).collect::<Vec<_>>().join("\n"))]
+pub struct BadSettings(pub Vec<String>);
+
+/// Reads variables one by one, collects what is wrong, and remembers what to print.
+pub struct Settings {
+    environment: BTreeMap<String, String>,
+    errors: Vec<String>,
+    shown: Vec<(&'static str, String)>,
+}
+
+impl Settings {
+    /// From the process's environment. A variable that is empty counts as not set, as Compose files need it.
+    pub fn from_env() -> Self {
+        let unicode = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((key.into_string().ok()?, value.to_string_lossy().into_owned()))
+        };
+        Self::from_map(std::env::vars_os().filter_map(unicode).collect())
+    }
+
+    /// From a map, for tests.
+    pub fn from_map(environment: BTreeMap<String, String>) -> Self {
+        Self {
+            environment,
+            errors: Vec::new(),
+            shown: Vec::new(),
+        }
+    }
+
+    /// A text, or its default.
+    pub fn text(&mut self, name: &'static str) -> Option<String> {
+        let value = self.raw(name);
+        self.show(name, value.as_deref().unwrap_or("(not set)"));
+        value
+    }
+
+    /// A secret that may be absent; also from the file that `NAME_FILE` names.
+    pub fn optional_secret(&mut self, name: &'static str) -> Option<SecretString> {
+        let file_name = format!("{name}_FILE");
+        let from_file = match self.get(&file_name) {
+            None => None,
+            Some(path) => match std::fs::read_to_string(&path) {
+                Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
+                Err(e) => {
+                    self.errors.push(format!("{file_name}: cannot read {path}: {e}"));
+                    None
+                }
+            },
+        };
+        let direct = self.get(name);
+        if direct.is_some() && from_file.is_some() {
+            self.errors
+                .push(format!("{name} and {file_name} are both set; keep one"));
+        }
+        let value = direct.or(from_file);
+        self.show(name, if value.is_some() { "(secret)" } else { "(not set)" });
+        value.map(SecretString::from)
+    }
+
+    /// A secret that must be there.
+    pub fn secret(&mut self, name: &'static str) -> SecretString {
+        let before = self.errors.len();
+        self.optional_secret(name).unwrap_or_else(|| {
+            if self.errors.len() == before {
+                let what = variables::find(name).map_or("", |v| v.meaning);
+                self.errors.push(format!("{name} is not set (or {name}_FILE): {what}"));
+            }
+            SecretString::from("")
+        })
+    }
+
+    /// A secret that must be a URL with one of the given schemes. The value never reaches the error.
+    pub fn secret_url(&mut self, name: &'static str, schemes: &[&str]) -> SecretString {
+        let url = self.secret(name);
+        self.check_url(name, &url, schemes);
+        url
+    }
+
+    /// [`Settings::secret_url`] that may be absent.
+    pub fn optional_secret_url(&mut self, name: &'static str, schemes: &[&str]) -> Option<SecretString> {
+        let url = self.optional_secret(name)?;
+        self.check_url(name, &url, schemes);
+        Some(url)
+    }
+
+    fn check_url(&mut self, name: &'static str, url: &SecretString, schemes: &[&str]) {
+        let text = url.expose_secret();
+        if text.is_empty() {
+            return;
+        }
+        let starts = schemes.iter().any(|scheme| text.starts_with(&format!("{scheme}://")));
+        // The parser's error is about the form only, but it is left out all the same: the value holds a password.
+        if !starts || url::Url::parse(text).is_err() {
+            let forms: Vec<_> = schemes.iter().map(|s| format!("{s}://…")).collect();
+            self.errors.push(format!(
+                "{name} is no URL of the form {} (percent-encode special characters in its password)",
+                forms.join(" or ")
+            ));
+        }
+    }
+
+    /// A number within bounds.
+    pub fn number<T>(&mut self, name: &'static str, low: T, high: T) -> T
+    where
+        T: FromStr + PartialOrd + Display + Copy,
+    {
+        let text = self.raw(name).unwrap_or_default();
+        self.show(name, &text);
+        match text.parse::<T>() {
+            Ok(n) if n >= low && n <= high => n,
+            _ => {
+                self.errors
+                    .push(format!("{name}: `{text}` is no number from {low} to {high}"));
+                low
+            }
+        }
+    }
+
+    /// [`Settings::number`] that may be absent.
+    pub fn optional_number<T>(&mut self, name: &'static str, low: T, high: T) -> Option<T>
+    where
+        T: FromStr + PartialOrd + Display + Copy,
+    {
+        if self.raw(name).is_none() {
+            self.show(name, "(not set)");
+            return None;
+        }
+        Some(self.number(name, low, high))
+    }
+
+    /// A duration: `90s`, `10m`, `2h`, `500ms`.
+    pub fn duration(&mut self, name: &'static str) -> Duration {
+        self.parsed_with(name, parse_duration).unwrap_or(Duration::from_secs(1))
+    }
+
+    /// A size in bytes: `5MB`, `512kB`, `1000000`.
+    pub fn bytes(&mut self, name: &'static str, low: usize, high: usize) -> usize {
+        let within = |text: &str| {
+            let size = parse_bytes(text)?;
+            if size < low || size > high {
+                Err(format!("must be from {low} to {high} bytes"))
+            } else {
+                Ok(size)
+            }
+        };
+        self.parsed_with(name, within).unwrap_or(low)
+    }
+
+    /// `on` or `off`.
+    pub fn switch(&mut self, name: &'static str) -> bool {
+        let parse = |text: &str| match text {
+            "on" | "true" => Ok(true),
+            "off" | "false" => Ok(false),
+            _ => Err("is neither `on` nor `off`".to_owned()),
+        };
+        self.parsed_with(name, parse).unwrap_or_default()
+    }
+
+    /// A socket address.
+    pub fn address(&mut self, name: &'static str) -> SocketAddr {
+        self.parsed(name).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+
+    /// Anything that parses from text.
+    pub fn parsed<T>(&mut self, name: &'static str) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        self.parsed_with(name, |text| text.parse::<T>().map_err(|e| e.to_string()))
+    }
+
+    fn parsed_with<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let text = self.raw(name).unwrap_or_default();
+        self.show(name, &text);
+        parse(&text)
+            .map_err(|e| self.errors.push(format!("{name}: `{text}` {e}")))
+            .ok()
+    }
+
+    /// Adds a fault that concerns several variables.
+    pub fn complain(&mut self, error: String) {
+        self.errors.push(error);
+    }
+
+    /// Ends the reading: the lines to print at start, secrets redacted, or everything that is wrong.
+    pub fn finish(self) -> Result<Vec<(&'static str, String)>, BadSettings> {
+        if self.errors.is_empty() {
+            Ok(self.shown)
+        } else {
+            Err(BadSettings(self.errors))
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<String> {
+        self.environment
+            .get(name)
+            .filter(|value| !value.trim().is_empty())
+            .cloned()
+    }
+
+    fn raw(&mut self, name: &'static str) -> Option<String> {
+        let Some(variable) = variables::find(name) else {
+            self.errors.push(format!(
+                "{name} is not in the table of variables: a fault of this program"
+            ));
+            return None;
+        };
+        self.get(name).or_else(|| match variable.default {
+            Fallback::Value(value) => Some(value.to_owned()),
+            Fallback::Required | Fallback::Unset(_) => None,
+        })
+    }
+
+    fn show(&mut self, name: &'static str, value: &str) {
+        self.shown.push((name, value.to_owned()));
+    }
+}
+
+const UNITS: [(&str, u64); 5] = [
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+];
+
+/// Reads `500ms`, `90s`, `10m`, `2h`, `1d`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let bad = || "is no duration; write it like 90s, 10m or 2h".to_owned();
+    let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+    let (number, unit) = text.split_at(split);
+    let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(bad)?;
+    let millis = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(*factor))
+        .ok_or_else(bad)?;
+    Ok(Duration::from_millis(millis))
+}
+
+/// Writes a duration in the largest unit that divides it: `30s`, `2h`.
+pub fn format_duration(duration: Duration) -> String {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let (unit, factor) = UNITS
+        .iter()
+        .rev()
+        .find(|(_, factor)| millis % factor == 0 && millis > 0)
+        .unwrap_or(&UNITS[1]);
+    let mut text = String::new();
+    let _ = write!(text, "{}{unit}", millis / factor);
+    text
+}
+
+fn parse_bytes(text: &str) -> Result<usize, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = match unit.trim() {
+        "" | "B" => 1,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "KiB" => 1_024,
+        "MiB" => 1_048_576,
+        _ => return Err("is no size; write it like 5MB or 512kB".to_owned()),
+    };
+    number
+        .parse::<usize>()
+        .ok()
+        .and_then(|n| n.checked_mul(factor))
+        .ok_or_else(|| "is no size".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str)]) -> Settings {
+        Settings::from_map(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+
+    #[test]
+    fn all_bad_variables_are_named_at_once_and_no_secret_is() {
+        let mut s = settings(&[
+            ("JOB_SLICE", "soon"),
+            ("PAGE_ROWS", "0"),
+            ("AMQP_URL", "http://user:hunter2@broker"),
+            ("HISTORICAL_MIGRATION", "maybe"),
+            ("HTTP_ADDR", "nowhere"),
+            ("BATCH_MAX_BYTES", "5 parsecs"),
+        ]);
+        s.duration("JOB_SLICE");
+        s.number("PAGE_ROWS", 1_u32, 100_000);
+        s.secret_url("AMQP_URL", &["amqp", "amqps"]);
+        s.secret("ENCRYPTION_KEY");
+        s.switch("HISTORICAL_MIGRATION");
+        s.address("HTTP_ADDR");
+        s.bytes("BATCH_MAX_BYTES", 1_000, 20_000_000);
+        let error = s.finish().unwrap_err().to_string();
+        for name in [
+            "JOB_SLICE",
+            "PAGE_ROWS",
+            "AMQP_URL",
+            "ENCRYPTION_KEY",
+            "HISTORICAL_MIGRATION",
+            "HTTP_ADDR",
+            "BATCH_MAX_BYTES",
+        ] {
+            assert!(error.contains(name), "{name} in {error}");
+        }
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn empty_counts_as_not_set_and_defaults_stand() {
+        let mut s = settings(&[("JOB_SLICE", " ")]);
+        assert_eq!(s.duration("JOB_SLICE"), Duration::from_secs(600));
+        assert!(s.optional_secret("SETTINGS_DATABASE_URL").is_none());
+        assert!(s.finish().is_ok());
+    }
+
+    #[test]
+    fn a_secret_may_come_from_a_file_and_is_shown_as_secret_only() {
+        let path = std::env::temp_dir().join(format!("settings-{}", uuid::Uuid::now_v7()));
+        std::fs::write(&path, "amqp://u:hunter2@h/\n").unwrap();
+        let mut s = settings(&[("AMQP_URL_FILE", path.to_str().unwrap())]);
+        assert_eq!(
+            s.secret_url("AMQP_URL", &["amqp"]).expose_secret(),
+            "amqp://u:hunter2@h/"
+        );
+        let shown = s.finish().unwrap();
+        assert_eq!(shown, vec![("AMQP_URL", "(secret)".to_owned())]);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn durations_read_and_write() {
+        for (text, millis) in [
+            ("500ms", 500),
+            ("90s", 90_000),
+            ("10m", 600_000),
+            ("2h", 7_200_000),
+            ("1d", 86_400_000),
+        ] {
+            let duration = parse_duration(text).unwrap();
+            assert_eq!(duration, Duration::from_millis(millis));
+            assert_eq!(format_duration(duration), text);
+        }
+        for bad in ["", "10", "s", "1.5h", "-3s", "99999999999999999999s", "3 weeks"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_default_is_readable() {
+        for variable in VARIABLES {
+            if let Fallback::Value(value) = variable.default {
+                assert!(!value.is_empty(), "{}", variable.name);
+            }
+        }
+    }
+}

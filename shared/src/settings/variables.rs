@@ -1,0 +1,226 @@
+//! The one table of environment variables: the code reads its defaults from here, and the README's table is generated from it.
+
+/// What holds when a variable is not set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// It must be set
+    Required,
+    /// This value
+    Value(&'static str),
+    /// Not set, which means what the text says
+    Unset(&'static str),
+}
+
+/// One environment variable.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    /// Its name
+    pub name: &'static str,
+    /// What holds when it is not set
+    pub default: Fallback,
+    /// `NAME_FILE` is read too, and the value is never shown
+    pub secret: bool,
+    /// Which programs read it
+    pub programs: &'static str,
+    /// One sentence for the README and for errors
+    pub meaning: &'static str,
+}
+
+const fn variable(name: &'static str, programs: &'static str, default: Fallback, meaning: &'static str) -> Variable {
+    Variable {
+        name,
+        default,
+        secret: false,
+        programs,
+        meaning,
+    }
+}
+
+const fn secret(name: &'static str, programs: &'static str, default: Fallback, meaning: &'static str) -> Variable {
+    Variable {
+        name,
+        default,
+        secret: true,
+        programs,
+        meaning,
+    }
+}
+
+use Fallback::{Required, Unset, Value};
+
+/// Every variable that the programs read.
+pub const VARIABLES: &[Variable] = &[
+    secret(
+        "DATABASE_URL",
+        "both",
+        Required,
+        "Langfuse's Postgres, or a read replica of it; `SELECT` suffices.",
+    ),
+    secret(
+        "LEDGER_DATABASE_URL",
+        "both",
+        Unset("`DATABASE_URL`"),
+        "The database that holds our schema `posthog_export`.",
+    ),
+    secret(
+        "SETTINGS_DATABASE_URL",
+        "producer",
+        Unset("`DATABASE_URL`"),
+        "Where `integrations set` writes `posthog_integrations`; needs the right to.",
+    ),
+    secret(
+        "AMQP_URL",
+        "both",
+        Required,
+        "RabbitMQ; `amqps://` for TLS. The virtual host is the path: `%2f` is the default one.",
+    ),
+    secret(
+        "ENCRYPTION_KEY",
+        "both",
+        Required,
+        "Langfuse's own `ENCRYPTION_KEY`, 64 hex digits: decrypts the PostHog keys of the projects.",
+    ),
+    variable(
+        "LANGFUSE_URL",
+        "worker",
+        Unset("`NEXTAUTH_URL`"),
+        "Public URL of the Langfuse web app; without it the events carry no links.",
+    ),
+    variable(
+        "NEXTAUTH_URL",
+        "worker",
+        Unset("no links"),
+        "Langfuse's own variable, read when `LANGFUSE_URL` is not set.",
+    ),
+    variable(
+        "WORKER_CONCURRENCY",
+        "worker",
+        Value("2"),
+        "Jobs of the jobs queue at once; each takes up to three connections to `DATABASE_URL`.",
+    ),
+    variable(
+        "BACKFILL_CONCURRENCY",
+        "worker",
+        Value("1"),
+        "Jobs of the backfill queue at once; 0: leave the backfill to other workers.",
+    ),
+    variable(
+        "BACKFILL_DAYS",
+        "producer",
+        Unset("all days that hold data"),
+        "How many days before yesterday `enqueue` goes back.",
+    ),
+    variable("PAGE_ROWS", "worker", Value("2000"), "Rows read by one statement."),
+    variable("BATCH_MAX_EVENTS", "worker", Value("1000"), "Events in one body."),
+    variable(
+        "BATCH_MAX_BYTES",
+        "worker",
+        Value("5MB"),
+        "Size of one body before compression.",
+    ),
+    variable(
+        "SENDS_IN_FLIGHT",
+        "worker",
+        Value("8"),
+        "Bodies on their way to PostHog at once, over all jobs of the process.",
+    ),
+    variable(
+        "SEND_TIMEOUT",
+        "worker",
+        Value("60s"),
+        "Longest wait for one answer of PostHog; an overloaded one takes 20 s to say so.",
+    ),
+    variable(
+        "RETRY_BUDGET",
+        "worker",
+        Value("2m"),
+        "How long one body is retried in the worker before the job goes to the retry ladder.",
+    ),
+    variable(
+        "RETRY_RUNGS",
+        "both",
+        Value("30s×1,5m×3,30m×4,2h×20"),
+        "The retry ladder: delay × attempts, then dead letter.",
+    ),
+    variable(
+        "JOB_SLICE",
+        "worker",
+        Value("10m"),
+        "Longest time a worker holds a delivery; a longer job goes on in another slice. At most 25m.",
+    ),
+    variable(
+        "LEASE",
+        "worker",
+        Value("2m"),
+        "How long a killed worker's job waits before another takes it over.",
+    ),
+    variable(
+        "SHUTDOWN_GRACE",
+        "worker",
+        Value("25s"),
+        "Longest time from SIGTERM to the exit; keep it under the pod's grace period.",
+    ),
+    variable(
+        "EXPORT_LAG",
+        "producer",
+        Value("30m"),
+        "How long after midnight UTC a day counts as over.",
+    ),
+    variable(
+        "HISTORICAL_MIGRATION",
+        "worker",
+        Value("off"),
+        "`on` marks batches of days over 48 h old as historical, which PostHog documents as a paid feature.",
+    ),
+    variable(
+        "EGRESS_ALLOW",
+        "both",
+        Unset("public https hosts only"),
+        "Comma list of hosts and CIDRs that may be private or plain http, for a PostHog of your own.",
+    ),
+    variable(
+        "HTTP_ADDR",
+        "worker",
+        Value("0.0.0.0:9090"),
+        "Where `/livez`, `/readyz` and `/metrics` are served.",
+    ),
+    variable(
+        "LOG_FORMAT",
+        "both",
+        Value("text"),
+        "`text` for people, `json` for machines.",
+    ),
+    variable(
+        "RUST_LOG",
+        "both",
+        Value("info"),
+        "Which log lines are written, by level and module.",
+    ),
+];
+
+/// The entry of a variable.
+pub(super) fn find(name: &str) -> Option<&'static Variable> {
+    VARIABLES.iter().find(|variable| variable.name == name)
+}
+
+/// The README's table; a test holds it equal.
+pub fn markdown_table() -> String {
+    let mut table = String::from("| variable | read by | default | meaning |\n| --- | --- | --- | --- |\n");
+    for variable in VARIABLES {
+        let default = match variable.default {
+            Required => "**required**".to_owned(),
+            Value(value) => format!("`{value}`"),
+            Unset(meaning) => meaning.to_owned(),
+        };
+        let file = if variable.secret {
+            format!(" Also as `{}_FILE`.", variable.name)
+        } else {
+            String::new()
+        };
+        table.push_str(&format!(
+            "| `{}` | {} | {} | {}{} |\n",
+            variable.name, variable.programs, default, variable.meaning, file
+        ));
+    }
+    table
+}
