@@ -9,6 +9,9 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use crate::job::Day;
 use crate::settings::{ExposeSecret, SecretString};
 
+mod sweep;
+pub use sweep::{Newest, created_between, days_with_traces, projects_with_scores, visible_until};
+
 /// Time limit of connecting and of waiting for a connection of the pool.
 pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time limit of a statement: a page takes milliseconds, a cold one on a busy disk seconds.

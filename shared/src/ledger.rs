@@ -2,6 +2,7 @@
 //! the lease is no longer its own; every time is the database's.
 
 mod claim;
+mod enqueue;
 mod list;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 pub use claim::{Claim, Claimed};
+pub use enqueue::{Lock, Summary};
 pub use list::{Counts, Filter, RunRow, State};
 
 use crate::error_code::ErrorCode;

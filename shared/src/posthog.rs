@@ -71,6 +71,11 @@ pub struct Posthog {
     egress: Arc<Egress>,
 }
 
+/// Makes ring, not aws-lc, the process's TLS provider: first thing in `main`. A second call changes nothing.
+pub fn install_crypto() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// An answer, read to its end (or to the limit of what is of interest).
 #[derive(Debug)]
 pub struct Answer {
@@ -88,8 +93,7 @@ impl Posthog {
     /// # Errors
     /// When the machine has no usable certificate store.
     pub fn new(egress: Egress, connections: usize) -> Result<Self, reqwest::Error> {
-        // Ring, not aws-lc; the second call of a process changes nothing.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        install_crypto();
         let egress = Arc::new(egress);
         let client = Client::builder()
             .user_agent(format!("{LIB}/{LIB_VERSION}"))

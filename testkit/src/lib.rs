@@ -1,1 +1,50 @@
-//! Test-only.
+//! What the integration tests and the demo stand on: a private PostgreSQL and RabbitMQ, a fake PostHog, the Langfuse
+//! tables with rows in them, an oracle that knows what must arrive, and control over real worker and producer processes.
+//!
+//! Development only. It depends on none of the product's crates: what it knows about the message, the ledger or the
+//! events it knows on its own, so that a mistake there cannot hide behind the same mistake here.
+//!
+//! A test starts with [`World::new`]; everything it started is gone afterwards, however the test ended.
+
+#![allow(unsafe_code, reason = "signals and sessions have no safe interface in the standard library")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot be set up should stop at once and say why"
+)]
+#![allow(clippy::cast_possible_wrap, clippy::cast_possible_truncation, clippy::must_use_candidate)]
+
+pub mod directory;
+mod docker;
+pub mod install;
+pub mod langfuse;
+pub mod management;
+mod messages;
+pub mod oracle;
+pub mod postgres;
+pub mod posthog;
+pub mod process;
+pub mod proxy;
+pub mod rabbitmq;
+pub mod seed;
+mod server;
+pub mod servers;
+mod template;
+pub mod wait;
+mod worker;
+pub mod world;
+
+pub use messages::Message;
+pub use process::{Process, program};
+pub use proxy::TcpProxy;
+pub use servers::Servers;
+pub use worker::Worker;
+pub use world::{Output, World};
+
+/// Makes ring the process-wide TLS provider, without which no HTTP client can be built. Any number of calls is fine.
+pub fn install_crypto() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}

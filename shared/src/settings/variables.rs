@@ -80,6 +80,12 @@ pub const VARIABLES: &[Variable] = &[
         Required,
         "Langfuse's own `ENCRYPTION_KEY`, 64 hex digits: decrypts the PostHog keys of the projects.",
     ),
+    secret(
+        "POSTHOG_API_KEY",
+        "producer",
+        Unset("asked for, without echo"),
+        "The project API key that `integrations set` stores; no other command reads it.",
+    ),
     variable(
         "LANGFUSE_URL",
         "worker",

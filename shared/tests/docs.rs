@@ -1,0 +1,127 @@
+//! Holds what the documents repeat equal to the code, and their links to the files. `UPDATE_DOCS=1` writes the README's tables anew.
+
+#![allow(clippy::expect_used, reason = "a document that cannot be read is a failed test")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use shared::error_code::ErrorCode;
+use shared::settings::{Fallback, VARIABLES, markdown_table};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).expect("a document of the repository")
+}
+
+/// The README's text between a pair of markers must be this table.
+fn expect_table(name: &str, table: &str) {
+    let readme = read("README.md");
+    let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+    let (before, rest) = readme.split_once(&open).expect("the opening marker");
+    let (found, after) = rest.split_once(&close).expect("the closing marker");
+    let wanted = format!("\n{table}\n");
+    if found != wanted && std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(
+            root().join("README.md"),
+            [before, &open, &wanted, &close, after].concat(),
+        )
+        .expect("README.md");
+        return;
+    }
+    let differs = found
+        .lines()
+        .zip(wanted.lines())
+        .find(|(found, wanted)| found != wanted);
+    assert!(
+        found == wanted,
+        "README.md, {name}: write it anew with UPDATE_DOCS=1; first {differs:#?}"
+    );
+}
+
+#[test]
+fn the_readme_tells_the_configuration_and_the_error_codes() {
+    expect_table("configuration", &markdown_table());
+    let mut codes = String::from("| code | what to do |\n| --- | --- |\n");
+    for code in ErrorCode::ALL {
+        codes.push_str(&format!("| `{code}` | {} |\n", code.advice()));
+    }
+    expect_table("error codes", &codes);
+}
+
+#[test]
+fn the_example_environment_names_every_variable_with_its_default() {
+    let text = read(".env.example");
+    let lines: Vec<(&str, &str)> = text
+        .lines()
+        .filter(|line| !line.starts_with("# "))
+        .filter_map(|line| line.trim_start_matches('#').split_once('='))
+        .collect();
+    let named: BTreeSet<&str> = lines.iter().map(|(name, _)| *name).collect();
+    let known: BTreeSet<&str> = VARIABLES.iter().map(|variable| variable.name).collect();
+    assert_eq!(named, known);
+    assert_eq!(lines.len(), known.len(), "a variable is named twice");
+    for variable in VARIABLES {
+        let commented = text.contains(&format!("\n#{}=", variable.name));
+        assert_eq!(commented, variable.default != Fallback::Required, "{}", variable.name);
+        if let Fallback::Value(default) = variable.default {
+            assert!(
+                lines.contains(&(variable.name, default)),
+                "{}: {default}",
+                variable.name
+            );
+        }
+    }
+}
+
+#[test]
+fn every_relative_link_leads_somewhere() {
+    let mut documents: Vec<PathBuf> = Vec::new();
+    for directory in [".", "docs"] {
+        let entries = fs::read_dir(root().join(directory)).expect("the directory");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        documents.extend(paths.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    }
+    let mut broken = Vec::new();
+    for document in &documents {
+        let text = fs::read_to_string(document).expect("a document");
+        for target in links(&text) {
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path = if file.is_empty() {
+                document.clone()
+            } else {
+                document.with_file_name(file)
+            };
+            let found = if anchor.is_empty() {
+                path.exists()
+            } else {
+                fs::read_to_string(&path).is_ok_and(|text| anchors(&text).contains(anchor))
+            };
+            if !found {
+                broken.push(format!("{}: {target}", document.display()));
+            }
+        }
+    }
+    assert!(documents.len() >= 5, "{documents:?}");
+    assert_eq!(broken, Vec::<String>::new());
+}
+
+/// The relative targets of a document's links.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:"))
+}
+
+/// What can stand behind `#`: each heading in small letters, without punctuation, with hyphens for spaces.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| {
+        let kept = heading.trim_start_matches('#').trim().chars();
+        let kept = kept.filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.collect::<String>().to_lowercase().replace(' ', "-")
+    };
+    headings.map(anchor).collect()
+}

@@ -1,0 +1,73 @@
+//! The broker's management API.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode, Url};
+use serde_json::{Value, json};
+
+/// The management HTTP API, used as a human would.
+#[derive(Debug, Clone)]
+pub struct Management {
+    client: reqwest::Client,
+    url: Url,
+}
+
+impl Management {
+    pub(crate) fn new(url: Url) -> Self {
+        crate::install_crypto();
+        Self {
+            client: reqwest::Client::builder().no_proxy().build().expect("an HTTP client"),
+            url,
+        }
+    }
+
+    /// One request to `/api/SEGMENTS`; panics unless it is answered with success.
+    pub async fn request(&self, method: Method, segments: &[&str], body: Option<Value>) -> Value {
+        let what = format!("{method} /api/{}", segments.join("/"));
+        let (status, answer) = self
+            .try_request(method, segments, body)
+            .await
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(status.is_success(), "{what}: {status} {answer}");
+        answer
+    }
+
+    /// One request to `/api/SEGMENTS`: its status, and its body (null when it has none).
+    pub async fn try_request(
+        &self,
+        method: Method,
+        segments: &[&str],
+        body: Option<Value>,
+    ) -> reqwest::Result<(StatusCode, Value)> {
+        let mut url = self.url.clone();
+        url.path_segments_mut()
+            .expect("an http URL")
+            .pop_if_empty()
+            .push("api")
+            .extend(segments);
+        let mut request = self.client.request(method, url).timeout(Duration::from_secs(15));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await?;
+        let status = response.status();
+        let text = response.text().await?;
+        Ok((
+            status,
+            serde_json::from_str(&text).unwrap_or_else(|_| if text.is_empty() { Value::Null } else { json!(text) }),
+        ))
+    }
+
+    /// Makes a virtual host that `user` may do everything in.
+    pub async fn create_vhost(&self, vhost: &str, user: &str) {
+        self.request(Method::PUT, &["vhosts", vhost], Some(json!({}))).await;
+        let all = json!({"configure": ".*", "write": ".*", "read": ".*"});
+        self.request(Method::PUT, &["permissions", vhost, user], Some(all))
+            .await;
+    }
+
+    /// Removes a virtual host with all it holds.
+    pub async fn delete_vhost(&self, vhost: &str) {
+        self.request(Method::DELETE, &["vhosts", vhost], None).await;
+    }
+}

@@ -1,0 +1,188 @@
+//! Rows to events, as EVENTS.md says; written a second time, on purpose.
+
+use chrono::NaiveDateTime;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::rows::{GenerationRow, ScoreRow, TraceColumns, TraceRow};
+use super::Kind;
+
+const NAMESPACE: Uuid = Uuid::from_u128(0x0f6c_91df_d035_4813_b838_9741_ba38_ef0b);
+const CONTRACT: &str = "1.0.0";
+const NO_USER: &str = "langfuse_unknown_user";
+
+pub(super) fn of_trace(row: &TraceRow, project: &str, url: Option<&str>) -> Value {
+    let latency = row.first.zip(row.last).map(|(first, last)| seconds(first, last));
+    let mut properties = json!({
+        "langfuse_trace_name": row.trace.trace_name,
+        "langfuse_id": row.id,
+        "langfuse_cost_usd": dollars(row.cost.as_deref()),
+        "langfuse_count_observations": row.observations,
+        "langfuse_session_id": row.trace.session_id,
+        "langfuse_project_id": project,
+        "langfuse_user_id": row.trace.user().unwrap_or(NO_USER),
+        "langfuse_latency": latency,
+        "langfuse_release": row.trace.release,
+        "langfuse_version": row.version,
+        "langfuse_tags": row.trace.tags(),
+        "langfuse_integration_version": CONTRACT,
+    });
+    if let Some(url) = url {
+        properties["langfuse_url"] = format!("{url}/project/{}/traces/{}", encode(project), encode(&row.id)).into();
+    }
+    envelope(Kind::Trace, project, &row.id, row.timestamp, &row.trace, properties, url)
+}
+
+pub(super) fn of_generation(row: &GenerationRow, project: &str, url: Option<&str>) -> Value {
+    let mut properties = json!({
+        "langfuse_generation_name": row.name,
+        "langfuse_trace_name": row.trace.trace_name,
+        "langfuse_trace_id": row.trace_id,
+        "langfuse_id": row.id,
+        "langfuse_cost_usd": dollars(row.cost.as_deref()),
+        "langfuse_input_units": row.prompt_tokens,
+        "langfuse_output_units": row.completion_tokens,
+        "langfuse_total_units": row.total_tokens,
+        "langfuse_unit": row.unit,
+        "langfuse_session_id": row.trace.session_id,
+        "langfuse_project_id": project,
+        "langfuse_user_id": row.trace.user().unwrap_or(NO_USER),
+        "langfuse_latency": row.end_time.map(|end| seconds(row.start_time, end)),
+        "langfuse_time_to_first_token": row.completion_start_time.map(|first| seconds(row.start_time, first)),
+        "langfuse_release": row.trace.release,
+        "langfuse_version": row.version,
+        "langfuse_model": row.model,
+        "langfuse_level": row.level,
+        "langfuse_tags": row.trace.tags(),
+        "langfuse_integration_version": CONTRACT,
+    });
+    if let (Some(url), Some(trace)) = (url, &row.trace_id) {
+        let page = format!("{url}/project/{}/traces/{}", encode(project), encode(trace));
+        properties["langfuse_url"] = format!("{page}?observation={}", encode(&row.id)).into();
+    }
+    envelope(Kind::Generation, project, &row.id, row.start_time, &row.trace, properties, url)
+}
+
+pub(super) fn of_score(row: &ScoreRow, project: &str, url: Option<&str>) -> Value {
+    let properties = json!({
+        "langfuse_score_name": row.name,
+        "langfuse_score_value": row.value.filter(|value| value.is_finite()),
+        "langfuse_score_string_value": row.string_value,
+        "langfuse_score_data_type": row.data_type,
+        "langfuse_score_comment": row.comment,
+        "langfuse_trace_name": row.trace.trace_name,
+        "langfuse_trace_id": row.trace_id,
+        "langfuse_id": row.id,
+        "langfuse_session_id": row.trace.session_id,
+        "langfuse_project_id": project,
+        "langfuse_user_id": row.trace.user().unwrap_or(NO_USER),
+        "langfuse_release": row.trace.release,
+        "langfuse_tags": row.trace.tags(),
+        "langfuse_integration_version": CONTRACT,
+    });
+    envelope(Kind::Score, project, &row.id, row.timestamp, &row.trace, properties, url)
+}
+
+fn envelope(
+    kind: Kind,
+    project: &str,
+    row_id: &str,
+    time: NaiveDateTime,
+    trace: &TraceColumns,
+    mut properties: Value,
+    url: Option<&str>,
+) -> Value {
+    let uuid = Uuid::new_v5(&NAMESPACE, format!("{project}-{row_id}").as_bytes()).to_string();
+    let chosen_id = json_text(trace.distinct_id_json.as_deref());
+    if let Some(session) = json_text(trace.session_id_json.as_deref()) {
+        properties["$session_id"] = session.into();
+    }
+    if let (Some(url), Some(user)) = (url, trace.user()) {
+        let page = format!("{url}/project/{}/users/{}", encode(project), encode(user));
+        properties["$set"] = Value::Object(Map::from_iter([("langfuse_user_url".to_owned(), page.into())]));
+    }
+    if trace.user().is_none() && chosen_id.is_none() {
+        properties["$process_person_profile"] = false.into();
+    }
+    properties["$geoip_disable"] = true.into();
+    properties["$lib"] = "oracle".into();
+    properties["$lib_version"] = "0".into();
+    json!({
+        "event": kind.event(),
+        "uuid": uuid,
+        "timestamp": time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+        "distinct_id": chosen_id.or_else(|| trace.user().map(str::to_owned)).unwrap_or(uuid),
+        "properties": properties,
+    })
+}
+
+impl TraceColumns {
+    fn user(&self) -> Option<&str> {
+        self.user_id.as_deref().filter(|user| !is_empty(user))
+    }
+
+    fn tags(&self) -> Option<Vec<&str>> {
+        Some(self.tags.as_ref()?.iter().flatten().map(String::as_str).collect())
+    }
+}
+
+/// Empty, as EVENTS.md has it: nothing but white space.
+fn is_empty(text: &str) -> bool {
+    text.chars().all(char::is_whitespace)
+}
+
+/// The non-empty string that a JSON text is, if it is one.
+fn json_text(json: Option<&str>) -> Option<String> {
+    let Ok(Value::String(text)) = json?.parse() else { return None };
+    (!is_empty(&text)).then_some(text)
+}
+
+fn seconds(from: NaiveDateTime, to: NaiveDateTime) -> f64 {
+    #[allow(clippy::cast_precision_loss, reason = "milliseconds of any span in a database fit 53 bits")]
+    let milliseconds = (to - from).num_milliseconds() as f64;
+    milliseconds / 1000.0
+}
+
+/// The nearest f64 of a decimal text; `None` for `NaN`.
+fn dollars(cost: Option<&str>) -> Option<f64> {
+    cost?.parse().ok().filter(|cost: &f64| cost.is_finite())
+}
+
+/// JavaScript's `encodeURIComponent`.
+fn encode(id: &str) -> String {
+    let mut encoded = String::with_capacity(id.len());
+    for byte in id.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.!~*'()".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_encoded_as_javascript_does() {
+        assert_eq!(encode("aZ09-_.!~*'()"), "aZ09-_.!~*'()");
+        assert_eq!(encode("a b/c?d=é&🦀\n"), "a%20b%2Fc%3Fd%3D%C3%A9%26%F0%9F%A6%80%0A");
+    }
+
+    #[test]
+    fn only_a_string_that_is_not_blank_counts() {
+        assert_eq!(json_text(Some(r#""a\u0020""#)).as_deref(), Some("a "));
+        for json in [None, Some("null"), Some("7"), Some("1e400"), Some("{}"), Some(r#""""#), Some(r#"" \t""#)] {
+            assert_eq!(json_text(json), None, "{json:?}");
+        }
+    }
+
+    #[test]
+    fn money_is_the_nearest_double() {
+        assert_eq!(dollars(Some("0.100000000000000000000000000000")), Some(0.1));
+        assert_eq!(dollars(Some("0.000000000000000000000000000001")), Some(1e-30));
+        assert_eq!(dollars(Some("NaN")), None);
+    }
+}

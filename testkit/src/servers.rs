@@ -1,0 +1,103 @@
+//! The pair of servers that everything runs on.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::directory::Directory;
+use crate::install;
+use crate::postgres::Postgres;
+use crate::rabbitmq::RabbitMq;
+
+/// A PostgreSQL and a RabbitMQ. Nothing in here belongs to an async runtime, so it may be shared by tests that each have
+/// their own.
+#[derive(Debug)]
+pub struct Servers {
+    /// The database server.
+    pub postgres: Postgres,
+    /// The broker.
+    pub rabbitmq: RabbitMq,
+    directory: Arc<Directory>,
+}
+
+impl Servers {
+    /// The pair of this process, started by whoever asks first. It ends with the process.
+    pub async fn shared() -> &'static Arc<Self> {
+        static SHARED: OnceLock<Result<Arc<Servers>, String>> = OnceLock::new();
+        let start = || SHARED.get_or_init(|| start_in_thread(String::new()).map(Arc::new));
+        let shared = tokio::task::spawn_blocking(start).await;
+        match shared.expect("wait for the servers") {
+            Ok(servers) => servers,
+            Err(reason) => panic!("{reason}"),
+        }
+    }
+
+    /// A pair of one's own, for the demo and for tests that stop servers. It ends when it is closed or dropped.
+    pub async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// The same, with additions to the broker's `rabbitmq.conf`.
+    pub async fn start_with(broker_configuration: &str) -> Self {
+        let configuration = broker_configuration.to_owned();
+        let started = tokio::task::spawn_blocking(move || start_in_thread(configuration)).await;
+        started
+            .expect("wait for the servers")
+            .unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    /// Where the servers and everything around them keep their files.
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    /// Ends the servers and everything else that was started in their directory, and returns when all is gone.
+    pub async fn close(self) {
+        let directory = self.directory;
+        tokio::task::spawn_blocking(move || directory.close())
+            .await
+            .expect("wait for the guard");
+    }
+}
+
+/// Starts the servers side by side in a thread and a runtime that end before this returns.
+fn start_in_thread(broker_configuration: String) -> Result<Servers, String> {
+    let start = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(start(&broker_configuration))
+    };
+    std::thread::spawn(start).join().unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(text.unwrap_or_else(|| "testkit: the servers did not start".to_owned()))
+    })
+}
+
+async fn start(broker_configuration: &str) -> Result<Servers, String> {
+    let setting = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+    let (database, amqp) = (setting("TEST_DATABASE_URL"), setting("TEST_AMQP_URL"));
+    let (postgres, rabbitmq) = install::find_or_install(database.is_none(), amqp.is_none())?;
+    let directory = Arc::new(Directory::create());
+    let start_postgres = async {
+        match (&database, &postgres) {
+            (Some(url), _) => Postgres::existing(url),
+            (None, found) => Postgres::start(&directory, found.as_ref().expect("PostgreSQL was looked for")).await,
+        }
+    };
+    let start_rabbitmq = async {
+        match (&amqp, &rabbitmq) {
+            (Some(url), _) => RabbitMq::existing(url, setting("TEST_MANAGEMENT_URL").as_deref()),
+            (None, found) => {
+                let found = found.as_ref().expect("RabbitMQ was looked for");
+                RabbitMq::start(&directory, found, broker_configuration).await
+            }
+        }
+    };
+    // The broker first: it starts its process at once and then only waits, while the database is being made.
+    let (rabbitmq, postgres) = tokio::join!(start_rabbitmq, start_postgres);
+    Ok(Servers {
+        postgres,
+        rabbitmq,
+        directory,
+    })
+}

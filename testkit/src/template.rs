@@ -1,0 +1,59 @@
+//! The databases of worlds, copied from one that holds the Langfuse tables.
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use crate::langfuse;
+use crate::postgres::Postgres;
+
+/// Runs statements whose text is our own.
+pub(crate) async fn execute(connection: &mut PgConnection, statement: String) {
+    let done = sqlx::raw_sql(AssertSqlSafe(statement.clone()))
+        .execute(connection)
+        .await;
+    done.unwrap_or_else(|error| panic!("{}: {error}", statement.lines().next().unwrap_or_default()));
+}
+
+/// Makes a database as a copy of one that holds the Langfuse tables, which the first to come makes.
+pub(crate) async fn create_database(postgres: &Postgres, name: &str) {
+    // Named after what it holds, so that on a server that lives longer than this process it is neither stale nor many.
+    let template = format!("testkit_langfuse_{:016x}", fingerprint(langfuse::SCHEMA_SQL));
+    let mut connection = postgres.connect().await;
+    let exists = "SELECT count(*) FROM pg_database WHERE datname = $1";
+    let exists = async |connection: &mut PgConnection| {
+        sqlx::query_scalar::<_, i64>(exists)
+            .bind(&template)
+            .fetch_one(connection)
+            .await
+            .expect("look for the template")
+            > 0
+    };
+    if !exists(&mut connection).await {
+        // The lock belongs to the session, so it ends with it, whatever happens here.
+        execute(
+            &mut connection,
+            "SELECT pg_advisory_lock(hashtext('testkit template'))".to_owned(),
+        )
+        .await;
+        if !exists(&mut connection).await {
+            let draft = format!("{template}_draft");
+            execute(&mut connection, format!("DROP DATABASE IF EXISTS {draft} WITH (FORCE)")).await;
+            execute(&mut connection, format!("CREATE DATABASE {draft} TEMPLATE template0")).await;
+            let mut inside = PgConnection::connect(&postgres.url(&draft))
+                .await
+                .expect("connect to the template");
+            execute(&mut inside, langfuse::SCHEMA_SQL.to_owned()).await;
+            inside.close().await.expect("leave the template");
+            execute(&mut connection, format!("ALTER DATABASE {draft} RENAME TO {template}")).await;
+        }
+        execute(&mut connection, "SELECT pg_advisory_unlock_all()".to_owned()).await;
+    }
+    execute(&mut connection, format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
+    let _ = connection.close().await;
+}
+
+/// FNV-1a, which stays the same from build to build.
+fn fingerprint(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

@@ -1,0 +1,130 @@
+//! A real worker process, as a test sees it.
+
+use std::net::SocketAddr;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::process::Process;
+use crate::wait;
+use crate::world::PATIENCE;
+
+/// A real worker process. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Worker {
+    process: Arc<Process>,
+    url: String,
+}
+
+impl Worker {
+    pub(crate) fn new(process: Arc<Process>, address: SocketAddr) -> Self {
+        Self {
+            process,
+            url: format!("http://{address}"),
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Where it answers `/livez`, `/readyz` and `/metrics`, without a slash at the end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Waits until it says that it is ready.
+    pub async fn wait_ready(&self) {
+        let client = client();
+        let ready = wait::until(PATIENCE, async || {
+            if let Some(status) = self.process.exit_status() {
+                panic!(
+                    "the worker ended ({status}) before it was ready\n{}",
+                    self.process.tail()
+                );
+            }
+            client
+                .get(format!("{}/readyz", self.url))
+                .send()
+                .await
+                .is_ok_and(|answer| answer.status().is_success())
+        });
+        assert!(
+            ready.await.is_some(),
+            "the worker does not get ready\n{}",
+            self.process.tail()
+        );
+    }
+
+    /// The body of `/metrics`.
+    pub async fn metrics(&self) -> String {
+        let answer = client().get(format!("{}/metrics", self.url)).send().await;
+        answer
+            .expect("ask for the metrics")
+            .text()
+            .await
+            .expect("read the metrics")
+    }
+
+    /// Asks it to stop (SIGTERM).
+    pub fn terminate(&self) {
+        self.process.terminate();
+    }
+
+    /// Ends it at once (SIGKILL), and returns when it is gone.
+    pub fn kill(&self) {
+        self.process.kill();
+    }
+
+    /// Stops its clock (SIGSTOP).
+    pub fn pause(&self) {
+        self.process.pause();
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn resume(&self) {
+        self.process.resume();
+    }
+
+    /// How it ended, if it has.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.process.exit_status()
+    }
+
+    /// Waits until it has ended.
+    pub async fn wait_exit(&self) -> ExitStatus {
+        let ended = self.process.exited_within(PATIENCE).await;
+        ended.unwrap_or_else(|| panic!("the worker does not end\n{}", self.process.tail()))
+    }
+
+    /// Everything it logged so far.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Waits until its log holds `text`.
+    pub async fn wait_log(&self, text: &str) {
+        let found = wait::until(PATIENCE, async || self.log().contains(text)).await;
+        assert!(
+            found.is_some(),
+            "the worker does not log {text:?}\n{}",
+            self.process.tail()
+        );
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.process.kill();
+    }
+}
+
+fn client() -> reqwest::Client {
+    crate::install_crypto();
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(5))
+        .build()
+        .expect("an HTTP client")
+}

@@ -1,0 +1,302 @@
+//! What one integration test gets: a database, a virtual host and a PostHog of its own, and the real programs.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::postgres::{PgPool, PgPoolOptions};
+
+use crate::directory::random_hex;
+use crate::management::Management;
+use crate::posthog::FakePosthog;
+use crate::process::{Process, program};
+use crate::server::{free_port, via};
+use crate::template::{create_database, execute};
+use crate::wait::{self, Reached};
+use crate::worker::Worker;
+use crate::{Servers, TcpProxy, langfuse};
+
+/// How long a process may take to become ready, to end, or to reach a state, where a test does not say so itself.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// One test's world. Worlds share the servers and nothing else, so tests run side by side.
+pub struct World {
+    /// The database, with the Langfuse tables.
+    pub database_url: String,
+    /// The virtual host.
+    pub amqp_url: String,
+    /// The management API, with user and password.
+    pub management_url: String,
+    /// The virtual host's name.
+    pub vhost: String,
+    /// The receiving end.
+    pub posthog: FakePosthog,
+    pub(crate) management: Management,
+    name: String,
+    pool: PgPool,
+    servers: Arc<Servers>,
+    settings: BTreeMap<String, String>,
+    processes: Mutex<Vec<Arc<Process>>>,
+    started: AtomicUsize,
+}
+
+impl World {
+    /// A fresh world on this process's shared servers.
+    pub async fn new() -> Self {
+        Self::on(Servers::shared().await.clone()).await
+    }
+
+    /// A fresh world on other servers.
+    pub async fn on(servers: Arc<Servers>) -> Self {
+        crate::install_crypto();
+        let name = format!("world_{}", random_hex(8));
+        let management = servers.rabbitmq.management();
+        let (posthog, (), ()) = tokio::join!(
+            FakePosthog::start(),
+            create_database(&servers.postgres, &name),
+            management.create_vhost(&name, servers.rabbitmq.user()),
+        );
+        let database_url = servers.postgres.url(&name);
+        let pool = PgPoolOptions::new()
+            .max_connections(4)
+            .connect_lazy(&database_url)
+            .expect("a pool");
+        let mut world = Self {
+            amqp_url: servers.rabbitmq.amqp_url(&name),
+            management_url: servers.rabbitmq.management_url(),
+            vhost: name.clone(),
+            settings: BTreeMap::new(),
+            processes: Mutex::default(),
+            started: AtomicUsize::new(0),
+            database_url,
+            posthog,
+            management,
+            name,
+            pool,
+            servers,
+        };
+        for (name, value) in [
+            ("DATABASE_URL", world.database_url.clone().as_str()),
+            ("AMQP_URL", world.amqp_url.clone().as_str()),
+            ("ENCRYPTION_KEY", langfuse::ENCRYPTION_KEY),
+            ("LANGFUSE_URL", "https://langfuse.example.com"),
+            ("EGRESS_ALLOW", "127.0.0.1"),
+            ("LOG_FORMAT", "json"),
+            ("RUST_LOG", "info,worker=debug,shared=debug,producer=debug"),
+            // Short enough for a test, and nested as the real ones are.
+            ("SEND_TIMEOUT", "5s"),
+            ("RETRY_BUDGET", "10s"),
+            ("RETRY_RUNGS", "1s×3,2s×3"),
+            ("LEASE", "5s"),
+            ("JOB_SLICE", "60s"),
+            ("SHUTDOWN_GRACE", "10s"),
+        ] {
+            world.set(name, value);
+        }
+        world
+    }
+
+    /// The servers it lives on.
+    pub fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
+    /// A small pool on the database.
+    pub fn pool(&self) -> PgPool {
+        self.pool.clone()
+    }
+
+    /// The environment that this world's programs get, apart from `HTTP_ADDR`, which is each worker's own.
+    pub fn env(&self) -> BTreeMap<String, String> {
+        self.settings.clone()
+    }
+
+    /// Changes the environment of every program that is started from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// The database's URL through a proxy that stands in front of `servers().postgres.address()`.
+    pub fn database_url_via(&self, proxy: &TcpProxy) -> String {
+        via(&self.database_url, proxy.address())
+    }
+
+    /// The broker's URL through a proxy that stands in front of `servers().rabbitmq.address()`.
+    pub fn amqp_url_via(&self, proxy: &TcpProxy) -> String {
+        via(&self.amqp_url, proxy.address())
+    }
+
+    /// A proxy in front of the database server.
+    pub async fn database_proxy(&self) -> TcpProxy {
+        TcpProxy::start(self.servers.postgres.address()).await
+    }
+
+    /// A proxy in front of the broker.
+    pub async fn amqp_proxy(&self) -> TcpProxy {
+        TcpProxy::start(self.servers.rabbitmq.address()).await
+    }
+
+    /// Starts a real worker, with `overrides` over [`env`](Self::env). An empty value removes a variable.
+    pub async fn worker(&self, overrides: &[(&str, &str)]) -> Worker {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let address_text = address.to_string();
+        let mut all = vec![("HTTP_ADDR", address_text.as_str())];
+        all.extend(overrides);
+        let process = self.spawn("worker", &[], &all, Process::spawn).await;
+        Worker::new(process, address)
+    }
+
+    /// Runs the real producer to its end.
+    pub async fn producer(&self, arguments: &[&str]) -> Output {
+        self.producer_with_env(arguments, &[]).await
+    }
+
+    /// The same, with `overrides` over [`env`](Self::env).
+    pub async fn producer_with_env(&self, arguments: &[&str], overrides: &[(&str, &str)]) -> Output {
+        let process = self.spawn_producer(arguments, overrides).await;
+        let ended = process.exited_within(PATIENCE).await;
+        let status = ended.unwrap_or_else(|| panic!("producer {arguments:?} does not end\n{}", self.tails()));
+        Output {
+            code: status.code().unwrap_or(-1),
+            stdout: process.stdout(),
+            stderr: process.stderr(),
+        }
+    }
+
+    /// Starts the real producer and leaves it to the test.
+    pub async fn spawn_producer(&self, arguments: &[&str], overrides: &[(&str, &str)]) -> Arc<Process> {
+        self.spawn("producer", arguments, overrides, Process::spawn_apart).await
+    }
+
+    async fn spawn(
+        &self,
+        kind: &'static str,
+        arguments: &[&str],
+        overrides: &[(&str, &str)],
+        start: fn(&crate::directory::Directory, &str, std::process::Command) -> Process,
+    ) -> Arc<Process> {
+        let path = tokio::task::spawn_blocking(move || program(kind))
+            .await
+            .expect("build the programs");
+        let directory = self.servers.directory();
+        let mut command = directory.command(path);
+        // Nothing of the developer's own settings may reach a program under test.
+        command.env_clear().env(crate::directory::MARKER, directory.path());
+        for name in [
+            "PATH",
+            "HOME",
+            "TMPDIR",
+            "RUST_BACKTRACE",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "LLVM_PROFILE_FILE",
+        ] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command.envs(&self.settings).args(arguments);
+        for (name, value) in overrides {
+            if value.is_empty() {
+                command.env_remove(name);
+            } else {
+                command.env(name, value);
+            }
+        }
+        let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
+        let process = Arc::new(start(directory, &format!("{}-{number}-{kind}", self.name), command));
+        self.processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(process.clone());
+        process
+    }
+
+    /// Looks every few milliseconds until `look` answers `true` or `Some`. When that takes longer than `timeout` it
+    /// panics, with what was waited for and the ends of all logs.
+    pub async fn wait_until<O, F, Fut>(&self, what: &str, timeout: Duration, look: F) -> O::Value
+    where
+        O: Reached,
+        F: FnMut() -> Fut,
+        Fut: Future<Output = O>,
+    {
+        match wait::until(timeout, look).await {
+            Some(value) => value,
+            None => panic!("waited {timeout:?} in vain until {what}\n{}", self.tails()),
+        }
+    }
+
+    /// Waits until that run of the ledger is in that state.
+    pub async fn wait_state(&self, project: &str, day: &str, run: &str, state: &str) {
+        let seen = Mutex::new(String::from("no such run"));
+        let look = async || {
+            let query = "SELECT state::text FROM posthog_export.runs WHERE project_id = $1 AND day = $2::text::date AND run = $3";
+            let query = sqlx::query_scalar::<_, String>(query).bind(project).bind(day).bind(run);
+            let now = match query.fetch_optional(&self.pool).await {
+                Ok(found) => found.unwrap_or_else(|| "no such run".to_owned()),
+                Err(error) => error.to_string(),
+            };
+            let reached = now == state;
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            reached
+        };
+        if wait::until(PATIENCE, look).await.is_none() {
+            let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            panic!(
+                "waited {PATIENCE:?} in vain until {project}/{day}/{run} is {state}; it is: {seen}\n{}",
+                self.tails()
+            );
+        }
+    }
+
+    /// The ends of the logs of everything that was started here.
+    pub fn tails(&self) -> String {
+        let processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        processes.iter().map(|process| process.tail()).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.tails());
+        }
+        for process in self.processes.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            process.kill();
+        }
+        // A private server goes as a whole. Somebody else's is left as it was found.
+        let (servers, name) = (self.servers.clone(), self.name.clone());
+        if servers.postgres.is_ours() && servers.rabbitmq.is_ours() {
+            return;
+        }
+        let clear = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(async {
+                if !servers.postgres.is_ours() {
+                    let drop_database = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+                    execute(&mut servers.postgres.connect().await, drop_database).await;
+                }
+                if !servers.rabbitmq.is_ours() {
+                    servers.rabbitmq.management().delete_vhost(&name).await;
+                }
+            });
+        };
+        let _ = std::thread::spawn(clear).join();
+    }
+}
+
+/// What a program that ran to its end left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Its exit code; -1 if a signal ended it.
+    pub code: i32,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}

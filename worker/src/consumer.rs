@@ -1,0 +1,217 @@
+//! The supervisor of the RabbitMQ side. One session = two connections (one only consumes, one only publishes: a broker that blocks
+//! publishers must not keep acks from it). Any error ends the session; a new one begins, for ever. Deliveries of an ended
+//! session are never settled on a new one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::SelectAll;
+use lapin::message::Delivery;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection};
+use rand::Rng as _;
+use shared::amqp::{AmqpError, CONNECT_TIMEOUT, Publisher, connect, watch_blocked, within};
+use shared::job::{ExportJob, fresh_run};
+use shared::topology::{Lane, declare};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::app::App;
+use crate::export::{Stop, export};
+use crate::metrics;
+use crate::settle::Settlement;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error(transparent)]
+    Amqp(#[from] AmqpError),
+    /// The queue was deleted, the consumer cancelled: the stream just ends, the channel stays open.
+    #[error("RabbitMQ cancelled the consumer (was a queue deleted?)")]
+    Cancelled,
+    #[error("the connection failed: {0}")]
+    Lost(String),
+    #[error("a delivery could not be settled: {0}")]
+    Unsettled(AmqpError),
+}
+
+/// Consumes until `shutdown`.
+pub async fn consume(app: Arc<App>, shutdown: CancellationToken) {
+    let mut pause = FIRST_PAUSE;
+    while !shutdown.is_cancelled() {
+        let began = tokio::time::Instant::now();
+        let ended = session(&app, &shutdown).await;
+        app.health.broker(false);
+        metrics::broker(false);
+        let Err(error) = ended else { return };
+        if began.elapsed() > LONGEST_PAUSE * 2 {
+            pause = FIRST_PAUSE;
+        }
+        let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.5));
+        tracing::warn!(%error, retry_in_ms = jittered.as_millis(), "the session with RabbitMQ ended; starting over");
+        tokio::select! {
+            () = tokio::time::sleep(jittered) => {}
+            () = shutdown.cancelled() => return,
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// What the jobs of a session hold on to.
+#[derive(Clone)]
+struct Session {
+    app: Arc<App>,
+    publisher: Publisher,
+    stop: Stop,
+    unsettled: mpsc::UnboundedSender<AmqpError>,
+}
+
+async fn session(app: &Arc<App>, shutdown: &CancellationToken) -> Result<(), SessionError> {
+    let consuming = connect(&app.config.amqp_url, &format!("{} (consume)", app.worker)).await?;
+    let publishing = connect(&app.config.amqp_url, &format!("{} (publish)", app.worker)).await?;
+    let (blocked_tx, blocked) = watch::channel(false);
+    let lost = CancellationToken::new();
+    let (unsettled, mut failures) = mpsc::unbounded_channel();
+    let session = Session {
+        app: Arc::clone(app),
+        publisher: Publisher::open(&publishing, blocked.clone()).await?,
+        stop: Stop { shutdown: shutdown.clone(), connection_lost: lost.clone() },
+        unsettled,
+    };
+    let jobs = TaskTracker::new();
+    // Ends the session's jobs at their next batch border, however this function is left.
+    let ending = lost.clone().drop_guard();
+
+    let channel = within(CONNECT_TIMEOUT, consuming.create_channel()).await?;
+    within(CONNECT_TIMEOUT, declare(&channel, &app.config.ladder)).await?;
+    let (mut deliveries, channels) = subscribe(app, &consuming).await?;
+    let publishing_ended = watch_blocked(Box::pin(publishing.events_listener()), blocked_tx);
+    let (consuming_blocked, _) = watch::channel(false);
+    let consuming_ended = watch_blocked(Box::pin(consuming.events_listener()), consuming_blocked);
+    tokio::pin!(publishing_ended, consuming_ended);
+    app.health.broker(true);
+    metrics::broker(true);
+    tracing::info!(jobs = app.config.jobs, backfill = app.config.backfill, "consuming");
+
+    let mut blocked_now = blocked.clone();
+    let ended = loop {
+        let is_blocked = *blocked_now.borrow_and_update();
+        metrics::blocked(is_blocked);
+        tokio::select! {
+            () = shutdown.cancelled() => break Ok(()),
+            error = &mut publishing_ended => break Err(SessionError::Lost(describe(error))),
+            error = &mut consuming_ended => break Err(SessionError::Lost(describe(error))),
+            Some(error) = failures.recv() => break Err(SessionError::Unsettled(error)),
+            Ok(()) = blocked_now.changed() => {}
+            // While the broker blocks us nothing could be handed on, so nothing new is begun.
+            delivery = deliveries.next(), if !is_blocked => match delivery {
+                Some((lane, Some(Ok(delivery)))) => {
+                    jobs.spawn(handle(session.clone(), lane, delivery));
+                }
+                Some((_, Some(Err(error)))) => break Err(AmqpError::from(error).into()),
+                Some((_, None)) | None => break Err(SessionError::Cancelled),
+            },
+        }
+    };
+    jobs.close();
+    match ended {
+        Ok(()) => drain(app, &channels, &jobs, publishing_ended).await,
+        Err(error) => {
+            drop(ending);
+            // They stop at their next batch border; their leases are given back before anybody is delivered the same job.
+            let _ = tokio::time::timeout(app.config.grace, jobs.wait()).await;
+            return Err(error);
+        }
+    }
+    for connection in [&consuming, &publishing] {
+        let _ = within(Duration::from_secs(2), connection.close(200, "bye".into())).await;
+    }
+    Ok(())
+}
+
+fn describe(error: Option<lapin::Error>) -> String {
+    error.map_or_else(|| "closed".to_owned(), |e| e.to_string())
+}
+
+type Deliveries = SelectAll<futures::stream::BoxStream<'static, (Lane, Option<Result<Delivery, lapin::Error>>)>>;
+
+/// One consumer a lane, each on a channel of its own, with as many unacked deliveries as jobs may run.
+async fn subscribe(app: &App, connection: &Connection) -> Result<(Deliveries, Vec<(Channel, String)>), SessionError> {
+    let mut deliveries = SelectAll::new();
+    let mut channels = Vec::new();
+    for (lane, concurrency) in [(Lane::Jobs, app.config.jobs), (Lane::Backfill, app.config.backfill)] {
+        if concurrency == 0 {
+            continue;
+        }
+        let channel = within(CONNECT_TIMEOUT, connection.create_channel()).await?;
+        within(CONNECT_TIMEOUT, channel.basic_qos(concurrency, BasicQosOptions::default())).await?;
+        let tag = format!("{}/{}", app.worker, lane.routing_key());
+        let options = BasicConsumeOptions::default();
+        let consume = channel.basic_consume(lane.queue().into(), tag.clone().into(), options, FieldTable::default());
+        let consumer = within(CONNECT_TIMEOUT, consume).await?;
+        // A consumer's end is an event too: on its own it would just fall out of the selection.
+        let ended = futures::stream::once(async move { (lane, None) });
+        deliveries.push(consumer.map(move |delivery| (lane, Some(delivery))).chain(ended).boxed());
+        channels.push((channel, tag));
+    }
+    Ok((deliveries, channels))
+}
+
+/// No new delivery; the running jobs save, hand back and settle within the grace.
+async fn drain(
+    app: &App,
+    channels: &[(Channel, String)],
+    jobs: &TaskTracker,
+    publishing: impl Future<Output = Option<lapin::Error>>,
+) {
+    app.health.broker(false);
+    for (channel, tag) in channels {
+        let cancel = channel.basic_cancel(tag.clone().into(), BasicCancelOptions::default());
+        let _ = within(Duration::from_secs(2), cancel).await;
+    }
+    tokio::select! {
+        () = jobs.wait() => {}
+        // Keeps the publisher's idea of a blocked connection true meanwhile.
+        _ = publishing => {}
+        () = tokio::time::sleep(app.config.grace.mul_f64(0.8)) => {
+            tracing::warn!(jobs = jobs.len(), "the grace period is over; the rest is redelivered");
+        }
+    }
+}
+
+/// One delivery, to its settlement.
+async fn handle(session: Session, lane: Lane, delivery: Delivery) {
+    let _running = metrics::Running::begin();
+    let decoded = ExportJob::decode(&delivery.data);
+    let settlement = Settlement { app: &session.app, publisher: &session.publisher, lane, delivery };
+    let settled = match decoded {
+        Err(bad) => settlement.bad_message(&bad.0).await,
+        Ok(job) if job.run.is_none() => {
+            settlement.with_run(&ExportJob { run: Some(fresh_run()), ..job }).await
+        }
+        Ok(job) => {
+            let run = job.run.clone().unwrap_or_default();
+            let redelivered = settlement.delivery.redelivered;
+            let traceparent = shared::job::Headers::from_table(settlement.delivery.properties.headers().as_ref()).traceparent;
+            let span = tracing::info_span!(
+                "job", project_id = %job.project_id, day = %job.day, run = %run, redelivered, traceparent = traceparent.as_deref()
+            );
+            async {
+                let ended = export(&session.app, &job, &run, &session.stop).await;
+                settlement.job(&job, &run, ended).await
+            }
+            .instrument(span)
+            .await
+        }
+    };
+    if let Err(error) = settled {
+        let _ = session.unsettled.send(error);
+    }
+}

@@ -1,0 +1,346 @@
+//! One job, as one straight line: integration ▶ claim ▶ key check ▶ (page ▶ events ▶ batch ▶ send ▶ checkpoint) … ▶ complete.
+//! Nothing here settles a delivery; `settle.rs` does, with what this returns.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+
+use chrono::Utc;
+use futures::future::join_all;
+use futures::{StreamExt, TryStreamExt, stream};
+use secrecy::ExposeSecret;
+use shared::integration::{self, Integration};
+use shared::job::{ExportJob, Stream};
+use shared::ledger::{Claim, Claimed, Lease, LedgerError, Progress, State};
+use shared::posthog::KeyCheck;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::app::App;
+use crate::batch::{Batch, Preamble, pack};
+use crate::capture::{Accepted, Tally};
+use crate::error::JobError;
+use crate::event::ProjectContext;
+use crate::metrics;
+use crate::retry::SendError;
+use crate::source::{Page, SourceError, Window};
+
+/// Batches of days at least this old may be marked as historical: PostHog treats younger ones as new anyway.
+const HISTORICAL_AGE: chrono::TimeDelta = chrono::TimeDelta::hours(48);
+
+/// What asks a job to stop at the next batch border.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    /// SIGTERM
+    pub shutdown: CancellationToken,
+    /// The delivery's connection is gone
+    pub connection_lost: CancellationToken,
+}
+
+impl Stop {
+    /// Why, if at all.
+    pub fn reason(&self) -> Option<JobError> {
+        if self.connection_lost.is_cancelled() {
+            Some(JobError::ConnectionLost)
+        } else if self.shutdown.is_cancelled() {
+            Some(JobError::ShuttingDown)
+        } else {
+            None
+        }
+    }
+
+    async fn asked(&self) {
+        tokio::select! {
+            () = self.shutdown.cancelled() => {}
+            () = self.connection_lost.cancelled() => {}
+        }
+    }
+}
+
+/// A job that needs no further work.
+#[derive(Debug)]
+pub enum Exported {
+    /// By this delivery
+    Completed {
+        /// events accepted, over all slices
+        sent: i64,
+        /// rows refused, over all slices
+        rejected: i64,
+    },
+    /// By an earlier one
+    Before(State),
+}
+
+/// A job that goes on elsewhere. The lease, when it is still ours.
+#[derive(Debug)]
+pub struct Failure {
+    /// for the settlement
+    pub lease: Option<Lease>,
+    /// what to do
+    pub error: JobError,
+}
+
+impl<E: Into<JobError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { lease: None, error: error.into() }
+    }
+}
+
+/// Exports a job whose run is `run`.
+pub async fn export(app: &Arc<App>, job: &ExportJob, run: &str, stop: &Stop) -> Result<Exported, Failure> {
+    let loaded = integration::load(app.source.pool(), &app.config.encryption_key, &job.project_id).await;
+    let loaded = loaded.map_err(SourceError::from)?;
+    // A failing host has its one job already: do not even claim.
+    let place = match &loaded {
+        Ok(integration) => Some(app.hosts.enter(&integration.host).ok_or(JobError::HostBusy)?),
+        Err(_) => None,
+    };
+    let target = loaded.as_ref().ok().map(Integration::target);
+    let claim = app.ledger.claim(job, run, &app.worker, app.config.lease, target.as_deref()).await?;
+    let claimed = match claim {
+        Claim::Run(claimed) => claimed,
+        Claim::Done(state) => return Ok(Exported::Before(state)),
+        Claim::NotYet { wait } => return Err(JobError::NotYet { wait }.into()),
+        Claim::Held { by } => return Err(JobError::LeaseHeld { by }.into()),
+        Claim::KillsWorkers { takeovers } => return Err(JobError::KillsWorkers { takeovers }.into()),
+        Claim::DayNotOver { now } => return Err(JobError::DayNotOver(now.to_rfc3339()).into()),
+    };
+    if claimed.takeovers > 0 {
+        metrics::taken_over();
+    }
+    let lease = claimed.lease.clone();
+    let worked = match loaded {
+        Ok(integration) => work(app, job, claimed, integration, stop).await,
+        Err(fault) => Err(fault.into()),
+    };
+    if let Some(place) = place {
+        match &worked {
+            Ok(_) => place.report(false),
+            Err(JobError::Send(SendError::Unavailable(_))) => place.report(true),
+            Err(_) => {}
+        }
+    }
+    worked.map_err(|error| {
+        let lost = matches!(error, JobError::Ledger(LedgerError::LeaseLost));
+        Failure { lease: (!lost).then_some(lease), error }
+    })
+}
+
+/// The claimed job under its lease: whatever the pages do, the lease is renewed; when it is lost, the work ends at once.
+async fn work(
+    app: &Arc<App>,
+    job: &ExportJob,
+    claimed: Claimed,
+    integration: Integration,
+    stop: &Stop,
+) -> Result<Exported, JobError> {
+    let lease = claimed.lease.clone();
+    // On a task of its own, so that a panic is this job's failure and not the process's.
+    let work = tokio::spawn(run(Arc::clone(app), job.clone(), claimed, integration, stop.clone()));
+    tokio::select! {
+        worked = AbortOnDropHandle::new(work) => {
+            worked.unwrap_or_else(|panic| Err(JobError::Internal(panic.to_string())))
+        }
+        error = keep_lease(app, &lease) => Err(error.into()),
+        error = overdue(app, stop) => Err(error),
+    }
+}
+
+/// Renews the lease every third of it; ends only when the lease is gone, or cannot be said to be ours any more.
+async fn keep_lease(app: &App, lease: &Lease) -> LedgerError {
+    let mut ours_until = tokio::time::Instant::now() + app.config.lease;
+    loop {
+        tokio::time::sleep(app.config.lease / 3).await;
+        match app.ledger.renew(lease, app.config.lease).await {
+            Ok(()) => ours_until = tokio::time::Instant::now() + app.config.lease,
+            Err(LedgerError::LeaseLost) => return LedgerError::LeaseLost,
+            Err(error) if tokio::time::Instant::now() >= ours_until => return error,
+            Err(error) => tracing::warn!(%error, "the lease was not renewed; trying again"),
+        }
+    }
+}
+
+/// Ends a job that was asked to stop and does not: a request that hangs must not outlast the grace period.
+async fn overdue(app: &App, stop: &Stop) -> JobError {
+    stop.asked().await;
+    tokio::time::sleep(app.config.grace / 2).await;
+    stop.reason().unwrap_or(JobError::ShuttingDown)
+}
+
+/// What the three streams of a job share.
+struct Export {
+    app: Arc<App>,
+    lease: Lease,
+    window: Window,
+    integration: Integration,
+    project: Arc<ProjectContext>,
+    preamble: Preamble,
+    tally: Tally,
+    /// Asks the streams to stop at the next batch border: the slice is over, somebody wants it, or another stream failed.
+    halt: CancellationToken,
+}
+
+async fn run(
+    app: Arc<App>,
+    job: ExportJob,
+    claimed: Claimed,
+    integration: Integration,
+    stop: Stop,
+) -> Result<Exported, JobError> {
+    app.source.check_columns().await?;
+    match app.capture.posthog.knows_key(&integration).await {
+        Ok(KeyCheck::Known) => {}
+        Ok(KeyCheck::Unknown) => return Err(JobError::KeyRefused),
+        Ok(KeyCheck::CannotTell(why)) => tracing::debug!(%why, "the host cannot be asked whether it knows the key"),
+        Err(refused) => return Err(SendError::HostNotAllowed(refused.to_string()).into()),
+    }
+    let total = |count: fn(&Progress) -> i64| claimed.streams.values().map(count).sum::<i64>();
+    let historical = app.config.historical && job.day.end().and_utc() + HISTORICAL_AGE < Utc::now();
+    let export = Export {
+        window: Window::of(&job),
+        project: Arc::new(ProjectContext::new(&job.project_id, app.config.langfuse_url.as_deref())),
+        preamble: Preamble::new(integration.api_key.expose_secret(), historical),
+        tally: Tally {
+            accepted: AtomicI64::new(total(|p| p.sent)),
+            refused: AtomicI64::new(total(|p| p.rejected)),
+        },
+        halt: CancellationToken::new(),
+        lease: claimed.lease,
+        integration,
+        app,
+    };
+    let streams = claimed.streams.into_iter().map(|(stream, progress)| export.stream(stream, progress));
+    let watch = export.watch(&stop);
+    let ended = tokio::select! {
+        ended = join_all(streams) => ended,
+        never = watch => never,
+    };
+    let (mut sent, mut rejected, mut done) = (0, 0, true);
+    let mut first_error = None;
+    for end in ended {
+        match end {
+            Ok(progress) => {
+                sent += progress.sent;
+                rejected += progress.rejected;
+                done &= progress.done;
+            }
+            // An interrupted send is only how a stream notices that another one failed.
+            Err(JobError::Send(SendError::Interrupted)) => done = false,
+            Err(error) => {
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    if let Some(error) = first_error {
+        return Err(error);
+    }
+    if !done {
+        return Err(stop.reason().unwrap_or(JobError::SliceOver));
+    }
+    export.app.ledger.complete(&export.lease).await?;
+    Ok(Exported::Completed { sent, rejected })
+}
+
+impl Export {
+    /// Halts the streams when it is time; never ends by itself.
+    async fn watch<T>(&self, stop: &Stop) -> T {
+        tokio::select! {
+            () = stop.asked() => {}
+            () = tokio::time::sleep(self.app.config.slice) => {}
+        }
+        self.halt.cancel();
+        std::future::pending().await
+    }
+
+    /// One stream from its cursor on: pages are read ahead, packed on other cores, sent several at a time; the cursor follows the
+    /// unbroken prefix of what was accepted.
+    async fn stream(&self, stream: Stream, mut progress: Progress) -> Result<Progress, JobError> {
+        if progress.done {
+            return Ok(progress);
+        }
+        let in_flight = self.app.config.sends_in_flight;
+        let accepted = self
+            .pages(stream, &progress)
+            .map_ok(|page| self.pack(page))
+            // Two at once: while one page is packed, the next is read.
+            .try_buffered(2)
+            .map_ok(|batches| stream::iter(batches.into_iter().map(Ok::<_, JobError>)))
+            .try_flatten()
+            .map_ok(|batch| self.send(stream, batch))
+            .try_buffered(in_flight)
+            .ready_chunks(in_flight);
+        tokio::pin!(accepted);
+        while let Some(chunk) = accepted.next().await {
+            let mut rejects = Vec::new();
+            let mut failed = None;
+            for sent in chunk {
+                match sent {
+                    Ok((accepted, cursor, last)) => {
+                        progress.sent += accepted.events;
+                        progress.bytes += accepted.bytes;
+                        progress.batches += i64::from(accepted.events > 0);
+                        progress.rejected += i64::try_from(accepted.rejects.len()).unwrap_or(i64::MAX);
+                        progress.cursor = cursor.or(progress.cursor);
+                        progress.done = last;
+                        rejects.extend(accepted.rejects);
+                    }
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                }
+            }
+            let saved = self.app.ledger.save(&self.lease, stream, &progress, &rejects).await;
+            if let Some(error) = failed.or(saved.err().map(JobError::from)) {
+                self.halt.cancel();
+                return Err(error);
+            }
+        }
+        Ok(progress)
+    }
+
+    /// Pages from the cursor on, one read ahead, until the stream ends or the job halts.
+    fn pages(
+        &self,
+        stream: Stream,
+        progress: &Progress,
+    ) -> impl futures::Stream<Item = Result<Page, JobError>> + use<'_> {
+        let read = move |cursor| {
+            let (app, window) = (Arc::clone(&self.app), self.window.clone());
+            let page = async move { app.source.page(stream, &window, Option::as_ref(&cursor)).await };
+            AbortOnDropHandle::new(tokio::spawn(page))
+        };
+        stream::try_unfold(Some(read(progress.cursor.clone())), move |pending| async move {
+            let Some(pending) = pending.filter(|_| !self.halt.is_cancelled()) else { return Ok(None) };
+            let page = tokio::select! {
+                page = pending => page.map_err(|panic| JobError::Internal(panic.to_string()))??,
+                () = self.halt.cancelled() => return Ok(None),
+            };
+            let next = page.rows.last().filter(|_| !page.last).map(|row| read(Some(row.cursor())));
+            Ok(Some((page, next)))
+        })
+    }
+
+    /// JSON and gzip, off the runtime's own threads.
+    async fn pack(&self, page: Page) -> Result<Vec<Batch>, JobError> {
+        let (project, preamble, limits) = (Arc::clone(&self.project), self.preamble.clone(), self.app.config.limits);
+        tokio::task::spawn_blocking(move || pack(&page.rows, page.last, &project, &preamble, limits))
+            .await
+            .map_err(|panic| JobError::Internal(panic.to_string()))
+    }
+
+    /// Sends on a task of its own, so that it goes on while a checkpoint is saved.
+    fn send(
+        &self,
+        stream: Stream,
+        batch: Batch,
+    ) -> impl Future<Output = Result<(Accepted, Option<shared::ledger::Cursor>, bool), JobError>> + use<'_> {
+        let Batch { body, cursor, last } = batch;
+        async move {
+            let Some(body) = body else { return Ok((Accepted::default(), cursor, last)) };
+            let accepted =
+                self.app.capture.send(&self.integration.host, stream, body, &self.tally, &self.halt).await?;
+            metrics::accepted(stream, accepted.events, accepted.bytes);
+            Ok((accepted, cursor, last))
+        }
+    }
+}

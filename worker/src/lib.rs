@@ -1,0 +1,26 @@
+//! The worker: one delivery after the other walks the line.
+//!
+//! 1. [`consumer`]: a delivery arrives; decode; a message without a run is given one
+//! 2. [`export`]: claim ▶ key check ▶ pages, events, batches, sends, checkpoints ▶ complete, as one function
+//! 3. [`source`], [`rows`]: keyset pages of the three streams
+//! 4. [`event`]: PURE row → event ([`oversize`] shortens what is too large)
+//! 5. [`batch`]: PURE events → bodies
+//! 6. [`capture`]: `POST /batch/`, halve, bisect; [`retry`]: PURE what an answer means
+//! 7. [`settle`]: what the job's end ([`error`]) means for its delivery
+
+pub mod app;
+pub mod batch;
+pub mod capture;
+pub mod config;
+pub mod consumer;
+pub mod error;
+pub mod event;
+pub mod export;
+pub mod health;
+pub mod hosts;
+pub mod metrics;
+pub mod oversize;
+pub mod retry;
+pub mod rows;
+pub mod settle;
+pub mod source;
