@@ -1,1 +1,12 @@
-fn main() {}
+//! Wiring only: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use producer::cli::{Cli, run};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    shared::posthog::install_crypto();
+    run(Cli::parse()).await
+}

@@ -58,7 +58,7 @@ error_codes! {
     /// Langfuse's database cannot be reached.
     DatabaseUnavailable = "database_unavailable", "Nothing: the job waits until the database is back.";
     /// A statement failed: timeout, permission, cancelled by a replica's recovery.
-    DatabaseError = "database_error", "Read the error text; `producer doctor` checks rights, columns and indexes. Then requeue.";
+    DatabaseError = "database_error", "Read the error text (a timeout, a missing right, a replica's recovery), mend it, then requeue.";
     /// Langfuse's tables lack a column that is read.
     SchemaMismatch = "schema_mismatch", "Upgrade Langfuse to a v2 release that has the named columns, then requeue.";
     /// The ledger's database cannot be reached.

@@ -1,0 +1,227 @@
+//! `dead-letters requeue`: publish, confirm, record, and only then remove. A crash in between leaves a message too many,
+//! which is harmless, and never one too few.
+
+use std::collections::{BTreeMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use shared::error_code::ErrorCode;
+use shared::job::Headers;
+use shared::ledger::{Ledger, RunKey};
+use shared::topology::Lane;
+
+use super::queue::Held;
+use super::{DeadLetter, RequeueArguments, key_of};
+use crate::enqueue::say_failed;
+use crate::error::CommandError;
+use crate::output::{self, Outcome, count, line, progress};
+use crate::plan::lane;
+use crate::publish::{Outgoing, Pipeline, WINDOW};
+use crate::servers::Broker;
+
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    dry_run: bool,
+    /// Published and removed
+    requeued: Vec<String>,
+    /// Not confirmed; still dead letters
+    failed: Vec<Failure>,
+    /// No jobs, left where they are
+    left: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Failure {
+    id: String,
+    error: String,
+}
+
+/// What is published once: several dead letters may hold the same message.
+struct Job {
+    id: String,
+    /// Its row, if it is a job with a run
+    key: Option<RunKey>,
+    lane: Lane,
+    body: Vec<u8>,
+    traceparent: Option<String>,
+    /// Those to remove once it is confirmed
+    tags: Vec<u64>,
+}
+
+pub(super) async fn run(
+    arguments: &RequeueArguments,
+    ledger: &Ledger,
+    broker: &Broker,
+    held: &Held,
+    letters: Vec<DeadLetter>,
+) -> Result<Outcome, CommandError> {
+    let mut report = Report {
+        dry_run: arguments.dry_run,
+        ..Report::default()
+    };
+    let chosen = choose(arguments, letters, &mut report)?;
+    let now = ledger.now().await?;
+    let jobs = once_each(chosen, now);
+    if !arguments.json {
+        announce(&jobs, &report);
+    }
+    if arguments.dry_run {
+        report.requeued = jobs.iter().map(|job| job.id.clone()).collect();
+    } else if !jobs.is_empty() {
+        let publisher = broker.publisher().await?;
+        let mut pipeline = Pipeline::new(&publisher);
+        let bar = progress("requeuing", jobs.len());
+        for window in jobs.chunks(WINDOW) {
+            publish(&mut pipeline, ledger, held, window, &mut report).await?;
+            bar.inc(u64::try_from(window.len()).unwrap_or(0));
+        }
+        bar.finish_and_clear();
+    }
+    if arguments.json {
+        output::json(&report);
+    } else if !arguments.dry_run && !jobs.is_empty() {
+        line(format!(
+            "{} of {} requeued.",
+            report.requeued.len(),
+            count(jobs.len(), "dead letter")
+        ));
+    }
+    say_failed(
+        report
+            .failed
+            .iter()
+            .map(|failure| (failure.id.as_str(), failure.error.as_str())),
+    );
+    Ok(if report.failed.is_empty() {
+        Outcome::Done
+    } else {
+        Outcome::Failed
+    })
+}
+
+/// Those that were asked for, in the order of the queue.
+fn choose(
+    arguments: &RequeueArguments,
+    letters: Vec<DeadLetter>,
+    report: &mut Report,
+) -> Result<Vec<DeadLetter>, CommandError> {
+    let known: HashSet<&str> = letters.iter().map(|letter| letter.id.as_str()).collect();
+    let unknown: Vec<&str> = arguments
+        .ids
+        .iter()
+        .map(String::as_str)
+        .filter(|id| !known.contains(id))
+        .collect();
+    if !unknown.is_empty() {
+        return Err(CommandError::refused(format!(
+            "no dead letter has the id {}; nothing was requeued (see `producer dead-letters list`)",
+            unknown.join(", ")
+        )));
+    }
+    let named = |letter: &DeadLetter| arguments.ids.is_empty() || arguments.ids.contains(&letter.id);
+    let wanted = |letter: &DeadLetter| named(letter) && letter.is(arguments.project.as_ref(), arguments.error_code);
+    let (chosen, bad): (Vec<DeadLetter>, Vec<DeadLetter>) = letters
+        .into_iter()
+        .filter(wanted)
+        .partition(|letter| arguments.force || !is_bad(letter));
+    report.left = bad.into_iter().map(|letter| letter.id).collect();
+    if !report.left.is_empty() {
+        let reason = format!(
+            "{} no job and would come back at once; publish a corrected message instead, or use --force: {}",
+            if report.left.len() == 1 {
+                "this message is"
+            } else {
+                "these messages are"
+            },
+            report.left.join(", ")
+        );
+        if !arguments.ids.is_empty() {
+            return Err(CommandError::refused(format!("{reason}; nothing was requeued")));
+        }
+        tracing::warn!("left in place: {reason}");
+    }
+    Ok(chosen)
+}
+
+fn is_bad(letter: &DeadLetter) -> bool {
+    letter.job.is_none() || letter.error_code.as_deref() == Some(ErrorCode::BadMessage.as_str())
+}
+
+fn once_each(letters: Vec<DeadLetter>, now: DateTime<Utc>) -> Vec<Job> {
+    let mut jobs: Vec<Job> = Vec::new();
+    let mut places: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
+    for letter in letters {
+        let place = *places.entry(letter.body.clone()).or_insert(jobs.len());
+        if let Some(job) = jobs.get_mut(place) {
+            job.tags.extend(letter.tag);
+            continue;
+        }
+        jobs.push(Job {
+            key: letter.job.as_ref().and_then(key_of),
+            lane: letter.job.as_ref().map_or(Lane::Jobs, |job| lane(job.day, now)),
+            id: letter.id,
+            body: letter.body,
+            traceparent: letter.headers.traceparent,
+            tags: letter.tag.into_iter().collect(),
+        });
+    }
+    jobs
+}
+
+fn announce(jobs: &[Job], report: &Report) {
+    if jobs.is_empty() {
+        line("Nothing to requeue.");
+        return;
+    }
+    let would = if report.dry_run { "Would requeue" } else { "Requeuing" };
+    line(format!("{would} {}:", count(jobs.len(), "dead letter")));
+    for job in jobs {
+        line(format!("{}  to {}", job.id, job.lane.queue()));
+    }
+}
+
+async fn publish(
+    pipeline: &mut Pipeline<'_>,
+    ledger: &Ledger,
+    held: &Held,
+    jobs: &[Job],
+    report: &mut Report,
+) -> Result<(), CommandError> {
+    // A run that dies again from now on has another dead letter, and must stay dead in the ledger.
+    let before = ledger.now().await?;
+    // Nothing of the failure goes on, and nothing of the broker's own headers; the trace does.
+    let message = |job: &Job| Outgoing {
+        lane: job.lane,
+        body: job.body.clone(),
+        headers: Headers {
+            traceparent: job.traceparent.clone(),
+            ..Headers::default()
+        },
+    };
+    let messages: Vec<Outgoing> = jobs.iter().map(message).collect();
+    let mut confirmed: Vec<&Job> = Vec::with_capacity(jobs.len());
+    for (job, answer) in jobs.iter().zip(pipeline.send(&messages).await) {
+        match answer {
+            Ok(()) => confirmed.push(job),
+            Err(error) => report.failed.push(Failure {
+                id: job.id.clone(),
+                error,
+            }),
+        }
+    }
+    let keys: Vec<_> = confirmed.iter().filter_map(|job| job.key.clone()).collect();
+    ledger
+        .record_requeued(&keys, before)
+        .await
+        .map_err(|cause| CommandError::NotRecorded {
+            count: confirmed.len(),
+            cause,
+        })?;
+    for job in confirmed {
+        for tag in &job.tags {
+            held.remove(*tag).await?;
+        }
+        report.requeued.push(job.id.clone());
+    }
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! `enqueue`: one job for every enabled integration and day that is over, holds data and is not in the ledger; late rows
+//! and lost messages too.
+
+pub(crate) mod facts;
+mod report;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use shared::integration;
+use shared::job::Day;
+use shared::langfuse::Newest;
+use shared::ledger::{Ledger, Lock, State};
+use shared::settings::Settings;
+use shared::topology::{Ladder, Lane};
+use sqlx::PgPool;
+
+use crate::config::{self, Horizon, Server};
+use crate::error::CommandError;
+use crate::output::Outcome;
+use crate::plan::{Planned, Rules, heal, plan};
+use crate::publish::publish;
+use crate::servers::{self, Broker};
+use crate::setup;
+
+use report::Report;
+pub(crate) use report::say_failed;
+
+/// Arguments of `enqueue`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Arguments {
+    /// Only this day (UTC)
+    #[arg(long, value_name = "YYYY-MM-DD", conflicts_with_all = ["from", "to"])]
+    pub day: Option<Day>,
+    /// From this day on, however far back; BACKFILL_DAYS does not bound it [default: the first day with data]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub from: Option<Day>,
+    /// To this day, included [default: the newest day that is over]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub to: Option<Day>,
+    /// Only this project; may be repeated [default: every project with an enabled integration]
+    #[arg(long = "project", value_name = "ID")]
+    pub projects: Vec<String>,
+    /// Say what would be published, and publish nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Neither migrate the ledger nor declare queues
+    #[arg(long)]
+    pub no_setup: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `enqueue` reads from the environment.
+#[derive(Debug)]
+pub struct Config {
+    source: Server,
+    ledger: Server,
+    broker: Server,
+    ladder: Option<Ladder>,
+    horizon: Horizon,
+}
+
+impl Config {
+    /// Reads it.
+    pub fn read(settings: &mut Settings) -> Self {
+        Self {
+            source: config::source(settings),
+            ledger: config::ledger(settings),
+            broker: config::broker(settings),
+            ladder: config::ladder(settings),
+            horizon: config::horizon(settings),
+        }
+    }
+}
+
+/// Runs the command.
+pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, CommandError> {
+    let (from, to) = (arguments.day.or(arguments.from), arguments.day.or(arguments.to));
+    if from.zip(to).is_some_and(|(from, to)| from > to) {
+        return Err(CommandError::refused("--from lies after --to"));
+    }
+    let source = servers::source(&config.source).await?;
+    let ledger = servers::ledger_unchecked(&config.ledger).await?;
+    let broker = Broker::connect(&config.broker).await?;
+    if !arguments.no_setup
+        && !arguments.dry_run
+        && let Some(ladder) = &config.ladder
+    {
+        setup::prepare(&ledger, &broker, ladder).await?;
+    }
+    let migrated = ledger.is_migrated().await?;
+    if !migrated && !arguments.dry_run {
+        return Err(CommandError::NotMigrated);
+    }
+    // From here to the last record nobody else plans; a second producer then finds everything in the ledger.
+    let lock = if arguments.dry_run {
+        None
+    } else {
+        Some(lock(&ledger, "enqueue").await?)
+    };
+    let rules = Rules {
+        now: ledger.now().await?,
+        horizon: config.horizon,
+        from,
+        to,
+    };
+    let read = Reader {
+        source: &source,
+        ledger: &ledger,
+        broker: &broker,
+        migrated,
+    };
+    let found = read.everything(&rules, &arguments.projects).await?;
+    let mut report = Report::new(&rules, &found.jobs, arguments.dry_run);
+    report.announce(arguments.json);
+    if !arguments.dry_run {
+        let publisher = broker.publisher().await?;
+        let sent = publish(&publisher, &ledger, &found.jobs).await?;
+        if sent.failed.is_empty()
+            && let Some((projects, until)) = found.swept
+        {
+            ledger.record_swept(&projects, until).await?;
+        }
+        report.published(&sent);
+    }
+    if let Some(lock) = lock {
+        lock.release().await?;
+    }
+    broker.close().await;
+    report.finish(arguments.json);
+    Ok(if report.all_confirmed() {
+        Outcome::Done
+    } else {
+        Outcome::Failed
+    })
+}
+
+/// Takes a lock of the ledger, however long another producer needs it.
+pub(crate) async fn lock(ledger: &Ledger, name: &str) -> Result<Lock, CommandError> {
+    const PAUSE: Duration = Duration::from_millis(300);
+    let mut told = false;
+    loop {
+        if let Some(lock) = ledger.try_lock(name).await? {
+            return Ok(lock);
+        }
+        if !told {
+            tracing::info!(lock = name, "another producer is at work; waiting until it is done");
+            told = true;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// What was found, and what to remember once it is published.
+struct Found {
+    jobs: Vec<Planned>,
+    /// Projects whose late rows were looked for, and up to when; `None` for a part of the days only.
+    swept: Option<(Vec<String>, DateTime<Utc>)>,
+}
+
+struct Reader<'a> {
+    source: &'a PgPool,
+    ledger: &'a Ledger,
+    broker: &'a Broker,
+    /// Without our schema the ledger counts as empty: a dry run changes nothing.
+    migrated: bool,
+}
+
+impl Reader<'_> {
+    async fn everything(&self, rules: &Rules, asked: &[String]) -> Result<Found, CommandError> {
+        let enabled = enabled(self.source, asked).await?;
+        let projects = facts::projects(self.source, self.migrated.then_some(self.ledger), rules, &enabled).await?;
+        if !self.migrated {
+            let jobs = plan(rules, &projects, &Newest::new(), Vec::new());
+            return Ok(Found { jobs, swept: None });
+        }
+        let until = facts::sweep_until(self.source, rules).await?;
+        let newest = facts::late(self.source, self.ledger, rules, &projects).await?;
+        let stuck = self.stuck(rules, asked).await?;
+        let whole = rules.from.is_none() && rules.to.is_none();
+        Ok(Found {
+            jobs: plan(rules, &projects, &newest, stuck),
+            swept: whole.then_some((enabled, until)),
+        })
+    }
+
+    /// Runs whose message seems to be lost, of disabled projects too: the worker skips those.
+    async fn stuck(&self, rules: &Rules, asked: &[String]) -> Result<Vec<Planned>, CommandError> {
+        let mut unfinished = Vec::new();
+        for state in [State::Running, State::Waiting, State::Queued] {
+            let filter = shared::ledger::Filter {
+                projects: asked.to_vec(),
+                state: Some(state),
+                from: rules.from,
+                to: rules.to,
+            };
+            unfinished.extend(self.ledger.list(&filter).await?);
+        }
+        let mut waiting = 0;
+        for lane in Lane::ALL {
+            waiting += self.broker.depth(lane.queue()).await?.unwrap_or(0);
+        }
+        Ok(heal(&unfinished, rules.now, waiting == 0))
+    }
+}
+
+/// Projects whose integration is enabled: all, or those asked for, each of which must be one.
+async fn enabled(source: &PgPool, asked: &[String]) -> Result<Vec<String>, CommandError> {
+    let all = integration::list(source, None).await?;
+    let enabled: BTreeSet<String> = all.into_iter().filter(|i| i.enabled).map(|i| i.project_id).collect();
+    let unknown: Vec<&str> = asked
+        .iter()
+        .map(String::as_str)
+        .filter(|id| !enabled.contains(*id))
+        .collect();
+    if !unknown.is_empty() {
+        return Err(CommandError::refused(format!(
+            "no project with an enabled PostHog integration: {}; see `producer integrations list`",
+            unknown.join(", ")
+        )));
+    }
+    let wanted = |id: &String| asked.is_empty() || asked.contains(id);
+    Ok(enabled.into_iter().filter(wanted).collect())
+}

@@ -1,0 +1,177 @@
+//! What `enqueue` says, before and after it publishes.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use shared::job::Day;
+use shared::ledger::RunKey;
+
+use crate::output::{self, count, line};
+use crate::plan::{Planned, Reason, Rules};
+use crate::publish::Published;
+
+/// How many ids a person wants to read in an error.
+const NAMED: usize = 20;
+
+/// What was planned and what became of it; `--json` writes it as it is.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// The database's clock
+    now: DateTime<Utc>,
+    /// Nothing was published
+    dry_run: bool,
+    /// Jobs by reason: `new`, `resumed`, `late`, `healed`
+    planned: BTreeMap<&'static str, usize>,
+    /// Jobs by queue
+    queues: BTreeMap<&'static str, usize>,
+    /// Oldest day
+    from: Option<Day>,
+    /// Newest day
+    to: Option<Day>,
+    /// How many were confirmed by the broker
+    confirmed: usize,
+    /// Which were not
+    failed: Vec<Failure>,
+    /// All jobs, in the order in which they are published
+    jobs: Vec<Job>,
+    #[serde(skip)]
+    not_over: Option<Day>,
+}
+
+#[derive(Debug, Serialize)]
+struct Job {
+    id: String,
+    project_id: String,
+    day: Day,
+    run: String,
+    queue: &'static str,
+    reason: Reason,
+}
+
+#[derive(Debug, Serialize)]
+struct Failure {
+    id: String,
+    error: String,
+}
+
+impl Report {
+    pub(crate) fn new(rules: &Rules, planned: &[Planned], dry_run: bool) -> Self {
+        let mut by_reason: BTreeMap<&'static str, usize> = Reason::ALL.map(|reason| (reason.as_str(), 0)).into();
+        let mut queues = BTreeMap::new();
+        for job in planned {
+            *by_reason.entry(job.reason.as_str()).or_default() += 1;
+            *queues.entry(job.lane.queue()).or_default() += 1;
+        }
+        Self {
+            now: rules.now,
+            dry_run,
+            planned: by_reason,
+            queues,
+            from: planned.iter().map(|job| job.job.day).min(),
+            to: planned.iter().map(|job| job.job.day).max(),
+            confirmed: 0,
+            failed: Vec::new(),
+            jobs: planned.iter().map(Job::of).collect(),
+            not_over: rules.to.filter(|to| *to > rules.newest_over()),
+        }
+    }
+
+    /// How many jobs and which range, before the first is published.
+    pub(crate) fn announce(&self, json: bool) {
+        if let Some(day) = self.not_over {
+            tracing::warn!(%day, now = %self.now, "this day is not over yet (UTC, plus EXPORT_LAG); it is left for later");
+        }
+        if json {
+            return;
+        }
+        let Some((from, to)) = self.from.zip(self.to) else {
+            line("Nothing to enqueue: every day that is over and holds data is in the ledger.");
+            return;
+        };
+        let reasons = self.planned.iter().filter(|(_, number)| **number > 0);
+        let reasons: Vec<String> = reasons.map(|(reason, number)| format!("{number} {reason}")).collect();
+        let queues: Vec<String> = self
+            .queues
+            .iter()
+            .map(|(queue, number)| format!("{number} to {queue}"))
+            .collect();
+        let would = if self.dry_run { "Would publish" } else { "Publishing" };
+        line(format!(
+            "{would} {} from {from} to {to}: {} ({}).",
+            count(self.jobs.len(), "job"),
+            reasons.join(", "),
+            queues.join(", ")
+        ));
+        if self.dry_run {
+            let rows = self.jobs.iter().map(Job::row);
+            line(output::table(["PROJECT", "DAY", "RUN", "QUEUE", "WHY"], rows));
+        }
+    }
+
+    pub(crate) fn published(&mut self, published: &Published) {
+        self.confirmed = published.confirmed.len();
+        let failure = |(key, error): &(RunKey, String)| Failure {
+            id: key.to_string(),
+            error: error.clone(),
+        };
+        self.failed = published.failed.iter().map(failure).collect();
+    }
+
+    /// What became of it.
+    pub(crate) fn finish(&self, json: bool) {
+        if json {
+            output::json(self);
+        } else if !self.dry_run && !self.jobs.is_empty() {
+            line(format!(
+                "{} of {} confirmed.",
+                self.confirmed,
+                count(self.jobs.len(), "job")
+            ));
+        }
+        say_failed(
+            self.failed
+                .iter()
+                .map(|failure| (failure.id.as_str(), failure.error.as_str())),
+        );
+    }
+
+    pub(crate) fn all_confirmed(&self) -> bool {
+        self.failed.is_empty()
+    }
+}
+
+/// Names on standard error what the broker did not confirm.
+pub(crate) fn say_failed<'a>(failed: impl ExactSizeIterator<Item = (&'a str, &'a str)>) {
+    let rest = failed.len().saturating_sub(NAMED);
+    for (job, error) in failed.take(NAMED) {
+        tracing::error!(job, error, "not confirmed by the broker, and not recorded");
+    }
+    if rest > 0 {
+        tracing::error!("and {rest} more that were not confirmed (`--json` names all)");
+    }
+}
+
+impl Job {
+    fn of(planned: &Planned) -> Self {
+        let key = planned.key();
+        Self {
+            id: key.to_string(),
+            project_id: key.project_id,
+            day: key.day,
+            run: key.run,
+            queue: planned.lane.queue(),
+            reason: planned.reason,
+        }
+    }
+
+    fn row(&self) -> [String; 5] {
+        [
+            self.project_id.clone(),
+            self.day.to_string(),
+            self.run.clone(),
+            self.queue.to_owned(),
+            self.reason.as_str().to_owned(),
+        ]
+    }
+}

@@ -1,0 +1,64 @@
+//! Why a command could not do its work. One line each, for a person, without a secret.
+
+use shared::amqp::AmqpError;
+use shared::integration::CipherError;
+use shared::ledger::LedgerError;
+
+use crate::servers::ServerError;
+
+/// Every way a command can fail.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// A server is away, or its URL is wrong.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// Langfuse's database refused a statement.
+    #[error("Langfuse's database: {0}")]
+    Source(#[from] sqlx::Error),
+    /// Langfuse's tables are of another version.
+    #[error("Langfuse's tables lack {}; upgrade Langfuse to a v2 release that has them", .0.join(", "))]
+    Columns(Vec<String>),
+    /// The ledger refused a statement.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Our schema is absent or old.
+    #[error("the ledger has no up-to-date schema `posthog_export`; run `producer migrate`")]
+    NotMigrated,
+    /// A migration failed.
+    #[error("cannot migrate the ledger: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The broker failed.
+    #[error(transparent)]
+    Amqp(#[from] AmqpError),
+    /// The broker has other arguments for a queue or exchange of ours.
+    #[error(
+        "the broker refuses the topology: {0}; a queue or exchange of that name exists with other arguments: drain and delete it, then run `producer declare` again"
+    )]
+    Topology(AmqpError),
+    /// A queue that must be there is not.
+    #[error("there is no queue `{0}`; run `producer declare`")]
+    NoQueue(&'static str),
+    /// The key, or what was encrypted with it.
+    #[error(transparent)]
+    Cipher(#[from] CipherError),
+    /// What was asked for cannot be done, and nothing was done.
+    #[error("{0}")]
+    Refused(String),
+    /// The broker has the messages, the ledger does not know.
+    #[error(
+        "{count} messages were published but could not be recorded ({cause}); run the command again: a second message for a job is harmless"
+    )]
+    NotRecorded {
+        /// How many
+        count: usize,
+        /// What the ledger said
+        cause: LedgerError,
+    },
+}
+
+impl CommandError {
+    /// A refusal with its reason.
+    pub fn refused(reason: impl Into<String>) -> Self {
+        Self::Refused(reason.into())
+    }
+}

@@ -1,0 +1,312 @@
+//! `integrations`: each project's PostHog host and key, as Langfuse's settings page keeps them. A key is never shown, and
+//! never taken from an argument, where `ps` and the shell's history would see it.
+
+mod set;
+
+use clap::{Args, Subcommand};
+use futures::StreamExt;
+use serde::Serialize;
+use shared::egress::Egress;
+use shared::error_code::ErrorCode;
+use shared::integration::{self, EncryptionKey, IntegrationFault, StoredIntegration};
+use shared::posthog::{KeyCheck, Posthog};
+use shared::settings::{SecretString, Settings};
+
+use crate::config::{self, Server};
+use crate::error::CommandError;
+use crate::output::{self, Outcome, line};
+use crate::servers;
+
+pub use set::{SetArguments, SetConfig, run as set};
+
+/// Hosts asked at once by `check`.
+const CHECKS_AT_ONCE: usize = 8;
+
+/// What to do with the integrations.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Show them: host, enabled, whether the key can be decrypted
+    #[command(after_help = LIST_EXAMPLES)]
+    List(ListArguments),
+    /// Write one, in Langfuse's own encryption
+    #[command(after_help = SET_EXAMPLES)]
+    Set(SetArguments),
+    /// Ask each host whether it knows the key
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(CheckArguments),
+}
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  producer integrations list
+  producer integrations list --json
+
+JSON: {\"integrations\": [{project_id, name, host, enabled, decryptable, problem}]}; the key is never shown.";
+
+const SET_EXAMPLES: &str = "\
+Examples:
+  producer integrations set --project clx1abc --host https://eu.i.posthog.com --key-file key.txt
+  POSTHOG_API_KEY=phc_… producer integrations set --project clx1abc --host https://eu.i.posthog.com
+  producer integrations set --project clx1abc --disable
+
+The key comes from --key-file, from POSTHOG_API_KEY (or POSTHOG_API_KEY_FILE), or is asked for without echo. What is not
+given stays as it is; a new integration needs host and key, and is enabled unless --disable is given.
+Writes through SETTINGS_DATABASE_URL [default: DATABASE_URL].";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  producer integrations check
+  producer integrations check --project clx1abc --json
+
+JSON: {\"checks\": [{project_id, name, host, result, detail}]}; result is `known`, `refused`, `cannot_tell`, or the error
+code of what keeps it from being asked.
+
+Exit code: 0 when no key was refused and none could not be asked for; 1 otherwise. `cannot_tell` is no failure.";
+
+/// Arguments of `list`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ListArguments {
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `check`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct CheckArguments {
+    /// Only this project, enabled or not [default: every enabled integration]
+    #[arg(long, value_name = "ID")]
+    pub project: Option<String>,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `list` and `check` read from the environment.
+#[derive(Debug)]
+pub struct Config {
+    source: Server,
+    key: Key,
+    egress: Egress,
+}
+
+/// Keeps the key out of `Debug`.
+struct Key(Option<EncryptionKey>);
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl Key {
+    /// A bad one has been complained of before any command runs.
+    fn get(&self) -> Result<&EncryptionKey, CommandError> {
+        self.0
+            .as_ref()
+            .ok_or(CommandError::Cipher(shared::integration::CipherError::BadKey))
+    }
+}
+
+impl Config {
+    /// Reads it.
+    pub fn read(settings: &mut Settings) -> Self {
+        Self {
+            source: config::source(settings),
+            key: Key(config::encryption_key(settings)),
+            egress: config::egress(settings),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    project_id: &'a str,
+    name: &'a str,
+    host: &'a str,
+    enabled: bool,
+    decryptable: bool,
+    problem: Option<String>,
+}
+
+impl<'a> Listed<'a> {
+    fn of(stored: &'a StoredIntegration, key: &EncryptionKey, egress: &Egress) -> Self {
+        Self {
+            project_id: &stored.project_id,
+            name: &stored.project_name,
+            host: &stored.host,
+            enabled: stored.enabled,
+            decryptable: key.decrypt(&stored.encrypted_api_key).is_ok(),
+            problem: problem(stored, key, egress).map(|(_, text)| text),
+        }
+    }
+}
+
+/// Runs `list`.
+pub async fn list(arguments: &ListArguments, config: Config) -> Result<Outcome, CommandError> {
+    let key = config.key.get()?;
+    let source = servers::source(&config.source).await?;
+    let all = integration::list(&source, None).await?;
+    let listed = |stored| Listed::of(stored, key, &config.egress);
+    let rows: Vec<Listed<'_>> = all.iter().map(listed).collect();
+    if arguments.json {
+        output::json(&serde_json::json!({ "integrations": rows }));
+    } else if rows.is_empty() {
+        line("No project has a PostHog integration; `producer integrations set` writes one.");
+    } else {
+        let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+        let rows = rows.into_iter().map(|row| {
+            [
+                row.project_id.to_owned(),
+                row.name.to_owned(),
+                row.host.to_owned(),
+                yes(row.enabled),
+                yes(row.decryptable),
+                row.problem.unwrap_or_else(|| "-".to_owned()),
+            ]
+        });
+        line(output::table(
+            ["PROJECT", "NAME", "HOST", "ENABLED", "KEY DECRYPTS", "PROBLEM"],
+            rows,
+        ));
+    }
+    Ok(Outcome::Done)
+}
+
+/// What keeps an integration from being used, as far as it shows without asking the host.
+fn problem(stored: &StoredIntegration, key: &EncryptionKey, egress: &Egress) -> Option<(ErrorCode, String)> {
+    let opened = match stored.open(key) {
+        Ok(opened) => opened,
+        Err(fault) => return Some((IntegrationFault::code(&fault), fault.to_string())),
+    };
+    let refused = egress.check_url(&opened.host).err()?;
+    Some((ErrorCode::HostNotAllowed, refused.to_string()))
+}
+
+#[derive(Serialize)]
+struct Checked<'a> {
+    project_id: &'a str,
+    name: &'a str,
+    host: &'a str,
+    result: &'static str,
+    detail: Option<String>,
+}
+
+/// Runs `check`.
+pub async fn check(arguments: &CheckArguments, config: Config) -> Result<Outcome, CommandError> {
+    let key = config.key.get()?;
+    let source = servers::source(&config.source).await?;
+    let mut wanted = integration::list(&source, arguments.project.as_deref()).await?;
+    match &arguments.project {
+        None => wanted.retain(|stored| stored.enabled),
+        Some(project) if wanted.is_empty() => {
+            return Err(CommandError::refused(format!(
+                "project `{project}` has no PostHog integration"
+            )));
+        }
+        Some(_) => {}
+    }
+    let posthog = Posthog::new(config.egress.clone(), CHECKS_AT_ONCE)
+        .map_err(|error| CommandError::refused(format!("cannot make an HTTP client: {error}")))?;
+    let bar = output::progress("asking PostHog", wanted.len());
+    let checks = wanted.iter().map(|stored| {
+        let (posthog, bar, egress) = (&posthog, &bar, &config.egress);
+        async move {
+            let (result, detail) = ask(posthog, stored, key, egress).await;
+            bar.inc(1);
+            Checked {
+                project_id: &stored.project_id,
+                name: &stored.project_name,
+                host: &stored.host,
+                result,
+                detail,
+            }
+        }
+    });
+    let checked: Vec<Checked<'_>> = futures::stream::iter(checks).buffered(CHECKS_AT_ONCE).collect().await;
+    bar.finish_and_clear();
+    let well = checked
+        .iter()
+        .all(|check| matches!(check.result, "known" | "cannot_tell"));
+    if arguments.json {
+        output::json(&serde_json::json!({ "checks": checked }));
+    } else if checked.is_empty() {
+        line("No integration is enabled.");
+    } else {
+        let rows = checked.iter().map(|check| {
+            [
+                check.project_id.to_owned(),
+                check.name.to_owned(),
+                check.host.to_owned(),
+                check.result.to_owned(),
+                check.detail.clone().unwrap_or_else(|| "-".to_owned()),
+            ]
+        });
+        line(output::table(["PROJECT", "NAME", "HOST", "RESULT", "DETAIL"], rows));
+    }
+    Ok(if well { Outcome::Done } else { Outcome::Failed })
+}
+
+async fn ask(
+    posthog: &Posthog,
+    stored: &StoredIntegration,
+    key: &EncryptionKey,
+    egress: &Egress,
+) -> (&'static str, Option<String>) {
+    if let Some((code, text)) = problem(stored, key, egress) {
+        return (code.as_str(), Some(text));
+    }
+    let opened = match stored.open(key) {
+        Ok(opened) => opened,
+        Err(fault) => return (fault.code().as_str(), Some(fault.to_string())),
+    };
+    match posthog.knows_key(&opened).await {
+        Ok(KeyCheck::Known) => ("known", None),
+        Ok(KeyCheck::Unknown) => ("refused", Some(ErrorCode::Unauthorized.advice().to_owned())),
+        Ok(KeyCheck::CannotTell(why)) => ("cannot_tell", Some(why)),
+        Err(refused) => (ErrorCode::HostNotAllowed.as_str(), Some(refused.to_string())),
+    }
+}
+
+/// What a PostHog project API key looks like, so that the wrong one is refused here and not after a day of exports.
+fn check_key(key: &SecretString) -> Result<SecretString, CommandError> {
+    use shared::settings::ExposeSecret;
+    let key = key.expose_secret().trim();
+    let refuse = |why: &str| Err(CommandError::refused(why));
+    if key.is_empty() {
+        return refuse("the API key is empty");
+    }
+    if key.starts_with("phx_") {
+        return refuse(
+            "this is a personal API key (phx_…), which cannot send events; take the project API key (phc_…) from PostHog's project settings",
+        );
+    }
+    if key.len() > 64 || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return refuse(
+            "this is no PostHog project API key: it has more than 64 characters, spaces, or others than ASCII",
+        );
+    }
+    Ok(SecretString::from(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::settings::ExposeSecret;
+
+    #[test]
+    fn a_key_is_trimmed_and_the_wrong_kind_refused_without_repeating_it() {
+        assert_eq!(check_key(&" phc_abc\n".into()).unwrap().expose_secret(), "phc_abc");
+        let long = "p".repeat(65);
+        for bad in ["", "  ", "phx_secret", "phc a", "phc_é", long.as_str()] {
+            let error = check_key(&bad.into()).unwrap_err().to_string();
+            assert!(bad.trim().is_empty() || !error.contains(bad.trim()), "{error}");
+        }
+        assert!(
+            check_key(&"phx_1".into())
+                .unwrap_err()
+                .to_string()
+                .contains("project API key")
+        );
+    }
+}

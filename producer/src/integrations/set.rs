@@ -1,0 +1,225 @@
+//! `integrations set`: the one command that writes a table of Langfuse's, as its settings page would.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::Args;
+use shared::egress::Egress;
+use shared::posthog::ingestion_url;
+use shared::settings::{SecretString, Settings};
+use sqlx::PgPool;
+
+use super::{Key, check_key};
+use crate::config::{self, Server};
+use crate::error::CommandError;
+use crate::output::{Outcome, line};
+use crate::servers;
+
+/// Arguments of `set`.
+#[derive(Args, Clone, Debug)]
+pub struct SetArguments {
+    /// The project (Langfuse's id)
+    #[arg(long, value_name = "ID")]
+    pub project: String,
+    /// PostHog's host, for example https://eu.i.posthog.com
+    #[arg(long, value_name = "URL")]
+    pub host: Option<String>,
+    /// A file that holds the project API key
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Switch it on
+    #[arg(long, conflicts_with = "disable")]
+    pub enable: bool,
+    /// Switch it off
+    #[arg(long)]
+    pub disable: bool,
+}
+
+/// What `set` reads from the environment.
+#[derive(Debug)]
+pub struct SetConfig {
+    settings: Server,
+    key: Key,
+    egress: Egress,
+    api_key: Option<SecretString>,
+}
+
+impl SetConfig {
+    /// Reads it.
+    pub fn read(settings: &mut Settings) -> Self {
+        Self {
+            settings: config::writable_settings(settings),
+            key: Key(config::encryption_key(settings)),
+            egress: config::egress(settings),
+            api_key: settings.optional_secret("POSTHOG_API_KEY"),
+        }
+    }
+}
+
+/// Runs `set`.
+pub async fn run(arguments: &SetArguments, config: SetConfig) -> Result<Outcome, CommandError> {
+    let key = config.key.get()?;
+    let host = arguments
+        .host
+        .as_deref()
+        .map(|host| check_host(host, &config.egress))
+        .transpose()?;
+    let given = given_key(arguments, config.api_key)?;
+    let database = servers::writable(&config.settings).await?;
+    check_table(&database).await?;
+    let exists = exists(&database, &arguments.project).await?;
+    let api_key = match given {
+        Some(key) => Some(key),
+        // A host alone often comes with another key, so a person is asked; a switch alone needs none.
+        None if !exists || host.is_some() => ask(exists)?,
+        None => None,
+    };
+    let encrypted = api_key
+        .map(|api_key| key.encrypt(&check_key(&api_key)?).map_err(CommandError::from))
+        .transpose()?;
+    let enabled = if arguments.enable {
+        Some(true)
+    } else if arguments.disable {
+        Some(false)
+    } else {
+        None
+    };
+    if exists {
+        update(
+            &database,
+            &arguments.project,
+            host.as_deref(),
+            encrypted.as_deref(),
+            enabled,
+        )
+        .await?;
+    } else {
+        let (Some(host), Some(encrypted)) = (host, encrypted) else {
+            return Err(CommandError::refused(format!(
+                "project `{}` has no PostHog integration yet: give --host, and the key by --key-file or POSTHOG_API_KEY",
+                arguments.project
+            )));
+        };
+        insert(
+            &database,
+            &arguments.project,
+            &host,
+            &encrypted,
+            enabled.unwrap_or(true),
+        )
+        .await?;
+    }
+    line(format!(
+        "{} the PostHog integration of project {}. `producer integrations check --project {}` asks PostHog whether it knows the key.",
+        if exists { "Changed" } else { "Created" },
+        arguments.project,
+        arguments.project
+    ));
+    Ok(Outcome::Done)
+}
+
+/// Stored as it was typed, as Langfuse does; but only what the worker could use.
+fn check_host(host: &str, egress: &Egress) -> Result<String, CommandError> {
+    let host = host.trim();
+    let url = ingestion_url(host).map_err(|why| CommandError::refused(format!("--host: {why}")))?;
+    egress
+        .check_url(&url)
+        .map_err(|why| CommandError::refused(format!("--host: {why}")))?;
+    Ok(host.to_owned())
+}
+
+fn given_key(
+    arguments: &SetArguments,
+    from_environment: Option<SecretString>,
+) -> Result<Option<SecretString>, CommandError> {
+    let Some(path) = &arguments.key_file else {
+        return Ok(from_environment);
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| CommandError::refused(format!("--key-file: cannot read {}: {error}", path.display())))?;
+    Ok(Some(SecretString::from(text)))
+}
+
+fn ask(exists: bool) -> Result<Option<SecretString>, CommandError> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let prompt = if exists {
+        "PostHog project API key (empty: keep the present one): "
+    } else {
+        "PostHog project API key: "
+    };
+    let typed = rpassword::prompt_password(prompt)
+        .map_err(|error| CommandError::refused(format!("cannot ask for the API key: {error}")))?;
+    let keep = exists && typed.trim().is_empty();
+    Ok((!keep).then(|| SecretString::from(typed)))
+}
+
+async fn check_table(database: &PgPool) -> Result<(), CommandError> {
+    let there: Option<String> =
+        sqlx::query_scalar("-- integrations_table\nselect to_regclass('posthog_integrations')::text")
+            .fetch_one(database)
+            .await?;
+    there
+        .map(|_| ())
+        .ok_or_else(|| CommandError::Columns(vec!["posthog_integrations".to_owned()]))
+}
+
+async fn exists(database: &PgPool, project: &str) -> Result<bool, CommandError> {
+    let (known, exists): (bool, bool) = sqlx::query_as(
+        "-- integrations_exists
+         select exists (select 1 from projects where id = $1),
+                exists (select 1 from posthog_integrations where project_id = $1)",
+    )
+    .bind(project)
+    .fetch_one(database)
+    .await?;
+    if known {
+        Ok(exists)
+    } else {
+        Err(CommandError::refused(format!(
+            "there is no project `{project}` in Langfuse's database"
+        )))
+    }
+}
+
+async fn insert(database: &PgPool, project: &str, host: &str, key: &str, enabled: bool) -> Result<(), CommandError> {
+    sqlx::query(
+        "-- integrations_insert
+         insert into posthog_integrations (project_id, posthog_host_name, encrypted_posthog_api_key, enabled)
+         values ($1, $2, $3, $4)
+         on conflict (project_id) do update
+         set posthog_host_name = excluded.posthog_host_name, enabled = excluded.enabled,
+             encrypted_posthog_api_key = excluded.encrypted_posthog_api_key",
+    )
+    .bind(project)
+    .bind(host)
+    .bind(key)
+    .bind(enabled)
+    .execute(database)
+    .await?;
+    Ok(())
+}
+
+async fn update(
+    database: &PgPool,
+    project: &str,
+    host: Option<&str>,
+    key: Option<&str>,
+    enabled: Option<bool>,
+) -> Result<(), CommandError> {
+    sqlx::query(
+        "-- integrations_update
+         update posthog_integrations
+         set posthog_host_name = coalesce($2, posthog_host_name), enabled = coalesce($4, enabled),
+             encrypted_posthog_api_key = coalesce($3, encrypted_posthog_api_key)
+         where project_id = $1",
+    )
+    .bind(project)
+    .bind(host)
+    .bind(key)
+    .bind(enabled)
+    .execute(database)
+    .await?;
+    Ok(())
+}

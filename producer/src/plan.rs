@@ -1,0 +1,225 @@
+//! What to publish. PURE: facts and a clock in, jobs out; running it twice on what it led to plans nothing.
+
+mod heal;
+mod late;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+use shared::job::{DAILY, Day, ExportJob, Stream};
+use shared::langfuse::Newest;
+use shared::ledger::{RunKey, RunRow, State};
+use shared::topology::Lane;
+
+use crate::config::Horizon;
+
+pub use heal::{STUCK, heal};
+pub use late::sweep_from;
+
+/// Why a job is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The day holds data and is not in the ledger
+    New,
+    /// It was skipped while the integration was disabled
+    Resumed,
+    /// Rows arrived after the day was exported
+    Late,
+    /// Its message seems to be lost
+    Healed,
+}
+
+impl Reason {
+    /// All, in the order in which they are told.
+    pub const ALL: [Reason; 4] = [Reason::New, Reason::Resumed, Reason::Late, Reason::Healed];
+
+    /// The word in tables and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Reason::New => "new",
+            Reason::Resumed => "resumed",
+            Reason::Late => "late",
+            Reason::Healed => "healed",
+        }
+    }
+}
+
+/// A job to publish. It has a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// The message
+    pub job: ExportJob,
+    /// Its queue
+    pub lane: Lane,
+    /// Why
+    pub reason: Reason,
+}
+
+impl Planned {
+    /// The key of its row.
+    pub fn key(&self) -> RunKey {
+        RunKey {
+            project_id: self.job.project_id.clone(),
+            day: self.job.day,
+            run: self.job.run.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// The clock, and which days are wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// The database's clock
+    pub now: DateTime<Utc>,
+    /// `EXPORT_LAG`, `BACKFILL_DAYS`
+    pub horizon: Horizon,
+    /// Asked for by a human; `BACKFILL_DAYS` does not bound it
+    pub from: Option<Day>,
+    /// Asked for by a human
+    pub to: Option<Day>,
+}
+
+impl Rules {
+    /// The newest day that is over: its end lies `EXPORT_LAG` back.
+    pub fn newest_over(&self) -> Day {
+        let lag = TimeDelta::from_std(self.horizon.lag).unwrap_or(TimeDelta::zero());
+        Day::of(self.now - lag).previous()
+    }
+
+    /// First and last day wanted of a project whose data begin on `first_data`.
+    pub fn window(&self, first_data: Day) -> (Day, Day) {
+        let last = self.newest_over().min(self.to.unwrap_or_else(|| self.newest_over()));
+        let oldest = self
+            .horizon
+            .backfill_days
+            .and_then(|days| yesterday(self.now).0.checked_sub_days(chrono::Days::new(days.into())))
+            .map(Day);
+        let first = match (self.from, oldest) {
+            (Some(from), _) => from.max(first_data),
+            (None, Some(oldest)) => oldest.max(first_data),
+            (None, None) => first_data,
+        };
+        (first, last)
+    }
+
+    /// Whether the human's dates, if any, include the day.
+    pub fn asked(&self, day: Day) -> bool {
+        self.from.is_none_or(|from| day >= from) && self.to.is_none_or(|to| day <= to)
+    }
+}
+
+/// What is known of a project whose integration is enabled.
+#[derive(Clone, Debug, Default)]
+pub struct Project {
+    /// Langfuse's `projects.id`
+    pub id: String,
+    /// All its rows of the ledger
+    pub runs: Vec<RunRow>,
+    /// Those of [`missing_days`] that hold data
+    pub days_with_data: BTreeSet<Day>,
+}
+
+/// Yesterday by this clock.
+pub fn yesterday(now: DateTime<Utc>) -> Day {
+    Day::of(now).previous()
+}
+
+/// Yesterday goes to the jobs queue, older days to the backfill, so that history never delays today.
+pub fn lane(day: Day, now: DateTime<Utc>) -> Lane {
+    if day >= yesterday(now) {
+        Lane::Jobs
+    } else {
+        Lane::Backfill
+    }
+}
+
+/// Days of a window that the ledger knows no full run of: to be enqueued if they hold data.
+pub fn missing_days(runs: &[RunRow], (first, last): (Day, Day)) -> Vec<Day> {
+    let settled: BTreeSet<Day> = runs.iter().filter(|run| settles(run)).map(|run| run.day).collect();
+    let days = std::iter::successors(Some(first), |day| Some(day.next()));
+    days.take_while(|day| *day <= last)
+        .filter(|day| !settled.contains(day))
+        .collect()
+}
+
+/// Whether a day needs no job because of this run: it has been exported, will be, or waits for a human.
+fn settles(run: &RunRow) -> bool {
+    match run.state {
+        State::Completed | State::Queued | State::Running | State::Waiting | State::Dead => run.full,
+        // The daily one is published anew; one with another name comes back by itself.
+        State::Skipped => run.full && run.run != DAILY,
+        // A human gave the day up, not just a replay of it.
+        State::Discarded => run.run == DAILY,
+    }
+}
+
+/// Everything to publish, newest day first. `newest` is when the newest row of a day was created, as far as it was looked
+/// for; `stuck` comes from [`heal`].
+pub fn plan(rules: &Rules, projects: &[Project], newest: &Newest, stuck: Vec<Planned>) -> Vec<Planned> {
+    let mut jobs = stuck;
+    for project in projects {
+        let mut by_day: BTreeMap<Day, Vec<&RunRow>> = BTreeMap::new();
+        for run in &project.runs {
+            by_day.entry(run.day).or_default().push(run);
+        }
+        for day in &project.days_with_data {
+            let runs = by_day.get(day).map_or(&[][..], Vec::as_slice);
+            if !runs.iter().any(|run| settles(run)) {
+                let was_skipped = runs.iter().any(|run| run.run == DAILY && run.state == State::Skipped);
+                jobs.push(Planned {
+                    job: ExportJob::daily(&project.id, *day),
+                    lane: lane(*day, rules.now),
+                    reason: if was_skipped { Reason::Resumed } else { Reason::New },
+                });
+            }
+        }
+        for (day, runs) in by_day.iter().filter(|(day, _)| rules.asked(**day)) {
+            jobs.extend(resumed(rules.now, runs));
+            if let Some(newest) = newest.get(&(project.id.clone(), *day)) {
+                jobs.extend(late::job(rules.now, runs, *newest));
+            }
+        }
+    }
+    jobs.sort_by(|a, b| {
+        (b.job.day, a.key().project_id, a.key().run).cmp(&(a.job.day, b.key().project_id, b.key().run))
+    });
+    jobs
+}
+
+/// Replays and late runs that were skipped: somebody asked for them, so they come back under their own name.
+fn resumed(now: DateTime<Utc>, runs: &[&RunRow]) -> impl Iterator<Item = Planned> {
+    runs.iter()
+        .filter(|run| run.state == State::Skipped && run.run != DAILY)
+        .map(move |run| again(run, now, Reason::Resumed))
+}
+
+/// The job of a row of the ledger.
+pub fn job_of(run: &RunRow) -> ExportJob {
+    let streams = |words: &Vec<String>| words.iter().filter_map(|word| word.parse::<Stream>().ok()).collect();
+    ExportJob {
+        project_id: run.project_id.clone(),
+        day: run.day,
+        run: Some(run.run.clone()),
+        events: run.events.as_ref().map(streams),
+        created_after: run.created_after,
+    }
+}
+
+fn again(run: &RunRow, now: DateTime<Utc>, reason: Reason) -> Planned {
+    Planned {
+        job: job_of(run),
+        lane: lane(run.day, now),
+        reason,
+    }
+}
+
+/// A time limit as chrono subtracts it.
+fn delta(length: Duration) -> TimeDelta {
+    TimeDelta::from_std(length).unwrap_or(TimeDelta::MAX)
+}
+
+#[cfg(test)]
+mod tests;

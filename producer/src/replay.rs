@@ -1,0 +1,219 @@
+//! `replay`: publishes what a human would, `{"project_id": …, "day": …}` with a fresh run, for each day of a range.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::Args;
+use serde::Serialize;
+use shared::integration;
+use shared::job::{Day, ExportJob, Stream};
+use shared::langfuse::days_with_data;
+use shared::ledger::Ledger;
+use shared::settings::Settings;
+use shared::topology::Lane;
+use sqlx::PgPool;
+
+use crate::config::{self, Server};
+use crate::enqueue::say_failed;
+use crate::error::CommandError;
+use crate::output::{self, Outcome, count, line};
+use crate::plan::{Planned, Reason};
+use crate::publish::{Published, publish};
+use crate::servers::{self, Broker};
+
+/// Arguments of `replay`.
+#[derive(Args, Clone, Debug)]
+pub struct Arguments {
+    /// The project (Langfuse's id)
+    #[arg(long, value_name = "ID")]
+    pub project: String,
+    /// First day (UTC)
+    #[arg(long, value_name = "YYYY-MM-DD", required_unless_present = "day")]
+    pub from: Option<Day>,
+    /// Last day, included [default: the first day]
+    #[arg(long, value_name = "YYYY-MM-DD", requires = "from")]
+    pub to: Option<Day>,
+    /// One day, instead of --from and --to
+    #[arg(long, value_name = "YYYY-MM-DD", conflicts_with_all = ["from", "to"])]
+    pub day: Option<Day>,
+    /// Only these kinds of events: trace, generation, score [default: all]
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    pub events: Vec<Stream>,
+    /// Say what would be published, and publish nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `replay` reads from the environment.
+#[derive(Debug)]
+pub struct Config {
+    source: Server,
+    ledger: Server,
+    broker: Server,
+}
+
+impl Config {
+    /// Reads it.
+    pub fn read(settings: &mut Settings) -> Self {
+        Self {
+            source: config::source(settings),
+            ledger: config::ledger(settings),
+            broker: config::broker(settings),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    dry_run: bool,
+    confirmed: usize,
+    jobs: Vec<Job<'a>>,
+}
+
+#[derive(Serialize)]
+struct Job<'a> {
+    id: String,
+    message: &'a ExportJob,
+    confirmed: bool,
+    error: Option<&'a str>,
+}
+
+impl<'a> Job<'a> {
+    fn of(planned: &'a Planned, failed: &BTreeMap<String, &'a str>, dry_run: bool) -> Self {
+        let id = planned.key().to_string();
+        let error = failed.get(&id).copied();
+        Self {
+            message: &planned.job,
+            confirmed: error.is_none() && !dry_run,
+            error,
+            id,
+        }
+    }
+}
+
+/// Runs the command.
+pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, CommandError> {
+    let source = servers::source(&config.source).await?;
+    let ledger = servers::ledger(&config.ledger).await?;
+    check_project(&source, &arguments.project).await?;
+    let jobs = plan(arguments, &source, &ledger).await?;
+    let published = if arguments.dry_run || jobs.is_empty() {
+        Published::default()
+    } else {
+        if !arguments.json {
+            line(format!(
+                "Publishing {} to {}.",
+                count(jobs.len(), "job"),
+                Lane::Jobs.queue()
+            ));
+        }
+        let broker = Broker::connect(&config.broker).await?;
+        let published = publish(&broker.publisher().await?, &ledger, &jobs).await?;
+        broker.close().await;
+        published
+    };
+    say(arguments, &jobs, &published);
+    let failed = published
+        .failed
+        .iter()
+        .map(|(key, error)| (key.to_string(), error.as_str()));
+    let failed: Vec<(String, &str)> = failed.collect();
+    say_failed(failed.iter().map(|(key, error)| (key.as_str(), *error)));
+    Ok(if failed.is_empty() {
+        Outcome::Done
+    } else {
+        Outcome::Failed
+    })
+}
+
+/// A typo must not travel; what can be mended meanwhile is only warned of.
+async fn check_project(source: &PgPool, project: &str) -> Result<(), CommandError> {
+    let known: bool = sqlx::query_scalar("-- replay_project\nselect exists (select 1 from projects where id = $1)")
+        .bind(project)
+        .fetch_one(source)
+        .await?;
+    if !known {
+        return Err(CommandError::refused(format!(
+            "there is no project `{project}` in Langfuse's database"
+        )));
+    }
+    match integration::list(source, Some(project)).await?.first() {
+        None => tracing::warn!(
+            project,
+            "the project has no PostHog integration: its jobs will end as dead letters"
+        ),
+        Some(found) if !found.enabled => {
+            tracing::warn!(
+                project,
+                "the project's PostHog integration is disabled: its jobs will be skipped"
+            );
+        }
+        Some(_) => {}
+    }
+    Ok(())
+}
+
+async fn plan(arguments: &Arguments, source: &PgPool, ledger: &Ledger) -> Result<Vec<Planned>, CommandError> {
+    let Some(from) = arguments.day.or(arguments.from) else {
+        return Err(CommandError::refused("say which days: --day, or --from and --to"));
+    };
+    let to = arguments.to.unwrap_or(from);
+    if from > to {
+        return Err(CommandError::refused("--from lies after --to"));
+    }
+    let now = ledger.now().await?;
+    if to.end().and_utc() > now {
+        return Err(CommandError::refused(format!(
+            "{to} is not over yet: by the database's clock it is {now}"
+        )));
+    }
+    let days = days_with_data(source, &arguments.project, from, to).await?;
+    let asked = (to.0 - from.0).num_days() + 1;
+    let empty = usize::try_from(asked).unwrap_or(0).saturating_sub(days.len());
+    if empty > 0 {
+        tracing::info!("{} of the range hold no data and need no job", count(empty, "day"));
+    }
+    let events: Option<BTreeSet<Stream>> = Some(arguments.events.iter().copied().collect());
+    let events = events.filter(|events| !events.is_empty() && events.len() < Stream::ALL.len());
+    let job = |day: Day| Planned {
+        job: ExportJob {
+            events: events.clone(),
+            ..ExportJob::fresh(&arguments.project, day)
+        },
+        // A human asked for it and looks at the clock.
+        lane: Lane::Jobs,
+        reason: Reason::New,
+    };
+    Ok(days.into_iter().rev().map(job).collect())
+}
+
+fn say(arguments: &Arguments, jobs: &[Planned], published: &Published) {
+    let failed: BTreeMap<String, &str> = published
+        .failed
+        .iter()
+        .map(|(key, error)| (key.to_string(), error.as_str()))
+        .collect();
+    if arguments.json {
+        let job = |planned| Job::of(planned, &failed, arguments.dry_run);
+        output::json(&Report {
+            dry_run: arguments.dry_run,
+            confirmed: published.confirmed.len(),
+            jobs: jobs.iter().map(job).collect(),
+        });
+        return;
+    }
+    if jobs.is_empty() {
+        line("Nothing to replay: no day of the range holds data.");
+    }
+    for planned in jobs {
+        let id = planned.key().to_string();
+        let outcome = match failed.get(&id) {
+            _ if arguments.dry_run => "would be published",
+            Some(_) => "NOT confirmed",
+            None => "published",
+        };
+        line(format!("{id}  {outcome}"));
+    }
+}

@@ -1,0 +1,171 @@
+//! Connecting, with errors that name the variable and the address and never the password.
+
+use std::time::Duration;
+
+use lapin::uri::AMQPUri;
+use lapin::{Channel, Connection};
+use shared::amqp::{self, AmqpError, CONNECT_TIMEOUT, Publisher, watch_blocked, within};
+use shared::langfuse::{missing_columns, source_pool, writing_pool};
+use shared::ledger::Ledger;
+use shared::settings::{ExposeSecret, SecretString};
+use sqlx::postgres::{PgConnectOptions, PgPool};
+use sqlx::{Connection as _, PgConnection};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::config::Server;
+use crate::error::CommandError;
+
+/// The name that `pg_stat_activity` and the management UI show.
+const NAME: &str = "posthog-export-producer";
+const CONNECTIONS: u32 = 4;
+
+/// A server that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{variable}: cannot use {what} at {address}: {cause}. Check that it runs, and host, port, user and password of {variable}."
+)]
+pub struct ServerError {
+    variable: &'static str,
+    what: &'static str,
+    address: String,
+    cause: String,
+}
+
+/// Langfuse's database, with the columns that are read.
+pub async fn source(server: &Server) -> Result<PgPool, CommandError> {
+    reach_postgres(server).await?;
+    let pool = source_pool(&server.url, NAME, CONNECTIONS)?;
+    let missing = missing_columns(&pool).await?;
+    if missing.is_empty() {
+        Ok(pool)
+    } else {
+        Err(CommandError::Columns(missing))
+    }
+}
+
+/// The ledger, whether it has its schema or not.
+pub async fn ledger_unchecked(server: &Server) -> Result<Ledger, CommandError> {
+    Ok(Ledger::new(writable(server).await?))
+}
+
+/// The ledger, with its schema.
+pub async fn ledger(server: &Server) -> Result<Ledger, CommandError> {
+    let ledger = ledger_unchecked(server).await?;
+    if ledger.is_migrated().await? {
+        Ok(ledger)
+    } else {
+        Err(CommandError::NotMigrated)
+    }
+}
+
+/// A database that may be written.
+pub async fn writable(server: &Server) -> Result<PgPool, CommandError> {
+    reach_postgres(server).await?;
+    Ok(writing_pool(&server.url, NAME, CONNECTIONS)?)
+}
+
+/// One connection ahead of the pool: a pool takes a refused connection for a server that is just starting, waits, and in the
+/// end says only that it waited.
+async fn reach_postgres(server: &Server) -> Result<(), ServerError> {
+    let fail = |address: String, cause: String| ServerError {
+        variable: server.variable,
+        what: "Postgres",
+        address,
+        cause,
+    };
+    let options: PgConnectOptions = match server.url.expose_secret().parse() {
+        Ok(options) => options,
+        // Its words may repeat a part of the URL.
+        Err(_) => return Err(fail("?".to_owned(), "the URL cannot be read".to_owned())),
+    };
+    let address = format!("{}:{}", options.get_host(), options.get_port());
+    match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await {
+        Ok(Ok(connection)) => {
+            let _ = connection.close().await;
+            Ok(())
+        }
+        Ok(Err(error)) => Err(fail(address, error.to_string())),
+        Err(_) => Err(fail(
+            address,
+            format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+        )),
+    }
+}
+
+/// A connection to the broker. Dropped, it is closed.
+#[derive(Debug)]
+pub struct Broker {
+    connection: Connection,
+    blocked: watch::Receiver<bool>,
+    watcher: JoinHandle<()>,
+}
+
+impl Broker {
+    /// Connects.
+    pub async fn connect(server: &Server) -> Result<Self, ServerError> {
+        let connection = amqp::connect(&server.url, NAME).await.map_err(|error| ServerError {
+            variable: server.variable,
+            what: "RabbitMQ",
+            address: broker_address(&server.url),
+            cause: without_address(error),
+        })?;
+        let (sender, blocked) = watch::channel(false);
+        let events = Box::pin(connection.events_listener());
+        let watcher = tokio::spawn(async move {
+            watch_blocked(events, sender).await;
+        });
+        Ok(Self {
+            connection,
+            blocked,
+            watcher,
+        })
+    }
+
+    /// A channel of its own.
+    pub async fn channel(&self) -> Result<Channel, AmqpError> {
+        within(CONNECT_TIMEOUT, self.connection.create_channel()).await
+    }
+
+    /// A channel for publishing.
+    pub async fn publisher(&self) -> Result<Publisher, AmqpError> {
+        Publisher::open(&self.connection, self.blocked.clone()).await
+    }
+
+    /// Ready messages of a queue; `None` when there is no such queue.
+    pub async fn depth(&self, queue: &str) -> Result<Option<u32>, AmqpError> {
+        // The broker closes the channel on which a queue was not found.
+        amqp::depth(&self.channel().await?, queue).await
+    }
+
+    /// Says goodbye; a broker that no longer listens is no fault.
+    pub async fn close(self) {
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.connection.close(200, "done".into())).await;
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.watcher.abort();
+    }
+}
+
+fn broker_address(url: &SecretString) -> String {
+    url.expose_secret().parse::<AMQPUri>().map_or_else(
+        |_| "?".to_owned(),
+        |uri| {
+            format!(
+                "{}:{} (virtual host `{}`)",
+                uri.authority.host, uri.authority.port, uri.vhost
+            )
+        },
+    )
+}
+
+/// The cause alone: the sentence around it names the server already.
+fn without_address(error: AmqpError) -> String {
+    match error {
+        AmqpError::Broker(error) => error.to_string(),
+        other => other.to_string(),
+    }
+}

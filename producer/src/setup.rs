@@ -1,0 +1,47 @@
+//! `migrate` and `declare`: our schema, our exchanges and queues. Both change nothing where all is there.
+
+use shared::amqp::{CONNECT_TIMEOUT, within};
+use shared::ledger::{Ledger, migrator};
+use shared::topology::{self, Ladder};
+
+use crate::error::CommandError;
+use crate::servers::Broker;
+
+/// Brings our schema up to date. The advisory lock of the migrations belongs to a session: give a direct URL, no
+/// transaction pooler's.
+pub async fn migrate(ledger: &Ledger) -> Result<(), CommandError> {
+    let migrator = migrator();
+    migrator.run(ledger.pool()).await?;
+    tracing::info!(
+        migrations = migrator.iter().count(),
+        "the ledger's schema is up to date"
+    );
+    Ok(())
+}
+
+/// Declares exchanges and queues.
+pub async fn declare(broker: &Broker, ladder: &Ladder) -> Result<(), CommandError> {
+    let channel = broker.channel().await?;
+    within(CONNECT_TIMEOUT * 3, async {
+        Ok(topology::declare(&channel, ladder).await)
+    })
+    .await?
+    .map_err(|error| CommandError::Topology(error.into()))?;
+    tracing::info!("the broker's exchanges and queues are declared");
+    Ok(())
+}
+
+/// What `enqueue` does unless told otherwise: migrates when our schema is missing or old, and declares. A broker whose queues
+/// have other arguments, or that lets us declare nothing, need not stop the daily run: publishing tells.
+pub async fn prepare(ledger: &Ledger, broker: &Broker, ladder: &Ladder) -> Result<(), CommandError> {
+    if !ledger.is_migrated().await? {
+        migrate(ledger).await?;
+    }
+    match declare(broker, ladder).await {
+        Err(error @ CommandError::Topology(_)) => {
+            tracing::warn!(%error, "going on with the queues as they are");
+            Ok(())
+        }
+        other => other,
+    }
+}

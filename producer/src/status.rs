@@ -1,0 +1,260 @@
+//! `status`: what is exported, what is on its way, what needs a human, and how far behind each project is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use serde::Serialize;
+use shared::integration;
+use shared::job::{DAILY, Day};
+use shared::ledger::{Filter, RunRow, State, Summary};
+use shared::settings::Settings;
+
+use crate::config::{self, Horizon, Server};
+use crate::enqueue::facts;
+use crate::error::CommandError;
+use crate::output::{self, Outcome, cell, count, line, moment, shorten};
+use crate::plan::{Project, Rules};
+use crate::servers;
+
+/// Arguments of `status`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Arguments {
+    /// Only this project, with its runs; may be repeated
+    #[arg(long = "project", value_name = "ID")]
+    pub projects: Vec<String>,
+    /// With the runs in this state: completed, running, queued, waiting, dead, skipped, discarded
+    #[arg(long)]
+    pub state: Option<State>,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `status` reads from the environment.
+#[derive(Debug)]
+pub struct Config {
+    source: Server,
+    ledger: Server,
+    horizon: Horizon,
+}
+
+impl Config {
+    /// Reads it.
+    pub fn read(settings: &mut Settings) -> Self {
+        Self {
+            source: config::source(settings),
+            ledger: config::ledger(settings),
+            horizon: config::horizon(settings),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Report {
+    now: DateTime<Utc>,
+    projects: Vec<Line>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs: Option<Vec<RunRow>>,
+}
+
+/// One project. The keys of its JSON are stable.
+#[derive(Serialize)]
+struct Line {
+    project_id: String,
+    name: Option<String>,
+    enabled: bool,
+    completed: i64,
+    running: i64,
+    queued: i64,
+    waiting: i64,
+    dead: i64,
+    skipped: i64,
+    discarded: i64,
+    events_sent: i64,
+    rows_rejected: i64,
+    oldest_missing_day: Option<Day>,
+    days_behind: i64,
+}
+
+/// Runs the command.
+pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, CommandError> {
+    let source = servers::source(&config.source).await?;
+    let ledger = servers::ledger(&config.ledger).await?;
+    let rules = Rules {
+        now: ledger.now().await?,
+        horizon: config.horizon,
+        from: None,
+        to: None,
+    };
+    let wanted = |id: &String| arguments.projects.is_empty() || arguments.projects.contains(id);
+    let mut integrations = integration::list(&source, None).await?;
+    integrations.retain(|found| wanted(&found.project_id));
+    let enabled: Vec<String> = integrations
+        .iter()
+        .filter(|found| found.enabled)
+        .map(|found| found.project_id.clone())
+        .collect();
+    let projects = facts::projects(&source, Some(&ledger), &rules, &enabled).await?;
+    let behind: BTreeMap<&str, Day> = projects
+        .iter()
+        .filter_map(|project| Some((project.id.as_str(), oldest_missing(project, &rules)?)))
+        .collect();
+
+    let mut summaries: BTreeMap<String, Summary> = ledger
+        .summaries(&arguments.projects)
+        .await?
+        .into_iter()
+        .map(|summary| (summary.project_id.clone(), summary))
+        .collect();
+    for found in &integrations {
+        summaries.entry(found.project_id.clone()).or_default();
+    }
+    let named = |id: &str| integrations.iter().find(|found| found.project_id == id);
+    let lines = summaries.into_iter().map(|(id, summary)| {
+        let integration = named(&id);
+        let name = integration.map(|found| found.project_name.clone());
+        let enabled = integration.is_some_and(|found| found.enabled);
+        Line::new(&rules, behind.get(id.as_str()).copied(), &id, name, enabled, &summary)
+    });
+    let lines: Vec<Line> = lines.collect();
+
+    let runs = if arguments.projects.is_empty() && arguments.state.is_none() {
+        None
+    } else {
+        let filter = Filter {
+            projects: arguments.projects.clone(),
+            state: arguments.state,
+            ..Filter::default()
+        };
+        Some(ledger.list(&filter).await?)
+    };
+    let report = Report {
+        now: rules.now,
+        projects: lines,
+        runs,
+    };
+    if arguments.json {
+        output::json(&report);
+    } else {
+        say(&report);
+    }
+    Ok(Outcome::Done)
+}
+
+/// The oldest day that is over, holds data, and that no completed full run satisfies; a discarded one was given up.
+fn oldest_missing(project: &Project, rules: &Rules) -> Option<Day> {
+    let full = || project.runs.iter().filter(|run| run.full);
+    let given_up = |run: &RunRow| run.state == State::Discarded && run.run == DAILY;
+    let satisfied: BTreeSet<Day> = full()
+        .filter(|run| run.state == State::Completed || given_up(run))
+        .map(|run| run.day)
+        .collect();
+    let open = full().filter(|run| run.state != State::Discarded).map(|run| run.day);
+    let last = rules.newest_over();
+    let days = project.days_with_data.iter().copied().chain(open);
+    days.filter(|day| *day <= last && !satisfied.contains(day)).min()
+}
+
+impl Line {
+    fn new(
+        rules: &Rules,
+        oldest_missing_day: Option<Day>,
+        id: &str,
+        name: Option<String>,
+        enabled: bool,
+        summary: &Summary,
+    ) -> Self {
+        Self {
+            project_id: id.to_owned(),
+            name,
+            enabled,
+            completed: summary.completed,
+            running: summary.running,
+            queued: summary.queued,
+            waiting: summary.waiting,
+            dead: summary.dead,
+            skipped: summary.skipped,
+            discarded: summary.discarded,
+            events_sent: summary.sent,
+            rows_rejected: summary.rejected,
+            days_behind: oldest_missing_day.map_or(0, |day| (rules.newest_over().0 - day.0).num_days() + 1),
+            oldest_missing_day,
+        }
+    }
+
+    fn row(&self) -> [String; 11] {
+        let behind = match self.oldest_missing_day {
+            _ if !self.enabled => "disabled".to_owned(),
+            Some(day) => {
+                let days = usize::try_from(self.days_behind).unwrap_or(0);
+                format!("{} behind ({day})", count(days, "day"))
+            }
+            None => "up to date".to_owned(),
+        };
+        [
+            self.project_id.clone(),
+            cell(self.name.as_ref()),
+            self.completed.to_string(),
+            self.running.to_string(),
+            self.queued.to_string(),
+            self.waiting.to_string(),
+            self.dead.to_string(),
+            self.skipped.to_string(),
+            self.events_sent.to_string(),
+            self.rows_rejected.to_string(),
+            behind,
+        ]
+    }
+}
+
+fn say(report: &Report) {
+    if report.projects.is_empty() {
+        line("No project has a PostHog integration or a run in the ledger.");
+        return;
+    }
+    let header = [
+        "PROJECT",
+        "NAME",
+        "COMPLETED",
+        "RUNNING",
+        "QUEUED",
+        "WAITING",
+        "DEAD",
+        "SKIPPED",
+        "EVENTS",
+        "REJECTED",
+        "LAG",
+    ];
+    line(output::table(header, report.projects.iter().map(Line::row)));
+    let Some(runs) = &report.runs else { return };
+    line("");
+    if runs.is_empty() {
+        line("No runs.");
+        return;
+    }
+    let header = [
+        "DAY", "RUN", "STATE", "ATTEMPT", "EVENTS", "REJECTED", "SINCE", "CAUSE", "ERROR",
+    ];
+    let row = |run: &RunRow| {
+        let since = match run.state {
+            State::Completed => run.completed_at,
+            State::Running => run.started_at,
+            State::Waiting => run.retry_at,
+            State::Queued | State::Skipped | State::Discarded => Some(run.queued_at),
+            State::Dead => run.first_failed_at,
+        };
+        [
+            format!("{}/{}", run.project_id, run.day),
+            run.run.clone(),
+            run.state.to_string(),
+            run.attempt.to_string(),
+            run.counts.sent.to_string(),
+            run.counts.rejected.to_string(),
+            cell(since.map(moment)),
+            cell(run.error_code.as_ref()),
+            shorten(run.error.as_deref().unwrap_or("-"), 80),
+        ]
+    };
+    line(output::table(header, runs.iter().map(row)));
+}

@@ -1,0 +1,133 @@
+//! PostHog misbehaves; the day arrives all the same, or ends dead with the right reason.
+
+use testkit::posthog::{Behavior, Cut, Rule};
+use testkit::seed;
+
+use crate::{DAY, KEY, PATIENCE, PROJECT, assert_delivered, counts, day, dead_letter, field, message, publish, world};
+
+/// One rule, one day, delivered in the end.
+async fn survives(rule: Rule, settings: &[(&str, &str)]) -> testkit::World {
+    let world = world().await;
+    seed::realistic(&world.pool(), PROJECT, &[day()], 200, 5).await;
+    world.posthog.script(rule);
+    let settings = [&[("PAGE_ROWS", "50"), ("BATCH_MAX_EVENTS", "20")], settings].concat();
+    let worker = world.worker(&settings).await;
+    worker.wait_ready().await;
+    publish(&world, &message("daily")).await;
+    world.wait_state(PROJECT, DAY, "daily", "completed").await;
+    assert_delivered(&world).await;
+    drop(worker);
+    world
+}
+
+#[tokio::test]
+async fn now_and_then_a_503() {
+    survives(Rule::every(4, Behavior::status(503)), &[]).await;
+}
+
+#[tokio::test]
+async fn a_429_with_retry_after() {
+    survives(Rule::next(2, Behavior::retry_after(429, 1)), &[]).await;
+}
+
+#[tokio::test]
+async fn stored_and_then_cut() {
+    let world = survives(Rule::next(3, Behavior::StoreThenCut(Cut::Rst)), &[]).await;
+    assert!(world.posthog.counts(KEY).resent > 0, "the fault did not bite");
+}
+
+#[tokio::test]
+async fn bodies_that_are_too_large_are_halved() {
+    survives(Rule::always(Behavior::MaxEventsPerBatch(3)), &[]).await;
+}
+
+#[tokio::test]
+async fn a_refused_row_is_rejected_alone() {
+    let world = world().await;
+    seed::realistic(&world.pool(), PROJECT, &[day()], 200, 6).await;
+    let culprit: String = sqlx::query_scalar("select id from traces order by timestamp, id offset 57 limit 1")
+        .fetch_one(&world.pool())
+        .await
+        .unwrap();
+    let bad = culprit.clone();
+    let refuse = Behavior::reject_events_where(move |event| event["properties"]["langfuse_id"] == bad.as_str());
+    world.posthog.script(Rule::always(refuse));
+    let worker = world.worker(&[]).await;
+    worker.wait_ready().await;
+    publish(&world, &message("daily")).await;
+    world.wait_state(PROJECT, DAY, "daily", "completed").await;
+    let rejects: Vec<(String, String)> =
+        sqlx::query_as("select row_id, reason from posthog_export.rejects").fetch_all(&world.pool()).await.unwrap();
+    assert_eq!(rejects.len(), 1);
+    assert_eq!(rejects[0].0, culprit);
+    assert!(rejects[0].1.contains("400"), "{}", rejects[0].1);
+    assert_eq!(counts(&world, "daily").await.1, 1);
+}
+
+#[tokio::test]
+async fn when_everything_is_refused_it_is_the_mapping() {
+    let world = world().await;
+    seed::realistic(&world.pool(), PROJECT, &[day()], 200, 7).await;
+    world.posthog.script(Rule::always(Behavior::reject_events_where(|_| true)));
+    let worker = world.worker(&[]).await;
+    worker.wait_ready().await;
+    publish(&world, &message("daily")).await;
+    let (_, headers) = dead_letter(&world).await;
+    assert_eq!(headers["x-error-code"], "mapping_refused");
+    assert!(counts(&world, "daily").await.1 < 200, "the day was emptied into the rejects");
+}
+
+#[tokio::test]
+async fn an_outage_walks_the_ladder_and_ends_dead_when_it_is_used_up() {
+    let world = world().await;
+    seed::realistic(&world.pool(), PROJECT, &[day()], 20, 8).await;
+    world.posthog.script(Rule::always(Behavior::status(500)));
+    let settings = [("SEND_TIMEOUT", "1s"), ("RETRY_BUDGET", "1100ms"), ("RETRY_RUNGS", "300ms×2,500ms×1")];
+    let worker = world.worker(&settings).await;
+    worker.wait_ready().await;
+    publish(&world, &message("daily")).await;
+    let (body, headers) = dead_letter(&world).await;
+    assert_eq!(body, message("daily"));
+    assert_eq!((&headers["x-error-code"], &headers["x-attempt"]), (&"posthog_unavailable".into(), &4.into()));
+    assert_eq!(field(&world, "daily", "state").await.as_deref(), Some("dead"));
+
+    // A human requeues it once PostHog is back.
+    world.posthog.behave();
+    publish(&world, &body).await;
+    world.wait_state(PROJECT, DAY, "daily", "completed").await;
+    assert_delivered(&world).await;
+    assert_eq!(field(&world, "daily", "error").await, None);
+}
+
+#[tokio::test]
+async fn answers_that_no_retry_mends_end_dead_at_once() {
+    for (status, code) in [(402, "billing_limit"), (403, "endpoint_refused"), (302, "endpoint_refused"), (401, "unauthorized")] {
+        let world = world().await;
+        seed::realistic(&world.pool(), PROJECT, &[day()], 5, 9).await;
+        world.posthog.script(Rule::always(Behavior::status(status)));
+        let worker = world.worker(&[]).await;
+        worker.wait_ready().await;
+        publish(&world, &message("daily")).await;
+        let (_, headers) = dead_letter(&world).await;
+        assert_eq!((&headers["x-error-code"], &headers["x-attempt"]), (&code.into(), &1.into()), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn two_runs_of_a_day_do_not_work_at_once() {
+    let world = world().await;
+    seed::realistic(&world.pool(), PROJECT, &[day()], 50, 10).await;
+    world.posthog.script(Rule::next(1, Behavior::Hold));
+    let worker = world.worker(&[]).await;
+    worker.wait_ready().await;
+    publish(&world, &message("daily")).await;
+    world.posthog.held().await;
+    publish(&world, &message("another")).await;
+    worker.wait_log("is at work on this day").await;
+    let state = async || field(&world, "another", "state").await.is_none();
+    world.wait_until("the second run was not begun", PATIENCE, state).await;
+    world.posthog.release();
+    world.wait_state(PROJECT, DAY, "daily", "completed").await;
+    world.wait_state(PROJECT, DAY, "another", "completed").await;
+    assert_delivered(&world).await;
+}

@@ -1,0 +1,135 @@
+//! Bad input: each ends as a dead letter with its reason, the body untouched, and its neighbours unaffected.
+
+use testkit::{langfuse, seed};
+
+use crate::{DAY, PROJECT, assert_delivered, day, dead_letter, field, message, publish, world};
+
+async fn refused(body: &str, code: &str, reason: &str) {
+    let world = world().await;
+    let worker = world.worker(&[]).await;
+    worker.wait_ready().await;
+    publish(&world, body.as_bytes()).await;
+    let (dead, headers) = dead_letter(&world).await;
+    assert_eq!(dead, body.as_bytes());
+    assert_eq!(headers["x-error-code"], code);
+    let error = headers["x-error"].as_str().unwrap();
+    assert!(error.contains(reason), "{error}");
+    // Its neighbour is exported all the same.
+    seed::realistic(&world.pool(), PROJECT, &[day()], 5, 1).await;
+    publish(&world, &message("daily")).await;
+    world.wait_state(PROJECT, DAY, "daily", "completed").await;
+    assert_delivered(&world).await;
+}
+
+#[tokio::test]
+async fn no_json() {
+    refused("select * from users", "bad_message", "expected").await;
+}
+
+#[tokio::test]
+async fn an_unknown_field() {
+    refused(r#"{"project_id":"p","day":"2024-06-01","dya":"x"}"#, "bad_message", "dya").await;
+}
+
+#[tokio::test]
+async fn a_missing_field() {
+    refused(r#"{"day":"2024-06-01"}"#, "bad_message", "project_id").await;
+}
+
+#[tokio::test]
+async fn a_bad_date() {
+    refused(r#"{"project_id":"p","day":"2024-02-30"}"#, "bad_message", "YYYY-MM-DD").await;
+}
+
+#[tokio::test]
+async fn a_day_that_is_not_over() {
+    refused(&format!(r#"{{"project_id":"{PROJECT}","day":"2999-01-01","run":"r"}}"#), "day_not_over", "not ended").await;
+}
+
+#[tokio::test]
+async fn an_unknown_project() {
+    refused(r#"{"project_id":"nobody","day":"2024-06-01","run":"r"}"#, "unknown_project", "nobody").await;
+}
+
+/// A project whose settings are as `prepare` leaves them ends dead with this code.
+async fn settings_refused(host: Option<&str>, stored_key: Option<&str>, allow: &str, code: &str) {
+    let world = world().await;
+    let pool = world.pool();
+    sqlx::query("delete from posthog_integrations").execute(&pool).await.unwrap();
+    let url = world.posthog.url();
+    if let Some(host) = host {
+        let host = if host.is_empty() { url.as_str() } else { host };
+        match stored_key {
+            Some(stored) => langfuse::add_integration_as_stored(&pool, PROJECT, host, stored, true).await,
+            None => langfuse::add_integration(&pool, PROJECT, host, "phc_unknown_to_posthog", true).await,
+        }
+    }
+    seed::realistic(&pool, PROJECT, &[day()], 5, 1).await;
+    let worker = world.worker(&[("EGRESS_ALLOW", allow)]).await;
+    worker.wait_ready().await;
+    publish(&world, &message("daily")).await;
+    let (_, headers) = dead_letter(&world).await;
+    assert_eq!(headers["x-error-code"], code, "{headers}");
+    assert!(headers["x-first-failed-at"].is_string());
+    world.wait_state(PROJECT, DAY, "daily", "dead").await;
+    assert_eq!(field(&world, "daily", "error_code").await.as_deref(), Some(code));
+    assert!(world.posthog.batches().is_empty(), "nothing was sent");
+    assert!(!worker.log().contains("phc_unknown_to_posthog"), "the key reached the log");
+}
+
+#[tokio::test]
+async fn no_integration() {
+    settings_refused(None, None, "127.0.0.1", "no_integration").await;
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_decrypted() {
+    settings_refused(Some(""), Some("00:11:22"), "127.0.0.1", "key_undecryptable").await;
+}
+
+#[tokio::test]
+async fn a_key_that_posthog_does_not_know() {
+    settings_refused(Some(""), None, "127.0.0.1", "unauthorized").await;
+}
+
+#[tokio::test]
+async fn a_host_that_is_no_url() {
+    settings_refused(Some("posthog"), None, "127.0.0.1", "bad_host").await;
+}
+
+#[tokio::test]
+async fn plain_http_to_a_host_that_is_not_listed() {
+    settings_refused(Some("http://eu.i.posthog.com"), None, "127.0.0.1", "host_not_allowed").await;
+}
+
+#[tokio::test]
+async fn a_private_address_that_is_not_listed() {
+    settings_refused(Some(""), None, "10.9.8.7", "host_not_allowed").await;
+}
+
+#[tokio::test]
+async fn a_disabled_integration_is_skipped_and_acked() {
+    let world = world().await;
+    sqlx::query("update posthog_integrations set enabled = false").execute(&world.pool()).await.unwrap();
+    let worker = world.worker(&[]).await;
+    worker.wait_ready().await;
+    publish(&world, &message("daily")).await;
+    world.wait_state(PROJECT, DAY, "daily", "skipped").await;
+    assert_eq!(world.queue_depth("posthog-export.dead-letters").await, 0);
+    sqlx::query("update posthog_integrations set enabled = true").execute(&world.pool()).await.unwrap();
+    publish(&world, &message("daily")).await;
+    world.wait_state(PROJECT, DAY, "daily", "completed").await;
+}
+
+#[tokio::test]
+async fn bad_environment_variables_are_all_named_at_once() {
+    let world = world().await;
+    let bad = [("JOB_SLICE", "soon"), ("PAGE_ROWS", "-1"), ("AMQP_URL", "http://u:hunter2@h"), ("ENCRYPTION_KEY", "xyz")];
+    let worker = world.worker(&bad).await;
+    assert_eq!(worker.wait_exit().await.code(), Some(1));
+    let log = worker.log();
+    for (name, _) in bad {
+        assert!(log.contains(name), "{name} in {log}");
+    }
+    assert!(!log.contains("hunter2"), "{log}");
+}
