@@ -37,7 +37,9 @@ pub fn encrypt(key_hex: &str, plaintext: &str) -> String {
 /// # Panics
 /// When `key_hex` is not 64 hex digits.
 pub fn encrypt_with_iv(key_hex: &str, plaintext: &str, iv: [u8; 16]) -> String {
-    let sealed = cipher(key_hex).encrypt(&iv.into(), plaintext.as_bytes()).expect("AES-GCM encrypts a short text");
+    let sealed = cipher(key_hex)
+        .encrypt(&iv.into(), plaintext.as_bytes())
+        .expect("AES-GCM encrypts a short text");
     let (ciphertext, tag) = sealed.split_at(sealed.len() - TAG_BYTES);
     format!("{}:{}:{}", hex::encode(iv), hex::encode(ciphertext), hex::encode(tag))
 }
@@ -48,7 +50,9 @@ pub fn encrypt_with_iv(key_hex: &str, plaintext: &str, iv: [u8; 16]) -> String {
 /// When `key_hex` is not 64 hex digits.
 pub fn decrypt(key_hex: &str, stored: &str) -> Option<String> {
     let parts: Vec<Vec<u8>> = stored.split(':').map(hex::decode).collect::<Result<_, _>>().ok()?;
-    let [iv, ciphertext, tag] = parts.as_slice() else { return None };
+    let [iv, ciphertext, tag] = parts.as_slice() else {
+        return None;
+    };
     let iv: [u8; 16] = iv.as_slice().try_into().ok()?;
     let sealed = [ciphertext.as_slice(), tag.as_slice()].concat();
     let plain = cipher(key_hex).decrypt(&iv.into(), sealed.as_slice()).ok()?;

@@ -6,7 +6,10 @@
 //!
 //! A test starts with [`World::new`]; everything it started is gone afterwards, however the test ended.
 
-#![allow(unsafe_code, reason = "signals and sessions have no safe interface in the standard library")]
+#![allow(
+    unsafe_code,
+    reason = "signals and sessions have no safe interface in the standard library"
+)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,7 +18,11 @@
     clippy::missing_panics_doc,
     reason = "a test that cannot be set up should stop at once and say why"
 )]
-#![allow(clippy::cast_possible_wrap, clippy::cast_possible_truncation, clippy::must_use_candidate)]
+#![allow(
+    clippy::cast_possible_wrap,
+    clippy::cast_possible_truncation,
+    clippy::must_use_candidate
+)]
 
 pub mod directory;
 mod docker;

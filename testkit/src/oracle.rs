@@ -55,7 +55,10 @@ pub struct Oracle {
 impl Oracle {
     /// Looks into a Langfuse database; `langfuse_url` is the public URL the exporter was given, if any.
     pub fn new(pool: PgPool, langfuse_url: Option<&str>) -> Self {
-        Self { pool, langfuse_url: langfuse_url.map(|url| url.trim_end_matches('/').to_owned()) }
+        Self {
+            pool,
+            langfuse_url: langfuse_url.map(|url| url.trim_end_matches('/').to_owned()),
+        }
     }
 
     /// Every event of one project's UTC day, as it should be stored (but for `$lib` and `$lib_version`).
@@ -110,7 +113,11 @@ impl Oracle {
     pub async fn check_all(&self, posthog: &FakePosthog, key: &str, projects: &[(&str, &[NaiveDate])]) -> Report {
         let counts = posthog.counts(key);
         let mut delivered = Delivered::new(posthog.kept(key));
-        let mut report = Report { copies_kept: counts.copies_kept, resent: counts.resent, ..Report::default() };
+        let mut report = Report {
+            copies_kept: counts.copies_kept,
+            resent: counts.resent,
+            ..Report::default()
+        };
         for (project, days) in projects {
             for day in *days {
                 for expected in self.expected(project, *day).await {
@@ -140,9 +147,15 @@ impl Delivered {
 
     fn take(&mut self, expected: &Value) -> Vec<Value> {
         let event = expected["event"].as_str().expect("an event has a name");
-        let uuid = expected["uuid"].as_str().and_then(|uuid| uuid.parse().ok()).expect("an event has a uuid");
+        let uuid = expected["uuid"]
+            .as_str()
+            .and_then(|uuid| uuid.parse().ok())
+            .expect("an event has a uuid");
         let texts = self.0.remove(&(event.to_owned(), uuid)).unwrap_or_default();
-        texts.iter().map(|text| text.parse().expect("what is stored is JSON")).collect()
+        texts
+            .iter()
+            .map(|text| text.parse().expect("what is stored is JSON"))
+            .collect()
     }
 
     fn left(self) -> impl Iterator<Item = Arc<str>> {

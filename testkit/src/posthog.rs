@@ -62,7 +62,14 @@ impl FakePosthog {
             .await
             .expect("the fake PostHog's thread answers")
             .unwrap_or_else(|error| panic!("the fake PostHog cannot listen on {address}: {error}"));
-        Self { state, running: Arc::new(Running { address, stop: Some(stop), thread: Some(thread) }) }
+        Self {
+            state,
+            running: Arc::new(Running {
+                address,
+                stop: Some(stop),
+                thread: Some(thread),
+            }),
+        }
     }
 
     /// Its address as a host to configure, without a trailing slash.
@@ -137,7 +144,10 @@ impl FakePosthog {
         let mut changes = self.state.changes.subscribe();
         let wait = async {
             while !fact(self) {
-                changes.changed().await.expect("the fake PostHog lives as long as its handle");
+                changes
+                    .changed()
+                    .await
+                    .expect("the fake PostHog lives as long as its handle");
             }
         };
         tokio::time::timeout(PATIENCE, wait)
@@ -152,7 +162,10 @@ impl FakePosthog {
 
     /// The batches among [`requests`](Self::requests).
     pub fn batches(&self) -> Vec<Request> {
-        self.requests().into_iter().filter(|request| request.route == Route::Batch).collect()
+        self.requests()
+            .into_iter()
+            .filter(|request| request.route == Route::Batch)
+            .collect()
     }
 
     /// What is kept under a key, copies folded, in the order of first arrival.
@@ -160,7 +173,10 @@ impl FakePosthog {
     /// # Panics
     /// Never: what is kept was parsed before.
     pub fn events(&self, key: &str) -> Vec<Value> {
-        self.event_texts(key).iter().map(|text| text.parse().expect("what is stored is JSON")).collect()
+        self.event_texts(key)
+            .iter()
+            .map(|text| text.parse().expect("what is stored is JSON"))
+            .collect()
     }
 
     /// [`events`](Self::events) as JSON texts, which take a tenth of the memory.

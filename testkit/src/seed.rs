@@ -94,7 +94,10 @@ pub async fn late(pool: &PgPool, project: &str, day: NaiveDate, count: usize, la
             created_at,
             ..Observation::generation(project, &id, &id, time)
         });
-        rows.scores.push(Score { created_at, ..Score::new(project, &id, &id, time) });
+        rows.scores.push(Score {
+            created_at,
+            ..Score::new(project, &id, &id, time)
+        });
     }
     rows.insert(pool).await;
 }
@@ -118,9 +121,19 @@ pub async fn late_observations(pool: &PgPool, project: &str, day: NaiveDate, cou
     let observations = traces.iter().map(|(trace, time)| Observation {
         calculated_total_cost: Some("0.125".to_owned()),
         created_at,
-        ..Observation::generation(project, &format!("late {label} {trace}"), trace, *time + TimeDelta::days(1))
+        ..Observation::generation(
+            project,
+            &format!("late {label} {trace}"),
+            trace,
+            *time + TimeDelta::days(1),
+        )
     });
-    Rows { observations: observations.collect(), ..Rows::default() }.insert(pool).await;
+    Rows {
+        observations: observations.collect(),
+        ..Rows::default()
+    }
+    .insert(pool)
+    .await;
 }
 
 async fn database_now(pool: &PgPool) -> NaiveDateTime {
@@ -132,5 +145,7 @@ async fn database_now(pool: &PgPool) -> NaiveDateTime {
 
 /// The planner's statistics of a database that has been in use for a while.
 async fn analyze(pool: &PgPool) {
-    pool.execute("ANALYZE traces, observations, scores, models").await.expect("the tables can be analysed");
+    pool.execute("ANALYZE traces, observations, scores, models")
+        .await
+        .expect("the tables can be analysed");
 }

@@ -18,7 +18,10 @@ async fn deliver(posthog: &FakePosthog, events: &[Value]) {
     let client = reqwest::Client::new();
     for some in events.chunks(200) {
         let body = json!({"api_key": KEY, "batch": some}).to_string();
-        let sent = client.post(format!("{}/batch/", posthog.url())).header("content-type", "application/json").body(body);
+        let sent = client
+            .post(format!("{}/batch/", posthog.url()))
+            .header("content-type", "application/json")
+            .body(body);
         let answer = sent.send().await.unwrap();
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
     }
@@ -60,8 +63,13 @@ fn three() -> Rows {
 async fn what_must_arrive_is_written_down_once_by_hand() {
     let (world, report) = delivered(three(), |_| {}).await;
     report.assert_delivered();
-    assert_eq!(report.to_string(), "delivered 3 of 3 events, 0 missing, 0 unexpected, 0 copies kept");
-    let events = Oracle::new(world.pool(), Some("https://langfuse.example.com/")).expected("p", day()).await;
+    assert_eq!(
+        report.to_string(),
+        "delivered 3 of 3 events, 0 missing, 0 unexpected, 0 copies kept"
+    );
+    let events = Oracle::new(world.pool(), Some("https://langfuse.example.com/"))
+        .expected("p", day())
+        .await;
     let trace = json!({
         "event": "langfuse trace",
         "timestamp": "2024-06-01T09:30:00.123Z",
@@ -89,7 +97,11 @@ async fn what_must_arrive_is_written_down_once_by_hand() {
         },
     });
     let differences = altered(&events[0], &trace);
-    assert!(differences.is_empty(), "{}", differences.iter().map(|one| format!("{one}\n")).collect::<String>());
+    assert!(
+        differences.is_empty(),
+        "{}",
+        differences.iter().map(|one| format!("{one}\n")).collect::<String>()
+    );
 }
 
 #[tokio::test]
@@ -111,8 +123,17 @@ async fn every_nasty_row_and_a_realistic_day_are_clean_when_delivered_as_expecte
     let report = oracle.check(&world.posthog, KEY, "p", &[day()]).await;
     report.assert_delivered();
     assert_eq!(report.by_day[&("p".to_owned(), day())].expected, events.len());
-    let ids: Vec<_> = events.iter().map(|event| event["properties"]["langfuse_id"].as_str().unwrap()).collect();
-    for (name, expected) in [("first ~", 3), ("last ~", 3), ("next day's first ~", 0), ("day before's last ~", 0), ("SPAN ~", 0)] {
+    let ids: Vec<_> = events
+        .iter()
+        .map(|event| event["properties"]["langfuse_id"].as_str().unwrap())
+        .collect();
+    for (name, expected) in [
+        ("first ~", 3),
+        ("last ~", 3),
+        ("next day's first ~", 0),
+        ("day before's last ~", 0),
+        ("SPAN ~", 0),
+    ] {
         assert_eq!(ids.iter().filter(|id| id.starts_with(name)).count(), expected, "{name}");
     }
 }
@@ -120,8 +141,15 @@ async fn every_nasty_row_and_a_realistic_day_are_clean_when_delivered_as_expecte
 #[tokio::test]
 async fn a_missing_event_is_found() {
     let (_world, report) = delivered(three(), |events| drop(events.pop())).await;
-    assert_eq!(report.to_string(), "delivered 2 of 3 events, 1 missing, 0 unexpected, 0 copies kept");
-    assert!(report.findings[0].contains("missing: langfuse score \"s\""), "{:?}", report.findings);
+    assert_eq!(
+        report.to_string(),
+        "delivered 2 of 3 events, 1 missing, 0 unexpected, 0 copies kept"
+    );
+    assert!(
+        report.findings[0].contains("missing: langfuse score \"s\""),
+        "{:?}",
+        report.findings
+    );
 }
 
 #[tokio::test]
@@ -132,7 +160,10 @@ async fn an_unexpected_event_is_found() {
         events.push(another);
     };
     let (_world, report) = delivered(three(), spoil).await;
-    assert_eq!(report.to_string(), "delivered 3 of 3 events, 0 missing, 1 unexpected, 0 copies kept");
+    assert_eq!(
+        report.to_string(),
+        "delivered 3 of 3 events, 0 missing, 1 unexpected, 0 copies kept"
+    );
 }
 
 #[tokio::test]
@@ -143,7 +174,10 @@ async fn a_copy_with_another_distinct_id_is_kept_and_found() {
         events.push(copy);
     };
     let (_world, report) = delivered(three(), spoil).await;
-    assert_eq!(report.to_string(), "delivered 3 of 3 events, 0 missing, 0 unexpected, 1 copies kept");
+    assert_eq!(
+        report.to_string(),
+        "delivered 3 of 3 events, 0 missing, 0 unexpected, 1 copies kept"
+    );
     assert!(report.findings[0].contains("someone else"), "{:?}", report.findings);
 }
 
@@ -159,18 +193,36 @@ async fn a_copy_that_is_folded_is_counted_and_clean() {
 async fn every_alteration_is_found() {
     type Spoil = fn(&mut Value);
     let alterations: [(&str, Spoil); 12] = [
-        ("properties.langfuse_cost_usd", |event| event["properties"]["langfuse_cost_usd"] = 0.100_000_000_000_000_02.into()),
-        ("properties.langfuse_cost_usd", |event| event["properties"]["langfuse_cost_usd"] = "0.1".into()),
-        ("properties.langfuse_tags", |event| event["properties"]["langfuse_tags"] = Value::Null),
-        ("properties.langfuse_latency", |event| event["properties"]["langfuse_latency"] = 1.001.into()),
-        ("properties.langfuse_release", |event| drop(properties(event).remove("langfuse_release"))),
-        ("properties.langfuse_new", |event| event["properties"]["langfuse_new"] = Value::Null),
+        ("properties.langfuse_cost_usd", |event| {
+            event["properties"]["langfuse_cost_usd"] = 0.100_000_000_000_000_02.into()
+        }),
+        ("properties.langfuse_cost_usd", |event| {
+            event["properties"]["langfuse_cost_usd"] = "0.1".into()
+        }),
+        ("properties.langfuse_tags", |event| {
+            event["properties"]["langfuse_tags"] = Value::Null
+        }),
+        ("properties.langfuse_latency", |event| {
+            event["properties"]["langfuse_latency"] = 1.001.into()
+        }),
+        ("properties.langfuse_release", |event| {
+            drop(properties(event).remove("langfuse_release"))
+        }),
+        ("properties.langfuse_new", |event| {
+            event["properties"]["langfuse_new"] = Value::Null
+        }),
         ("properties.$lib", |event| event["properties"]["$lib"] = "".into()),
-        ("properties.$set.langfuse_user_url", |event| event["properties"]["$set"]["langfuse_user_url"] = "x".into()),
-        ("timestamp", |event| event["timestamp"] = "2024-06-01T09:30:00.124Z".into()),
+        ("properties.$set.langfuse_user_url", |event| {
+            event["properties"]["$set"]["langfuse_user_url"] = "x".into()
+        }),
+        ("timestamp", |event| {
+            event["timestamp"] = "2024-06-01T09:30:00.124Z".into()
+        }),
         ("distinct_id", |event| event["distinct_id"] = "jo ".into()),
         ("offset", |event| event["offset"] = 1.into()),
-        ("langfuse_truncated", |event| event["properties"]["langfuse_truncated"] = json!(["langfuse_id"])),
+        ("langfuse_truncated", |event| {
+            event["properties"]["langfuse_truncated"] = json!(["langfuse_id"])
+        }),
     ];
     let world = World::new().await;
     langfuse::add_project(&world.pool(), "p", "Project").await;
@@ -181,15 +233,25 @@ async fn every_alteration_is_found() {
         let mut event = expected[0].clone();
         spoil(&mut event);
         let differences = altered(&expected[0], &event);
-        assert!(differences.iter().any(|one| one.path.contains(path)), "{path}: {differences:?}");
+        assert!(
+            differences.iter().any(|one| one.path.contains(path)),
+            "{path}: {differences:?}"
+        );
     }
     world.posthog.known_key(KEY);
     let mut events = expected;
     events[1]["properties"]["langfuse_model"] = "another".into();
     deliver(&world.posthog, &events).await;
     let report = oracle.check(&world.posthog, KEY, "p", &[day()]).await;
-    assert_eq!(report.to_string(), "delivered 3 of 3 events, 0 missing, 0 unexpected, 0 copies kept, 1 altered");
-    assert!(report.findings[0].contains("langfuse_model: expected null, delivered \"another\""), "{:?}", report.findings);
+    assert_eq!(
+        report.to_string(),
+        "delivered 3 of 3 events, 0 missing, 0 unexpected, 0 copies kept, 1 altered"
+    );
+    assert!(
+        report.findings[0].contains("langfuse_model: expected null, delivered \"another\""),
+        "{:?}",
+        report.findings
+    );
 }
 
 #[tokio::test]
@@ -198,10 +260,19 @@ async fn what_is_too_long_must_be_shortened_and_nothing_else() {
     rows.scores[0].comment = Some("x\"".repeat(1_000_000));
     let (world, report) = delivered(rows, |events| drop(events.pop())).await;
     assert_eq!(report.missing, 1);
-    let expected = Oracle::new(world.pool(), Some(URL)).expected("p", day()).await.pop().unwrap();
+    let expected = Oracle::new(world.pool(), Some(URL))
+        .expected("p", day())
+        .await
+        .pop()
+        .unwrap();
     let cut_to = |characters: usize| {
         let mut event = expected.clone();
-        let comment: String = event["properties"]["langfuse_score_comment"].as_str().unwrap().chars().take(characters).collect();
+        let comment: String = event["properties"]["langfuse_score_comment"]
+            .as_str()
+            .unwrap()
+            .chars()
+            .take(characters)
+            .collect();
         event["properties"]["langfuse_score_comment"] = comment.into();
         event["properties"]["langfuse_truncated"] = json!(["langfuse_score_comment"]);
         altered(&expected, &event)
@@ -209,11 +280,19 @@ async fn what_is_too_long_must_be_shortened_and_nothing_else() {
     assert!(cut_to(359_000).is_empty(), "{:?}", cut_to(359_000));
     assert!(cut_to(100_000)[0].to_string().contains("would have fitted"));
     assert!(cut_to(400_000)[0].to_string().contains("more than 900000"));
-    assert!(altered(&expected, &expected)[0].to_string().contains("more than 900000"));
+    assert!(
+        altered(&expected, &expected)[0]
+            .to_string()
+            .contains("more than 900000")
+    );
     let mut other = expected.clone();
     other["properties"]["langfuse_score_comment"] = "y".repeat(895_000).into();
     other["properties"]["langfuse_truncated"] = json!(["langfuse_score_comment"]);
-    assert!(altered(&expected, &other)[0].to_string().contains("is not a shortened text"));
+    assert!(
+        altered(&expected, &other)[0]
+            .to_string()
+            .contains("is not a shortened text")
+    );
 }
 
 #[tokio::test]
@@ -226,12 +305,31 @@ async fn late_rows_and_traces_with_late_observations_are_known() {
     let oracle = Oracle::new(pool.clone(), Some(URL));
     let since = at(day(), 0, 0, 0, 0) + chrono::TimeDelta::days(30);
     assert_eq!(oracle.expected("p", day()).await.len(), 15);
-    assert_eq!(oracle.expected_filtered("p", day(), &Kind::ALL, Some(since)).await.len(), 12);
-    assert_eq!(oracle.expected_filtered("p", day(), &[Kind::Score], Some(since)).await.len(), 4);
+    assert_eq!(
+        oracle
+            .expected_filtered("p", day(), &Kind::ALL, Some(since))
+            .await
+            .len(),
+        12
+    );
+    assert_eq!(
+        oracle
+            .expected_filtered("p", day(), &[Kind::Score], Some(since))
+            .await
+            .len(),
+        4
+    );
     seed::late_observations(&pool, "p", day(), 100, "b").await;
     let events = oracle.expected_filtered("p", day(), &Kind::ALL, Some(since)).await;
-    assert_eq!(events.len(), 13, "the first trace again, as one of its observations is late");
-    let first = events.iter().find(|event| event["properties"]["langfuse_id"] == "t/1").unwrap();
+    assert_eq!(
+        events.len(),
+        13,
+        "the first trace again, as one of its observations is late"
+    );
+    let first = events
+        .iter()
+        .find(|event| event["properties"]["langfuse_id"] == "t/1")
+        .unwrap();
     assert_eq!(first["properties"]["langfuse_cost_usd"], 0.225);
     assert_eq!(first["properties"]["langfuse_latency"], 86_401.0);
 }
@@ -249,7 +347,9 @@ fn shorten(event: &mut Value) -> bool {
         if size <= 900_000 {
             return !names.is_empty();
         }
-        let texts = properties(event).iter().filter_map(|(name, value)| Some((value.as_str()?.len(), name.clone())));
+        let texts = properties(event)
+            .iter()
+            .filter_map(|(name, value)| Some((value.as_str()?.len(), name.clone())));
         let (_, longest) = texts.max().unwrap();
         if !names.contains(&longest) {
             names.push(longest.clone());

@@ -155,7 +155,29 @@ async fn what_was_confirmed_survives_restarts_and_kills() {
     tokio::join!(servers.postgres.start_again(), servers.rabbitmq.start_again());
     assert_eq!(wait::until(SOON, kept).await, Some(7));
     //DBG
-    if wait::until(SOON, async || world.queue_depth("kept").await == 1).await.is_none() { println!("{}", servers.rabbitmq.ctl(&["list_queues","-p",&world.vhost,"name","type","messages","state","leader","online"])); std::process::Command::new("cp").args(["-r", &directory.display().to_string(), "/tmp/keep/"]).status().unwrap(); }
+    if wait::until(SOON, async || world.queue_depth("kept").await == 1)
+        .await
+        .is_none()
+    {
+        println!(
+            "{}",
+            servers.rabbitmq.ctl(&[
+                "list_queues",
+                "-p",
+                &world.vhost,
+                "name",
+                "type",
+                "messages",
+                "state",
+                "leader",
+                "online"
+            ])
+        );
+        std::process::Command::new("cp")
+            .args(["-r", &directory.display().to_string(), "/tmp/keep/"])
+            .status()
+            .unwrap();
+    }
     world
         .wait_until("the queue has recovered", SOON, async || {
             world.queue_depth("kept").await == 1

@@ -77,7 +77,11 @@ impl Worker {
             worker,
             config,
         };
-        Ok(Self { app: Arc::new(app), listener, metrics })
+        Ok(Self {
+            app: Arc::new(app),
+            listener,
+            metrics,
+        })
     }
 
     /// Works until `shutdown`, and then as long as the grace period lets the jobs hand back.
@@ -86,7 +90,12 @@ impl Worker {
             tracing::info!(worker = %self.app.worker, %address, "serving /livez, /readyz and /metrics");
         }
         let probes_end = CancellationToken::new();
-        let probes = tokio::spawn(health::serve(Arc::clone(&self.app), self.listener, self.metrics, probes_end.clone()));
+        let probes = tokio::spawn(health::serve(
+            Arc::clone(&self.app),
+            self.listener,
+            self.metrics,
+            probes_end.clone(),
+        ));
         if ledger_is_ready(&self.app, &shutdown).await {
             consume(Arc::clone(&self.app), shutdown).await;
         }

@@ -31,7 +31,11 @@ impl Preamble {
     /// `{"api_key":…,"batch":[`; never `sent_at`, which shifts timestamps and so makes copies.
     pub fn new(api_key: &str, historical: bool) -> Self {
         let key = serde_json::Value::from(api_key);
-        let historical = if historical { r#","historical_migration":true"# } else { "" };
+        let historical = if historical {
+            r#","historical_migration":true"#
+        } else {
+            ""
+        };
         Self(format!(r#"{{"api_key":{key}{historical},"batch":["#).into_bytes())
     }
 }
@@ -80,12 +84,22 @@ impl Body {
             let end = marks.last().map_or(start, |mark| mark.end);
             body.extend_from_slice(&json[start..end]);
             body.extend_from_slice(CLOSING);
-            let moved = |mark: &Mark| Mark { end: mark.end - start + self.preamble, row_id: mark.row_id.clone() };
-            Body { gzip: compress(&body), preamble: self.preamble, marks: marks.iter().map(moved).collect() }
+            let moved = |mark: &Mark| Mark {
+                end: mark.end - start + self.preamble,
+                row_id: mark.row_id.clone(),
+            };
+            Body {
+                gzip: compress(&body),
+                preamble: self.preamble,
+                marks: marks.iter().map(moved).collect(),
+            }
         };
         let border = self.marks[..middle].last().map_or(self.preamble, |mark| mark.end);
         // Behind the border stands the comma.
-        Ok((part(&self.marks[..middle], self.preamble), part(&self.marks[middle..], border + usize::from(middle > 0))))
+        Ok((
+            part(&self.marks[..middle], self.preamble),
+            part(&self.marks[middle..], border + usize::from(middle > 0)),
+        ))
     }
 }
 
@@ -116,7 +130,10 @@ pub fn pack(rows: &[Row], last: bool, project: &ProjectContext, preamble: &Pream
             json.push(b',');
         }
         json.extend_from_slice(&event);
-        marks.push(Mark { end: json.len(), row_id: row.id().to_owned() });
+        marks.push(Mark {
+            end: json.len(),
+            row_id: row.id().to_owned(),
+        });
     }
     if let Some(row) = rows.last() {
         batches.push(close(&mut json, &mut marks, preamble, row));
@@ -124,7 +141,11 @@ pub fn pack(rows: &[Row], last: bool, project: &ProjectContext, preamble: &Pream
     if last {
         match batches.last_mut() {
             Some(batch) => batch.last = true,
-            None => batches.push(Batch { body: None, cursor: None, last: true }),
+            None => batches.push(Batch {
+                body: None,
+                cursor: None,
+                last: true,
+            }),
         }
     }
     batches
@@ -132,9 +153,17 @@ pub fn pack(rows: &[Row], last: bool, project: &ProjectContext, preamble: &Pream
 
 fn close(json: &mut Vec<u8>, marks: &mut Vec<Mark>, preamble: &Preamble, row: &Row) -> Batch {
     json.extend_from_slice(CLOSING);
-    let body = Body { gzip: compress(json), preamble: preamble.0.len(), marks: std::mem::take(marks) };
+    let body = Body {
+        gzip: compress(json),
+        preamble: preamble.0.len(),
+        marks: std::mem::take(marks),
+    };
     json.truncate(preamble.0.len());
-    Batch { body: Some(body), cursor: Some(row.cursor()), last: false }
+    Batch {
+        body: Some(body),
+        cursor: Some(row.cursor()),
+        last: false,
+    }
 }
 
 fn compress(json: &[u8]) -> Bytes {

@@ -68,20 +68,18 @@ impl Capture {
         let mut accepted = Accepted::default();
         let mut open = vec![body];
         while let Some(body) = open.pop() {
-            let (too_large, said) = match self.send_whole(&url, stream, &body, stop).await? {
-                None => {
-                    let events = i64::try_from(body.events()).unwrap_or(i64::MAX);
-                    accepted.events += events;
-                    accepted.bytes += i64::try_from(body.bytes().len()).unwrap_or(i64::MAX);
-                    tally.accepted.fetch_add(events, Ordering::Relaxed);
-                    continue;
-                }
-                Some(refused) => refused,
+            let Some((too_large, said)) = self.send_whole(&url, stream, &body, stop).await? else {
+                let events = i64::try_from(body.events()).unwrap_or(i64::MAX);
+                accepted.events += events;
+                accepted.bytes += i64::try_from(body.bytes().len()).unwrap_or(i64::MAX);
+                tally.accepted.fetch_add(events, Ordering::Relaxed);
+                continue;
             };
             if body.events() > 1 {
                 metrics::split(stream, too_large);
-                let (first, second) =
-                    body.halves().map_err(|e| SendError::MappingRefused(format!("a body cannot be read back: {e}")))?;
+                let (first, second) = body
+                    .halves()
+                    .map_err(|e| SendError::MappingRefused(format!("a body cannot be read back: {e}")))?;
                 open.extend([second, first]);
                 continue;
             }
@@ -91,7 +89,10 @@ impl Capture {
             }
             tracing::warn!(%stream, row_id = body.row_id(), reason = %said, "PostHog refuses this row; the rest goes on");
             metrics::rejected(stream);
-            accepted.rejects.push(Reject { row_id: body.row_id().to_owned(), reason: said });
+            accepted.rejects.push(Reject {
+                row_id: body.row_id().to_owned(),
+                reason: said,
+            });
         }
         Ok(accepted)
     }
@@ -113,9 +114,15 @@ impl Capture {
                 let _place = self.in_flight.acquire().await.map_err(|_| SendError::Interrupted)?;
                 let mut headers = json_headers();
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-                self.posthog.post(url.clone(), headers, body.bytes().into(), self.send_timeout).await
+                self.posthog
+                    .post(url.clone(), headers, body.bytes().into(), self.send_timeout)
+                    .await
             };
-            metrics::sent(stream, sent.elapsed(), outcome.as_ref().ok().map(|answer| answer.status));
+            metrics::sent(
+                stream,
+                sent.elapsed(),
+                outcome.as_ref().ok().map(|answer| answer.status),
+            );
             match tries.decide(outcome, began.elapsed(), Utc::now()) {
                 Step::Accepted => return Ok(None),
                 Step::Halve(said) => return Ok(Some((true, said))),

@@ -14,6 +14,9 @@ use crate::batch::Limits;
 /// The longest slice: the broker's consumer timeout is 30 min, and a slice ends at a batch's border.
 const LONGEST_SLICE: Duration = Duration::from_secs(25 * 60);
 
+/// Names and values to print at start, secrets redacted.
+pub type Shown = Vec<(&'static str, String)>;
+
 /// Everything a worker is told.
 #[derive(Clone)]
 pub struct Config {
@@ -66,10 +69,12 @@ impl Config {
     ///
     /// # Errors
     /// All bad variables at once.
-    pub fn read(mut s: Settings) -> Result<(Self, Vec<(&'static str, String)>), BadSettings> {
+    pub fn read(mut s: Settings) -> Result<(Self, Shown), BadSettings> {
         let postgres = ["postgres", "postgresql"];
         let database_url = s.secret_url("DATABASE_URL", &postgres);
-        let ledger_url = s.optional_secret_url("LEDGER_DATABASE_URL", &postgres).unwrap_or(database_url.clone());
+        let ledger_url = s
+            .optional_secret_url("LEDGER_DATABASE_URL", &postgres)
+            .unwrap_or(database_url.clone());
         let amqp_url = s.secret_url("AMQP_URL", &["amqp", "amqps"]);
         let key = s.secret("ENCRYPTION_KEY");
         let langfuse_url = s.text("LANGFUSE_URL").or(s.text("NEXTAUTH_URL"));
@@ -100,7 +105,9 @@ impl Config {
         let lease = s.duration("LEASE");
         let grace = s.duration("SHUTDOWN_GRACE");
         let historical = s.switch("HISTORICAL_MIGRATION");
-        let egress = s.text("EGRESS_ALLOW").map_or(Ok(Egress::default()), |text| text.parse());
+        let egress = s
+            .text("EGRESS_ALLOW")
+            .map_or(Ok(Egress::default()), |text| text.parse());
         let egress = egress.unwrap_or_else(|error: String| {
             s.complain(format!("EGRESS_ALLOW {error}"));
             Egress::default()
@@ -111,7 +118,12 @@ impl Config {
         for (shorter, short, longer, long) in [
             ("SEND_TIMEOUT", send_timeout, "RETRY_BUDGET", retry_budget),
             ("RETRY_BUDGET", retry_budget, "JOB_SLICE", slice),
-            ("JOB_SLICE", slice, "the longest slice (25m; RabbitMQ gives up after 30m)", LONGEST_SLICE + Duration::from_millis(1)),
+            (
+                "JOB_SLICE",
+                slice,
+                "the longest slice (25m; RabbitMQ gives up after 30m)",
+                LONGEST_SLICE + Duration::from_millis(1),
+            ),
         ] {
             if short >= long {
                 s.complain(format!("{shorter} must be shorter than {longer}"));
@@ -156,10 +168,19 @@ mod tests {
 
     fn read(pairs: &[(&str, &str)]) -> Result<Config, String> {
         let key = "0".repeat(64);
-        let base =
-            [("DATABASE_URL", "postgres://u:p@h/d"), ("AMQP_URL", "amqp://u:p@h/"), ("ENCRYPTION_KEY", key.as_str())];
-        let all = base.iter().chain(pairs).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Config::read(Settings::from_map(all)).map(|(config, _)| config).map_err(|e| e.to_string())
+        let base = [
+            ("DATABASE_URL", "postgres://u:p@h/d"),
+            ("AMQP_URL", "amqp://u:p@h/"),
+            ("ENCRYPTION_KEY", key.as_str()),
+        ];
+        let all = base
+            .iter()
+            .chain(pairs)
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        Config::read(Settings::from_map(all))
+            .map(|(config, _)| config)
+            .map_err(|e| e.to_string())
     }
 
     #[test]
@@ -171,14 +192,24 @@ mod tests {
 
     #[test]
     fn limits_that_do_not_nest_are_refused() {
-        for (name, value) in [("JOB_SLICE", "26m"), ("SEND_TIMEOUT", "3m"), ("RETRY_BUDGET", "10m"), ("LEASE", "1s")] {
+        for (name, value) in [
+            ("JOB_SLICE", "26m"),
+            ("SEND_TIMEOUT", "3m"),
+            ("RETRY_BUDGET", "10m"),
+            ("LEASE", "1s"),
+        ] {
             assert!(read(&[(name, value)]).err().unwrap().contains(name), "{name}={value}");
         }
     }
 
     #[test]
     fn all_that_is_wrong_is_said_at_once() {
-        let error = read(&[("ENCRYPTION_KEY", "abc"), ("EGRESS_ALLOW", "a b"), ("RETRY_RUNGS", "x"), ("LANGFUSE_URL", "x")]);
+        let error = read(&[
+            ("ENCRYPTION_KEY", "abc"),
+            ("EGRESS_ALLOW", "a b"),
+            ("RETRY_RUNGS", "x"),
+            ("LANGFUSE_URL", "x"),
+        ]);
         let error = error.err().unwrap();
         for name in ["ENCRYPTION_KEY", "EGRESS_ALLOW", "RETRY_RUNGS", "LANGFUSE_URL"] {
             assert!(error.contains(name), "{name} in {error}");

@@ -82,7 +82,10 @@ async fn session(app: &Arc<App>, shutdown: &CancellationToken) -> Result<(), Ses
     let session = Session {
         app: Arc::clone(app),
         publisher: Publisher::open(&publishing, blocked.clone()).await?,
-        stop: Stop { shutdown: shutdown.clone(), connection_lost: lost.clone() },
+        stop: Stop {
+            shutdown: shutdown.clone(),
+            connection_lost: lost.clone(),
+        },
         unsettled,
     };
     let jobs = TaskTracker::new();
@@ -151,14 +154,23 @@ async fn subscribe(app: &App, connection: &Connection) -> Result<(Deliveries, Ve
             continue;
         }
         let channel = within(CONNECT_TIMEOUT, connection.create_channel()).await?;
-        within(CONNECT_TIMEOUT, channel.basic_qos(concurrency, BasicQosOptions::default())).await?;
+        within(
+            CONNECT_TIMEOUT,
+            channel.basic_qos(concurrency, BasicQosOptions::default()),
+        )
+        .await?;
         let tag = format!("{}/{}", app.worker, lane.routing_key());
         let options = BasicConsumeOptions::default();
         let consume = channel.basic_consume(lane.queue().into(), tag.clone().into(), options, FieldTable::default());
         let consumer = within(CONNECT_TIMEOUT, consume).await?;
         // A consumer's end is an event too: on its own it would just fall out of the selection.
         let ended = futures::stream::once(async move { (lane, None) });
-        deliveries.push(consumer.map(move |delivery| (lane, Some(delivery))).chain(ended).boxed());
+        deliveries.push(
+            consumer
+                .map(move |delivery| (lane, Some(delivery)))
+                .chain(ended)
+                .boxed(),
+        );
         channels.push((channel, tag));
     }
     Ok((deliveries, channels))
@@ -190,16 +202,27 @@ async fn drain(
 async fn handle(session: Session, lane: Lane, delivery: Delivery) {
     let _running = metrics::Running::begin();
     let decoded = ExportJob::decode(&delivery.data);
-    let settlement = Settlement { app: &session.app, publisher: &session.publisher, lane, delivery };
+    let settlement = Settlement {
+        app: &session.app,
+        publisher: &session.publisher,
+        lane,
+        delivery,
+    };
     let settled = match decoded {
         Err(bad) => settlement.bad_message(&bad.0).await,
         Ok(job) if job.run.is_none() => {
-            settlement.with_run(&ExportJob { run: Some(fresh_run()), ..job }).await
+            settlement
+                .with_run(&ExportJob {
+                    run: Some(fresh_run()),
+                    ..job
+                })
+                .await
         }
         Ok(job) => {
             let run = job.run.clone().unwrap_or_default();
             let redelivered = settlement.delivery.redelivered;
-            let traceparent = shared::job::Headers::from_table(settlement.delivery.properties.headers().as_ref()).traceparent;
+            let traceparent =
+                shared::job::Headers::from_table(settlement.delivery.properties.headers().as_ref()).traceparent;
             let span = tracing::info_span!(
                 "job", project_id = %job.project_id, day = %job.day, run = %run, redelivered, traceparent = traceparent.as_deref()
             );

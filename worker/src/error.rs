@@ -154,17 +154,32 @@ mod tests {
             assert_eq!(error.disposition(), Disposition::Bury);
             assert!(error.code().is_some());
         }
-        assert_eq!(JobError::from(SendError::Unavailable(String::new())).disposition(), Disposition::Retry);
-        assert_eq!(JobError::from(IntegrationFault::Disabled).disposition(), Disposition::Skip);
-        assert_eq!(JobError::from(SourceError::from(sqlx::Error::PoolTimedOut)).disposition(), Disposition::Later(None));
-        assert_eq!(JobError::from(SourceError::from(sqlx::Error::RowNotFound)).disposition(), Disposition::Retry);
+        assert_eq!(
+            JobError::from(SendError::Unavailable(String::new())).disposition(),
+            Disposition::Retry
+        );
+        assert_eq!(
+            JobError::from(IntegrationFault::Disabled).disposition(),
+            Disposition::Skip
+        );
+        assert_eq!(
+            JobError::from(SourceError::from(sqlx::Error::PoolTimedOut)).disposition(),
+            Disposition::Later(None)
+        );
+        assert_eq!(
+            JobError::from(SourceError::from(sqlx::Error::RowNotFound)).disposition(),
+            Disposition::Retry
+        );
     }
 
     #[test]
     fn an_interruption_is_no_failure() {
         for error in [JobError::ShuttingDown, JobError::SliceOver, JobError::ConnectionLost] {
             assert!(error.code().is_none());
-            assert!(matches!(error.disposition(), Disposition::HandBack | Disposition::Abandon));
+            assert!(matches!(
+                error.disposition(),
+                Disposition::HandBack | Disposition::Abandon
+            ));
         }
     }
 }

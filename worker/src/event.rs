@@ -41,7 +41,10 @@ impl ProjectContext {
     /// For the events of one project.
     pub fn new(project_id: &str, langfuse_url: Option<&str>) -> Self {
         let base = |url: &str| format!("{}/project/{}", url.trim_end_matches('/'), encode(project_id));
-        Self { project_id: project_id.to_owned(), base_url: langfuse_url.map(base) }
+        Self {
+            project_id: project_id.to_owned(),
+            base_url: langfuse_url.map(base),
+        }
     }
 
     fn uuid(&self, row_id: &str) -> Uuid {
@@ -50,6 +53,7 @@ impl ProjectContext {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "PostHog's name for it")]
 struct Event<'a, P> {
     event: &'static str,
     timestamp: String,
@@ -145,20 +149,30 @@ pub fn write(row: &Row, project: &ProjectContext, out: &mut Vec<u8>) {
 
 fn write_trace(row: &TraceRow, project: &ProjectContext, out: &mut Vec<u8>) {
     let properties = TraceProperties {
-        langfuse_url: project.base_url.as_deref().map(|base| format!("{base}/traces/{}", encode(&row.id))),
+        langfuse_url: project
+            .base_url
+            .as_deref()
+            .map(|base| format!("{base}/traces/{}", encode(&row.id))),
         langfuse_cost_usd: finite(row.cost),
         langfuse_count_observations: row.observations,
         langfuse_latency: seconds(row.first_start, row.last_end),
         langfuse_version: row.version.as_deref(),
         common: common(&row.id, &row.trace, project),
     };
-    append("langfuse trace", &row.id, row.time, &row.trace, project, properties, out);
+    append(
+        "langfuse trace",
+        &row.id,
+        row.time,
+        &row.trace,
+        project,
+        properties,
+        out,
+    );
 }
 
 fn write_generation(row: &GenerationRow, project: &ProjectContext, out: &mut Vec<u8>) {
-    let url = |(base, trace_id): (&str, &str)| {
-        format!("{base}/traces/{}?observation={}", encode(trace_id), encode(&row.id))
-    };
+    let url =
+        |(base, trace_id): (&str, &str)| format!("{base}/traces/{}?observation={}", encode(trace_id), encode(&row.id));
     let properties = GenerationProperties {
         langfuse_generation_name: row.name.as_deref(),
         langfuse_trace_id: row.trace_id.as_deref(),
@@ -175,7 +189,15 @@ fn write_generation(row: &GenerationRow, project: &ProjectContext, out: &mut Vec
         langfuse_level: row.level.as_deref(),
         common: common(&row.id, &row.trace, project),
     };
-    append("langfuse generation", &row.id, row.time, &row.trace, project, properties, out);
+    append(
+        "langfuse generation",
+        &row.id,
+        row.time,
+        &row.trace,
+        project,
+        properties,
+        out,
+    );
 }
 
 fn write_score(row: &ScoreRow, project: &ProjectContext, out: &mut Vec<u8>) {
@@ -188,13 +210,23 @@ fn write_score(row: &ScoreRow, project: &ProjectContext, out: &mut Vec<u8>) {
         langfuse_trace_id: row.trace_id.as_deref(),
         common: common(&row.id, &row.trace, project),
     };
-    append("langfuse score", &row.id, row.time, &row.trace, project, properties, out);
+    append(
+        "langfuse score",
+        &row.id,
+        row.time,
+        &row.trace,
+        project,
+        properties,
+        out,
+    );
 }
 
 fn common<'a>(row_id: &'a str, trace: &'a TraceColumns, project: &'a ProjectContext) -> Common<'a> {
     let user = filled(trace.user_id.as_deref());
     let anonymous = user.is_none() && filled(trace.posthog_distinct_id.as_deref()).is_none();
-    let user_url = |(base, user): (&str, &str)| Set { langfuse_user_url: format!("{base}/users/{}", encode(user)) };
+    let user_url = |(base, user): (&str, &str)| Set {
+        langfuse_user_url: format!("{base}/users/{}", encode(user)),
+    };
     Common {
         posthog_session_id: filled(trace.posthog_session_id.as_deref()),
         set: project.base_url.as_deref().zip(user).map(user_url),
@@ -225,9 +257,16 @@ fn append<P: Serialize>(
     let uuid = project.uuid(row_id);
     let mut buffer = Uuid::encode_buffer();
     let anonymous: &str = uuid.hyphenated().encode_lower(&mut buffer);
-    let distinct_id =
-        filled(trace.posthog_distinct_id.as_deref()).or(filled(trace.user_id.as_deref())).unwrap_or(anonymous);
-    let event = Event { event, timestamp: rfc3339(time), uuid, distinct_id, properties };
+    let distinct_id = filled(trace.posthog_distinct_id.as_deref())
+        .or(filled(trace.user_id.as_deref()))
+        .unwrap_or(anonymous);
+    let event = Event {
+        event,
+        timestamp: rfc3339(time),
+        uuid,
+        distinct_id,
+        properties,
+    };
     // Strings, numbers and lists into memory: there is nothing that could fail.
     let _ = serde_json::to_writer(out, &event);
 }
@@ -250,9 +289,13 @@ fn finite(number: Option<f64>) -> Option<f64> {
 }
 
 /// Seconds between two moments; negative when they are the wrong way round, as Langfuse's clients sometimes send them.
-#[expect(clippy::cast_precision_loss, reason = "milliseconds of any real day are far below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds of any real day are far below 2^53"
+)]
 fn seconds(from: Option<NaiveDateTime>, to: Option<NaiveDateTime>) -> Option<f64> {
-    from.zip(to).map(|(from, to)| (to - from).num_milliseconds() as f64 / 1000.0)
+    from.zip(to)
+        .map(|(from, to)| (to - from).num_milliseconds() as f64 / 1000.0)
 }
 
 fn encode(text: &str) -> impl std::fmt::Display + '_ {

@@ -81,7 +81,10 @@ pub struct Failure {
 
 impl<E: Into<JobError>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { lease: None, error: error.into() }
+        Self {
+            lease: None,
+            error: error.into(),
+        }
     }
 }
 
@@ -95,7 +98,10 @@ pub async fn export(app: &Arc<App>, job: &ExportJob, run: &str, stop: &Stop) -> 
         Err(_) => None,
     };
     let target = loaded.as_ref().ok().map(Integration::target);
-    let claim = app.ledger.claim(job, run, &app.worker, app.config.lease, target.as_deref()).await?;
+    let claim = app
+        .ledger
+        .claim(job, run, &app.worker, app.config.lease, target.as_deref())
+        .await?;
     let claimed = match claim {
         Claim::Run(claimed) => claimed,
         Claim::Done(state) => return Ok(Exported::Before(state)),
@@ -121,7 +127,10 @@ pub async fn export(app: &Arc<App>, job: &ExportJob, run: &str, stop: &Stop) -> 
     }
     worked.map_err(|error| {
         let lost = matches!(error, JobError::Ledger(LedgerError::LeaseLost));
-        Failure { lease: (!lost).then_some(lease), error }
+        Failure {
+            lease: (!lost).then_some(lease),
+            error,
+        }
     })
 }
 
@@ -208,7 +217,10 @@ async fn run(
         integration,
         app,
     };
-    let streams = claimed.streams.into_iter().map(|(stream, progress)| export.stream(stream, progress));
+    let streams = claimed
+        .streams
+        .into_iter()
+        .map(|(stream, progress)| export.stream(stream, progress));
     let watch = export.watch(&stop);
     let ended = tokio::select! {
         ended = join_all(streams) => ended,
@@ -272,6 +284,7 @@ impl Export {
         while let Some(chunk) = accepted.next().await {
             let mut rejects = Vec::new();
             let mut failed = None;
+            let mut moved = false;
             for sent in chunk {
                 match sent {
                     Ok((accepted, cursor, last)) => {
@@ -282,6 +295,7 @@ impl Export {
                         progress.cursor = cursor.or(progress.cursor);
                         progress.done = last;
                         rejects.extend(accepted.rejects);
+                        moved = true;
                     }
                     Err(error) => {
                         failed = Some(error);
@@ -289,7 +303,12 @@ impl Export {
                     }
                 }
             }
-            let saved = self.app.ledger.save(&self.lease, stream, &progress, &rejects).await;
+            // Only what moved is saved: a save counts as progress, and progress forgives earlier failures.
+            let saved = if moved {
+                self.app.ledger.save(&self.lease, stream, &progress, &rejects).await
+            } else {
+                Ok(())
+            };
             if let Some(error) = failed.or(saved.err().map(JobError::from)) {
                 self.halt.cancel();
                 return Err(error);
@@ -310,12 +329,18 @@ impl Export {
             AbortOnDropHandle::new(tokio::spawn(page))
         };
         stream::try_unfold(Some(read(progress.cursor.clone())), move |pending| async move {
-            let Some(pending) = pending.filter(|_| !self.halt.is_cancelled()) else { return Ok(None) };
+            let Some(pending) = pending.filter(|_| !self.halt.is_cancelled()) else {
+                return Ok(None);
+            };
             let page = tokio::select! {
                 page = pending => page.map_err(|panic| JobError::Internal(panic.to_string()))??,
                 () = self.halt.cancelled() => return Ok(None),
             };
-            let next = page.rows.last().filter(|_| !page.last).map(|row| read(Some(row.cursor())));
+            let next = page
+                .rows
+                .last()
+                .filter(|_| !page.last)
+                .map(|row| read(Some(row.cursor())));
             Ok(Some((page, next)))
         })
     }
@@ -336,9 +361,14 @@ impl Export {
     ) -> impl Future<Output = Result<(Accepted, Option<shared::ledger::Cursor>, bool), JobError>> + use<'_> {
         let Batch { body, cursor, last } = batch;
         async move {
-            let Some(body) = body else { return Ok((Accepted::default(), cursor, last)) };
-            let accepted =
-                self.app.capture.send(&self.integration.host, stream, body, &self.tally, &self.halt).await?;
+            let Some(body) = body else {
+                return Ok((Accepted::default(), cursor, last));
+            };
+            let accepted = self
+                .app
+                .capture
+                .send(&self.integration.host, stream, body, &self.tally, &self.halt)
+                .await?;
             metrics::accepted(stream, accepted.events, accepted.bytes);
             Ok((accepted, cursor, last))
         }

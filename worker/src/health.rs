@@ -44,9 +44,15 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, metrics: PrometheusHand
         // Alive means: the event loop answers. Never the servers' state, or an outage there restarts every worker.
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(|State(probes): State<Probes>| async move { render(&probes.metrics) }))
+        .route(
+            "/metrics",
+            get(|State(probes): State<Probes>| async move { render(&probes.metrics) }),
+        )
         .with_state(Probes { app, metrics });
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await {
+    if let Err(error) = axum::serve(listener, router)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
+    {
         tracing::error!(%error, "health and metrics are not served any more");
     }
 }
@@ -67,7 +73,13 @@ async fn ready(State(probes): State<Probes>) -> Response {
         "ledger": matches!(ledger, Ok(Ok(_))),
         "database": matches!(source, Ok(Ok(()))),
     });
-    let all = checks.as_object().is_some_and(|checks| checks.values().all(|ok| ok == true));
-    let status = if all { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let all = checks
+        .as_object()
+        .is_some_and(|checks| checks.values().all(|ok| ok == true));
+    let status = if all {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, axum::Json(checks)).into_response()
 }

@@ -33,7 +33,10 @@ impl Hosts {
             return None;
         }
         host.jobs += 1;
-        Some(Place { hosts: self.clone(), host: name })
+        Some(Place {
+            hosts: self.clone(),
+            host: name,
+        })
     }
 
     fn with(&self, name: &str, change: impl FnOnce(&mut Host)) {
@@ -68,7 +71,10 @@ mod tests {
     #[test]
     fn a_failing_host_takes_one_job_at_a_time_and_others_any_number() {
         let hosts = Hosts::default();
-        let (dead, good): (Url, Url) = ("https://dead.example".parse().unwrap(), "https://good.example".parse().unwrap());
+        let (dead, good): (Url, Url) = (
+            "https://dead.example".parse().unwrap(),
+            "https://good.example".parse().unwrap(),
+        );
         let first = hosts.enter(&dead).unwrap();
         let second = hosts.enter(&dead).unwrap();
         first.report(true);

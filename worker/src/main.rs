@@ -24,7 +24,11 @@ async fn start() -> anyhow::Result<()> {
     let (config, shown) = Config::read(Settings::from_env())?;
     shared::telemetry::init(config.log_format, &config.log_filter);
     let shutdown = CancellationToken::new();
-    tokio::spawn(signals(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, shutdown.clone()));
+    tokio::spawn(signals(
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+        shutdown.clone(),
+    ));
     for (name, value) in shown {
         tracing::info!(name, value, "setting");
     }
@@ -34,7 +38,11 @@ async fn start() -> anyhow::Result<()> {
 }
 
 /// The first signal stops gracefully, the second at once. Handlers also make it work as PID 1, where defaults are ignored.
-async fn signals(mut terminate: tokio::signal::unix::Signal, mut interrupt: tokio::signal::unix::Signal, shutdown: CancellationToken) {
+async fn signals(
+    mut terminate: tokio::signal::unix::Signal,
+    mut interrupt: tokio::signal::unix::Signal,
+    shutdown: CancellationToken,
+) {
     loop {
         tokio::select! {
             _ = terminate.recv() => {}

@@ -26,10 +26,15 @@ const BUILD: &str = "posthog_export_build_info";
 
 /// Installs the process's recorder.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
-    const SECONDS: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+    const SECONDS: &[f64] = &[
+        0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+    ];
     // Without buckets the exporter would make summaries, which cannot be added up over workers.
     let handle = PrometheusBuilder::new().set_buckets(SECONDS)?.install_recorder()?;
-    describe_counter!(JOBS, "Deliveries by what became of their job (completed, done_before, retry, later, dead, skipped, handed_back, abandoned) and error code");
+    describe_counter!(
+        JOBS,
+        "Deliveries by what became of their job (completed, done_before, retry, later, dead, skipped, handed_back, abandoned) and error code"
+    );
     describe_counter!(EVENTS, "Events accepted by PostHog, by kind; replays count again");
     describe_counter!(BATCHES, "Bodies accepted by PostHog");
     describe_counter!(BYTES, Unit::Bytes, "Compressed bytes of accepted bodies");

@@ -27,7 +27,9 @@ pub fn shorten(out: &mut Vec<u8>, start: usize) {
     if 2 * length + ENVELOPE <= MAX_EVENT_SIZE || posthog_size(&out[start..]) <= MAX_EVENT_SIZE {
         return;
     }
-    let Ok(Value::Object(mut event)) = serde_json::from_slice(&out[start..]) else { return };
+    let Ok(Value::Object(mut event)) = serde_json::from_slice(&out[start..]) else {
+        return;
+    };
     shorten_event(&mut event);
     out.truncate(start);
     let _ = serde_json::to_writer(out, &event);
@@ -43,8 +45,12 @@ fn shorten_event(event: &mut Map<String, Value>) {
         if size <= MAX_EVENT_SIZE {
             return;
         }
-        let Some(Value::Object(properties)) = event.get_mut("properties") else { return };
-        let Some((name, cost)) = longest(properties) else { return };
+        let Some(Value::Object(properties)) = event.get_mut("properties") else {
+            return;
+        };
+        let Some((name, cost)) = longest(properties) else {
+            return;
+        };
         if cost < SHORTEST {
             return;
         }
@@ -68,7 +74,10 @@ fn longest(properties: &mut Map<String, Value>) -> Option<(String, usize)> {
     let mut found: Option<(String, usize)> = None;
     for (name, value) in properties.iter_mut().filter(|(name, _)| *name != TRUNCATED) {
         let cost = longest_text(value).map_or(0, |text| text_cost(text));
-        if found.as_ref().is_none_or(|(known, most)| cost > *most || (cost == *most && name < known)) {
+        if found
+            .as_ref()
+            .is_none_or(|(known, most)| cost > *most || (cost == *most && name < known))
+        {
             found = Some((name.clone(), cost));
         }
     }
@@ -132,7 +141,10 @@ mod tests {
         out.extend(event(properties));
         shorten(&mut out, start);
         assert!(out.starts_with(b"before"));
-        (serde_json::from_slice(&out[start..]).unwrap(), posthog_size(&out[start..]))
+        (
+            serde_json::from_slice(&out[start..]).unwrap(),
+            posthog_size(&out[start..]),
+        )
     }
 
     #[test]
@@ -147,7 +159,11 @@ mod tests {
         assert_eq!(event["properties"]["langfuse_truncated"], json!(["comment"]));
         assert_eq!(event["properties"]["name"], "kept");
         assert!(size <= MAX_EVENT_SIZE && size > MAX_EVENT_SIZE - 10, "{size}");
-        assert!("é\n\"".repeat(500_000).starts_with(event["properties"]["comment"].as_str().unwrap()));
+        assert!(
+            "é\n\""
+                .repeat(500_000)
+                .starts_with(event["properties"]["comment"].as_str().unwrap())
+        );
     }
 
     #[test]

@@ -122,7 +122,11 @@ impl Tries {
     fn again(&mut self, why: String, asked: Option<Duration>, elapsed: Duration) -> Step {
         let own = self.backoff.next_backoff().unwrap_or(LONGEST_DELAY);
         let delay = own.max(asked.unwrap_or_default().min(RETRY_AFTER_CAP));
-        if elapsed + delay > self.budget { Step::Stop(SendError::Unavailable(why)) } else { Step::Resend(delay) }
+        if elapsed + delay > self.budget {
+            Step::Stop(SendError::Unavailable(why))
+        } else {
+            Step::Resend(delay)
+        }
     }
 }
 
@@ -137,7 +141,13 @@ fn retry_after(answer: &Answer, now: DateTime<Utc>) -> Option<Duration> {
 }
 
 fn describe(answer: &Answer) -> String {
-    let text: String = answer.text.trim().chars().filter(|c| !c.is_control()).take(SHOWN).collect();
+    let text: String = answer
+        .text
+        .trim()
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(SHOWN)
+        .collect();
     format!("it answered {} {text}", answer.status).trim_end().to_owned()
 }
 
@@ -178,14 +188,35 @@ mod tests {
             assert!(matches!(decide(answer(status, "", None)), Step::Resend(_)), "{status}");
         }
         assert!(matches!(decide(answer(413, "", None)), Step::Halve(_)));
-        assert!(matches!(decide(answer(400, "maximum event size exceeded", None)), Step::Halve(_)));
-        assert!(matches!(decide(answer(400, "event submitted without a distinct_id", None)), Step::Bisect(_)));
-        assert!(matches!(decide(answer(401, "", None)), Step::Stop(SendError::Unauthorized(_))));
-        assert!(matches!(decide(answer(402, "", None)), Step::Stop(SendError::BillingLimit(_))));
+        assert!(matches!(
+            decide(answer(400, "maximum event size exceeded", None)),
+            Step::Halve(_)
+        ));
+        assert!(matches!(
+            decide(answer(400, "event submitted without a distinct_id", None)),
+            Step::Bisect(_)
+        ));
+        assert!(matches!(
+            decide(answer(401, "", None)),
+            Step::Stop(SendError::Unauthorized(_))
+        ));
+        assert!(matches!(
+            decide(answer(402, "", None)),
+            Step::Stop(SendError::BillingLimit(_))
+        ));
         for status in [301, 302, 307, 308, 403, 404, 405, 410, 415] {
-            assert!(matches!(decide(answer(status, "", None)), Step::Stop(SendError::EndpointRefused(_))), "{status}");
+            assert!(
+                matches!(
+                    decide(answer(status, "", None)),
+                    Step::Stop(SendError::EndpointRefused(_))
+                ),
+                "{status}"
+            );
         }
-        assert!(matches!(decide(Err(CallError::Transport("reset".into()))), Step::Resend(_)));
+        assert!(matches!(
+            decide(Err(CallError::Transport("reset".into()))),
+            Step::Resend(_)
+        ));
     }
 
     #[test]
@@ -194,13 +225,18 @@ mod tests {
         assert!(delay(&decide(answer(429, "", Some("Sat, 01 Jun 2024 00:00:09 GMT")))) >= Duration::from_secs(9));
         assert_eq!(delay(&decide(answer(503, "", Some("999999999999")))), RETRY_AFTER_CAP);
         for nonsense in ["-1", "soon", "Sat, 01 Jun 2020 00:00:00 GMT", ""] {
-            assert!(delay(&decide(answer(429, "", Some(nonsense)))) <= Duration::from_secs(1), "{nonsense}");
+            assert!(
+                delay(&decide(answer(429, "", Some(nonsense)))) <= Duration::from_secs(1),
+                "{nonsense}"
+            );
         }
     }
 
     #[test]
     fn what_posthog_said_is_kept_short_and_on_one_line() {
-        let Step::Bisect(said) = decide(answer(400, &format!("a\nb{}", "x".repeat(5_000)), None)) else { panic!() };
+        let Step::Bisect(said) = decide(answer(400, &format!("a\nb{}", "x".repeat(5_000)), None)) else {
+            panic!()
+        };
         assert!(said.len() < 400 && !said.contains('\n'), "{said}");
     }
 

@@ -146,7 +146,10 @@ impl Row {
             Row::Generation(row) => row.time,
             Row::Score(row) => row.time,
         };
-        Cursor { time, id: self.id().to_owned() }
+        Cursor {
+            time,
+            id: self.id().to_owned(),
+        }
     }
 }
 

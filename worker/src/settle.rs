@@ -43,7 +43,9 @@ impl Settlement<'_> {
     pub async fn with_run(self, job: &ExportJob) -> Result<(), AmqpError> {
         tracing::info!(project_id = %job.project_id, day = %job.day, run = job.run.as_deref(), "given a run of its own");
         let headers = self.carried();
-        self.publisher.publish(EXCHANGE, self.lane.routing_key(), &job.encode(), &headers).await?;
+        self.publisher
+            .publish(EXCHANGE, self.lane.routing_key(), &job.encode(), &headers)
+            .await?;
         self.ack().await
     }
 
@@ -102,14 +104,17 @@ impl Settlement<'_> {
                 }
                 skipped.map(|()| Retry::Exhausted { attempt: 0 })
             }
-            (Disposition::Bury, Some(lease)) => {
-                ledger.bury(lease, counted, &text).await.map(|()| Retry::Exhausted { attempt: 1 })
-            }
+            (Disposition::Bury, Some(lease)) => ledger
+                .bury(lease, counted, &text)
+                .await
+                .map(|()| Retry::Exhausted { attempt: 1 }),
             // Refused before there was a lease.
             (Disposition::Bury, None) => Ok(Retry::Exhausted { attempt: 0 }),
             (Disposition::Retry, Some(lease)) => {
                 let ladder: &Ladder = &self.app.config.ladder;
-                ledger.retry(lease, counted, &text, |attempt| ladder.delay(attempt)).await
+                ledger
+                    .retry(lease, counted, &text, |attempt| ladder.delay(attempt))
+                    .await
             }
             // Failed before there was a row to count on (a statement on the way to the claim).
             (Disposition::Retry | Disposition::Skip | Disposition::HandBack, None) => {
@@ -155,11 +160,20 @@ impl Settlement<'_> {
 
     async fn publish_rung(&self, delay: Duration, headers: &Headers) -> Result<(), AmqpError> {
         // A rung is a fanout: the routing key does not lead there, but back into the lane.
-        self.publisher.publish(&Rung::queue(delay), self.lane.routing_key(), &self.delivery.data, headers).await
+        self.publisher
+            .publish(
+                &Rung::queue(delay),
+                self.lane.routing_key(),
+                &self.delivery.data,
+                headers,
+            )
+            .await
     }
 
     async fn publish_dead(&self, headers: &Headers) -> Result<(), AmqpError> {
-        self.publisher.publish(EXCHANGE, DEAD_KEY, &self.delivery.data, headers).await
+        self.publisher
+            .publish(EXCHANGE, DEAD_KEY, &self.delivery.data, headers)
+            .await
     }
 
     /// Our own headers as they came; the broker's are not copied.
@@ -179,7 +193,9 @@ impl Settlement<'_> {
     }
 
     async fn ack(self) -> Result<(), AmqpError> {
-        within(CONFIRM_TIMEOUT, self.delivery.acker.ack(BasicAckOptions::default())).await.map(|_| ())
+        within(CONFIRM_TIMEOUT, self.delivery.acker.ack(BasicAckOptions::default()))
+            .await
+            .map(|_| ())
     }
 }
 

@@ -40,7 +40,11 @@ impl SourceError {
 
 impl From<sqlx::Error> for SourceError {
     fn from(error: sqlx::Error) -> Self {
-        if is_unreachable(&error) { Self::Unreachable(error) } else { Self::Sql(error) }
+        if is_unreachable(&error) {
+            Self::Unreachable(error)
+        } else {
+            Self::Sql(error)
+        }
     }
 }
 
@@ -67,7 +71,11 @@ pub struct Window {
 impl Window {
     /// A job's.
     pub fn of(job: &ExportJob) -> Self {
-        Self { project_id: job.project_id.clone(), day: job.day, created_after: job.created_after_naive() }
+        Self {
+            project_id: job.project_id.clone(),
+            day: job.day,
+            created_after: job.created_after_naive(),
+        }
     }
 }
 
@@ -82,7 +90,13 @@ pub struct Source {
 /// A time that PostgreSQL can hold and a calendar cannot (`infinity`, the year 290000) counts as not set.
 macro_rules! sane {
     ($column:literal) => {
-        concat!("case when ", $column, " between '0001-01-01' and '9999-12-31' then ", $column, " end")
+        concat!(
+            "case when ",
+            $column,
+            " between '0001-01-01' and '9999-12-31' then ",
+            $column,
+            " end"
+        )
     };
 }
 
@@ -121,8 +135,22 @@ macro_rules! cost {
 macro_rules! keyset {
     ($alias:literal, $time:literal) => {
         concat!(
-            $alias, ".project_id = $1 and ", $alias, ".", $time, " >= $2 and ", $alias, ".", $time, " < $3 and (", $alias,
-            ".", $time, ", ", $alias, ".id collate \"C\") > ($4, $5)"
+            $alias,
+            ".project_id = $1 and ",
+            $alias,
+            ".",
+            $time,
+            " >= $2 and ",
+            $alias,
+            ".",
+            $time,
+            " < $3 and (",
+            $alias,
+            ".",
+            $time,
+            ", ",
+            $alias,
+            ".id collate \"C\") > ($4, $5)"
         )
     };
 }
@@ -152,8 +180,12 @@ const GENERATIONS: &str = concat!(
      select o.start_time, o.id, ",
     trace_columns!(),
     ", o.trace_id, o.name, o.version, o.model, o.level::text, o.unit, ",
-    sane!("o.end_time"), ", ", sane!("o.completion_start_time"),
-    ", o.prompt_tokens, o.completion_tokens, o.total_tokens, (", cost!(), ")::float8
+    sane!("o.end_time"),
+    ", ",
+    sane!("o.completion_start_time"),
+    ", o.prompt_tokens, o.completion_tokens, o.total_tokens, (",
+    cost!(),
+    ")::float8
      from (select * from observations o where o.type = 'GENERATION' and ",
     keyset!("o", "start_time"),
     "        and ($7::timestamp is null or o.created_at >= $7)
@@ -178,7 +210,11 @@ const SCORES: &str = concat!(
 impl Source {
     /// A reader of pages of `page_rows` rows.
     pub fn new(pool: PgPool, page_rows: u32) -> Self {
-        Self { pool, page_rows: i64::from(page_rows), checked: OnceCell::new() }
+        Self {
+            pool,
+            page_rows: i64::from(page_rows),
+            checked: OnceCell::new(),
+        }
     }
 
     /// The pool, for reading integrations.
@@ -190,9 +226,13 @@ impl Source {
     pub async fn check_columns(&self) -> Result<(), SourceError> {
         let check = async || {
             let missing = langfuse::missing_columns(&self.pool).await?;
-            if missing.is_empty() { Ok(()) } else { Err(SourceError::Schema(missing)) }
+            if missing.is_empty() {
+                Ok(())
+            } else {
+                Err(SourceError::Schema(missing))
+            }
         };
-        self.checked.get_or_try_init(check).await.map(|_| ())
+        self.checked.get_or_try_init(check).await.copied()
     }
 
     /// The rows of a stream behind a cursor.
@@ -200,7 +240,10 @@ impl Source {
         let began = Instant::now();
         let rows = match stream {
             Stream::Trace => self.fetch::<TraceRow>(TRACES, window, after, Row::Trace).await?,
-            Stream::Generation => self.fetch::<GenerationRow>(GENERATIONS, window, after, Row::Generation).await?,
+            Stream::Generation => {
+                self.fetch::<GenerationRow>(GENERATIONS, window, after, Row::Generation)
+                    .await?
+            }
             Stream::Score => self.fetch::<ScoreRow>(SCORES, window, after, Row::Score).await?,
         };
         metrics::page_read(stream, began.elapsed());
@@ -232,11 +275,18 @@ impl Source {
             .bind(window.created_after)
             .fetch_all(&self.pool)
             .await?;
-        Ok(rows.iter().map(|row| T::from_row(row).map(wrap)).collect::<Result<_, _>>()?)
+        Ok(rows
+            .iter()
+            .map(|row| T::from_row(row).map(wrap))
+            .collect::<Result<_, _>>()?)
     }
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), sqlx::Error> {
-        sqlx::query("-- source_ping\nselect 1").fetch_one(&self.pool).await?.try_get::<i32, _>(0).map(|_| ())
+        sqlx::query("-- source_ping\nselect 1")
+            .fetch_one(&self.pool)
+            .await?
+            .try_get::<i32, _>(0)
+            .map(|_| ())
     }
 }

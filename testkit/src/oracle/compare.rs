@@ -34,11 +34,21 @@ pub struct Difference {
 
 impl Difference {
     fn new(path: &str, expected: Option<&Value>, delivered: Option<&Value>) -> Self {
-        Self { path: path.to_owned(), expected: expected.cloned(), delivered: delivered.cloned(), why: None }
+        Self {
+            path: path.to_owned(),
+            expected: expected.cloned(),
+            delivered: delivered.cloned(),
+            why: None,
+        }
     }
 
     fn because(path: &str, why: String) -> Self {
-        Self { path: path.to_owned(), expected: None, delivered: None, why: Some(why) }
+        Self {
+            path: path.to_owned(),
+            expected: None,
+            delivered: None,
+            why: Some(why),
+        }
     }
 }
 
@@ -47,12 +57,20 @@ impl fmt::Display for Difference {
         if let Some(why) = &self.why {
             return write!(out, "{}: {why}", self.path);
         }
-        write!(out, "{}: expected {}, delivered {}", self.path, shown(self.expected.as_ref()), shown(self.delivered.as_ref()))
+        write!(
+            out,
+            "{}: expected {}, delivered {}",
+            self.path,
+            shown(self.expected.as_ref()),
+            shown(self.delivered.as_ref())
+        )
     }
 }
 
 fn shown(value: Option<&Value>) -> String {
-    let Some(value) = value else { return "nothing".to_owned() };
+    let Some(value) = value else {
+        return "nothing".to_owned();
+    };
     let text = value.to_string();
     if text.chars().count() <= 120 {
         return text;
@@ -66,7 +84,11 @@ pub fn altered(expected: &Value, delivered: &Value) -> Vec<Difference> {
     check_size(expected, delivered, &mut differences);
     let mut settled = take_shortened(expected, delivered, &mut differences);
     for name in PROGRAM {
-        if delivered["properties"].get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
+        if delivered["properties"]
+            .get(name)
+            .and_then(Value::as_str)
+            .is_none_or(str::is_empty)
+        {
             differences.push(Difference::because(&format!("properties.{name}"), "no text".to_owned()));
         }
         settled.push(name);
@@ -95,7 +117,9 @@ fn check_size(expected: &Value, delivered: &Value, differences: &mut Vec<Differe
     }
     // Sizes differ by a few bytes where a number is written differently; hence the margin.
     if is_shortened && whole + 64 <= MOST {
-        complain(format!("shortened, although all of its {whole} bytes would have fitted"));
+        complain(format!(
+            "shortened, although all of its {whole} bytes would have fitted"
+        ));
     }
     if is_shortened && size < ENOUGH {
         complain(format!("shortened to {size} bytes, where {MOST} would have fitted"));
@@ -103,12 +127,10 @@ fn check_size(expected: &Value, delivered: &Value, differences: &mut Vec<Differe
 }
 
 /// The properties that were properly shortened, to a beginning of the text that should be there, and the list of them.
-fn take_shortened<'a>(
-    expected: &Value,
-    delivered: &'a Value,
-    differences: &mut Vec<Difference>,
-) -> Vec<&'a str> {
-    let Some(names) = delivered["properties"].get(TRUNCATED) else { return Vec::new() };
+fn take_shortened<'a>(expected: &Value, delivered: &'a Value, differences: &mut Vec<Difference>) -> Vec<&'a str> {
+    let Some(names) = delivered["properties"].get(TRUNCATED) else {
+        return Vec::new();
+    };
     let path = format!("properties.{TRUNCATED}");
     let mut settled = vec![TRUNCATED];
     let Some(names) = names.as_array().filter(|names| !names.is_empty()) else {
@@ -149,7 +171,8 @@ fn walk(path: &str, expected: &Value, delivered: &Value, settled: &[&str], diffe
             walk_object(path, expected, delivered, settled, differences);
         }
         (Value::Number(_), Value::Number(_)) if same_number(path, expected, delivered) => {}
-        (Value::String(expected), Value::String(delivered)) if path == "distinct_id" && kept(expected) == *delivered => {}
+        (Value::String(expected), Value::String(delivered))
+            if path == "distinct_id" && kept(expected) == *delivered => {}
         _ if expected == delivered => {}
         _ => differences.push(Difference::new(path, Some(expected), Some(delivered))),
     }
@@ -162,7 +185,13 @@ fn walk_object(
     settled: &[&str],
     differences: &mut Vec<Difference>,
 ) {
-    let at = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    let at = |name: &str| {
+        if path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{path}.{name}")
+        }
+    };
     let open = |name: &str| path != "properties" || !settled.contains(&name);
     for (name, value) in expected.iter().filter(|(name, _)| open(name)) {
         match delivered.get(name) {
@@ -170,7 +199,10 @@ fn walk_object(
             None => differences.push(Difference::new(&at(name), Some(value), None)),
         }
     }
-    for (name, value) in delivered.iter().filter(|(name, _)| open(name) && !expected.contains_key(*name)) {
+    for (name, value) in delivered
+        .iter()
+        .filter(|(name, _)| open(name) && !expected.contains_key(*name))
+    {
         differences.push(Difference::new(&at(name), None, Some(value)));
     }
 }
@@ -182,8 +214,14 @@ fn kept(distinct_id: &str) -> String {
 
 /// Numbers are equal as doubles; spans of time may have been divided differently.
 fn same_number(path: &str, expected: &Value, delivered: &Value) -> bool {
-    let (Some(expected), Some(delivered)) = (expected.as_f64(), delivered.as_f64()) else { return false };
+    let (Some(expected), Some(delivered)) = (expected.as_f64(), delivered.as_f64()) else {
+        return false;
+    };
     let is_span = path.ends_with("langfuse_latency") || path.ends_with("langfuse_time_to_first_token");
-    let tolerance = if is_span { (1e-15 * expected.abs()).max(1e-9) } else { 0.0 };
+    let tolerance = if is_span {
+        (1e-15 * expected.abs()).max(1e-9)
+    } else {
+        0.0
+    };
     (expected - delivered).abs() <= tolerance
 }

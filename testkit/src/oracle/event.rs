@@ -4,8 +4,8 @@ use chrono::NaiveDateTime;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::rows::{GenerationRow, ScoreRow, TraceColumns, TraceRow};
 use super::Kind;
+use super::rows::{GenerationRow, ScoreRow, TraceColumns, TraceRow};
 
 const NAMESPACE: Uuid = Uuid::from_u128(0x0f6c_91df_d035_4813_b838_9741_ba38_ef0b);
 const CONTRACT: &str = "1.0.0";
@@ -30,7 +30,15 @@ pub(super) fn of_trace(row: &TraceRow, project: &str, url: Option<&str>) -> Valu
     if let Some(url) = url {
         properties["langfuse_url"] = format!("{url}/project/{}/traces/{}", encode(project), encode(&row.id)).into();
     }
-    envelope(Kind::Trace, project, &row.id, row.timestamp, &row.trace, properties, url)
+    envelope(
+        Kind::Trace,
+        project,
+        &row.id,
+        row.timestamp,
+        &row.trace,
+        properties,
+        url,
+    )
 }
 
 pub(super) fn of_generation(row: &GenerationRow, project: &str, url: Option<&str>) -> Value {
@@ -60,7 +68,15 @@ pub(super) fn of_generation(row: &GenerationRow, project: &str, url: Option<&str
         let page = format!("{url}/project/{}/traces/{}", encode(project), encode(trace));
         properties["langfuse_url"] = format!("{page}?observation={}", encode(&row.id)).into();
     }
-    envelope(Kind::Generation, project, &row.id, row.start_time, &row.trace, properties, url)
+    envelope(
+        Kind::Generation,
+        project,
+        &row.id,
+        row.start_time,
+        &row.trace,
+        properties,
+        url,
+    )
 }
 
 pub(super) fn of_score(row: &ScoreRow, project: &str, url: Option<&str>) -> Value {
@@ -80,7 +96,15 @@ pub(super) fn of_score(row: &ScoreRow, project: &str, url: Option<&str>) -> Valu
         "langfuse_tags": row.trace.tags(),
         "langfuse_integration_version": CONTRACT,
     });
-    envelope(Kind::Score, project, &row.id, row.timestamp, &row.trace, properties, url)
+    envelope(
+        Kind::Score,
+        project,
+        &row.id,
+        row.timestamp,
+        &row.trace,
+        properties,
+        url,
+    )
 }
 
 fn envelope(
@@ -133,12 +157,17 @@ fn is_empty(text: &str) -> bool {
 
 /// The non-empty string that a JSON text is, if it is one.
 fn json_text(json: Option<&str>) -> Option<String> {
-    let Ok(Value::String(text)) = json?.parse() else { return None };
+    let Ok(Value::String(text)) = json?.parse() else {
+        return None;
+    };
     (!is_empty(&text)).then_some(text)
 }
 
 fn seconds(from: NaiveDateTime, to: NaiveDateTime) -> f64 {
-    #[allow(clippy::cast_precision_loss, reason = "milliseconds of any span in a database fit 53 bits")]
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "milliseconds of any span in a database fit 53 bits"
+    )]
     let milliseconds = (to - from).num_milliseconds() as f64;
     milliseconds / 1000.0
 }
@@ -174,7 +203,15 @@ mod tests {
     #[test]
     fn only_a_string_that_is_not_blank_counts() {
         assert_eq!(json_text(Some(r#""a\u0020""#)).as_deref(), Some("a "));
-        for json in [None, Some("null"), Some("7"), Some("1e400"), Some("{}"), Some(r#""""#), Some(r#"" \t""#)] {
+        for json in [
+            None,
+            Some("null"),
+            Some("7"),
+            Some("1e400"),
+            Some("{}"),
+            Some(r#""""#),
+            Some(r#"" \t""#),
+        ] {
             assert_eq!(json_text(json), None, "{json:?}");
         }
     }

@@ -76,7 +76,10 @@ impl Report {
 
     /// Adds one expected event and the copies of it that arrived.
     pub(super) fn add(&mut self, project: &str, day: NaiveDate, expected: &Value, copies: &[Value]) {
-        let mut found = DayReport { expected: 1, ..DayReport::default() };
+        let mut found = DayReport {
+            expected: 1,
+            ..DayReport::default()
+        };
         let mut nearest: Option<Vec<_>> = None;
         for copy in copies {
             let differences = altered(expected, copy);
@@ -102,7 +105,10 @@ impl Report {
         }
         if copies.len() > 1 {
             self.find(|| {
-                let ids: Vec<_> = copies.iter().map(|copy| format!("{} {}", copy["distinct_id"], copy["timestamp"])).collect();
+                let ids: Vec<_> = copies
+                    .iter()
+                    .map(|copy| format!("{} {}", copy["distinct_id"], copy["timestamp"]))
+                    .collect();
                 format!("{} copies kept: {}: {}", copies.len(), name(expected), ids.join(", "))
             });
         }
@@ -128,7 +134,11 @@ impl Report {
 fn name(event: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
     let (event_name, id) = (text(&event["event"]), &event["properties"]["langfuse_id"]);
-    format!("{event_name} {id} ({}, {})", text(&event["timestamp"]), text(&event["uuid"]))
+    format!(
+        "{event_name} {id} ({}, {})",
+        text(&event["timestamp"]),
+        text(&event["uuid"])
+    )
 }
 
 impl DayReport {

@@ -146,7 +146,10 @@ pub(super) async fn generations(
     created_after: Option<NaiveDateTime>,
 ) -> Vec<GenerationRow> {
     let query = sqlx::query_as(GENERATIONS).bind(project).bind(day).bind(created_after);
-    query.fetch_all(pool).await.expect("the oracle can read the generations")
+    query
+        .fetch_all(pool)
+        .await
+        .expect("the oracle can read the generations")
 }
 
 pub(super) async fn scores(

@@ -72,7 +72,11 @@ impl Behavior {
 
     /// A status with a `Retry-After` header; nothing is stored.
     pub fn retry_after(status: u16, seconds: u64) -> Self {
-        Self::Status(status, String::new(), vec![("retry-after".to_owned(), seconds.to_string())])
+        Self::Status(
+            status,
+            String::new(),
+            vec![("retry-after".to_owned(), seconds.to_string())],
+        )
     }
 
     /// 400 for every batch that holds an event for which `test` is true.
@@ -157,12 +161,24 @@ impl Rule {
 
     /// For each `nth` request that fits; the others are left to later rules.
     pub fn every(nth: usize, behavior: Behavior) -> Self {
-        Self::new(behavior, Turn::Every { nth: nth.max(1), seen: 0 })
+        Self::new(
+            behavior,
+            Turn::Every {
+                nth: nth.max(1),
+                seen: 0,
+            },
+        )
     }
 
     /// For a random share of the requests that fit; the same seed makes the same choices.
     pub fn sometimes(probability: f64, seed: u64, behavior: Behavior) -> Self {
-        Self::new(behavior, Turn::Sometimes { probability, random: Box::new(StdRng::seed_from_u64(seed)) })
+        Self::new(
+            behavior,
+            Turn::Sometimes {
+                probability,
+                random: Box::new(StdRng::seed_from_u64(seed)),
+            },
+        )
     }
 
     /// Whatever `choose` says; `None` leaves the request to later rules.
@@ -185,7 +201,12 @@ impl Rule {
     }
 
     fn new(behavior: Behavior, turn: Turn) -> Self {
-        Self { behavior, turn, route: Route::Batch, key: None }
+        Self {
+            behavior,
+            turn,
+            route: Route::Batch,
+            key: None,
+        }
     }
 
     fn looks_into_the_body(&self) -> bool {
@@ -232,13 +253,27 @@ impl Script {
 
     /// What to do with a request of which only the head is known; `None` when that cannot be told without its body.
     pub(super) fn before_reading(&mut self, number: usize, route: Route) -> Option<Behavior> {
-        let undecidable = self.rules.iter().any(|rule| rule.route == route && rule.looks_into_the_body());
-        (!undecidable).then(|| self.decide(&Seen { number, route, key: None, events: &[] }))
+        let undecidable = self
+            .rules
+            .iter()
+            .any(|rule| rule.route == route && rule.looks_into_the_body());
+        (!undecidable).then(|| {
+            self.decide(&Seen {
+                number,
+                route,
+                key: None,
+                events: &[],
+            })
+        })
     }
 
     /// What to do with a request that was read.
     pub(super) fn decide(&mut self, seen: &Seen<'_>) -> Behavior {
-        let behavior = self.rules.iter_mut().filter(|rule| rule.is_for(seen)).find_map(|rule| rule.take_turn(seen));
+        let behavior = self
+            .rules
+            .iter_mut()
+            .filter(|rule| rule.is_for(seen))
+            .find_map(|rule| rule.take_turn(seen));
         self.rules.retain(|rule| !matches!(rule.turn, Turn::Next(0)));
         behavior.unwrap_or(Behavior::Ok)
     }

@@ -47,7 +47,10 @@ pub(super) struct Stored {
 }
 
 fn bad(text: &str) -> Refusal {
-    Refusal { status: 400, text: text.to_owned() }
+    Refusal {
+        status: 400,
+        text: text.to_owned(),
+    }
 }
 
 /// Whether this is the content type without which PostHog reads a body as a form.
@@ -60,7 +63,10 @@ pub(super) fn decode(wire: &[u8]) -> Result<String, Refusal> {
     let undecodable = || bad("failed to decode request: invalid gzip data");
     let mut plain = Vec::new();
     if wire.starts_with(&[0x1f, 0x8b]) {
-        GzDecoder::new(wire).take(BODY_LIMIT + 1).read_to_end(&mut plain).map_err(|_| undecodable())?;
+        GzDecoder::new(wire)
+            .take(BODY_LIMIT + 1)
+            .read_to_end(&mut plain)
+            .map_err(|_| undecodable())?;
         if plain.len() as u64 > BODY_LIMIT {
             return Err(bad(TOO_BIG));
         }
@@ -72,13 +78,25 @@ pub(super) fn decode(wire: &[u8]) -> Result<String, Refusal> {
 
 /// Reads a body into its events; a type error in any of them refuses all of them.
 pub(super) fn parse(text: &str) -> Result<Batch, Refusal> {
-    let body: Value = text.parse().map_err(|error| bad(&format!("failed to parse request: {error}")))?;
+    let body: Value = text
+        .parse()
+        .map_err(|error| bad(&format!("failed to parse request: {error}")))?;
     let mut batch = match body {
-        Value::Array(events) => Batch { key: key_of_events(&events)?, events, sent_at: false, historical_migration: false },
+        Value::Array(events) => Batch {
+            key: key_of_events(&events)?,
+            events,
+            sent_at: false,
+            historical_migration: false,
+        },
         Value::Object(fields) if fields.contains_key("batch") => parse_batch(fields)?,
         Value::Object(event) => {
             let events = vec![Value::Object(event)];
-            Batch { key: key_of_events(&events)?, events, sent_at: false, historical_migration: false }
+            Batch {
+                key: key_of_events(&events)?,
+                events,
+                sent_at: false,
+                historical_migration: false,
+            }
         }
         _ => return Err(bad(NO_VARIANT)),
     };
@@ -93,7 +111,9 @@ pub(super) fn parse(text: &str) -> Result<Batch, Refusal> {
 }
 
 fn parse_batch(mut fields: Map<String, Value>) -> Result<Batch, Refusal> {
-    let Some(Value::Array(events)) = fields.remove("batch") else { return Err(bad(NO_VARIANT)) };
+    let Some(Value::Array(events)) = fields.remove("batch") else {
+        return Err(bad(NO_VARIANT));
+    };
     let Some(Value::String(key)) = fields.remove("api_key").or_else(|| fields.remove("token")) else {
         return Err(bad(NO_VARIANT));
     };
@@ -107,20 +127,32 @@ fn parse_batch(mut fields: Map<String, Value>) -> Result<Batch, Refusal> {
         Some(Value::Bool(on)) => *on,
         Some(_) => return Err(bad(NO_VARIANT)),
     };
-    Ok(Batch { key, events, sent_at, historical_migration })
+    Ok(Batch {
+        key,
+        events,
+        sent_at,
+        historical_migration,
+    })
 }
 
 /// A bare array carries its key in the events.
 fn key_of_events(events: &[Value]) -> Result<String, Refusal> {
     let mut keys = events.iter().filter_map(|event| {
         let own = event.get("api_key").or_else(|| event.get("token"));
-        own.or_else(|| event.get("properties")?.get("token")).and_then(Value::as_str)
+        own.or_else(|| event.get("properties")?.get("token"))
+            .and_then(Value::as_str)
     });
     let Some(first) = keys.next() else {
-        return Err(Refusal { status: 401, text: "event submitted without an api_key".to_owned() });
+        return Err(Refusal {
+            status: 401,
+            text: "event submitted without an api_key".to_owned(),
+        });
     };
     if keys.any(|other| other != first) {
-        return Err(Refusal { status: 401, text: "API key is not valid: events of several projects".to_owned() });
+        return Err(Refusal {
+            status: 401,
+            text: "API key is not valid: events of several projects".to_owned(),
+        });
     }
     Ok(first.to_owned())
 }
@@ -136,7 +168,10 @@ pub(super) fn check_key_shape(key: &str) -> Result<&str, Refusal> {
         _ if key.contains('\0') => "null_byte",
         _ => return Ok(key),
     };
-    Err(Refusal { status: 401, text: format!("API key is not valid: {wrong}") })
+    Err(Refusal {
+        status: 401,
+        text: format!("API key is not valid: {wrong}"),
+    })
 }
 
 fn has_the_right_types(event: &Value) -> bool {
@@ -149,7 +184,9 @@ fn has_the_right_types(event: &Value) -> bool {
         && text_or_absent("timestamp")
         && object_or_null("$set")
         && object_or_null("$set_once")
-        && fields.get("offset").is_none_or(|offset| offset.is_null() || offset.is_i64())
+        && fields
+            .get("offset")
+            .is_none_or(|offset| offset.is_null() || offset.is_i64())
         && match fields.get("uuid") {
             None | Some(Value::Null) => true,
             Some(Value::String(uuid)) => uuid.is_empty() || Uuid::parse_str(uuid).is_ok(),
@@ -171,11 +208,19 @@ pub(super) struct Checked {
 pub(super) fn check(batch: Vec<Value>, now: DateTime<Utc>) -> Checked {
     let events = batch.len();
     if let Some(refusal) = batch.iter().find_map(|event| check_event(event).err()) {
-        return Checked { events, acceptable: Vec::new(), refusal: Some(refusal) };
+        return Checked {
+            events,
+            acceptable: Vec::new(),
+            refusal: Some(refusal),
+        };
     }
     let acceptable: Vec<Stored> = batch.into_iter().map_while(|event| store(event, now)).collect();
     let refusal = (acceptable.len() < events).then(|| bad(TOO_BIG));
-    Checked { events, acceptable, refusal }
+    Checked {
+        events,
+        acceptable,
+        refusal,
+    }
 }
 
 fn check_event(event: &Value) -> Result<(), Refusal> {
@@ -193,7 +238,12 @@ fn distinct_id(event: &Value) -> Option<String> {
     let own = event.get("distinct_id").or_else(|| event.get("$distinct_id"));
     match own.or_else(|| event.get("properties")?.get("distinct_id"))? {
         Value::Null => None,
-        Value::String(id) => Some(id.chars().take(DISTINCT_ID_CHARS).collect::<String>().replace('\0', "\u{fffd}")),
+        Value::String(id) => Some(
+            id.chars()
+                .take(DISTINCT_ID_CHARS)
+                .collect::<String>()
+                .replace('\0', "\u{fffd}"),
+        ),
         other => Some(other.to_string().chars().take(DISTINCT_ID_CHARS).collect()),
     }
 }
@@ -207,7 +257,10 @@ fn store(mut event: Value, now: DateTime<Utc>) -> Option<Stored> {
     let name = event["event"].as_str().unwrap_or_default().to_owned();
     let sent_id = event.get("distinct_id").and_then(Value::as_str).unwrap_or_default();
     let distinct_id = distinct_id(&event).unwrap_or_default();
-    let given_uuid = event.get("uuid").and_then(Value::as_str).and_then(|uuid| Uuid::parse_str(uuid).ok());
+    let given_uuid = event
+        .get("uuid")
+        .and_then(Value::as_str)
+        .and_then(|uuid| Uuid::parse_str(uuid).ok());
     let uuid = given_uuid.unwrap_or_else(Uuid::new_v4);
     let date = event_time(event.get("timestamp").and_then(Value::as_str), now).date_naive();
     let unchanged = sent_id == distinct_id && given_uuid.is_some();
@@ -220,7 +273,13 @@ fn store(mut event: Value, now: DateTime<Utc>) -> Option<Stored> {
         }
         event.to_string()
     };
-    Some(Stored { uuid, event: name, distinct_id, date, text })
+    Some(Stored {
+        uuid,
+        event: name,
+        distinct_id,
+        date,
+        text,
+    })
 }
 
 /// The time PostHog files an event under: what cannot be read, or is far in the future, is now.

@@ -9,7 +9,10 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new() -> Self {
-        Self { held: watch::Sender::new(0), releases: watch::Sender::new(0) }
+        Self {
+            held: watch::Sender::new(0),
+            releases: watch::Sender::new(0),
+        }
     }
 
     /// Holds the caller until the next release.

@@ -41,7 +41,10 @@ pub struct Request {
 impl Request {
     /// The value of a header, its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(given, _)| given == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -59,7 +62,10 @@ impl Log {
     /// Adds a request; answers its number.
     pub(super) fn arrived(&self, method: &Method, uri: &Uri, headers: &HeaderMap, route: Route) -> usize {
         let headers = headers.iter().map(|(name, value)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            (
+                name.as_str().to_owned(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            )
         });
         let request = Request {
             at: Instant::now(),

@@ -74,12 +74,20 @@ struct Answer {
 impl Answer {
     fn json(body: &Value) -> Self {
         let headers = vec![(CONTENT_TYPE.to_string(), "application/json".to_owned())];
-        Self { status: 200, body: body.to_string(), headers }
+        Self {
+            status: 200,
+            body: body.to_string(),
+            headers,
+        }
     }
 
     fn text(status: u16, body: &str) -> Self {
         let headers = vec![(CONTENT_TYPE.to_string(), "text/plain; charset=utf-8".to_owned())];
-        Self { status, body: body.to_owned(), headers }
+        Self {
+            status,
+            body: body.to_owned(),
+            headers,
+        }
     }
 }
 
@@ -113,16 +121,15 @@ impl Received {
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    state: Arc<State>,
-    faults: Faults,
-) -> Result<Response<Full<Bytes>>, Ended> {
+async fn answer(request: Request<Incoming>, state: Arc<State>, faults: Faults) -> Result<Response<Full<Bytes>>, Ended> {
     faults.clear();
     let (head, body) = request.into_parts();
     let route = route_of(head.uri.path());
     let number = state.log.arrived(&head.method, &head.uri, &head.headers, route);
-    let _open = Open { state: Arc::clone(&state), number };
+    let _open = Open {
+        state: Arc::clone(&state),
+        number,
+    };
     state.changed();
     let early = state.script().before_reading(number, route);
     match early {
@@ -132,7 +139,12 @@ async fn answer(
     }
     let received = receive(body, route, &head.headers, &state, number).await?;
     let behavior = early.unwrap_or_else(|| {
-        let seen = Seen { number, route, key: received.key(), events: received.events() };
+        let seen = Seen {
+            number,
+            route,
+            key: received.key(),
+            events: received.events(),
+        };
         state.script().decide(&seen)
     });
     let answer = behave(behavior, received, &state, &faults).await?;
@@ -220,7 +232,10 @@ fn flags(key: Option<&str>, state: &State) -> Answer {
     if key.is_some_and(|key| state.store().is_known(key)) {
         return Answer::json(&json!({"errorsWhileComputingFlags": false, "flags": {}}));
     }
-    Answer::text(401, "The provided API key is invalid or has expired. Please check your API key and try again.")
+    Answer::text(
+        401,
+        "The provided API key is invalid or has expired. Please check your API key and try again.",
+    )
 }
 
 fn route_of(path: &str) -> Route {
@@ -263,7 +278,10 @@ async fn receive(
 fn read(wire: &[u8], route: Route, headers: &HeaderMap) -> Result<Received, Refusal> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     match route {
-        Route::Unknown => Err(Refusal { status: 404, text: String::new() }),
+        Route::Unknown => Err(Refusal {
+            status: 404,
+            text: String::new(),
+        }),
         Route::Batch if !capture::is_json(content_type) => Err(Refusal {
             status: 400,
             text: "failed to parse request: the body is not application/json".to_owned(),
@@ -271,7 +289,10 @@ fn read(wire: &[u8], route: Route, headers: &HeaderMap) -> Result<Received, Refu
         Route::Batch => capture::parse(&capture::decode(wire)?).map(Received::Batch),
         Route::Flags => {
             let body: Value = capture::decode(wire)?.parse().unwrap_or_default();
-            let key = body.get("token").or_else(|| body.get("api_key")).and_then(Value::as_str);
+            let key = body
+                .get("token")
+                .or_else(|| body.get("api_key"))
+                .and_then(Value::as_str);
             Ok(Received::Flags(key.map(|key| key.trim().to_owned())))
         }
     }

@@ -92,7 +92,9 @@ impl Store {
     }
 
     pub(super) fn kept(&self, key: &str) -> Vec<Kept> {
-        let Some(project) = self.projects.get(key) else { return Vec::new() };
+        let Some(project) = self.projects.get(key) else {
+            return Vec::new();
+        };
         let kept = project.rows.iter().map(|(identity, at)| Kept {
             event: identity.event.clone(),
             uuid: identity.uuid,
@@ -102,11 +104,16 @@ impl Store {
     }
 
     pub(super) fn texts(&self, key: &str) -> Vec<Arc<str>> {
-        self.projects.get(key).map(|project| project.texts.clone()).unwrap_or_default()
+        self.projects
+            .get(key)
+            .map(|project| project.texts.clone())
+            .unwrap_or_default()
     }
 
     pub(super) fn counts(&self, key: &str) -> Counts {
-        let Some(project) = self.projects.get(key) else { return Counts::default() };
+        let Some(project) = self.projects.get(key) else {
+            return Counts::default();
+        };
         let (mut once, mut twice) = (HashSet::new(), HashSet::new());
         for identity in project.rows.keys() {
             let event = (identity.uuid, identity.event.as_str());
@@ -114,13 +121,21 @@ impl Store {
                 twice.insert(event);
             }
         }
-        Counts { stored: project.rows.len(), copies_kept: twice.len(), ..project.counts }
+        Counts {
+            stored: project.rows.len(),
+            copies_kept: twice.len(),
+            ..project.counts
+        }
     }
 
     /// Forgets events and counts; keys stay known.
     pub(super) fn clear(&mut self) {
         for project in self.projects.values_mut() {
-            *project = Project { known: project.known, billing_limit: project.billing_limit, ..Project::default() };
+            *project = Project {
+                known: project.known,
+                billing_limit: project.billing_limit,
+                ..Project::default()
+            };
         }
     }
 
@@ -131,10 +146,24 @@ impl Store {
 
 impl Project {
     fn fold(&mut self, stored: capture::Stored) {
-        let capture::Stored { uuid, event, distinct_id, date, text } = stored;
+        let capture::Stored {
+            uuid,
+            event,
+            distinct_id,
+            date,
+            text,
+        } = stored;
         self.counts.received += 1;
         let next = self.texts.len();
-        let at = *self.rows.entry(Identity { uuid, event, distinct_id, date }).or_insert(next);
+        let at = *self
+            .rows
+            .entry(Identity {
+                uuid,
+                event,
+                distinct_id,
+                date,
+            })
+            .or_insert(next);
         if at == next {
             self.texts.push(text.into());
             return;

@@ -63,18 +63,30 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(stream: TcpStream, faults: Faults) -> Self {
-        Self { stream: Some(stream), faults, pause: None, answered_partly: false }
+        Self {
+            stream: Some(stream),
+            faults,
+            pause: None,
+            answered_partly: false,
+        }
     }
 
     fn stream(&mut self) -> Pin<&mut TcpStream> {
-        Pin::new(self.stream.as_mut().expect("the stream is there until the wire is dropped"))
+        Pin::new(
+            self.stream
+                .as_mut()
+                .expect("the stream is there until the wire is dropped"),
+        )
     }
 
     fn write_a_part(&mut self, context: &mut Context<'_>, answer: &[u8], part: Part) -> Poll<io::Result<usize>> {
         if self.answered_partly {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let head = answer.windows(4).position(|four| four == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
+        let head = answer
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .map_or(answer.len(), |at| at + 4);
         let part = match part {
             Part::Head => head / 2,
             Part::Body => head + (answer.len() - head) / 2,
@@ -85,7 +97,12 @@ impl Wire {
     }
 
     fn write_a_drop(&mut self, context: &mut Context<'_>, bytes: &[u8], pause: Duration) -> Poll<io::Result<usize>> {
-        ready!(self.pause.get_or_insert_with(|| Box::pin(sleep(pause))).as_mut().poll(context));
+        ready!(
+            self.pause
+                .get_or_insert_with(|| Box::pin(sleep(pause)))
+                .as_mut()
+                .poll(context)
+        );
         self.pause = None;
         self.stream().poll_write(context, &bytes[..bytes.len().min(1)])
     }

@@ -44,7 +44,12 @@ struct Day {
 
 impl Day {
     fn new(project: &str, day: NaiveDate) -> Self {
-        Self { project: project.to_owned(), day, rows: Rows::default(), clock: at(day, 8, 0, 0, 0) }
+        Self {
+            project: project.to_owned(),
+            day,
+            rows: Rows::default(),
+            clock: at(day, 8, 0, 0, 0),
+        }
     }
 
     /// An id that no other project or day has: they are unique in the whole table.
@@ -68,7 +73,9 @@ impl Day {
     /// A generation of the trace made with `trace` as its name.
     fn generation(&mut self, name: impl Display, trace: impl Display) -> &mut Observation {
         let (id, trace, time) = (self.id(name), self.id(trace), self.next());
-        self.rows.observations.push(Observation::generation(&self.project, &id, &trace, time));
+        self.rows
+            .observations
+            .push(Observation::generation(&self.project, &id, &trace, time));
         self.rows.observations.last_mut().expect("it was just added")
     }
 

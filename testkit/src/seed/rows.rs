@@ -104,7 +104,11 @@ impl Observation {
 
     /// A span of this trace: counted in its totals, not exported itself.
     pub fn span(project: &str, id: &str, trace: &str, start_time: NaiveDateTime) -> Self {
-        Self { kind: "SPAN", unit: None, ..Self::generation(project, id, trace, start_time) }
+        Self {
+            kind: "SPAN",
+            unit: None,
+            ..Self::generation(project, id, trace, start_time)
+        }
     }
 }
 
@@ -190,7 +194,11 @@ async fn insert<Row: Serialize>(pool: &PgPool, statement: &'static str, rows: &[
         return;
     }
     let rows = serde_json::to_string(rows).expect("rows serialise");
-    sqlx::query(statement).bind(rows).execute(pool).await.expect("the rows can be inserted");
+    sqlx::query(statement)
+        .bind(rows)
+        .execute(pool)
+        .await
+        .expect("the rows can be inserted");
 }
 
 /// JSON has no `NaN`, Postgres reads it from a text.

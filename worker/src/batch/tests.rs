@@ -6,7 +6,12 @@ use serde_json::Value;
 fn rows(sizes: &[usize]) -> Vec<Row> {
     let time = "2024-06-01T00:00:00".parse().unwrap();
     let row = |(n, size): (usize, &usize)| {
-        Row::Score(ScoreRow { time, id: format!("row {n}"), comment: Some("x".repeat(*size)), ..ScoreRow::default() })
+        Row::Score(ScoreRow {
+            time,
+            id: format!("row {n}"),
+            comment: Some("x".repeat(*size)),
+            ..ScoreRow::default()
+        })
     };
     sizes.iter().enumerate().map(row).collect()
 }
@@ -30,7 +35,16 @@ fn ids(body: &Body) -> Vec<String> {
 #[test]
 fn a_body_is_what_posthog_expects() {
     let preamble = Preamble::new("phc_\"1", true);
-    let batches = pack(&rows(&[1, 2]), true, &project(), &preamble, Limits { events: 10, bytes: 100_000 });
+    let batches = pack(
+        &rows(&[1, 2]),
+        true,
+        &project(),
+        &preamble,
+        Limits {
+            events: 10,
+            bytes: 100_000,
+        },
+    );
     assert_eq!(batches.len(), 1);
     let (_, json) = json(batches[0].body.as_ref().unwrap());
     assert_eq!(json["api_key"], "phc_\"1");
@@ -38,7 +52,13 @@ fn a_body_is_what_posthog_expects() {
     assert_eq!(json["batch"].as_array().unwrap().len(), 2);
     assert!(json.get("sent_at").is_none());
     let (_, plain) = {
-        let batches = pack(&rows(&[1]), true, &project(), &Preamble::new("k", false), Limits { events: 1, bytes: 1 });
+        let batches = pack(
+            &rows(&[1]),
+            true,
+            &project(),
+            &Preamble::new("k", false),
+            Limits { events: 1, bytes: 1 },
+        );
         super::tests::json(batches[0].body.as_ref().unwrap())
     };
     assert!(plain.get("historical_migration").is_none());
@@ -46,14 +66,45 @@ fn a_body_is_what_posthog_expects() {
 
 #[test]
 fn an_empty_last_page_still_ends_the_stream() {
-    let batches = pack(&[], true, &project(), &Preamble::new("k", false), Limits { events: 1, bytes: 1 });
-    assert!(matches!(batches.as_slice(), [Batch { body: None, cursor: None, last: true }]));
-    assert!(pack(&[], false, &project(), &Preamble::new("k", false), Limits { events: 1, bytes: 1 }).is_empty());
+    let batches = pack(
+        &[],
+        true,
+        &project(),
+        &Preamble::new("k", false),
+        Limits { events: 1, bytes: 1 },
+    );
+    assert!(matches!(
+        batches.as_slice(),
+        [Batch {
+            body: None,
+            cursor: None,
+            last: true
+        }]
+    ));
+    assert!(
+        pack(
+            &[],
+            false,
+            &project(),
+            &Preamble::new("k", false),
+            Limits { events: 1, bytes: 1 }
+        )
+        .is_empty()
+    );
 }
 
 #[test]
 fn bisecting_ends_at_single_rows_in_order() {
-    let batches = pack(&rows(&[1; 7]), true, &project(), &Preamble::new("k", false), Limits { events: 10, bytes: 100_000 });
+    let batches = pack(
+        &rows(&[1; 7]),
+        true,
+        &project(),
+        &Preamble::new("k", false),
+        Limits {
+            events: 10,
+            bytes: 100_000,
+        },
+    );
     let mut open = vec![batches[0].body.clone().unwrap()];
     let mut single = Vec::new();
     while let Some(body) = open.pop() {

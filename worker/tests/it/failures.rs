@@ -56,8 +56,10 @@ async fn a_refused_row_is_rejected_alone() {
     worker.wait_ready().await;
     publish(&world, &message("daily")).await;
     world.wait_state(PROJECT, DAY, "daily", "completed").await;
-    let rejects: Vec<(String, String)> =
-        sqlx::query_as("select row_id, reason from posthog_export.rejects").fetch_all(&world.pool()).await.unwrap();
+    let rejects: Vec<(String, String)> = sqlx::query_as("select row_id, reason from posthog_export.rejects")
+        .fetch_all(&world.pool())
+        .await
+        .unwrap();
     assert_eq!(rejects.len(), 1);
     assert_eq!(rejects[0].0, culprit);
     assert!(rejects[0].1.contains("400"), "{}", rejects[0].1);
@@ -68,13 +70,18 @@ async fn a_refused_row_is_rejected_alone() {
 async fn when_everything_is_refused_it_is_the_mapping() {
     let world = world().await;
     seed::realistic(&world.pool(), PROJECT, &[day()], 200, 7).await;
-    world.posthog.script(Rule::always(Behavior::reject_events_where(|_| true)));
+    world
+        .posthog
+        .script(Rule::always(Behavior::reject_events_where(|_| true)));
     let worker = world.worker(&[]).await;
     worker.wait_ready().await;
     publish(&world, &message("daily")).await;
     let (_, headers) = dead_letter(&world).await;
     assert_eq!(headers["x-error-code"], "mapping_refused");
-    assert!(counts(&world, "daily").await.1 < 200, "the day was emptied into the rejects");
+    assert!(
+        counts(&world, "daily").await.1 < 200,
+        "the day was emptied into the rejects"
+    );
 }
 
 #[tokio::test]
@@ -82,13 +89,20 @@ async fn an_outage_walks_the_ladder_and_ends_dead_when_it_is_used_up() {
     let world = world().await;
     seed::realistic(&world.pool(), PROJECT, &[day()], 20, 8).await;
     world.posthog.script(Rule::always(Behavior::status(500)));
-    let settings = [("SEND_TIMEOUT", "1s"), ("RETRY_BUDGET", "1100ms"), ("RETRY_RUNGS", "300ms×2,500ms×1")];
+    let settings = [
+        ("SEND_TIMEOUT", "1s"),
+        ("RETRY_BUDGET", "1100ms"),
+        ("RETRY_RUNGS", "300ms×2,500ms×1"),
+    ];
     let worker = world.worker(&settings).await;
     worker.wait_ready().await;
     publish(&world, &message("daily")).await;
     let (body, headers) = dead_letter(&world).await;
     assert_eq!(body, message("daily"));
-    assert_eq!((&headers["x-error-code"], &headers["x-attempt"]), (&"posthog_unavailable".into(), &4.into()));
+    assert_eq!(
+        (&headers["x-error-code"], &headers["x-attempt"]),
+        (&"posthog_unavailable".into(), &4.into())
+    );
     assert_eq!(field(&world, "daily", "state").await.as_deref(), Some("dead"));
 
     // A human requeues it once PostHog is back.
@@ -101,7 +115,12 @@ async fn an_outage_walks_the_ladder_and_ends_dead_when_it_is_used_up() {
 
 #[tokio::test]
 async fn answers_that_no_retry_mends_end_dead_at_once() {
-    for (status, code) in [(402, "billing_limit"), (403, "endpoint_refused"), (302, "endpoint_refused"), (401, "unauthorized")] {
+    for (status, code) in [
+        (402, "billing_limit"),
+        (403, "endpoint_refused"),
+        (302, "endpoint_refused"),
+        (401, "unauthorized"),
+    ] {
         let world = world().await;
         seed::realistic(&world.pool(), PROJECT, &[day()], 5, 9).await;
         world.posthog.script(Rule::always(Behavior::status(status)));
@@ -109,7 +128,11 @@ async fn answers_that_no_retry_mends_end_dead_at_once() {
         worker.wait_ready().await;
         publish(&world, &message("daily")).await;
         let (_, headers) = dead_letter(&world).await;
-        assert_eq!((&headers["x-error-code"], &headers["x-attempt"]), (&code.into(), &1.into()), "{status}");
+        assert_eq!(
+            (&headers["x-error-code"], &headers["x-attempt"]),
+            (&code.into(), &1.into()),
+            "{status}"
+        );
     }
 }
 

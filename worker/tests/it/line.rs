@@ -16,14 +16,20 @@ async fn a_day_arrives_complete_and_exactly() {
 
     let stored = world.posthog.counts(KEY);
     assert_eq!(stored.resent, 0);
-    assert_eq!(counts(&world, "daily").await, (i64::try_from(stored.stored).unwrap(), 0));
+    assert_eq!(
+        counts(&world, "daily").await,
+        (i64::try_from(stored.stored).unwrap(), 0)
+    );
     for batch in world.posthog.batches() {
         assert_eq!(batch.header("content-encoding"), Some("gzip"));
         assert_eq!(batch.header("content-type"), Some("application/json"));
         assert!(!batch.sent_at && batch.events <= 70);
     }
     let metrics = worker.metrics().await;
-    assert!(metrics.contains("posthog_export_events_total{kind=\"trace\"} 700"), "{metrics}");
+    assert!(
+        metrics.contains("posthog_export_events_total{kind=\"trace\"} 700"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
@@ -71,16 +77,32 @@ async fn a_replay_is_a_bare_message_and_keeps_no_second_copy() {
     world.wait_state(PROJECT, DAY, "daily", "completed").await;
     let once = world.posthog.counts(KEY);
 
-    publish(&world, format!(r#"{{"project_id": "{PROJECT}", "day": "{DAY}"}}"#).as_bytes()).await;
+    publish(
+        &world,
+        format!(r#"{{"project_id": "{PROJECT}", "day": "{DAY}"}}"#).as_bytes(),
+    )
+    .await;
     let replayed = "select run from posthog_export.runs where run like 'replay-%' and state = 'completed'";
-    let look = async || sqlx::query_scalar::<_, String>(replayed).fetch_optional(&world.pool()).await.unwrap();
+    let look = async || {
+        sqlx::query_scalar::<_, String>(replayed)
+            .fetch_optional(&world.pool())
+            .await
+            .unwrap()
+    };
     world.wait_until("the replay is completed", PATIENCE, look).await;
     let twice = world.posthog.counts(KEY);
-    assert_eq!((twice.stored, twice.resent, twice.changed), (once.stored, once.stored, 0));
+    assert_eq!(
+        (twice.stored, twice.resent, twice.changed),
+        (once.stored, once.stored, 0)
+    );
     assert_delivered(&world).await;
 
     // Straight to the queue, as the management UI's queue page does.
-    assert!(world.publish("amq.default", "posthog-export.jobs", &message("daily")).await);
+    assert!(
+        world
+            .publish("amq.default", "posthog-export.jobs", &message("daily"))
+            .await
+    );
     worker.wait_log("this run has ended before").await;
     assert_eq!(world.posthog.counts(KEY).received, twice.received);
 }
@@ -91,7 +113,11 @@ async fn a_replay_may_be_of_some_streams_only() {
     seed::realistic(&world.pool(), PROJECT, &[day()], 100, 3).await;
     let worker = world.worker(&[]).await;
     worker.wait_ready().await;
-    publish(&world, format!(r#"{{"project_id":"{PROJECT}","day":"{DAY}","run":"s","events":["score"]}}"#).as_bytes()).await;
+    publish(
+        &world,
+        format!(r#"{{"project_id":"{PROJECT}","day":"{DAY}","run":"s","events":["score"]}}"#).as_bytes(),
+    )
+    .await;
     world.wait_state(PROJECT, DAY, "s", "completed").await;
     let events = world.posthog.events(KEY);
     assert!(!events.is_empty() && events.iter().all(|event| event["event"] == "langfuse score"));
@@ -107,7 +133,10 @@ async fn a_changed_target_is_exported_to_from_the_beginning() {
     world.wait_state(PROJECT, DAY, "daily", "completed").await;
     let before = field(&world, "daily", "target").await.unwrap();
 
-    sqlx::query("delete from posthog_integrations").execute(&world.pool()).await.unwrap();
+    sqlx::query("delete from posthog_integrations")
+        .execute(&world.pool())
+        .await
+        .unwrap();
     world.posthog.known_key("phc_another");
     langfuse::add_integration(&world.pool(), PROJECT, &world.posthog.url(), "phc_another", true).await;
     publish(&world, &message("daily")).await;

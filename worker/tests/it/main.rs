@@ -1,5 +1,7 @@
 //! The line on real servers: the real worker, a private PostgreSQL and RabbitMQ, a fake PostHog, judged by the oracle.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends so")]
+
 mod failures;
 mod line;
 mod messages;
@@ -36,7 +38,10 @@ fn message(run: &str) -> Vec<u8> {
 }
 
 async fn publish(world: &World, body: &[u8]) {
-    assert!(world.publish("posthog-export", "job", body).await, "no queue took the message");
+    assert!(
+        world.publish("posthog-export", "job", body).await,
+        "no queue took the message"
+    );
 }
 
 async fn assert_delivered(world: &World) {
@@ -76,6 +81,8 @@ async fn field(world: &World, run: &str, name: &str) -> Option<String> {
 /// Waits for a dead letter and takes it: its body and headers.
 async fn dead_letter(world: &World) -> (Vec<u8>, Value) {
     let queue = "posthog-export.dead-letters";
-    let message = world.wait_until("there is a dead letter", PATIENCE, || world.get_message(queue)).await;
+    let message = world
+        .wait_until("there is a dead letter", PATIENCE, || world.get_message(queue))
+        .await;
     (message.body, message.headers)
 }

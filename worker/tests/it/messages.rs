@@ -28,7 +28,12 @@ async fn no_json() {
 
 #[tokio::test]
 async fn an_unknown_field() {
-    refused(r#"{"project_id":"p","day":"2024-06-01","dya":"x"}"#, "bad_message", "dya").await;
+    refused(
+        r#"{"project_id":"p","day":"2024-06-01","dya":"x"}"#,
+        "bad_message",
+        "dya",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -43,19 +48,32 @@ async fn a_bad_date() {
 
 #[tokio::test]
 async fn a_day_that_is_not_over() {
-    refused(&format!(r#"{{"project_id":"{PROJECT}","day":"2999-01-01","run":"r"}}"#), "day_not_over", "not ended").await;
+    refused(
+        &format!(r#"{{"project_id":"{PROJECT}","day":"2999-01-01","run":"r"}}"#),
+        "day_not_over",
+        "not ended",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn an_unknown_project() {
-    refused(r#"{"project_id":"nobody","day":"2024-06-01","run":"r"}"#, "unknown_project", "nobody").await;
+    refused(
+        r#"{"project_id":"nobody","day":"2024-06-01","run":"r"}"#,
+        "unknown_project",
+        "nobody",
+    )
+    .await;
 }
 
 /// A project whose settings are as `prepare` leaves them ends dead with this code.
 async fn settings_refused(host: Option<&str>, stored_key: Option<&str>, allow: &str, code: &str) {
     let world = world().await;
     let pool = world.pool();
-    sqlx::query("delete from posthog_integrations").execute(&pool).await.unwrap();
+    sqlx::query("delete from posthog_integrations")
+        .execute(&pool)
+        .await
+        .unwrap();
     let url = world.posthog.url();
     if let Some(host) = host {
         let host = if host.is_empty() { url.as_str() } else { host };
@@ -74,7 +92,10 @@ async fn settings_refused(host: Option<&str>, stored_key: Option<&str>, allow: &
     world.wait_state(PROJECT, DAY, "daily", "dead").await;
     assert_eq!(field(&world, "daily", "error_code").await.as_deref(), Some(code));
     assert!(world.posthog.batches().is_empty(), "nothing was sent");
-    assert!(!worker.log().contains("phc_unknown_to_posthog"), "the key reached the log");
+    assert!(
+        !worker.log().contains("phc_unknown_to_posthog"),
+        "the key reached the log"
+    );
 }
 
 #[tokio::test]
@@ -110,13 +131,19 @@ async fn a_private_address_that_is_not_listed() {
 #[tokio::test]
 async fn a_disabled_integration_is_skipped_and_acked() {
     let world = world().await;
-    sqlx::query("update posthog_integrations set enabled = false").execute(&world.pool()).await.unwrap();
+    sqlx::query("update posthog_integrations set enabled = false")
+        .execute(&world.pool())
+        .await
+        .unwrap();
     let worker = world.worker(&[]).await;
     worker.wait_ready().await;
     publish(&world, &message("daily")).await;
     world.wait_state(PROJECT, DAY, "daily", "skipped").await;
     assert_eq!(world.queue_depth("posthog-export.dead-letters").await, 0);
-    sqlx::query("update posthog_integrations set enabled = true").execute(&world.pool()).await.unwrap();
+    sqlx::query("update posthog_integrations set enabled = true")
+        .execute(&world.pool())
+        .await
+        .unwrap();
     publish(&world, &message("daily")).await;
     world.wait_state(PROJECT, DAY, "daily", "completed").await;
 }
@@ -124,7 +151,12 @@ async fn a_disabled_integration_is_skipped_and_acked() {
 #[tokio::test]
 async fn bad_environment_variables_are_all_named_at_once() {
     let world = world().await;
-    let bad = [("JOB_SLICE", "soon"), ("PAGE_ROWS", "-1"), ("AMQP_URL", "http://u:hunter2@h"), ("ENCRYPTION_KEY", "xyz")];
+    let bad = [
+        ("JOB_SLICE", "soon"),
+        ("PAGE_ROWS", "-1"),
+        ("AMQP_URL", "http://u:hunter2@h"),
+        ("ENCRYPTION_KEY", "xyz"),
+    ];
     let worker = world.worker(&bad).await;
     assert_eq!(worker.wait_exit().await.code(), Some(1));
     let log = worker.log();

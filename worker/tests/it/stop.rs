@@ -5,14 +5,20 @@ use testkit::seed;
 
 use crate::{DAY, KEY, PROJECT, assert_delivered, day, field, message, publish, world};
 
-const SMALL: [(&str, &str); 3] = [("PAGE_ROWS", "50"), ("BATCH_MAX_EVENTS", "10"), ("SENDS_IN_FLIGHT", "2")];
+const SMALL: [(&str, &str); 3] = [
+    ("PAGE_ROWS", "50"),
+    ("BATCH_MAX_EVENTS", "10"),
+    ("SENDS_IN_FLIGHT", "2"),
+];
 
 #[tokio::test]
 async fn sigterm_hands_back_at_once_and_counts_nothing() {
     let world = world().await;
     seed::realistic(&world.pool(), PROJECT, &[day()], 300, 1).await;
     // Every request takes a while, so that the signal meets a job at work.
-    world.posthog.script(Rule::always(Behavior::Delay(std::time::Duration::from_millis(40))));
+    world
+        .posthog
+        .script(Rule::always(Behavior::Delay(std::time::Duration::from_millis(40))));
     let first = world.worker(&SMALL).await;
     first.wait_ready().await;
     publish(&world, &message("daily")).await;
@@ -31,14 +37,19 @@ async fn sigterm_hands_back_at_once_and_counts_nothing() {
     assert_delivered(&world).await;
     assert_eq!(field(&world, "daily", "takeovers").await.as_deref(), Some("0"));
     let resent = world.posthog.counts(KEY).resent;
-    assert!(resent < before, "it went on from the checkpoint: {resent} of {before} were sent again");
+    assert!(
+        resent < before,
+        "it went on from the checkpoint: {resent} of {before} were sent again"
+    );
 }
 
 #[tokio::test]
 async fn a_killed_workers_job_is_taken_over_when_its_lease_has_run_out() {
     let world = world().await;
     seed::realistic(&world.pool(), PROJECT, &[day()], 300, 2).await;
-    world.posthog.script(Rule::always(Behavior::Delay(std::time::Duration::from_millis(40))));
+    world
+        .posthog
+        .script(Rule::always(Behavior::Delay(std::time::Duration::from_millis(40))));
     let first = world.worker(&SMALL).await;
     first.wait_ready().await;
     publish(&world, &message("daily")).await;
@@ -50,15 +61,26 @@ async fn a_killed_workers_job_is_taken_over_when_its_lease_has_run_out() {
     second.wait_ready().await;
     world.wait_state(PROJECT, DAY, "daily", "completed").await;
     assert_delivered(&world).await;
-    assert!(second.metrics().await.contains("posthog_export_lease_takeovers_total 1"));
+    assert!(
+        second
+            .metrics()
+            .await
+            .contains("posthog_export_lease_takeovers_total 1")
+    );
 }
 
 #[tokio::test]
 async fn a_long_job_goes_on_slice_by_slice() {
     let world = world().await;
     seed::realistic(&world.pool(), PROJECT, &[day()], 300, 3).await;
-    world.posthog.script(Rule::always(Behavior::Delay(std::time::Duration::from_millis(100))));
-    let slices = [("JOB_SLICE", "1s"), ("RETRY_BUDGET", "900ms"), ("SEND_TIMEOUT", "800ms")];
+    world
+        .posthog
+        .script(Rule::always(Behavior::Delay(std::time::Duration::from_millis(100))));
+    let slices = [
+        ("JOB_SLICE", "1s"),
+        ("RETRY_BUDGET", "900ms"),
+        ("SEND_TIMEOUT", "800ms"),
+    ];
     let worker = world.worker(&[&SMALL[..], &slices[..]].concat()).await;
     worker.wait_ready().await;
     publish(&world, &message("daily")).await;
@@ -73,9 +95,17 @@ async fn a_deleted_queue_is_declared_anew() {
     let world = world().await;
     let worker = world.worker(&[]).await;
     worker.wait_ready().await;
-    let connection = lapin::Connection::connect(&world.amqp_url, lapin::ConnectionProperties::default()).await.unwrap();
+    let connection = lapin::Connection::connect(&world.amqp_url, lapin::ConnectionProperties::default())
+        .await
+        .unwrap();
     let channel = connection.create_channel().await.unwrap();
-    channel.queue_delete("posthog-export.jobs".into(), lapin::options::QueueDeleteOptions::default()).await.unwrap();
+    channel
+        .queue_delete(
+            "posthog-export.jobs".into(),
+            lapin::options::QueueDeleteOptions::default(),
+        )
+        .await
+        .unwrap();
     worker.wait_log("the session with RabbitMQ ended").await;
     worker.wait_ready().await;
     seed::realistic(&world.pool(), PROJECT, &[day()], 20, 4).await;

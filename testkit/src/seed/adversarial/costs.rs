@@ -23,9 +23,19 @@ pub(super) fn stored(day: &mut Day) {
         [Some("NaN"), Some("9"), None, None],
         [Some("0.000000000000000000000000000001"), None, None, None],
         [Some("0.00000000000000000000000000001"), None, None, None],
-        [Some("1234567890123456789012345678.123456789012345678901234567891"), None, None, None],
+        [
+            Some("1234567890123456789012345678.123456789012345678901234567891"),
+            None,
+            None,
+            None,
+        ],
         [Some("10000000000000000000000000000000000"), None, None, None],
-        [Some("99999999999999999999999999999999999.999999999999999999999999999999"), None, None, None],
+        [
+            Some("99999999999999999999999999999999999.999999999999999999999999999999"),
+            None,
+            None,
+            None,
+        ],
         [Some("0.1"), None, None, None],
         [Some("0.30000000000000004"), None, None, None],
         [Some("9007199254740993"), None, None, None],
@@ -40,7 +50,11 @@ pub(super) fn stored(day: &mut Day) {
         generation.input_cost = input.map(str::to_owned);
         generation.output_cost = output.map(str::to_owned);
         generation.internal_model = Some(model.clone());
-        (generation.prompt_tokens, generation.completion_tokens, generation.total_tokens) = (100, 10, 110);
+        (
+            generation.prompt_tokens,
+            generation.completion_tokens,
+            generation.total_tokens,
+        ) = (100, 10, 110);
     }
 }
 
@@ -62,14 +76,45 @@ pub(super) fn of_models(day: &mut Day) {
         ("input price only", vec![(true, None, [Some("0.1"), None, None])]),
         ("output price only", vec![(true, None, [None, Some("0.1"), None])]),
         ("no price", vec![(true, None, [None, None, None])]),
-        ("own before shared", vec![(true, before(1), total("9")), (false, before(100), total("0.002"))]),
-        ("own before shared, undated", vec![(true, before(1), total("9")), (false, None, total("0.002"))]),
-        ("own without a price hides shared", vec![(true, before(1), total("9")), (false, before(100), [None, None, None])]),
-        ("own of tomorrow leaves shared", vec![(true, None, total("0.004")), (false, before(-1), total("9"))]),
-        ("newest", vec![(true, before(300), total("9")), (true, before(2), total("0.005")), (true, before(20), total("9"))]),
-        ("dated before undated", vec![(true, None, total("9")), (true, before(2), total("0.006"))]),
-        ("starts with the observation", vec![(true, None, total("0.007")), (true, just(0), total("9"))]),
-        ("starts just before it", vec![(true, None, total("9")), (true, just(1), total("0.000000000000000000000000000008"))]),
+        (
+            "own before shared",
+            vec![(true, before(1), total("9")), (false, before(100), total("0.002"))],
+        ),
+        (
+            "own before shared, undated",
+            vec![(true, before(1), total("9")), (false, None, total("0.002"))],
+        ),
+        (
+            "own without a price hides shared",
+            vec![(true, before(1), total("9")), (false, before(100), [None, None, None])],
+        ),
+        (
+            "own of tomorrow leaves shared",
+            vec![(true, None, total("0.004")), (false, before(-1), total("9"))],
+        ),
+        (
+            "newest",
+            vec![
+                (true, before(300), total("9")),
+                (true, before(2), total("0.005")),
+                (true, before(20), total("9")),
+            ],
+        ),
+        (
+            "dated before undated",
+            vec![(true, None, total("9")), (true, before(2), total("0.006"))],
+        ),
+        (
+            "starts with the observation",
+            vec![(true, None, total("0.007")), (true, just(0), total("9"))],
+        ),
+        (
+            "starts just before it",
+            vec![
+                (true, None, total("9")),
+                (true, just(1), total("0.000000000000000000000000000008")),
+            ],
+        ),
     ];
     for (name, offers) in offers {
         let model = day.id(name);
@@ -89,7 +134,14 @@ pub(super) fn of_models(day: &mut Day) {
 pub(super) fn sums(day: &mut Day) {
     let sums: [(&str, &[Option<&str>]); 5] = [
         ("ten tenths", &[Some("0.1"); 10]),
-        ("great and small", &[Some("100000000000000000000"), Some("0.01"), Some("-100000000000000000000")]),
+        (
+            "great and small",
+            &[
+                Some("100000000000000000000"),
+                Some("0.01"),
+                Some("-100000000000000000000"),
+            ],
+        ),
         ("some without", &[None, Some("0.02"), None]),
         ("all without", &[None, None]),
         ("one is no number", &[Some("1"), Some("NaN")]),
@@ -108,7 +160,11 @@ fn priced(day: &mut Day, name: &str, model: &str, unit: &str) {
     let generation = day.generation(format!("model {name}"), format!("model {name}"));
     (generation.start_time, generation.unit) = (noon, text(unit));
     (generation.model, generation.internal_model) = (text("as the user calls it"), text(model));
-    (generation.prompt_tokens, generation.completion_tokens, generation.total_tokens) = (1_234, 567, 2_000);
+    (
+        generation.prompt_tokens,
+        generation.completion_tokens,
+        generation.total_tokens,
+    ) = (1_234, 567, 2_000);
 }
 
 fn add_model(

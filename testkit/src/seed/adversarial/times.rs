@@ -25,7 +25,9 @@ pub(super) fn borders(day: &mut Day) {
 pub(super) fn latencies(day: &mut Day) {
     let noon = at(day.day, 12, 0, 0, 0);
     let after = |milliseconds: i64| Some(noon + TimeDelta::milliseconds(milliseconds));
-    let moon = NaiveDate::from_ymd_opt(1969, 7, 20).expect("a day").and_hms_opt(20, 17, 40);
+    let moon = NaiveDate::from_ymd_opt(1969, 7, 20)
+        .expect("a day")
+        .and_hms_opt(20, 17, 40);
     let spans = [
         ("negative", after(-1_500), after(-1)),
         ("open", None, None),
@@ -41,7 +43,11 @@ pub(super) fn latencies(day: &mut Day) {
     for (name, end, first_token) in spans {
         day.trace(name);
         let generation = day.generation(name, name);
-        (generation.start_time, generation.end_time, generation.completion_start_time) = (noon, end, first_token);
+        (
+            generation.start_time,
+            generation.end_time,
+            generation.completion_start_time,
+        ) = (noon, end, first_token);
     }
     day.trace("no observations");
     day.score("no observations", "no observations");
@@ -76,7 +82,12 @@ pub(super) fn orphans(day: &mut Day) {
         metadata: text(r#"{"$posthog_distinct_id": "not your person", "$posthog_session_id": "not your session"}"#),
         ..Trace::new(&neighbour, &foreign, time)
     });
-    day.rows.observations.push(Observation::generation(&neighbour, &day.id("neighbour's own"), &foreign, time));
+    day.rows.observations.push(Observation::generation(
+        &neighbour,
+        &day.id("neighbour's own"),
+        &foreign,
+        time,
+    ));
     day.rows.scores.push(Score::new(&neighbour, &shared, &foreign, time));
 
     let generations = [
@@ -89,7 +100,11 @@ pub(super) fn orphans(day: &mut Day) {
         let generation = day.generation(format!("generation of {name}"), name);
         (generation.trace_id, generation.calculated_total_cost) = (trace, text("1.25"));
     }
-    for (name, trace) in [("empty trace", ""), ("deleted trace", "was 🦀 / deleted"), ("foreign trace", &foreign)] {
+    for (name, trace) in [
+        ("empty trace", ""),
+        ("deleted trace", "was 🦀 / deleted"),
+        ("foreign trace", &foreign),
+    ] {
         day.score(format!("score of {name}"), name).trace_id = trace.to_owned();
     }
     // The neighbour's observation of this project's trace is not counted in it.
@@ -104,20 +119,43 @@ pub(super) fn orphans(day: &mut Day) {
 pub(super) fn numbers(day: &mut Day) {
     day.trace("numbers");
     let values = [
-        f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 0.1 + 0.2, -1.5, f64::MAX, f64::MIN, f64::MIN_POSITIVE,
-        5e-324, f64::EPSILON, 1e21, 1e-7, 9_007_199_254_740_993.0, 123_456_789.123_456_79, 1.0 / 3.0,
+        f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        0.0,
+        -0.0,
+        0.1 + 0.2,
+        -1.5,
+        f64::MAX,
+        f64::MIN,
+        f64::MIN_POSITIVE,
+        5e-324,
+        f64::EPSILON,
+        1e21,
+        1e-7,
+        9_007_199_254_740_993.0,
+        123_456_789.123_456_79,
+        1.0 / 3.0,
     ];
     for (number, value) in values.into_iter().enumerate() {
         day.score(format!("value {number}"), "numbers").value = Some(value);
     }
-    let types = [("CATEGORICAL", None, text("good")), ("BOOLEAN", Some(1.0), text("True")), ("NUMERIC", None, None)];
+    let types = [
+        ("CATEGORICAL", None, text("good")),
+        ("BOOLEAN", Some(1.0), text("True")),
+        ("NUMERIC", None, None),
+    ];
     for (data_type, value, string_value) in types {
         let score = day.score(format!("type {data_type}"), "numbers");
         (score.data_type, score.value, score.string_value) = (data_type, value, string_value);
     }
     for (number, tokens) in [0, -1, i32::MAX, i32::MIN].into_iter().enumerate() {
         let generation = day.generation(format!("tokens {number}"), "numbers");
-        (generation.prompt_tokens, generation.completion_tokens, generation.total_tokens) = (tokens, tokens, tokens);
+        (
+            generation.prompt_tokens,
+            generation.completion_tokens,
+            generation.total_tokens,
+        ) = (tokens, tokens, tokens);
     }
     for level in ["DEBUG", "DEFAULT", "WARNING", "ERROR"] {
         day.generation(format!("level {level}"), "numbers").level = level;

@@ -59,7 +59,16 @@ pub(super) fn users(day: &mut Day) {
     let long = "u".repeat(300);
     let long_emoji = "🦀".repeat(250);
     let exactly = "x".repeat(200);
-    let users = [" ", "  \t\n", "\u{a0}\u{3000}\u{2003}", " padded ", "\u{200b}", &long, &long_emoji, &exactly];
+    let users = [
+        " ",
+        "  \t\n",
+        "\u{a0}\u{3000}\u{2003}",
+        " padded ",
+        "\u{200b}",
+        &long,
+        &long_emoji,
+        &exactly,
+    ];
     for (number, user) in users.into_iter().enumerate() {
         let name = format!("user {number}");
         day.trace(&name).user_id = text(user);
@@ -71,8 +80,21 @@ pub(super) fn users(day: &mut Day) {
 pub(super) fn metadata(day: &mut Day) {
     let deep = format!("{{\"deep\": {}{}}}", "[".repeat(500), "]".repeat(500));
     let members = [
-        "7", "1e400", "-0.0", "true", "null", "\"\"", "\"  \\t\"", "\"\\u3000\"", "[]", "[\"a\"]", "{}", "{\"a\": \"b\"}",
-        "\"person\"", "\" padded \"", "\"quote \\\" 🦀 \\n\"",
+        "7",
+        "1e400",
+        "-0.0",
+        "true",
+        "null",
+        "\"\"",
+        "\"  \\t\"",
+        "\"\\u3000\"",
+        "[]",
+        "[\"a\"]",
+        "{}",
+        "{\"a\": \"b\"}",
+        "\"person\"",
+        "\" padded \"",
+        "\"quote \\\" 🦀 \\n\"",
     ];
     let mut all: Vec<String> = members
         .iter()
@@ -85,13 +107,27 @@ pub(super) fn metadata(day: &mut Day) {
         })
         .collect();
     let whole = [
-        "null", "true", "7", "1e400", "\"text\"", "\"$posthog_distinct_id\"", "[]", "[\"$posthog_distinct_id\"]",
-        "[{\"$posthog_distinct_id\": \"not mine\"}]", "{}", "{\"nested\": {\"$posthog_distinct_id\": \"not mine\"}}", "\"\"",
+        "null",
+        "true",
+        "7",
+        "1e400",
+        "\"text\"",
+        "\"$posthog_distinct_id\"",
+        "[]",
+        "[\"$posthog_distinct_id\"]",
+        "[{\"$posthog_distinct_id\": \"not mine\"}]",
+        "{}",
+        "{\"nested\": {\"$posthog_distinct_id\": \"not mine\"}}",
+        "\"\"",
     ];
     all.extend(whole.iter().map(|metadata| (*metadata).to_owned()));
     all.push(deep);
     for (number, metadata) in all.iter().enumerate() {
-        for (with, user) in [("a user", text("someone")), ("no user", None), ("a blank user", text(" "))] {
+        for (with, user) in [
+            ("a user", text("someone")),
+            ("no user", None),
+            ("a blank user", text(" ")),
+        ] {
             let name = format!("metadata {number} with {with}");
             let trace = day.trace(&name);
             trace.metadata = text(metadata);
@@ -105,9 +141,28 @@ pub(super) fn metadata(day: &mut Day) {
 
 /// Tags that are null, none, many, or look like the array syntax they are stored in.
 pub(super) fn tags(day: &mut Day) {
-    let odd = ["", " ", "say \"hi\"", "a,b", "{x}", "NULL", "null", "back\\slash", "🦀", "new\nline", "twice", "twice"];
+    let odd = [
+        "",
+        " ",
+        "say \"hi\"",
+        "a,b",
+        "{x}",
+        "NULL",
+        "null",
+        "back\\slash",
+        "🦀",
+        "new\nline",
+        "twice",
+        "twice",
+    ];
     let many: Vec<String> = (0..500).map(|number| format!("tag {number}")).collect();
-    let all = [None, Some(vec![]), Some(odd.map(str::to_owned).to_vec()), Some(many), Some(vec!["t".repeat(50_000)])];
+    let all = [
+        None,
+        Some(vec![]),
+        Some(odd.map(str::to_owned).to_vec()),
+        Some(many),
+        Some(vec!["t".repeat(50_000)]),
+    ];
     for (number, tags) in all.into_iter().enumerate() {
         let name = format!("tags {number}");
         day.trace(&name).tags = tags;
