@@ -30,7 +30,6 @@ pub(super) struct Letter {
 #[derive(Debug)]
 pub(super) struct Held {
     channel: Channel,
-    last: Option<u64>,
 }
 
 impl Held {
@@ -65,8 +64,7 @@ impl Held {
             bar.inc(1);
         }
         bar.finish_and_clear();
-        let last = letters.last().map(|letter| letter.tag);
-        Ok((Self { channel, last }, letters))
+        Ok((Self { channel }, letters))
     }
 
     /// Removes one for good: its copy has been confirmed.
@@ -76,13 +74,12 @@ impl Held {
 
     /// Gives back what was not removed. Not by closing the channel, which RabbitMQ 4 counts as a failure of each message.
     pub(super) async fn give_back(&self) -> Result<(), AmqpError> {
-        if let Some(last) = self.last {
-            let all = BasicNackOptions {
-                multiple: true,
-                requeue: true,
-            };
-            within(CONNECT_TIMEOUT, self.channel.basic_nack(last, all)).await?;
-        }
+        let all = BasicNackOptions {
+            multiple: true,
+            requeue: true,
+        };
+        // Tag 0 is "all that are held", also when there are none; a tag that was acked before closes the channel.
+        within(CONNECT_TIMEOUT, self.channel.basic_nack(0, all)).await?;
         // A method with an answer: when it is there, the broker has dealt with all the acks before it.
         within(CONNECT_TIMEOUT, self.channel.close(200, "done".into())).await
     }

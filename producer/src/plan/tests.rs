@@ -1,1 +1,462 @@
+use chrono::NaiveDate;
+use proptest::prelude::*;
+use shared::ledger::Counts;
 
+use super::*;
+
+fn day(text: &str) -> Day {
+    text.parse().unwrap()
+}
+
+fn at(text: &str) -> DateTime<Utc> {
+    DateTime::parse_from_rfc3339(text).unwrap().to_utc()
+}
+
+/// Half past one on 10 June 2024, with the default lag: the 9th is over.
+const NOW: &str = "2024-06-10T01:30:00Z";
+
+fn rules() -> Rules {
+    Rules {
+        now: at(NOW),
+        horizon: Horizon {
+            lag: Duration::from_secs(30 * 60),
+            backfill_days: None,
+        },
+        from: None,
+        to: None,
+    }
+}
+
+fn run(day: Day, name: &str, state: State) -> RunRow {
+    let next_morning = day.next().start().and_utc() + TimeDelta::hours(1);
+    let has_begun = matches!(state, State::Running | State::Completed | State::Dead | State::Waiting);
+    RunRow {
+        project_id: "p".into(),
+        day,
+        run: name.into(),
+        state,
+        attempt: 0,
+        takeovers: 0,
+        worker: None,
+        full: true,
+        created_after: None,
+        events: None,
+        error_code: None,
+        error: None,
+        first_failed_at: None,
+        retry_at: None,
+        lease_expires_at: None,
+        queued_at: next_morning,
+        started_at: has_begun.then_some(next_morning),
+        completed_at: (state == State::Completed).then_some(next_morning + TimeDelta::minutes(5)),
+        counts: Counts::default(),
+    }
+}
+
+fn late_run(day: Day, name: &str, state: State, created_after: DateTime<Utc>) -> RunRow {
+    RunRow {
+        full: false,
+        created_after: Some(created_after),
+        ..run(day, name, state)
+    }
+}
+
+fn project(runs: Vec<RunRow>, days: &[&str]) -> Project {
+    Project {
+        id: "p".into(),
+        runs,
+        days_with_data: days.iter().map(|text| day(text)).collect(),
+    }
+}
+
+fn planned(project: Project) -> Vec<Planned> {
+    plan(&rules(), &[project], &Newest::new(), Vec::new())
+}
+
+fn ids(jobs: &[Planned]) -> Vec<String> {
+    jobs.iter().map(|job| job.key().to_string()).collect()
+}
+
+#[test]
+fn a_day_is_over_when_its_end_lies_the_lag_back() {
+    for (now, newest) in [
+        ("2024-06-10T00:00:00Z", "2024-06-08"),
+        ("2024-06-10T00:29:59Z", "2024-06-08"),
+        ("2024-06-10T00:30:00Z", "2024-06-09"),
+        ("2024-06-10T23:59:59Z", "2024-06-09"),
+    ] {
+        let rules = Rules {
+            now: at(now),
+            ..rules()
+        };
+        assert_eq!(rules.newest_over(), day(newest), "{now}");
+    }
+}
+
+#[test]
+fn yesterday_goes_to_the_jobs_queue_and_older_days_to_the_backfill() {
+    let jobs = planned(project(vec![], &["2024-06-07", "2024-06-09", "2024-06-08"]));
+    assert_eq!(
+        ids(&jobs),
+        ["p/2024-06-09/daily", "p/2024-06-08/daily", "p/2024-06-07/daily"]
+    );
+    let lanes: Vec<Lane> = jobs.iter().map(|job| job.lane).collect();
+    assert_eq!(lanes, [Lane::Jobs, Lane::Backfill, Lane::Backfill]);
+    assert!(jobs.iter().all(|job| job.reason == Reason::New && job.job.is_full()));
+}
+
+#[test]
+fn windows() {
+    let first = day("2024-01-15");
+    let with = |backfill_days, from: Option<&str>, to: Option<&str>| {
+        let horizon = Horizon {
+            backfill_days,
+            ..rules().horizon
+        };
+        let rules = Rules {
+            horizon,
+            from: from.map(day),
+            to: to.map(day),
+            ..rules()
+        };
+        let (first, last) = rules.window(first);
+        (first.to_string(), last.to_string())
+    };
+    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    assert_eq!(with(None, None, None), pair("2024-01-15", "2024-06-09"));
+    assert_eq!(with(Some(0), None, None), pair("2024-06-09", "2024-06-09"));
+    assert_eq!(with(Some(7), None, None), pair("2024-06-02", "2024-06-09"));
+    assert_eq!(with(Some(9999), None, None), pair("2024-01-15", "2024-06-09"));
+    // A human's dates are taken as they are, as far as there are data and the days are over.
+    assert_eq!(
+        with(Some(7), Some("2024-02-01"), None),
+        pair("2024-02-01", "2024-06-09")
+    );
+    assert_eq!(
+        with(Some(7), Some("2023-01-01"), Some("2024-02-02")),
+        pair("2024-01-15", "2024-02-02")
+    );
+    assert_eq!(with(None, None, Some("2024-07-01")), pair("2024-01-15", "2024-06-09"));
+}
+
+#[test]
+fn what_settles_a_day() {
+    let the_day = day("2024-06-08");
+    let partial = |state| RunRow {
+        full: false,
+        events: Some(vec!["trace".into()]),
+        ..run(the_day, "replay-1", state)
+    };
+    for (row, wanted) in [
+        (run(the_day, "daily", State::Completed), 0),
+        (run(the_day, "daily", State::Queued), 0),
+        (run(the_day, "daily", State::Running), 0),
+        (run(the_day, "daily", State::Waiting), 0),
+        (run(the_day, "daily", State::Dead), 0),
+        (run(the_day, "daily", State::Discarded), 0),
+        (run(the_day, "daily", State::Skipped), 1),
+        (run(the_day, "replay-1", State::Completed), 0),
+        (run(the_day, "replay-1", State::Dead), 0),
+        (run(the_day, "replay-1", State::Discarded), 1),
+        (partial(State::Completed), 1),
+        (partial(State::Running), 1),
+    ] {
+        let what = format!("{} {} full={}", row.run, row.state, row.full);
+        let missing = missing_days(std::slice::from_ref(&row), (the_day, the_day));
+        assert_eq!(missing.len(), wanted, "{what}");
+        let daily = planned(project(vec![row], &["2024-06-08"]));
+        assert_eq!(daily.len(), wanted, "{what}");
+        assert!(ids(&daily).iter().all(|id| id == "p/2024-06-08/daily"), "{what}");
+    }
+}
+
+#[test]
+fn what_was_skipped_comes_back_once() {
+    let the_day = day("2024-06-08");
+    let jobs = planned(project(vec![run(the_day, "daily", State::Skipped)], &["2024-06-08"]));
+    assert_eq!(
+        (ids(&jobs), jobs[0].reason),
+        (vec!["p/2024-06-08/daily".into()], Reason::Resumed)
+    );
+    // A replay comes back under its own name, with its filter, and the day needs no other job.
+    let replay = RunRow {
+        events: Some(vec!["score".into()]),
+        full: false,
+        ..run(the_day, "replay-1", State::Skipped)
+    };
+    let jobs = planned(project(vec![run(the_day, "daily", State::Completed), replay], &[]));
+    assert_eq!(ids(&jobs), ["p/2024-06-08/replay-1"]);
+    assert_eq!(jobs[0].job.events, Some([Stream::Score].into()));
+    let jobs = planned(project(vec![run(the_day, "replay-2", State::Skipped)], &["2024-06-08"]));
+    assert_eq!(ids(&jobs), ["p/2024-06-08/replay-2"]);
+}
+
+#[test]
+fn lost_messages() {
+    let now = at(NOW);
+    let the_day = day("2024-06-08");
+    let minutes = |n| now - TimeDelta::minutes(n);
+    let running = |minutes_ago| RunRow {
+        lease_expires_at: Some(minutes(minutes_ago)),
+        ..run(the_day, "daily", State::Running)
+    };
+    let waiting = |minutes_ago| RunRow {
+        retry_at: Some(minutes(minutes_ago)),
+        ..run(the_day, "daily", State::Waiting)
+    };
+    let queued = |minutes_ago| RunRow {
+        queued_at: minutes(minutes_ago),
+        ..run(the_day, "daily", State::Queued)
+    };
+    for (row, empty, healed) in [
+        (running(-1), true, false),
+        (running(9), true, false),
+        (running(11), true, true),
+        (running(11), false, true),
+        (waiting(-5), true, false),
+        (waiting(9), true, false),
+        (waiting(11), false, true),
+        (queued(59), true, false),
+        (queued(61), true, true),
+        (queued(61), false, false),
+        (run(the_day, "daily", State::Dead), true, false),
+        (run(the_day, "daily", State::Completed), true, false),
+        (run(the_day, "daily", State::Skipped), true, false),
+    ] {
+        let what = format!("{row:?}");
+        let jobs = heal(&[row], now, empty);
+        assert_eq!(jobs.len(), usize::from(healed), "{what}");
+        assert!(
+            jobs.iter()
+                .all(|job| job.reason == Reason::Healed && job.lane == Lane::Backfill)
+        );
+    }
+    let filtered = late_run(the_day, "late-1", State::Running, now);
+    assert_eq!(heal(&[filtered], now, false)[0].job.created_after, Some(now));
+}
+
+/// What `plan` makes of a day whose newest row was created then.
+fn late(runs: Vec<RunRow>, newest: &str) -> Vec<Planned> {
+    let newest = Newest::from([(("p".to_owned(), day("2024-06-08")), at(newest))]);
+    plan(&rules(), &[project(runs, &[])], &newest, Vec::new())
+}
+
+#[test]
+fn rows_that_came_after_the_export_call_for_a_late_run() {
+    // Exported at 01:00 on the 9th; it is 01:30 on the 10th.
+    let exported = || run(day("2024-06-08"), "daily", State::Completed);
+    for (newest, called) in [
+        ("2024-06-08T23:59:59Z", false),
+        ("2024-06-09T00:54:59Z", false),
+        // Within the margin before: perhaps read, perhaps not.
+        ("2024-06-09T00:55:00Z", true),
+        ("2024-06-09T01:00:00Z", true),
+        ("2024-06-09T14:00:00Z", true),
+        ("2024-06-10T01:29:59Z", true),
+    ] {
+        let jobs = late(vec![exported()], newest);
+        assert_eq!(jobs.len(), usize::from(called), "{newest}");
+        for job in jobs {
+            assert_eq!(job.job.run.as_deref(), Some("late-2024-06-09T01:00:00.000Z"));
+            assert_eq!(job.job.created_after, Some(at("2024-06-09T00:55:00Z")));
+            assert_eq!((job.reason, job.lane), (Reason::Late, Lane::Backfill));
+            assert_eq!(ExportJob::decode(&job.job.encode()), Ok(job.job));
+        }
+    }
+    // A day that was not exported is not late.
+    for state in [State::Queued, State::Running, State::Dead, State::Waiting] {
+        assert!(late(vec![run(day("2024-06-08"), "daily", state)], "2024-06-09T14:00:00Z").is_empty());
+    }
+}
+
+#[test]
+fn a_late_run_is_the_next_threshold() {
+    let the_day = day("2024-06-08");
+    let exported = run(the_day, "daily", State::Completed);
+    let late_at = |began: &str, state| RunRow {
+        started_at: Some(at(began)),
+        completed_at: Some(at(began) + TimeDelta::minutes(1)),
+        ..late_run(
+            the_day,
+            "late-2024-06-09T01:00:00.000Z",
+            state,
+            at("2024-06-09T00:55:00Z"),
+        )
+    };
+    let done = || vec![exported.clone(), late_at("2024-06-09T15:00:00Z", State::Completed)];
+    assert!(late(done(), "2024-06-09T14:00:00Z").is_empty());
+    let again = late(done(), "2024-06-09T15:00:01Z");
+    assert_eq!(ids(&again), ["p/2024-06-08/late-2024-06-09T15:00:00.000Z"]);
+    for state in [State::Queued, State::Running, State::Waiting, State::Dead] {
+        let jobs = late(
+            vec![exported.clone(), late_at("2024-06-09T15:00:00Z", state)],
+            "2024-06-09T16:00:00Z",
+        );
+        assert!(jobs.is_empty(), "{state}");
+    }
+    // Skipped, it comes back as it was; given up, the next one has another name.
+    let skipped = late(
+        vec![exported.clone(), late_at("2024-06-09T15:00:00Z", State::Skipped)],
+        "2024-06-09T16:00:00Z",
+    );
+    assert_eq!((skipped.len(), skipped[0].reason), (1, Reason::Resumed));
+    let discarded = late_at("2024-06-09T15:00:00Z", State::Discarded);
+    let jobs = late(vec![exported.clone(), discarded], "2024-06-09T16:00:00Z");
+    assert_eq!(ids(&jobs), ["p/2024-06-08/late-2024-06-09T01:00:00.000Z-2"]);
+    // A filter that leaves a gap behind the export covers nothing.
+    let mut gap = late_at("2024-06-09T15:00:00Z", State::Completed);
+    gap.run = "replay-1".into();
+    gap.created_after = Some(at("2024-06-09T12:00:00Z"));
+    assert_eq!(late(vec![exported, gap], "2024-06-09T11:00:00Z").len(), 1);
+}
+
+#[test]
+fn a_row_of_the_margin_waits_until_a_run_reads_it_for_certain() {
+    let mut exported = run(day("2024-06-08"), "daily", State::Completed);
+    exported.started_at = Some(at("2024-06-10T01:28:00Z"));
+    exported.completed_at = Some(at("2024-06-10T01:29:00Z"));
+    assert!(late(vec![exported.clone()], "2024-06-10T01:27:00Z").is_empty());
+    let newest = Newest::from([(("p".to_owned(), day("2024-06-08")), at("2024-06-10T01:27:00Z"))]);
+    let rules = Rules {
+        now: at("2024-06-10T01:32:01Z"),
+        ..rules()
+    };
+    assert_eq!(
+        plan(&rules, &[project(vec![exported], &[])], &newest, Vec::new()).len(),
+        1
+    );
+}
+
+#[test]
+fn a_sweep_goes_on_where_the_last_one_ended() {
+    let old = run(day("2024-01-08"), "daily", State::Completed);
+    assert_eq!(sweep_from(&[], None), None);
+    assert_eq!(sweep_from(&[run(day("2024-06-08"), "daily", State::Dead)], None), None);
+    assert_eq!(
+        sweep_from(std::slice::from_ref(&old), None),
+        Some(at("2024-01-09T00:55:00Z"))
+    );
+    let swept = Some(at("2024-06-09T01:30:00Z"));
+    assert_eq!(
+        sweep_from(std::slice::from_ref(&old), swept),
+        Some(at("2024-06-09T01:25:00Z"))
+    );
+    // A long export that ended after the last sweep was not looked at by it, from its beginning on.
+    let mut long = run(day("2024-06-07"), "daily", State::Completed);
+    long.completed_at = Some(at("2024-06-09T02:00:00Z"));
+    assert_eq!(sweep_from(&[old, long], swept), Some(at("2024-06-08T00:55:00Z")));
+}
+
+#[test]
+fn a_humans_dates_bound_everything() {
+    let rules = Rules {
+        from: Some(day("2024-06-09")),
+        ..rules()
+    };
+    let runs = vec![
+        run(day("2024-06-08"), "replay-1", State::Skipped),
+        run(day("2024-06-08"), "daily", State::Completed),
+    ];
+    let newest = Newest::from([(("p".to_owned(), day("2024-06-08")), at("2024-06-09T14:00:00Z"))]);
+    assert!(plan(&rules, &[project(runs, &[])], &newest, Vec::new()).is_empty());
+}
+
+/// What the ledger looks like once the jobs are published and recorded.
+fn apply(runs: &mut Vec<RunRow>, jobs: &[Planned], now: DateTime<Utc>) {
+    for planned in jobs {
+        let key = planned.key();
+        match runs.iter_mut().find(|row| row.key() == key) {
+            Some(row) => {
+                row.queued_at = now;
+                match row.state {
+                    State::Skipped => row.state = State::Queued,
+                    State::Running => row.lease_expires_at = Some(now),
+                    State::Waiting => row.retry_at = Some(now),
+                    _ => {}
+                }
+            }
+            None => runs.push(RunRow {
+                full: planned.job.is_full(),
+                created_after: planned.job.created_after,
+                queued_at: now,
+                ..run(key.day, &key.run, State::Queued)
+            }),
+        }
+    }
+}
+
+fn any_run() -> impl Strategy<Value = RunRow> {
+    let states = proptest::sample::select(State::ALL.to_vec());
+    let names = proptest::sample::select(vec!["daily", "replay-1", "late-1"]);
+    (0_i64..12, names, states, -90_i64..90, 0_i64..2_000, 0_u8..3).prop_map(
+        |(ago, name, state, minutes, age, filter)| {
+            let moment = at(NOW) - TimeDelta::minutes(minutes);
+            let began = at(NOW) - TimeDelta::minutes(age);
+            let filter = if name == "daily" { 0 } else { filter };
+            let the_day = Day(NaiveDate::from_ymd_opt(2024, 6, 9).unwrap() - chrono::Days::new(ago.unsigned_abs()));
+            RunRow {
+                lease_expires_at: (state == State::Running).then_some(moment),
+                retry_at: (state == State::Waiting).then_some(moment),
+                queued_at: moment,
+                started_at: Some(began),
+                completed_at: (state == State::Completed).then_some(began + TimeDelta::minutes(3)),
+                events: (filter == 1).then(|| vec!["trace".into()]),
+                created_after: (filter == 2).then_some(began - TimeDelta::minutes(30)),
+                full: filter == 0,
+                ..run(the_day, name, state)
+            }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_plan_that_was_carried_out_leaves_nothing_to_do(
+        found in proptest::collection::vec(any_run(), 0..30),
+        with_data in proptest::collection::btree_set(0_u64..12, 0..12),
+        created in proptest::collection::btree_map(0_u64..12, -30_i64..3_000, 0..12),
+        queues_empty in any::<bool>(),
+    ) {
+        let last = NaiveDate::from_ymd_opt(2024, 6, 9).unwrap();
+        let ago = |days: u64| Day(last - chrono::Days::new(days));
+        let mut runs: Vec<RunRow> = Vec::new();
+        for row in found {
+            if !runs.iter().any(|known| known.key() == row.key()) {
+                runs.push(row);
+            }
+        }
+        let newest: Newest = created
+            .into_iter()
+            .map(|(days, minutes)| (("p".to_owned(), ago(days)), at(NOW) - TimeDelta::minutes(minutes)))
+            .collect();
+        let rules = rules();
+        let all: Vec<Day> = with_data.into_iter().map(ago).collect();
+        let facts = |runs: &[RunRow]| {
+            let missing = missing_days(runs, rules.window(ago(11)));
+            Project {
+                id: "p".into(),
+                days_with_data: missing.into_iter().filter(|day| all.contains(day)).collect(),
+                runs: runs.to_vec(),
+            }
+        };
+        let first = plan(&rules, &[facts(&runs)], &newest, heal(&runs, rules.now, queues_empty));
+
+        let mut keys: Vec<RunKey> = first.iter().map(Planned::key).collect();
+        prop_assert!(first.windows(2).all(|pair| pair[0].job.day >= pair[1].job.day), "newest first");
+        prop_assert!(first.iter().all(|job| (job.lane == Lane::Jobs) == (job.job.day.0 == last)), "lanes");
+        for day in &all {
+            let settled = runs.iter().any(|row| row.day == *day && settles(row));
+            let enqueued = first.iter().any(|job| job.job.day == *day && job.job.run.as_deref() == Some(DAILY)
+                && job.reason != Reason::Healed);
+            prop_assert!(settled != enqueued, "each day with data is settled or enqueued: {day}");
+        }
+        let published = keys.len();
+        keys.sort_by_key(ToString::to_string);
+        keys.dedup();
+        prop_assert_eq!(keys.len(), published, "no job twice");
+
+        apply(&mut runs, &first, rules.now);
+        let second = plan(&rules, &[facts(&runs)], &newest, heal(&runs, rules.now, queues_empty));
+        prop_assert!(second.is_empty(), "{:?}", ids(&second));
+    }
+}
