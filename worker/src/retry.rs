@@ -156,6 +156,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "an outcome, as `decide` takes it")]
     fn answer(status: u16, text: &str, retry_after: Option<&str>) -> Result<Answer, CallError> {
         Ok(Answer {
             status: StatusCode::from_u16(status).unwrap(),
