@@ -1,1 +1,225 @@
+//! Golden events: every property of every kind, byte for byte as docs/EVENTS.md has them.
 
+use serde_json::{Value, json};
+
+use super::*;
+
+const PROJECT: &str = "pro/ject";
+
+fn time(text: &str) -> NaiveDateTime {
+    text.parse().unwrap()
+}
+
+fn event_with(row: &Row, langfuse_url: Option<&str>) -> Value {
+    let mut out = Vec::new();
+    write(row, &ProjectContext::new(PROJECT, langfuse_url), &mut out);
+    serde_json::from_slice(&out).unwrap()
+}
+
+fn event(row: &Row) -> Value {
+    event_with(row, Some("https://langfuse.example.com/"))
+}
+
+fn trace() -> TraceColumns {
+    TraceColumns {
+        name: Some("chat".into()),
+        user_id: Some("jane doe+1@example.com".into()),
+        session_id: Some("sess-1".into()),
+        release: Some("v1".into()),
+        tags: Some(vec![Some("prod".into()), Some("say \"hi\"".into())]),
+        posthog_distinct_id: None,
+        posthog_session_id: Some("0190".into()),
+    }
+}
+
+#[test]
+fn a_trace() {
+    let row = Row::Trace(TraceRow {
+        time: time("2024-06-01T09:30:00.123"),
+        id: "tr 1/ü".into(),
+        trace: trace(),
+        version: Some("7".into()),
+        observations: 3,
+        first_start: Some(time("2024-06-01T09:30:00")),
+        last_end: Some(time("2024-06-01T09:30:02.5")),
+        cost: Some(0.1),
+    });
+    let uuid = Uuid::new_v5(
+        &"0f6c91df-d035-4813-b838-9741ba38ef0b".parse().unwrap(),
+        "pro/ject-tr 1/ü".as_bytes(),
+    );
+    assert_eq!(
+        event(&row),
+        json!({
+            "event": "langfuse trace",
+            "timestamp": "2024-06-01T09:30:00.123Z",
+            "uuid": uuid,
+            "distinct_id": "jane doe+1@example.com",
+            "properties": {
+                "$session_id": "0190",
+                "$set": {"langfuse_user_url": "https://langfuse.example.com/project/pro%2Fject/users/jane%20doe%2B1%40example.com"},
+                "$geoip_disable": true,
+                "$lib": "langfuse-posthog-export",
+                "$lib_version": env!("CARGO_PKG_VERSION"),
+                "langfuse_trace_name": "chat",
+                "langfuse_url": "https://langfuse.example.com/project/pro%2Fject/traces/tr%201%2F%C3%BC",
+                "langfuse_id": "tr 1/ü",
+                "langfuse_cost_usd": 0.1,
+                "langfuse_count_observations": 3,
+                "langfuse_session_id": "sess-1",
+                "langfuse_project_id": "pro/ject",
+                "langfuse_user_id": "jane doe+1@example.com",
+                "langfuse_latency": 2.5,
+                "langfuse_release": "v1",
+                "langfuse_version": "7",
+                "langfuse_tags": ["prod", "say \"hi\""],
+                "langfuse_integration_version": "1.0.0",
+            },
+        })
+    );
+}
+
+#[test]
+fn a_generation() {
+    let row = Row::Generation(GenerationRow {
+        time: time("2024-06-01T00:00:00"),
+        id: "gen'1".into(),
+        trace: TraceColumns {
+            posthog_distinct_id: Some("ph-1".into()),
+            ..trace()
+        },
+        trace_id: Some("t 1".into()),
+        name: Some("answer".into()),
+        version: None,
+        model: Some("gpt-4o".into()),
+        level: Some("DEFAULT".into()),
+        unit: Some("TOKENS".into()),
+        end: Some(time("2024-05-31T23:59:59.5")),
+        completion_start: Some(time("2024-06-01T00:00:00.25")),
+        input_units: 10,
+        output_units: 20,
+        total_units: 30,
+        cost: Some(f64::NAN),
+    });
+    let event = event(&row);
+    assert_eq!(event["distinct_id"], "ph-1");
+    assert_eq!(
+        event["properties"],
+        json!({
+            "$session_id": "0190",
+            "$set": {"langfuse_user_url": "https://langfuse.example.com/project/pro%2Fject/users/jane%20doe%2B1%40example.com"},
+            "$geoip_disable": true,
+            "$lib": "langfuse-posthog-export",
+            "$lib_version": env!("CARGO_PKG_VERSION"),
+            "langfuse_generation_name": "answer",
+            "langfuse_trace_name": "chat",
+            "langfuse_trace_id": "t 1",
+            "langfuse_url": "https://langfuse.example.com/project/pro%2Fject/traces/t%201?observation=gen'1",
+            "langfuse_id": "gen'1",
+            "langfuse_cost_usd": null,
+            "langfuse_input_units": 10,
+            "langfuse_output_units": 20,
+            "langfuse_total_units": 30,
+            "langfuse_unit": "TOKENS",
+            "langfuse_session_id": "sess-1",
+            "langfuse_project_id": "pro/ject",
+            "langfuse_user_id": "jane doe+1@example.com",
+            "langfuse_latency": -0.5,
+            "langfuse_time_to_first_token": 0.25,
+            "langfuse_release": "v1",
+            "langfuse_version": null,
+            "langfuse_model": "gpt-4o",
+            "langfuse_level": "DEFAULT",
+            "langfuse_tags": ["prod", "say \"hi\""],
+            "langfuse_integration_version": "1.0.0",
+        })
+    );
+}
+
+#[test]
+fn a_score_whose_trace_is_missing() {
+    let row = Row::Score(ScoreRow {
+        time: time("2024-06-01T23:59:59.999"),
+        id: "s1".into(),
+        trace: TraceColumns::default(),
+        trace_id: Some("gone".into()),
+        name: Some("helpful".into()),
+        value: Some(f64::INFINITY),
+        string_value: Some("yes".into()),
+        data_type: Some("BOOLEAN".into()),
+        comment: None,
+    });
+    let event = event(&row);
+    assert_eq!(
+        event["distinct_id"], event["uuid"],
+        "nobody is known: an anonymous event"
+    );
+    assert_eq!(
+        event["properties"],
+        json!({
+            "$process_person_profile": false,
+            "$geoip_disable": true,
+            "$lib": "langfuse-posthog-export",
+            "$lib_version": env!("CARGO_PKG_VERSION"),
+            "langfuse_score_name": "helpful",
+            "langfuse_score_value": null,
+            "langfuse_score_string_value": "yes",
+            "langfuse_score_data_type": "BOOLEAN",
+            "langfuse_score_comment": null,
+            "langfuse_trace_name": null,
+            "langfuse_trace_id": "gone",
+            "langfuse_id": "s1",
+            "langfuse_session_id": null,
+            "langfuse_project_id": "pro/ject",
+            "langfuse_user_id": "langfuse_unknown_user",
+            "langfuse_release": null,
+            "langfuse_tags": null,
+            "langfuse_integration_version": "1.0.0",
+        })
+    );
+}
+
+#[test]
+fn without_a_langfuse_url_there_are_no_links() {
+    let row = Row::Trace(TraceRow {
+        time: time("2024-06-01T00:00:00"),
+        id: "t".into(),
+        trace: trace(),
+        ..TraceRow::default()
+    });
+    let properties = &event_with(&row, None)["properties"];
+    assert!(properties.get("langfuse_url").is_none() && properties.get("$set").is_none());
+    assert_eq!(properties["langfuse_latency"], Value::Null);
+}
+
+#[test]
+fn white_space_is_no_user() {
+    let columns = TraceColumns {
+        user_id: Some(" \t".into()),
+        posthog_distinct_id: Some(String::new()),
+        ..trace()
+    };
+    let row = Row::Trace(TraceRow {
+        time: time("2024-06-01T00:00:00"),
+        id: "t".into(),
+        trace: columns,
+        ..TraceRow::default()
+    });
+    let event = event(&row);
+    assert_eq!(event["distinct_id"], event["uuid"]);
+    assert_eq!(event["properties"]["langfuse_user_id"], "langfuse_unknown_user");
+    assert_eq!(event["properties"]["$process_person_profile"], false);
+    assert!(event["properties"].get("$set").is_none());
+}
+
+#[test]
+fn a_generation_without_a_trace_id_has_no_link() {
+    let row = Row::Generation(GenerationRow {
+        time: time("2024-06-01T00:00:00"),
+        id: "g".into(),
+        ..GenerationRow::default()
+    });
+    let properties = &event(&row)["properties"];
+    assert!(properties.get("langfuse_url").is_none());
+    assert_eq!(properties["langfuse_trace_id"], Value::Null);
+}
