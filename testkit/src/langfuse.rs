@@ -129,4 +129,13 @@ mod tests {
         assert_eq!(decrypt(&"00".repeat(32), &stored), None);
         assert_eq!(decrypt(ENCRYPTION_KEY, "no colons"), None);
     }
+
+    #[test]
+    fn it_is_the_cipher_of_node() {
+        // crypto.createCipheriv("aes-256-gcm", key, iv), the way Langfuse calls it.
+        let stored = "000102030405060708090a0b0c0d0e0f:c01b037ead9aa6b3fed5:4000529a27345b98591954b135ed48a9";
+        let iv = std::array::from_fn(|at| u8::try_from(at).unwrap());
+        assert_eq!(encrypt_with_iv(ENCRYPTION_KEY, "phc_secret", iv), stored);
+        assert_eq!(decrypt(ENCRYPTION_KEY, stored).as_deref(), Some("phc_secret"));
+    }
 }
