@@ -160,7 +160,13 @@ fn read<T>(what: impl FnOnce(&mut Settings) -> T) -> Result<T, BadSettings> {
     let (format, filter) = config::logging(&mut settings);
     let config = what(&mut settings);
     let shown = settings.finish()?;
-    telemetry::init(format, &filter);
+    // What lapin logs when a connection ends comes with our own error where it matters, and where it ended well it misleads.
+    let quiet = if filter.contains("lapin") {
+        filter
+    } else {
+        format!("{filter},lapin=off")
+    };
+    telemetry::init(format, &quiet);
     tracing::debug!(settings = ?shown, "settings");
     Ok(config)
 }

@@ -1,26 +1,24 @@
 //! `dead-letters`: what needs a human, with its cause; and back into the queue once the cause is gone.
 
+mod letter;
 mod queue;
 mod requeue;
 
 use std::collections::{BTreeMap, HashSet};
 
-use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use serde::Serialize;
-use sha2::{Digest, Sha256};
 use shared::error_code::ErrorCode;
-use shared::job::{ExportJob, Headers};
-use shared::ledger::{Filter, Ledger, RunKey, RunRow, State};
+use shared::job::ExportJob;
+use shared::ledger::{Filter, Ledger, RunRow, State};
 use shared::settings::Settings;
 
 use crate::config::{self, Server};
 use crate::enqueue::lock;
 use crate::error::CommandError;
 use crate::output::{self, Outcome, cell, line, moment, shorten};
-use crate::plan::job_of;
 use crate::servers::{self, Broker};
 
+use letter::{DeadLetter, View};
 use queue::{Held, Letter};
 
 /// The lock under which dead letters are looked at: whoever looks holds all of them meanwhile.
@@ -118,127 +116,12 @@ impl Config {
     }
 }
 
-/// A dead letter: a message of the queue, or a dead run of the ledger whose message is gone.
-#[derive(Debug)]
-struct DeadLetter {
-    id: String,
-    /// `None` for a body that is no job
-    job: Option<ExportJob>,
-    body: Vec<u8>,
-    headers: Headers,
-    error_code: Option<String>,
-    ledger: Option<RunRow>,
-    /// How the broker knows it on our channel; `None` when it is not in the queue
-    tag: Option<u64>,
-}
-
-impl DeadLetter {
-    fn of_message(letter: Letter, rows: &BTreeMap<String, RunRow>) -> Self {
-        let job = ExportJob::decode(&letter.body).ok();
-        let key = job.as_ref().and_then(key_of);
-        let row = key.as_ref().and_then(|key| rows.get(&key.to_string())).cloned();
-        let by_ledger = || row.as_ref().filter(|row| row.state == State::Dead)?.error_code.clone();
-        Self {
-            id: key.map_or_else(|| raw_id(&letter.body), |key| key.to_string()),
-            error_code: letter
-                .headers
-                .error_code
-                .clone()
-                .or(letter.broker_reason)
-                .or_else(by_ledger),
-            job,
-            body: letter.body,
-            headers: letter.headers,
-            ledger: row,
-            tag: Some(letter.tag),
-        }
-    }
-
-    /// The message is gone, but the row knows the job.
-    fn of_row(row: &RunRow) -> Self {
-        let job = job_of(row);
-        Self {
-            id: row.key().to_string(),
-            body: job.encode(),
-            job: Some(job),
-            headers: Headers::default(),
-            error_code: row.error_code.clone(),
-            ledger: Some(row.clone()),
-            tag: None,
-        }
-    }
-
-    fn error(&self) -> Option<&str> {
-        let by_ledger = || self.ledger.as_ref()?.error.as_deref();
-        self.headers.error.as_deref().or_else(by_ledger)
-    }
-
-    fn attempt(&self) -> Option<i32> {
-        self.headers.attempt.or_else(|| Some(self.ledger.as_ref()?.attempt))
-    }
-
-    fn first_failed_at(&self) -> Option<DateTime<Utc>> {
-        let by_ledger = || self.ledger.as_ref()?.first_failed_at;
-        self.headers.first_failed_at.or_else(by_ledger)
-    }
-
-    fn is(&self, project: Option<&String>, code: Option<ErrorCode>) -> bool {
-        let of_project = project.is_none_or(|id| self.job.as_ref().is_some_and(|job| job.project_id == *id));
-        of_project && code.is_none_or(|code| self.error_code.as_deref() == Some(code.as_str()))
-    }
-
-    fn view(&self) -> View<'_> {
-        View {
-            id: &self.id,
-            project_id: self.job.as_ref().map(|job| job.project_id.as_str()),
-            day: self.job.as_ref().map(|job| job.day.to_string()),
-            run: self.job.as_ref().and_then(|job| job.run.as_deref()),
-            error_code: self.error_code.as_deref(),
-            error: self.error(),
-            attempt: self.attempt(),
-            first_failed_at: self.first_failed_at(),
-            in_queue: self.tag.is_some(),
-            state: self.ledger.as_ref().map(|row| row.state),
-            body: String::from_utf8_lossy(&self.body).into_owned(),
-        }
-    }
-}
-
-/// What `--json` writes of a dead letter.
-#[derive(Serialize)]
-struct View<'a> {
-    id: &'a str,
-    project_id: Option<&'a str>,
-    day: Option<String>,
-    run: Option<&'a str>,
-    error_code: Option<&'a str>,
-    error: Option<&'a str>,
-    attempt: Option<i32>,
-    first_failed_at: Option<DateTime<Utc>>,
-    in_queue: bool,
-    state: Option<State>,
-    body: String,
-}
-
-fn key_of(job: &ExportJob) -> Option<RunKey> {
-    Some(RunKey {
-        project_id: job.project_id.clone(),
-        day: job.day,
-        run: job.run.clone()?,
-    })
-}
-
-/// The same body has the same id, today and tomorrow.
-fn raw_id(body: &[u8]) -> String {
-    format!("raw/{}", hex::encode(&Sha256::digest(body)[..6]))
-}
-
 /// Runs the command.
 pub async fn run(command: &Command, config: Config) -> Result<Outcome, CommandError> {
     let ledger = servers::ledger(&config.ledger).await?;
     let broker = Broker::connect(&config.broker).await?;
     let lock = lock(&ledger, LOCK).await?;
-    let (held, letters) = Held::take_all(&broker).await?;
+    let (mut held, letters) = Held::take_all(&broker).await?;
     let letters = join(&ledger, letters).await?;
     let outcome = match command {
         Command::List(arguments) => {
@@ -248,9 +131,11 @@ pub async fn run(command: &Command, config: Config) -> Result<Outcome, CommandEr
             Outcome::Done
         }
         Command::Requeue(arguments) => {
-            let outcome = requeue::run(arguments, &ledger, &broker, &held, letters).await;
-            held.give_back().await?;
-            outcome?
+            let outcome = requeue::run(arguments, &ledger, &broker, &mut held, letters).await;
+            let given_back = held.give_back().await;
+            let outcome = outcome?;
+            given_back?;
+            outcome
         }
     };
     lock.release().await?;

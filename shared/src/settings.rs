@@ -1,6 +1,6 @@
 //! Reads the environment: one table of all variables, every bad one named in one error, secrets that cannot be printed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -199,7 +199,10 @@ impl Settings {
     }
 
     /// Ends the reading: the lines to print at start, secrets redacted, or everything that is wrong.
-    pub fn finish(self) -> Result<Vec<(&'static str, String)>, BadSettings> {
+    pub fn finish(mut self) -> Result<Vec<(&'static str, String)>, BadSettings> {
+        // A variable that two settings fall back to is read twice.
+        let mut said = BTreeSet::new();
+        self.errors.retain(|error| said.insert(error.clone()));
         if self.errors.is_empty() {
             Ok(self.shown)
         } else {

@@ -1,8 +1,11 @@
 //! The messages of the dead-letter queue, held unacked while one looks at them. Whatever happens to this process, the broker
 //! gives back what was not acked, in its order.
 
+use std::collections::BTreeSet;
+
 use chrono::DateTime;
 use lapin::Channel;
+use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use shared::amqp::{AmqpError, CONNECT_TIMEOUT, within};
@@ -15,6 +18,8 @@ use crate::servers::Broker;
 
 /// More than that is not held in memory at once; the rest comes with the next call.
 const LIMIT: u32 = 100_000;
+/// A quorum queue takes 32 commands of a channel at once; what is beyond waits in the channel, and is lost when that closes.
+const ACKS_AT_ONCE: usize = 16;
 
 /// A message of the queue.
 #[derive(Debug)]
@@ -30,6 +35,10 @@ pub(super) struct Letter {
 #[derive(Debug)]
 pub(super) struct Held {
     channel: Channel,
+    /// Neither removed nor given back
+    tags: BTreeSet<u64>,
+    /// Removed since the broker was last seen to have carried it out
+    removed: usize,
 }
 
 impl Held {
@@ -41,47 +50,82 @@ impl Held {
         if depth > LIMIT {
             tracing::warn!(depth, "only the first {LIMIT} dead letters are looked at");
         }
-        let channel = broker.channel().await?;
+        let mut held = Self {
+            channel: broker.channel().await?,
+            tags: BTreeSet::new(),
+            removed: 0,
+        };
         let mut letters = Vec::new();
         let bar = progress("reading dead letters", usize::try_from(depth.min(LIMIT)).unwrap_or(0));
         for _ in 0..depth.min(LIMIT) {
-            let got = channel.basic_get(DEAD_LETTER_QUEUE.into(), BasicGetOptions::default());
-            let Some(message) = within(CONNECT_TIMEOUT, got).await? else {
-                break;
-            };
-            let delivery = message.delivery;
-            let table = delivery.properties.headers().as_ref();
-            let mut headers = Headers::from_table(table);
-            if headers.first_failed_at.is_none() {
-                headers.first_failed_at = table.and_then(first_death);
-            }
-            letters.push(Letter {
-                tag: delivery.delivery_tag,
-                headers,
-                broker_reason: table.and_then(last_reason),
-                body: delivery.data,
-            });
+            let Some(delivery) = held.get().await? else { break };
+            letters.push(Letter::of(delivery));
             bar.inc(1);
         }
         bar.finish_and_clear();
-        Ok((Self { channel }, letters))
+        tracing::debug!(depth, taken = letters.len(), "dead letters are held");
+        Ok((held, letters))
+    }
+
+    async fn get(&mut self) -> Result<Option<Delivery>, AmqpError> {
+        let options = BasicGetOptions::default();
+        let got = within(
+            CONNECT_TIMEOUT,
+            self.channel.basic_get(DEAD_LETTER_QUEUE.into(), options),
+        )
+        .await?;
+        let delivery = got.map(|message| message.delivery);
+        self.tags
+            .extend(delivery.as_ref().map(|delivery| delivery.delivery_tag));
+        Ok(delivery)
     }
 
     /// Removes one for good: its copy has been confirmed.
-    pub(super) async fn remove(&self, tag: u64) -> Result<(), AmqpError> {
-        within(CONNECT_TIMEOUT, self.channel.basic_ack(tag, BasicAckOptions::default())).await
+    pub(super) async fn remove(&mut self, tag: u64) -> Result<(), AmqpError> {
+        within(CONNECT_TIMEOUT, self.channel.basic_ack(tag, BasicAckOptions::default())).await?;
+        self.tags.remove(&tag);
+        self.removed += 1;
+        if self.removed >= ACKS_AT_ONCE {
+            self.settle().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the queue has carried out what was asked of it. An ack has no answer; a get does, and the queue deals with
+    /// both in their order. What it happens to get is held like the rest.
+    async fn settle(&mut self) -> Result<(), AmqpError> {
+        self.get().await?;
+        self.removed = 0;
+        Ok(())
     }
 
     /// Gives back what was not removed. Not by closing the channel, which RabbitMQ 4 counts as a failure of each message.
-    pub(super) async fn give_back(&self) -> Result<(), AmqpError> {
-        let all = BasicNackOptions {
-            multiple: true,
-            requeue: true,
-        };
-        // Tag 0 is "all that are held", also when there are none; a tag that was acked before closes the channel.
-        within(CONNECT_TIMEOUT, self.channel.basic_nack(0, all)).await?;
-        // A method with an answer: when it is there, the broker has dealt with all the acks before it.
+    pub(super) async fn give_back(mut self) -> Result<(), AmqpError> {
+        if self.removed > 0 {
+            self.settle().await?;
+        }
+        if let Some(last) = self.tags.last() {
+            let all = BasicNackOptions {
+                multiple: true,
+                requeue: true,
+            };
+            within(CONNECT_TIMEOUT, self.channel.basic_nack(*last, all)).await?;
+        }
         within(CONNECT_TIMEOUT, self.channel.close(200, "done".into())).await
+    }
+}
+
+impl Letter {
+    fn of(delivery: Delivery) -> Self {
+        let table = delivery.properties.headers().as_ref();
+        let mut headers = Headers::from_table(table);
+        headers.first_failed_at = headers.first_failed_at.or_else(|| first_death(table?));
+        Self {
+            tag: delivery.delivery_tag,
+            headers,
+            broker_reason: table.and_then(last_reason),
+            body: delivery.data,
+        }
     }
 }
 

@@ -10,8 +10,9 @@ use shared::job::Headers;
 use shared::ledger::{Ledger, RunKey};
 use shared::topology::Lane;
 
+use super::RequeueArguments;
+use super::letter::{DeadLetter, key_of};
 use super::queue::Held;
-use super::{DeadLetter, RequeueArguments, key_of};
 use crate::enqueue::say_failed;
 use crate::error::CommandError;
 use crate::output::{self, Outcome, count, line, progress};
@@ -52,7 +53,7 @@ pub(super) async fn run(
     arguments: &RequeueArguments,
     ledger: &Ledger,
     broker: &Broker,
-    held: &Held,
+    held: &mut Held,
     letters: Vec<DeadLetter>,
 ) -> Result<Outcome, CommandError> {
     let mut report = Report {
@@ -183,7 +184,7 @@ fn announce(jobs: &[Job], report: &Report) {
 async fn publish(
     pipeline: &mut Pipeline<'_>,
     ledger: &Ledger,
-    held: &Held,
+    held: &mut Held,
     jobs: &[Job],
     report: &mut Report,
 ) -> Result<(), CommandError> {

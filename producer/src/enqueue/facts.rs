@@ -38,8 +38,9 @@ pub(crate) async fn projects(
             };
             project.runs = ledger.list(&all_days).await?;
         }
-        if let Some((first, _)) = data_range(source, id).await? {
-            let missing = missing_days(&project.runs, rules.window(first));
+        if let Some((first, last)) = data_range(source, id).await? {
+            let (from, to) = rules.window(first);
+            let missing = missing_days(&project.runs, (from, to.min(last)));
             for days in missing.chunks(DAYS_AT_ONCE) {
                 project.days_with_data.extend(days_with_traces(source, id, days).await?);
             }

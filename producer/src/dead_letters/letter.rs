@@ -1,0 +1,128 @@
+//! A dead letter, joined from the queue's message and the ledger's row.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use shared::error_code::ErrorCode;
+use shared::job::{ExportJob, Headers};
+use shared::ledger::{RunKey, RunRow, State};
+
+use super::queue::Letter;
+use crate::plan::job_of;
+
+/// A dead letter: a message of the queue, or a dead run of the ledger whose message is gone.
+#[derive(Debug)]
+pub(super) struct DeadLetter {
+    pub(super) id: String,
+    /// `None` for a body that is no job
+    pub(super) job: Option<ExportJob>,
+    pub(super) body: Vec<u8>,
+    pub(super) headers: Headers,
+    pub(super) error_code: Option<String>,
+    pub(super) ledger: Option<RunRow>,
+    /// How the broker knows it on our channel; `None` when it is not in the queue
+    pub(super) tag: Option<u64>,
+}
+
+impl DeadLetter {
+    pub(super) fn of_message(letter: Letter, rows: &BTreeMap<String, RunRow>) -> Self {
+        let job = ExportJob::decode(&letter.body).ok();
+        let key = job.as_ref().and_then(key_of);
+        let row = key.as_ref().and_then(|key| rows.get(&key.to_string())).cloned();
+        let by_ledger = || row.as_ref().filter(|row| row.state == State::Dead)?.error_code.clone();
+        Self {
+            id: key.map_or_else(|| raw_id(&letter.body), |key| key.to_string()),
+            error_code: letter
+                .headers
+                .error_code
+                .clone()
+                .or(letter.broker_reason)
+                .or_else(by_ledger),
+            job,
+            body: letter.body,
+            headers: letter.headers,
+            ledger: row,
+            tag: Some(letter.tag),
+        }
+    }
+
+    /// The message is gone, but the row knows the job.
+    pub(super) fn of_row(row: &RunRow) -> Self {
+        let job = job_of(row);
+        Self {
+            id: row.key().to_string(),
+            body: job.encode(),
+            job: Some(job),
+            headers: Headers::default(),
+            error_code: row.error_code.clone(),
+            ledger: Some(row.clone()),
+            tag: None,
+        }
+    }
+
+    pub(super) fn error(&self) -> Option<&str> {
+        let by_ledger = || self.ledger.as_ref()?.error.as_deref();
+        self.headers.error.as_deref().or_else(by_ledger)
+    }
+
+    pub(super) fn attempt(&self) -> Option<i32> {
+        self.headers.attempt.or_else(|| Some(self.ledger.as_ref()?.attempt))
+    }
+
+    pub(super) fn first_failed_at(&self) -> Option<DateTime<Utc>> {
+        let by_ledger = || self.ledger.as_ref()?.first_failed_at;
+        self.headers.first_failed_at.or_else(by_ledger)
+    }
+
+    pub(super) fn is(&self, project: Option<&String>, code: Option<ErrorCode>) -> bool {
+        let of_project = project.is_none_or(|id| self.job.as_ref().is_some_and(|job| job.project_id == *id));
+        of_project && code.is_none_or(|code| self.error_code.as_deref() == Some(code.as_str()))
+    }
+
+    pub(super) fn view(&self) -> View<'_> {
+        View {
+            id: &self.id,
+            project_id: self.job.as_ref().map(|job| job.project_id.as_str()),
+            day: self.job.as_ref().map(|job| job.day.to_string()),
+            run: self.job.as_ref().and_then(|job| job.run.as_deref()),
+            error_code: self.error_code.as_deref(),
+            error: self.error(),
+            attempt: self.attempt(),
+            first_failed_at: self.first_failed_at(),
+            in_queue: self.tag.is_some(),
+            state: self.ledger.as_ref().map(|row| row.state),
+            body: String::from_utf8_lossy(&self.body).into_owned(),
+        }
+    }
+}
+
+/// What `--json` writes of a dead letter.
+#[derive(Serialize)]
+pub(super) struct View<'a> {
+    id: &'a str,
+    project_id: Option<&'a str>,
+    day: Option<String>,
+    run: Option<&'a str>,
+    error_code: Option<&'a str>,
+    error: Option<&'a str>,
+    attempt: Option<i32>,
+    first_failed_at: Option<DateTime<Utc>>,
+    in_queue: bool,
+    state: Option<State>,
+    body: String,
+}
+
+pub(super) fn key_of(job: &ExportJob) -> Option<RunKey> {
+    Some(RunKey {
+        project_id: job.project_id.clone(),
+        day: job.day,
+        run: job.run.clone()?,
+    })
+}
+
+/// The same body has the same id, today and tomorrow.
+fn raw_id(body: &[u8]) -> String {
+    format!("raw/{}", hex::encode(&Sha256::digest(body)[..6]))
+}

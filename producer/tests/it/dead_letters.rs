@@ -1,0 +1,324 @@
+//! Dead letters are shown with their cause, go back when a human says so, and are never lost on the way.
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Connection, ConnectionProperties};
+use serde_json::{Value, json};
+use testkit::World;
+
+use crate::{
+    BACKFILL, DEAD, JOBS, PROJECT, add_run, alter, day, drain, headers, json, ledger, succeeds, world, yesterday,
+};
+
+/// A dead letter as a worker publishes it.
+async fn add_dead_letter(world: &World, body: &str, headers: &[(&str, &str)]) {
+    let connection = Connection::connect(&world.amqp_url, ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    let mut table = FieldTable::default();
+    for (name, value) in headers {
+        table.insert((*name).into(), AMQPValue::LongString((*value).into()));
+    }
+    let properties = BasicProperties::default().with_headers(table);
+    let options = BasicPublishOptions::default();
+    let publish = channel.basic_publish(
+        "posthog-export".into(),
+        "dead".into(),
+        options,
+        body.as_bytes(),
+        properties,
+    );
+    publish.await.unwrap().await.unwrap();
+    connection.close(200, "done".into()).await.unwrap();
+}
+
+fn body(the_day: &str) -> String {
+    format!(r#"{{"project_id":"{PROJECT}","day":"{the_day}","run":"daily"}}"#)
+}
+
+const UNAUTHORIZED: &[(&str, &str)] = &[
+    ("x-error-code", "unauthorized"),
+    ("x-error", "PostHog does not know the key"),
+    ("x-first-failed-at", "2024-06-02T01:00:00.000Z"),
+    ("traceparent", "00-ab-cd-01"),
+];
+
+/// Two refused keys, one endpoint, one of another project, and a body that is no job.
+async fn some_dead_letters() -> World {
+    let world = world().await;
+    for the_day in ["2024-06-01", "2024-06-02"] {
+        add_run(&world, day(the_day), "daily", "dead", None).await;
+        add_dead_letter(&world, &body(the_day), UNAUTHORIZED).await;
+    }
+    add_dead_letter(
+        &world,
+        "no job",
+        &[("x-error-code", "bad_message"), ("x-error", "expected value")],
+    )
+    .await;
+    add_run(&world, yesterday(), "daily", "dead", None).await;
+    let endpoint = [("x-error-code", "endpoint_refused"), ("x-death", "not the broker's")];
+    add_dead_letter(&world, &body(&yesterday().to_string()), &endpoint).await;
+    add_dead_letter(
+        &world,
+        r#"{"project_id":"other","day":"2024-06-01"}"#,
+        &[("x-error-code", "unknown_project")],
+    )
+    .await;
+    alter(
+        &world,
+        "update posthog_export.runs set attempt = 3, error = 'in the ledger', error_code = 'unauthorized'",
+    )
+    .await;
+    world
+}
+
+async fn listed(world: &World, arguments: &[&str]) -> Vec<Value> {
+    let report = json(world, &[&["dead-letters", "list", "--json"], arguments].concat()).await;
+    report["dead_letters"].as_array().unwrap().clone()
+}
+
+fn ids(letters: &[Value]) -> Vec<&str> {
+    letters.iter().map(|letter| letter["id"].as_str().unwrap()).collect()
+}
+
+/// `no job`, by its first twelve digits.
+fn raw(letters: &[Value]) -> Vec<&str> {
+    ids(letters)
+        .into_iter()
+        .filter(|id| id.starts_with("raw/") && id.len() == 16)
+        .collect()
+}
+
+#[tokio::test]
+async fn they_are_listed_in_order_with_cause_and_ledger_and_stay_where_they_are() {
+    let world = some_dead_letters().await;
+    for _ in 0..3 {
+        let letters = listed(&world, &[]).await;
+        assert_eq!(letters.len(), 5);
+        assert_eq!(
+            ids(&letters)[..2],
+            ["project one/2024-06-01/daily", "project one/2024-06-02/daily"]
+        );
+        assert_eq!(raw(&letters).len(), 2);
+        assert_eq!(
+            letters[0],
+            json!({"id": "project one/2024-06-01/daily", "project_id": PROJECT, "day": "2024-06-01", "run": "daily",
+                "error_code": "unauthorized", "error": "PostHog does not know the key", "attempt": 3,
+                "first_failed_at": "2024-06-02T01:00:00Z", "in_queue": true, "state": "dead", "body": body("2024-06-01")})
+        );
+        assert_eq!(
+            (&letters[2]["error_code"], &letters[2]["body"]),
+            (&"bad_message".into(), &"no job".into())
+        );
+        assert_eq!(
+            (&letters[2]["project_id"], &letters[2]["state"]),
+            (&Value::Null, &Value::Null)
+        );
+        assert_eq!(
+            (&letters[4]["project_id"], &letters[4]["run"]),
+            (&"other".into(), &Value::Null)
+        );
+        assert_eq!(world.queue_depth(DEAD).await, 5);
+    }
+    assert_eq!(listed(&world, &["--error-code", "unauthorized"]).await.len(), 2);
+    assert_eq!(listed(&world, &["--project", PROJECT]).await.len(), 3);
+    assert_eq!(
+        listed(&world, &["--project", PROJECT, "--error-code", "endpoint_refused"])
+            .await
+            .len(),
+        1
+    );
+    assert_eq!(
+        world
+            .producer(&["dead-letters", "list", "--error-code", "nonsense"])
+            .await
+            .code,
+        2
+    );
+    let text = succeeds(&world, &["dead-letters", "list"]).await.stdout;
+    assert!(
+        text.contains("2 × unauthorized: Correct the project's API key"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn requeue_by_id_publishes_the_body_and_leaves_the_rest_in_order() {
+    let world = some_dead_letters().await;
+    let before: Vec<Value> = listed(&world, &[]).await;
+    let arguments = ["dead-letters", "requeue", "project one/2024-06-02/daily"];
+    let dry = succeeds(&world, &[&arguments[..], &["--dry-run"]].concat()).await;
+    assert!(dry.stdout.contains("Would requeue 1 dead letter"), "{}", dry.stdout);
+    assert_eq!(
+        (world.queue_depth(DEAD).await, world.queue_depth(BACKFILL).await),
+        (5, 0)
+    );
+
+    succeeds(&world, &arguments).await;
+    let message = drain(&world, BACKFILL).await.remove(0);
+    assert_eq!(headers(&message), json!({"traceparent": "00-ab-cd-01"}));
+    assert_eq!(String::from_utf8(message.body).unwrap(), body("2024-06-02"));
+    let left = listed(&world, &[]).await;
+    let mut expected = ids(&before);
+    expected.remove(1);
+    assert_eq!(ids(&left), expected);
+    let rows = ledger(&world).await;
+    assert!(rows.contains("project one/2024-06-02/daily queued") && rows.contains("project one/2024-06-01/daily dead"));
+    let (attempt, code): (i32, Option<String>) =
+        sqlx::query_as("select attempt, error_code from posthog_export.runs where state = 'queued'")
+            .fetch_one(&world.pool())
+            .await
+            .unwrap();
+    assert_eq!((attempt, code), (0, None));
+}
+
+#[tokio::test]
+async fn requeue_by_project_by_cause_and_all() {
+    let world = some_dead_letters().await;
+    let requeue =
+        async |arguments: &[&str]| json(&world, &[&["dead-letters", "requeue", "--json"], arguments].concat()).await;
+    let report = requeue(&["--project", PROJECT, "--error-code", "endpoint_refused"]).await;
+    assert_eq!(report["requeued"], json!([format!("{PROJECT}/{}/daily", yesterday())]));
+    let yesterdays = drain(&world, JOBS).await;
+    assert_eq!((yesterdays.len(), headers(&yesterdays[0])), (1, json!({})));
+    // What is no job stays.
+    let report = requeue(&["--all"]).await;
+    assert_eq!(
+        (
+            report["requeued"].as_array().unwrap().len(),
+            report["left"].as_array().unwrap().len()
+        ),
+        (3, 1)
+    );
+    assert_eq!(world.queue_depth(DEAD).await, 1);
+    assert_eq!(world.queue_depth(BACKFILL).await, 3);
+
+    let letters = listed(&world, &[]).await;
+    let bad = raw(&letters)[0];
+    let output = world.producer(&["dead-letters", "requeue", bad]).await;
+    assert_eq!(output.code, 1);
+    assert!(output.stderr.contains("--force"), "{}", output.stderr);
+    succeeds(&world, &["dead-letters", "requeue", bad, "--force"]).await;
+    assert_eq!(drain(&world, JOBS).await.remove(0).body, b"no job");
+    assert_eq!(world.queue_depth(DEAD).await, 0);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said_and_nothing_moves() {
+    let world = some_dead_letters().await;
+    let output = world
+        .producer(&[
+            "dead-letters",
+            "requeue",
+            "project one/2024-06-01/daily",
+            "p/2024-01-01/x",
+        ])
+        .await;
+    assert_eq!(output.code, 1);
+    assert!(output.stderr.contains("p/2024-01-01/x"), "{}", output.stderr);
+    assert_eq!(
+        (world.queue_depth(DEAD).await, world.queue_depth(BACKFILL).await),
+        (5, 0)
+    );
+    assert_eq!(world.producer(&["dead-letters", "requeue"]).await.code, 2);
+    assert_eq!(world.producer(&["dead-letters", "requeue", "x", "--all"]).await.code, 2);
+}
+
+#[tokio::test]
+async fn one_that_no_queue_takes_stays_a_dead_letter() {
+    let world = some_dead_letters().await;
+    let connection = Connection::connect(&world.amqp_url, ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let nothing = FieldTable::default;
+    channel
+        .queue_unbind(BACKFILL.into(), "posthog-export".into(), "backfill".into(), nothing())
+        .await
+        .unwrap();
+    connection.close(200, "done".into()).await.unwrap();
+
+    let output = world.producer(&["dead-letters", "requeue", "--project", PROJECT]).await;
+    assert_eq!(output.code, 1);
+    assert!(
+        output.stdout.contains("1 of 3 dead letters requeued"),
+        "{}",
+        output.stdout
+    );
+    assert_eq!(listed(&world, &["--error-code", "unauthorized"]).await.len(), 2);
+    assert!(ledger(&world).await.contains("project one/2024-06-01/daily dead"));
+}
+
+#[tokio::test]
+async fn two_at_once_requeue_each_once() {
+    let world = world().await;
+    for number in 0..40 {
+        add_dead_letter(&world, &body(&format!("2024-05-{:02}", number % 20 + 1)), UNAUTHORIZED).await;
+    }
+    let requeue = || world.producer(&["dead-letters", "requeue", "--all"]);
+    let (one, two) = tokio::join!(requeue(), requeue());
+    assert_eq!((one.code, two.code), (0, 0), "{}{}", one.stderr, two.stderr);
+    // Twice the same message is one job.
+    assert_eq!(world.queue_depth(BACKFILL).await, 20);
+    assert_eq!(world.queue_depth(DEAD).await, 0);
+}
+
+#[tokio::test]
+async fn a_dead_run_whose_message_is_gone_can_still_be_requeued() {
+    let world = world().await;
+    add_run(&world, day("2024-06-01"), "replay-1", "dead", None).await;
+    alter(
+        &world,
+        "update posthog_export.runs set error_code = 'billing_limit', events = '{score}'",
+    )
+    .await;
+    let letters = listed(&world, &["--error-code", "billing_limit"]).await;
+    assert_eq!(
+        (&letters[0]["id"], &letters[0]["in_queue"]),
+        (&"project one/2024-06-01/replay-1".into(), &false.into())
+    );
+    succeeds(&world, &["dead-letters", "requeue", "--all"]).await;
+    let message = drain(&world, BACKFILL).await.remove(0).json();
+    assert_eq!(
+        message,
+        json!({"project_id": PROJECT, "day": "2024-06-01", "run": "replay-1", "events": ["score"]})
+    );
+    assert!(listed(&world, &[]).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_the_broker_gave_up_has_its_cause_and_loses_the_brokers_headers() {
+    let world = world().await;
+    assert!(
+        world
+            .publish("posthog-export", "backfill", body("2024-06-01").as_bytes())
+            .await
+    );
+    // Delivered and dropped until the broker has enough.
+    let connection = Connection::connect(&world.amqp_url, ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let given_up = async || {
+        let got = channel
+            .basic_get(BACKFILL.into(), lapin::options::BasicGetOptions::default())
+            .await
+            .unwrap();
+        if let Some(message) = got {
+            let requeue = lapin::options::BasicRejectOptions { requeue: true };
+            message.delivery.acker.reject(requeue).await.unwrap();
+        }
+        world.queue_depth(DEAD).await == 1
+    };
+    world
+        .wait_until("the broker gives it up", std::time::Duration::from_secs(30), given_up)
+        .await;
+    let letters = listed(&world, &["--error-code", "delivery_limit"]).await;
+    assert_eq!(letters.len(), 1);
+    assert!(letters[0]["first_failed_at"].is_string(), "{letters:?}");
+    succeeds(&world, &["dead-letters", "requeue", "--all"]).await;
+    assert_eq!(headers(&drain(&world, BACKFILL).await[0]), json!({}));
+}

@@ -1,0 +1,130 @@
+//! Rows that arrive after their day was exported are swept up, once.
+
+use chrono::{TimeDelta, Utc};
+use serde_json::Value;
+use testkit::seed::{self, Rows, Trace, at};
+use testkit::{World, langfuse};
+
+use crate::{BACKFILL, PROJECT, add_run, add_traces, alter, day, drain, json, world};
+
+const DAY: &str = "2024-06-01";
+
+/// A day that was exported an hour ago.
+async fn exported() -> World {
+    let world = world().await;
+    add_traces(&world, PROJECT, &[day(DAY)]).await;
+    add_run(
+        &world,
+        day(DAY),
+        "daily",
+        "completed",
+        Some(Utc::now() - TimeDelta::hours(1)),
+    )
+    .await;
+    world
+}
+
+async fn late_jobs(world: &World) -> Vec<Value> {
+    let report = json(world, &["enqueue", "--json"]).await;
+    let jobs = drain(world, BACKFILL).await;
+    assert_eq!(
+        report["planned"]["late"].as_u64().unwrap(),
+        jobs.len() as u64,
+        "{report}"
+    );
+    jobs.iter().map(testkit::Message::json).collect()
+}
+
+#[tokio::test]
+async fn late_rows_make_one_run_until_more_arrive() {
+    let world = exported().await;
+    assert!(late_jobs(&world).await.is_empty());
+    seed::late(&world.pool(), PROJECT, day(DAY), 3, "a").await;
+    let jobs = late_jobs(&world).await;
+    assert_eq!(jobs.len(), 1);
+    assert_eq!(jobs[0]["day"], DAY);
+    assert!(jobs[0]["run"].as_str().unwrap().starts_with("late-"));
+    let after: chrono::DateTime<Utc> = jobs[0]["created_after"].as_str().unwrap().parse().unwrap();
+    let expected = Utc::now() - TimeDelta::minutes(65);
+    assert!((after - expected).abs() < TimeDelta::minutes(1), "{after}");
+    // On its way, it is not doubled.
+    seed::late(&world.pool(), PROJECT, day(DAY), 1, "b").await;
+    assert!(late_jobs(&world).await.is_empty());
+    // Done, there is nothing left, until more arrive.
+    alter(
+        &world,
+        "update posthog_export.runs set state = 'completed', started_at = clock_timestamp(), completed_at = clock_timestamp()",
+    )
+    .await;
+    assert!(late_jobs(&world).await.is_empty());
+    seed::late(&world.pool(), PROJECT, day(DAY), 1, "c").await;
+    let again = late_jobs(&world).await;
+    assert_eq!(again.len(), 1);
+    assert_ne!(again[0]["run"], jobs[0]["run"]);
+}
+
+#[tokio::test]
+async fn a_late_observation_calls_for_the_day_of_its_trace() {
+    let world = exported().await;
+    // The observation itself belongs to the next day, which is exported as usual.
+    seed::late_observations(&world.pool(), PROJECT, day(DAY), 1, "o").await;
+    let report = json(&world, &["enqueue", "--json"]).await;
+    assert_eq!(
+        (&report["planned"]["late"], &report["planned"]["new"]),
+        (&1.into(), &1.into())
+    );
+    let jobs: Vec<(Value, bool)> = drain(&world, BACKFILL)
+        .await
+        .iter()
+        .map(|message| (message.json()["day"].clone(), message.json()["run"] == "daily"))
+        .collect();
+    assert_eq!(jobs, [("2024-06-02".into(), true), (DAY.into(), false)]);
+}
+
+#[tokio::test]
+async fn a_sweep_reads_on_from_the_last_one_project_by_project() {
+    let world = exported().await;
+    let swept = async || {
+        let swept: Vec<(String, chrono::DateTime<Utc>)> = sqlx::query_as("select * from posthog_export.sweeps")
+            .fetch_all(&world.pool())
+            .await
+            .unwrap();
+        swept
+    };
+    // Dates look at a part only, so they remember nothing.
+    json(&world, &["enqueue", "--json", "--day", DAY]).await;
+    json(&world, &["enqueue", "--json", "--dry-run"]).await;
+    assert!(swept().await.is_empty());
+    json(&world, &["enqueue", "--json"]).await;
+    let first = swept().await;
+    assert_eq!(first.len(), 1);
+    assert!(Utc::now() - first[0].1 < TimeDelta::minutes(1));
+    // While a project is disabled nobody looks, and nothing is forgotten.
+    alter(&world, "update posthog_integrations set enabled = false").await;
+    seed::late(&world.pool(), PROJECT, day(DAY), 1, "a").await;
+    assert!(late_jobs(&world).await.is_empty());
+    assert_eq!(swept().await, first);
+    alter(&world, "update posthog_integrations set enabled = true").await;
+    assert_eq!(late_jobs(&world).await.len(), 1);
+}
+
+#[tokio::test]
+async fn others_late_rows_are_theirs() {
+    let world = exported().await;
+    langfuse::add_project(&world.pool(), "other", "Other").await;
+    seed::late(&world.pool(), "other", day(DAY), 2, "x").await;
+    // A day of ours that was not exported is not late; it is new.
+    let rows = Rows {
+        traces: vec![Trace {
+            created_at: Some(Utc::now().naive_utc()),
+            ..Trace::new(PROJECT, "new", at(day("2024-05-01"), 1, 0, 0, 0))
+        }],
+        ..Rows::default()
+    };
+    rows.insert(&world.pool()).await;
+    let report = json(&world, &["enqueue", "--json"]).await;
+    assert_eq!(
+        (&report["planned"]["late"], &report["planned"]["new"]),
+        (&0.into(), &1.into())
+    );
+}

@@ -1,0 +1,133 @@
+//! What the environment lacks is named, all of it at once, and never what it holds.
+
+use testkit::World;
+
+use crate::bare_world;
+
+async fn refused(world: &World, arguments: &[&str], overrides: &[(&str, &str)]) -> (i32, String) {
+    let output = world.producer_with_env(arguments, overrides).await;
+    assert!(output.stdout.is_empty(), "{}", output.stdout);
+    (output.code, output.stderr)
+}
+
+#[tokio::test]
+async fn every_bad_variable_is_named_in_one_error() {
+    let world = bare_world().await;
+    let bad = [
+        ("DATABASE_URL", ""),
+        ("LEDGER_DATABASE_URL", "mysql://user:hunter2@db/x"),
+        ("AMQP_URL", "http://user:hunter2@broker"),
+        ("EXPORT_LAG", "soon"),
+        ("BACKFILL_DAYS", "-1"),
+        ("RETRY_RUNGS", "30s"),
+        ("LOG_FORMAT", "xml"),
+    ];
+    let (code, error) = refused(&world, &["enqueue"], &bad).await;
+    assert_eq!(code, 2);
+    for (name, _) in bad {
+        assert!(error.contains(name), "{name} in {error}");
+    }
+    assert!(!error.contains("hunter2"), "{error}");
+    // The ledger's falls back to it: once is enough.
+    let (_, error) = refused(&world, &["enqueue"], &[("DATABASE_URL", "")]).await;
+    assert_eq!(error.matches("DATABASE_URL is not set").count(), 1, "{error}");
+
+    let bad = [("ENCRYPTION_KEY", "abc"), ("EGRESS_ALLOW", "a b")];
+    let (code, error) = refused(&world, &["integrations", "check"], &bad).await;
+    assert_eq!(code, 2);
+    assert!(
+        error.contains("ENCRYPTION_KEY") && error.contains("EGRESS_ALLOW"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_command_asks_for_nothing_it_does_not_need() {
+    let world = bare_world().await;
+    let nothing_but = |kept: &[&str]| {
+        ["DATABASE_URL", "AMQP_URL", "ENCRYPTION_KEY"]
+            .into_iter()
+            .filter(|n| !kept.contains(n))
+            .map(|n| (n, ""))
+            .collect::<Vec<_>>()
+    };
+    for (arguments, kept) in [
+        (&["declare"][..], &["AMQP_URL"][..]),
+        (&["migrate"], &["DATABASE_URL"]),
+        (&["enqueue"], &["DATABASE_URL", "AMQP_URL"]),
+        (&["status"], &["DATABASE_URL"]),
+        (&["dead-letters", "list"], &["DATABASE_URL", "AMQP_URL"]),
+        (&["integrations", "list"], &["DATABASE_URL", "ENCRYPTION_KEY"]),
+    ] {
+        let output = world.producer_with_env(arguments, &nothing_but(kept)).await;
+        assert_eq!(output.code, 0, "{arguments:?}: {}", output.stderr);
+    }
+    // The ledger alone suffices where nothing else is read.
+    let ledger = [
+        ("DATABASE_URL", ""),
+        ("LEDGER_DATABASE_URL", world.database_url.as_str()),
+    ];
+    for arguments in [&["migrate"][..], &["dead-letters", "list"]] {
+        let output = world.producer_with_env(arguments, &ledger).await;
+        assert_eq!(output.code, 0, "{arguments:?}: {}", output.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_one_line_that_names_its_variable() {
+    let world = bare_world().await;
+    let nobody = "127.0.0.1:1";
+    for (variable, url, arguments) in [
+        (
+            "DATABASE_URL",
+            format!("postgres://user:hunter2@{nobody}/langfuse"),
+            &["status"][..],
+        ),
+        (
+            "LEDGER_DATABASE_URL",
+            format!("postgres://user:hunter2@{nobody}/ledger"),
+            &["migrate"],
+        ),
+        ("AMQP_URL", format!("amqp://user:hunter2@{nobody}/%2f"), &["declare"]),
+        // Nobody there speaks TLS: it must not go on in plain text.
+        (
+            "AMQP_URL",
+            world.amqp_url.replacen("amqp://", "amqps://", 1),
+            &["declare"],
+        ),
+    ] {
+        let (code, error) = refused(&world, arguments, &[(variable, &url)]).await;
+        assert_eq!(code, 1);
+        let lines: Vec<&str> = error.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert_eq!(lines.len(), 1, "{error}");
+        assert!(
+            lines[0].contains(variable) && lines[0].contains("127.0.0.1:"),
+            "{error}"
+        );
+        let password = url.rsplit_once('@').unwrap().0.rsplit_once(':').unwrap().1;
+        assert!(!error.contains(password), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn every_command_has_help_with_an_example() {
+    let world = bare_world().await;
+    for command in [
+        "",
+        "migrate",
+        "declare",
+        "enqueue",
+        "replay",
+        "status",
+        "dead-letters list",
+        "dead-letters requeue",
+        "integrations list",
+        "integrations set",
+        "integrations check",
+    ] {
+        let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
+        let output = world.producer(&arguments).await;
+        assert_eq!(output.code, 0);
+        assert!(output.stdout.contains("Example"), "{command}: {}", output.stdout);
+    }
+}
