@@ -154,7 +154,7 @@ async fn its_consumer_timeout_is_never_met_by_a_job_of_any_length() {
         ("RETRY_BUDGET", "1s"),
         ("SEND_TIMEOUT", "900ms"),
     ];
-    let settings = [&SMALL[..2], &[("SENDS_IN_FLIGHT", "1")], &slices].concat();
+    let settings = [&SMALL[..], &[("SENDS_IN_FLIGHT", "1")], &slices].concat();
     let mut workers = Vec::new();
     for _ in 0..3 {
         workers.push(ready(&world, &[&settings]).await);
@@ -182,7 +182,7 @@ async fn its_consumer_timeout_is_never_met_by_a_job_of_any_length() {
     drop(workers);
 
     // Held for longer, a delivery is taken away; the worker notices, and the day arrives all the same.
-    let long = ready(&world, &[&SMALL[..2], &[("SENDS_IN_FLIGHT", "1")]]).await;
+    let long = ready(&world, &[&SMALL, &[("SENDS_IN_FLIGHT", "1")]]).await;
     crate::publish_body(&world, &crate::message(PROJECT, Some("long"))).await;
     long.wait_log("session with RabbitMQ ended").await;
     world.posthog.behave();

@@ -3,11 +3,9 @@
 use testkit::{TcpProxy, World, seed};
 
 use crate::{
-    DAY, JOBS, KEY, PROJECT, SMALL, alter, arrives, assert_delivered, depth, field, publish, ready, slow, stored,
-    succeeds, world,
+    BACKFILL, DAY, JOBS, KEY, PROJECT, SMALL, alter, arrives, assert_delivered, depth, field, publish, ready, slow,
+    stored, succeeds, world,
 };
-
-const BACKFILL: &str = "posthog-export.backfill";
 
 /// Hours pass, as far as the ledger knows.
 const LATER: &str = "update posthog_export.runs set queued_at = queued_at - interval '2 hours',
