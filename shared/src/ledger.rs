@@ -48,6 +48,13 @@ pub enum LedgerError {
     Sql(#[source] sqlx::Error),
 }
 
+impl LedgerError {
+    /// The database took too long.
+    pub fn no_answer() -> Self {
+        Self::Unreachable(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
+    }
+}
+
 impl From<sqlx::Error> for LedgerError {
     fn from(error: sqlx::Error) -> Self {
         if is_unreachable(&error) {

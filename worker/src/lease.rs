@@ -40,14 +40,15 @@ impl Held {
     pub async fn keep(&self, ledger: &Ledger) -> LedgerError {
         loop {
             tokio::time::sleep(self.length / 3).await;
-            let asked = Instant::now();
-            match ledger.renew(&self.lease, self.length).await {
-                Ok(()) => {
+            let (asked, until) = (Instant::now(), *self.until.borrow());
+            match tokio::time::timeout_at(until, ledger.renew(&self.lease, self.length)).await {
+                Ok(Ok(())) => {
                     self.until.send_replace(asked + self.length);
                 }
-                Err(LedgerError::LeaseLost) => return LedgerError::LeaseLost,
-                Err(error) if !self.is_certain() => return error,
-                Err(error) => tracing::warn!(%error, "the lease was not renewed; trying again"),
+                Ok(Err(LedgerError::LeaseLost)) => return LedgerError::LeaseLost,
+                Ok(Err(error)) if !self.is_certain() => return error,
+                Ok(Err(error)) => tracing::warn!(%error, "the lease was not renewed; trying again"),
+                Err(_) => return LedgerError::no_answer(),
             }
         }
     }

@@ -17,6 +17,7 @@ mod leases;
 mod poison;
 mod posthog;
 mod shutdown;
+mod simulation;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
