@@ -318,7 +318,8 @@ impl Stage {
 
     async fn check(&self) -> Report {
         let oracle = Oracle::new(self.pool(), Some(LANGFUSE_URL));
-        let days = DAYS.map(day);
+        // Observations that come late lie on the day after their trace.
+        let days: Vec<NaiveDate> = DAYS.iter().chain(["2024-06-04"].iter()).map(|text| day(text)).collect();
         let mut reports = Vec::new();
         for (project, key) in PROJECTS {
             reports.push(oracle.check(&self.world.posthog, key, project, &days).await);
