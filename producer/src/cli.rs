@@ -57,7 +57,7 @@ Reads AMQP_URL and RETRY_RUNGS and nothing else. Changes nothing that is there; 
     /// Show what is completed, running, waiting, dead, skipped, and the lag
     #[command(after_help = STATUS_EXAMPLES)]
     Status(status::Arguments),
-    /// Show dead letters, or put them back into the queue
+    /// Show dead letters, put them back into the queue, or give them up
     DeadLetters(DeadLetters),
     /// Show, write or check the projects' PostHog settings
     Integrations(Integrations),

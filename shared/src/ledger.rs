@@ -4,6 +4,7 @@
 mod claim;
 mod enqueue;
 mod list;
+mod show;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use uuid::Uuid;
 pub use claim::{Claim, Claimed};
 pub use enqueue::{Lock, Summary};
 pub use list::{Counts, Filter, RunRow, State};
+pub use show::{Discard, RejectRow, StreamRow};
 
 use crate::error_code::ErrorCode;
 use crate::job::{Day, ExportJob, Stream};

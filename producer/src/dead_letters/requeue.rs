@@ -1,7 +1,7 @@
 //! `dead-letters requeue`: publish, confirm, record, and only then remove. A crash in between leaves a message too many,
 //! which is harmless, and never one too few.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -10,7 +10,8 @@ use shared::job::Headers;
 use shared::ledger::{Ledger, RunKey};
 use shared::topology::Lane;
 
-use super::RequeueArguments;
+use super::arguments::RequeueArguments;
+use super::choose::confirmed;
 use super::letter::{DeadLetter, key_of};
 use super::queue::Held;
 use crate::enqueue::say_failed;
@@ -54,19 +55,25 @@ pub(super) async fn run(
     ledger: &Ledger,
     broker: &Broker,
     held: &mut Held,
-    letters: Vec<DeadLetter>,
+    chosen: Vec<DeadLetter>,
 ) -> Result<Outcome, CommandError> {
+    let which = &arguments.which;
     let mut report = Report {
-        dry_run: arguments.dry_run,
+        dry_run: which.dry_run,
         ..Report::default()
     };
-    let chosen = choose(arguments, letters, &mut report)?;
+    let chosen = leave_bad(arguments, chosen, &mut report)?;
     let now = ledger.now().await?;
     let jobs = once_each(chosen, now);
-    if !arguments.json {
+    if !which.json {
         announce(&jobs, &report);
     }
-    if arguments.dry_run {
+    // Whoever names them one by one has said it already.
+    if which.ids.is_empty() && !confirmed(which, "Requeue", jobs.len())? {
+        line("Nothing was requeued.");
+        return Ok(Outcome::Done);
+    }
+    if which.dry_run {
         report.requeued = jobs.iter().map(|job| job.id.clone()).collect();
     } else if !jobs.is_empty() {
         let publisher = broker.publisher().await?;
@@ -78,9 +85,9 @@ pub(super) async fn run(
         }
         bar.finish_and_clear();
     }
-    if arguments.json {
+    if which.json {
         output::json(&report);
-    } else if !arguments.dry_run && !jobs.is_empty() {
+    } else if !which.dry_run && !jobs.is_empty() {
         line(format!(
             "{} of {} requeued.",
             report.requeued.len(),
@@ -100,30 +107,14 @@ pub(super) async fn run(
     })
 }
 
-/// Those that were asked for, in the order of the queue.
-fn choose(
+/// Without what would come back at once.
+fn leave_bad(
     arguments: &RequeueArguments,
-    letters: Vec<DeadLetter>,
+    chosen: Vec<DeadLetter>,
     report: &mut Report,
 ) -> Result<Vec<DeadLetter>, CommandError> {
-    let known: HashSet<&str> = letters.iter().map(|letter| letter.id.as_str()).collect();
-    let unknown: Vec<&str> = arguments
-        .ids
-        .iter()
-        .map(String::as_str)
-        .filter(|id| !known.contains(id))
-        .collect();
-    if !unknown.is_empty() {
-        return Err(CommandError::refused(format!(
-            "no dead letter has the id {}; nothing was requeued (see `producer dead-letters list`)",
-            unknown.join(", ")
-        )));
-    }
-    let named = |letter: &DeadLetter| arguments.ids.is_empty() || arguments.ids.contains(&letter.id);
-    let wanted = |letter: &DeadLetter| named(letter) && letter.is(arguments.project.as_ref(), arguments.error_code);
-    let (chosen, bad): (Vec<DeadLetter>, Vec<DeadLetter>) = letters
+    let (chosen, bad): (Vec<DeadLetter>, Vec<DeadLetter>) = chosen
         .into_iter()
-        .filter(wanted)
         .partition(|letter| arguments.force || !is_bad(letter));
     report.left = bad.into_iter().map(|letter| letter.id).collect();
     if !report.left.is_empty() {
@@ -136,7 +127,7 @@ fn choose(
             },
             report.left.join(", ")
         );
-        if !arguments.ids.is_empty() {
+        if !arguments.which.ids.is_empty() {
             return Err(CommandError::refused(format!("{reason}; nothing was requeued")));
         }
         tracing::warn!("left in place: {reason}");
