@@ -11,7 +11,7 @@ use shared::topology::Ladder;
 use crate::config::{self, Server};
 use crate::output::{Outcome, line};
 use crate::servers::{self, Broker};
-use crate::{dead_letters, enqueue, integrations, replay, setup, status};
+use crate::{dead_letters, enqueue, integrations, projects, replay, setup, status};
 
 /// Exports Langfuse to PostHog: plans the days, publishes their jobs, shows and mends what went wrong.
 #[derive(Parser, Debug)]
@@ -59,6 +59,8 @@ Reads AMQP_URL and RETRY_RUNGS and nothing else. Changes nothing that is there; 
     Status(status::Arguments),
     /// Show dead letters, put them back into the queue, or give them up
     DeadLetters(DeadLetters),
+    /// Show which projects are exported or paused; pause and resume them
+    Projects(Projects),
     /// Show, write or check the projects' PostHog settings
     Integrations(Integrations),
 }
@@ -67,6 +69,12 @@ Reads AMQP_URL and RETRY_RUNGS and nothing else. Changes nothing that is there; 
 struct DeadLetters {
     #[command(subcommand)]
     command: dead_letters::Command,
+}
+
+#[derive(Args, Debug)]
+struct Projects {
+    #[command(subcommand)]
+    command: projects::Command,
 }
 
 #[derive(Args, Debug)]
@@ -83,11 +91,11 @@ Examples:
   producer enqueue --from 2024-01-01 --to 2024-03-31 --json
 
 Running it twice, or two at once, publishes no job twice. It also publishes again what seems to be lost (`healed`), what
-was skipped while an integration was disabled (`resumed`), and days whose rows arrived late (`late`).
+was skipped while an integration was disabled or a project paused (`resumed`), and days whose rows arrived late (`late`).
 Migrates and declares first when needed, unless --no-setup.
 
 JSON: {now, dry_run, planned: {new, resumed, late, healed}, queues, from, to, confirmed, failed: [{id, error}],
-jobs: [{id, project_id, day, run, queue, reason}]}.
+paused: [project_id], jobs: [{id, project_id, day, run, queue, reason}]}.
 
 Exit code: 0 when every job was confirmed by the broker, 1 when one was not (it is not recorded; run it again).";
 
@@ -108,7 +116,7 @@ Examples:
   producer status --project clx1abc
   producer status --state dead --json
 
-JSON: {now, projects: [{project_id, name, enabled, completed, running, queued, waiting, dead, skipped, discarded,
+JSON: {now, projects: [{project_id, name, enabled, paused: null | {error_code, error, paused_by, paused_at}, completed, running, queued, waiting, dead, skipped, discarded,
 events_sent, rows_rejected, oldest_missing_day, days_behind}], runs: […]}. The counts are runs; events_sent includes
 repeated runs. `runs` is there with --project or --state: {project_id, day, run, state, attempt, takeovers, worker, full,
 created_after, events, error_code, error, first_failed_at, retry_at, lease_expires_at, queued_at, started_at,
@@ -140,6 +148,7 @@ async fn dispatch(command: Command) -> Result<Outcome> {
         Command::DeadLetters(DeadLetters { command }) => {
             Ok(dead_letters::run(&command, read(dead_letters::Config::read)?).await?)
         }
+        Command::Projects(Projects { command }) => Ok(projects::run(&command, read(projects::Config::read)?).await?),
         Command::Integrations(Integrations { command }) => Ok(match command {
             integrations::Command::List(arguments) => {
                 integrations::list(&arguments, read(integrations::Config::read)?).await?

@@ -9,6 +9,7 @@ pub mod error;
 pub mod integrations;
 pub mod output;
 pub mod plan;
+pub mod projects;
 pub mod publish;
 pub mod replay;
 pub mod servers;

@@ -4,6 +4,7 @@
 mod claim;
 mod enqueue;
 mod list;
+mod pause;
 mod show;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 pub use claim::{Claim, Claimed};
 pub use enqueue::{Lock, Summary};
 pub use list::{Counts, Filter, RunRow, State};
+pub use pause::{HUMAN, Pause};
 pub use show::{Discard, RejectRow, StreamRow};
 
 use crate::error_code::ErrorCode;

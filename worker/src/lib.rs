@@ -20,6 +20,7 @@ pub mod health;
 pub mod hosts;
 pub mod metrics;
 pub mod oversize;
+pub mod pause;
 pub mod retry;
 pub mod rows;
 pub mod settle;

@@ -55,7 +55,7 @@ Each is published, confirmed by the broker, and only then removed from the dead 
 once more, unless --yes; without a terminal --yes is needed. A project that was paused because of such a failure is
 resumed: requeuing says that the cause is gone. One that a human paused stays paused.
 
-JSON: {dry_run, requeued: [id], failed: [{id, error}], left: [id]}.
+JSON: {dry_run, requeued: [id], failed: [{id, error}], left: [id], resumed: [project_id]}.
 
 Exit code: 0 when all were confirmed, 1 when one was not or an id was not found.";
 

@@ -1,7 +1,7 @@
 //! `dead-letters requeue`: publish, confirm, record, and only then remove. A crash in between leaves a message too many,
 //! which is harmless, and never one too few.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -30,6 +30,8 @@ struct Report {
     failed: Vec<Failure>,
     /// No jobs, left where they are
     left: Vec<String>,
+    /// Projects that a failure had paused, and that go on now
+    resumed: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -76,6 +78,8 @@ pub(super) async fn run(
     if which.dry_run {
         report.requeued = jobs.iter().map(|job| job.id.clone()).collect();
     } else if !jobs.is_empty() {
+        // Before the first is published: a worker would skip it.
+        report.resumed = resume(ledger, &jobs).await?;
         let publisher = broker.publisher().await?;
         let mut pipeline = Pipeline::new(&publisher);
         let bar = progress("requeuing", jobs.len());
@@ -93,6 +97,12 @@ pub(super) async fn run(
             report.requeued.len(),
             count(jobs.len(), "dead letter")
         ));
+        if !report.resumed.is_empty() {
+            line(format!(
+                "Resumed, since they were paused: {}.",
+                report.resumed.join(", ")
+            ));
+        }
     }
     say_failed(
         report
@@ -133,6 +143,26 @@ fn leave_bad(
         tracing::warn!("left in place: {reason}");
     }
     Ok(chosen)
+}
+
+/// Whoever requeues says that the cause is gone: pauses that a failure made end. Those that a human made do not.
+async fn resume(ledger: &Ledger, jobs: &[Job]) -> Result<Vec<String>, CommandError> {
+    let projects: BTreeSet<String> = jobs
+        .iter()
+        .filter_map(|job| job.key.as_ref())
+        .map(|key| key.project_id.clone())
+        .collect();
+    let pauses = ledger.pauses().await?;
+    for id in &projects {
+        if pauses.get(id).is_some_and(|pause| pause.settings.is_none()) {
+            tracing::warn!(
+                project = id,
+                "a human paused the project: its jobs are skipped until `producer projects resume`"
+            );
+        }
+    }
+    let projects: Vec<String> = projects.into_iter().collect();
+    Ok(ledger.resume(&projects, false).await?)
 }
 
 fn is_bad(letter: &DeadLetter) -> bool {

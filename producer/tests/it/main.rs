@@ -8,6 +8,7 @@ mod heal;
 mod integrations;
 mod late;
 mod line;
+mod projects;
 mod replay;
 mod settings;
 mod status;
