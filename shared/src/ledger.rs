@@ -27,6 +27,9 @@ use crate::job::{Day, ExportJob, Stream};
 /// Our schema; `_sqlx_migrations` lives in it too.
 pub const SCHEMA: &str = "posthog_export";
 
+/// How long the database may take over one change of the ledger. A connection that a network swallowed would never answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The migrations, embedded.
 pub fn migrator() -> Migrator {
     let mut migrator = sqlx::migrate!("../migrations");
@@ -57,6 +60,17 @@ impl From<sqlx::Error> for LedgerError {
             Self::Sql(error)
         }
     }
+}
+
+/// A statement's answer within [`ANSWER_TIMEOUT`].
+async fn answered<T>(statement: impl Future<Output = Result<T, LedgerError>>) -> Result<T, LedgerError> {
+    tokio::time::timeout(ANSWER_TIMEOUT, statement)
+        .await
+        .unwrap_or_else(|_| {
+            Err(LedgerError::Unreachable(
+                std::io::Error::from(std::io::ErrorKind::TimedOut).into(),
+            ))
+        })
 }
 
 /// Whether an error says "the server is away" rather than "the statement is wrong".
@@ -208,17 +222,19 @@ impl Ledger {
 
     /// Puts the lease's end further off.
     pub async fn renew(&self, lease: &Lease, length: Duration) -> Result<(), LedgerError> {
-        let renewed = sqlx::query(
-            "-- ledger_renew
+        let renewed = answered(async {
+            let statement = sqlx::query(
+                "-- ledger_renew
              update posthog_export.runs set lease_expires_at = clock_timestamp() + $5
              where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'",
-        )
-        .bind(&lease.key.project_id)
-        .bind(lease.key.day.0)
-        .bind(&lease.key.run)
-        .bind(lease.token)
-        .bind(interval(length))
-        .execute(&self.pool)
+            )
+            .bind(&lease.key.project_id)
+            .bind(lease.key.day.0)
+            .bind(&lease.key.run)
+            .bind(lease.token)
+            .bind(interval(length));
+            Ok(statement.execute(&self.pool).await?)
+        })
         .await?;
         if renewed.rows_affected() == 1 {
             Ok(())
@@ -230,6 +246,16 @@ impl Ledger {
     /// The checkpoint: a stream's progress and its rejects in one transaction, only forward, only under the lease. A cursor
     /// that moved is progress, so failures and take-overs are counted anew.
     pub async fn save(
+        &self,
+        lease: &Lease,
+        stream: Stream,
+        progress: &Progress,
+        rejects: &[Reject],
+    ) -> Result<(), LedgerError> {
+        answered(self.save_in_time(lease, stream, progress, rejects)).await
+    }
+
+    async fn save_in_time(
         &self,
         lease: &Lease,
         stream: Stream,
@@ -368,9 +394,8 @@ impl Ledger {
             .bind(&lease.key.run)
             .bind(lease.token)
             .bind(error.map(|(code, _)| code.as_str()))
-            .bind(error.map(|(_, text)| text))
-            .execute(&self.pool)
-            .await?;
+            .bind(error.map(|(_, text)| text));
+        let settled = answered(async { Ok(settled.execute(&self.pool).await?) }).await?;
         if settled.rows_affected() == 1 {
             Ok(())
         } else {
@@ -380,6 +405,16 @@ impl Ledger {
 
     /// `running → waiting`, or `dead` when the ladder has no rung for this attempt: counts the failure.
     pub async fn retry(
+        &self,
+        lease: &Lease,
+        code: ErrorCode,
+        error: &str,
+        rung: impl Fn(i32) -> Option<Duration> + Send,
+    ) -> Result<Retry, LedgerError> {
+        answered(self.retry_in_time(lease, code, error, rung)).await
+    }
+
+    async fn retry_in_time(
         &self,
         lease: &Lease,
         code: ErrorCode,

@@ -102,6 +102,13 @@ fn children(directory: &str) -> impl Iterator<Item = PathBuf> {
         .map(|entry| entry.path())
 }
 
+/// Installs one more package, if this machine allows it.
+pub fn package(name: &str) -> Result<(), String> {
+    may_install()?;
+    let _lock = lock()?;
+    apt_install(&[name])
+}
+
 fn may_install() -> Result<(), String> {
     // SAFETY: `geteuid` only answers.
     let root = unsafe { libc::geteuid() } == 0;

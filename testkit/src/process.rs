@@ -79,6 +79,13 @@ impl Process {
         self.signal(libc::SIGTERM);
     }
 
+    /// Sends a signal to everything that descends from it, but not to itself.
+    pub fn signal_children(&self, signal: i32) {
+        for pid in family(self.pid).into_iter().skip(1) {
+            send_signal(pid, signal);
+        }
+    }
+
     /// Ends it and everything it started (SIGKILL), and returns when it is gone.
     pub fn kill(&self) {
         let mut child = self.child();

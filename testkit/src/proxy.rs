@@ -28,6 +28,8 @@ pub enum Flow {
 struct Orders {
     to_server: Flow,
     to_client: Flow,
+    /// The client of this connection has an order of its own.
+    single: Option<(u64, Flow)>,
     refuse: bool,
     /// How often all connections were cut.
     cuts: u64,
@@ -87,6 +89,13 @@ impl TcpProxy {
         self.orders.send_modify(|orders| orders.to_server = flow);
     }
 
+    /// From now on, what the client of one connection sends is treated so, whatever the others' orders are. Connections are
+    /// numbered from 0 in the order in which they were accepted.
+    pub fn to_server_on(&self, connection: u64, flow: Flow) {
+        self.orders
+            .send_modify(|orders| orders.single = Some((connection, flow)));
+    }
+
     /// From now on, what the server sends is treated so.
     pub fn to_client(&self, flow: Flow) {
         self.orders.send_modify(|orders| orders.to_client = flow);
@@ -102,6 +111,7 @@ impl TcpProxy {
     pub fn pass(&self) {
         self.orders.send_modify(|orders| {
             (orders.to_server, orders.to_client, orders.refuse) = (Flow::Pass, Flow::Pass, false);
+            orders.single = None;
         });
     }
 
@@ -175,8 +185,8 @@ async fn listen(
                 _ = closed.wait_for(|orders| orders.stop || orders.refuse) => break,
                 accepted = listener.accept() => {
                     let Ok((client, _)) = accepted else { continue };
-                    counts.accepted.fetch_add(1, Ordering::Relaxed);
-                    tokio::spawn(connection(client, target, orders.clone(), counts.clone()));
+                    let number = counts.accepted.fetch_add(1, Ordering::Relaxed);
+                    tokio::spawn(connection(client, number, target, orders.clone(), counts.clone()));
                 }
             }
         }
@@ -185,6 +195,7 @@ async fn listen(
 
 async fn connection(
     mut client: TcpStream,
+    number: u64,
     target: SocketAddr,
     mut orders: watch::Receiver<Orders>,
     counts: Arc<Counts>,
@@ -197,14 +208,18 @@ async fn connection(
             let (from_client, to_client) = client.split();
             let (from_server, to_server) = server.split();
             let (up, down) = (orders.clone(), orders.clone());
+            let from_client_of = move |orders: &Orders| match orders.single {
+                Some((single, flow)) if single == number => flow,
+                _ => orders.to_server,
+            };
             let pumps = async {
                 tokio::join!(
-                    pump(from_client, to_server, up, |orders| orders.to_server, &counts.to_server),
+                    pump(from_client, to_server, up, from_client_of, &counts.to_server),
                     pump(
                         from_server,
                         to_client,
                         down,
-                        |orders| orders.to_client,
+                        |orders: &Orders| orders.to_client,
                         &counts.to_client
                     ),
                 )
@@ -227,7 +242,7 @@ async fn pump(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     mut orders: watch::Receiver<Orders>,
-    flow: fn(&Orders) -> Flow,
+    flow: impl Fn(&Orders) -> Flow,
     count: &AtomicU64,
 ) {
     let mut buffer = vec![0; 64 * 1024];

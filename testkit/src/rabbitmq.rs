@@ -17,9 +17,9 @@ use crate::server::{Server, address_of, free_port};
 use crate::{docker, wait};
 
 /// A RabbitMQ server, by default a private one. Its URLs stay the same over restarts.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RabbitMq {
-    server: Server,
+    server: Arc<Server>,
     amqp_url: Url,
     management_url: Url,
     prometheus_port: Option<u16>,
@@ -31,6 +31,7 @@ pub struct RabbitMq {
 struct Local {
     directory: Arc<Directory>,
     programs: PathBuf,
+    name: String,
     home: PathBuf,
     environment: Vec<(&'static str, String)>,
 }
@@ -43,6 +44,34 @@ struct Ports {
     prometheus: u16,
     distribution: u16,
     epmd: u16,
+}
+
+impl Ports {
+    fn free(epmd: u16) -> Self {
+        Self {
+            amqp: free_port(),
+            management: free_port(),
+            prometheus: free_port(),
+            distribution: free_port(),
+            epmd,
+        }
+    }
+}
+
+/// Who may do everything.
+#[derive(Debug, Clone)]
+struct Account {
+    user: String,
+    password: String,
+}
+
+impl Account {
+    fn random() -> Self {
+        Self {
+            user: format!("user-{}", random_hex(4)),
+            password: random_hex(16),
+        }
+    }
 }
 
 impl RabbitMq {
@@ -61,7 +90,7 @@ impl RabbitMq {
         let management_url = management_url.map_or_else(usual, str::to_owned);
         let management_url = management_url.parse().expect("TEST_MANAGEMENT_URL is a URL");
         Self {
-            server: Server::Existing,
+            server: Arc::new(Server::Existing),
             amqp_url,
             management_url,
             prometheus_port: None,
@@ -71,35 +100,84 @@ impl RabbitMq {
 
     /// Starts a private broker and waits until it answers. `configuration` is added to its `rabbitmq.conf`.
     pub async fn start(directory: &Arc<Directory>, found: &Found, configuration: &str) -> Self {
-        let ports = Ports {
-            amqp: free_port(),
-            management: free_port(),
-            prometheus: free_port(),
-            distribution: free_port(),
-            epmd: free_port(),
-        };
-        let (user, password) = (format!("user-{}", random_hex(4)), random_hex(16));
-        let (server, local) = match found {
+        let (ports, account) = (Ports::free(free_port()), Account::random());
+        let rabbitmq = match found {
             Found::Installed(programs) => {
-                let local = Local::prepare(directory, programs, ports, &user, &password, configuration);
-                (local.launch(), Some(local))
+                let local = Local::prepare(directory, programs, "testkit", ports, &account, configuration);
+                Self::of(local.launch(), ports, &account, Some(local))
             }
-            Found::Docker => (container(directory, ports, &user, &password), None),
+            Found::Docker => Self::of(container(directory, ports, &account), ports, &account, None),
         };
+        rabbitmq.wait_ready().await;
+        rabbitmq
+    }
+
+    /// Starts so many private brokers that form one cluster, and waits until they do.
+    ///
+    /// # Panics
+    /// When RabbitMQ is not installed here: containers would need a network of their own.
+    pub async fn start_cluster(directory: &Arc<Directory>, found: &Found, nodes: usize) -> Vec<Self> {
+        let Found::Installed(programs) = found else {
+            panic!("a cluster needs RabbitMQ installed on this machine");
+        };
+        let (epmd, account) = (free_port(), Account::random());
+        let names: Vec<String> = (1..=nodes).map(|number| format!("testkit{number}")).collect();
+        let mut configuration = "cluster_formation.peer_discovery_backend = classic_config\n\
+                                 cluster_formation.randomized_startup_delay_range.min = 0\n\
+                                 cluster_formation.randomized_startup_delay_range.max = 2\n\
+                                 net_ticktime = 8\n"
+            .to_owned();
+        for (number, name) in names.iter().enumerate() {
+            configuration += &format!(
+                "cluster_formation.classic_config.nodes.{} = {name}@localhost\n",
+                number + 1
+            );
+        }
+        let cookie = random_hex(20);
+        let cluster: Vec<Self> = names
+            .iter()
+            .map(|name| {
+                let ports = Ports::free(epmd);
+                let local = Local::prepare(directory, programs, name, ports, &account, &configuration);
+                local.share_cookie(&cookie);
+                Self::of(local.launch(), ports, &account, Some(local))
+            })
+            .collect();
+        for node in &cluster {
+            node.wait_ready().await;
+        }
+        let management = cluster.first().expect("a cluster has nodes").management();
+        let formed = wait::until(Duration::from_mins(2), async || {
+            let answer = management.try_request(Method::GET, &["nodes"], None).await;
+            answer.is_ok_and(|(_, answer)| {
+                let running = |node: &&serde_json::Value| node["running"] == true;
+                answer
+                    .as_array()
+                    .is_some_and(|all| all.iter().filter(running).count() == nodes)
+            })
+        });
+        assert!(formed.await.is_some(), "the brokers form no cluster");
+        cluster
+    }
+
+    fn of(server: Server, ports: Ports, Account { user, password }: &Account, local: Option<Local>) -> Self {
         let url = |scheme, port| {
             format!("{scheme}://{user}:{password}@127.0.0.1:{port}")
                 .parse()
                 .expect("a URL")
         };
-        let rabbitmq = Self {
-            server,
+        Self {
+            server: Arc::new(server),
             amqp_url: url("amqp", ports.amqp),
             management_url: url("http", ports.management),
             prometheus_port: Some(ports.prometheus),
             local,
-        };
-        rabbitmq.wait_ready().await;
-        rabbitmq
+        }
+    }
+
+    /// The node's name in its cluster, when it was started here.
+    pub fn node(&self) -> Option<String> {
+        self.local.as_ref().map(|local| format!("{}@localhost", local.name))
     }
 
     async fn wait_ready(&self) {
@@ -205,9 +283,19 @@ impl RabbitMq {
         self.start_again().await;
     }
 
-    /// Ends it with SIGKILL.
+    /// Ends it with SIGKILL. A quorum queue's name reaches the disk only seconds after the queue was declared: killed before, the
+    /// broker comes back with the queue and without its messages. [`keep_names`](Self::keep_names) is for tests that
+    /// cannot wait so long.
     pub fn kill(&self) {
         self.server.kill();
+    }
+
+    /// Writes the names of all quorum queues to the disk, as the broker itself would have done some seconds later.
+    pub async fn keep_names(&self) {
+        let rabbitmq = self.clone();
+        let written =
+            tokio::task::spawn_blocking(move || rabbitmq.ctl(&["eval", "[ok = dets:sync(T) || T <- dets:all()]."]));
+        written.await.expect("rabbitmqctl");
     }
 
     /// Stops its clock: connections stay open and nothing answers.
@@ -230,12 +318,13 @@ impl Local {
     fn prepare(
         directory: &Arc<Directory>,
         programs: &Path,
+        name: &str,
         ports: Ports,
-        user: &str,
-        password: &str,
+        Account { user, password }: &Account,
         configuration: &str,
     ) -> Self {
-        let home = directory.path().join("rabbitmq");
+        // Sockets have short paths, and a node's files carry its name already.
+        let home = directory.path().join(format!("rabbitmq-{name}"));
         fs::create_dir(&home).expect("create the broker's directory");
         let file = |name: &str, text: &str| fs::write(home.join(name), text).expect("write the broker's configuration");
         file("environment", "");
@@ -257,7 +346,7 @@ impl Local {
         let at = |name: &str| home.join(name).display().to_string();
         let environment = vec![
             ("HOME", home.display().to_string()),
-            ("RABBITMQ_NODENAME", "testkit@localhost".to_owned()),
+            ("RABBITMQ_NODENAME", format!("{name}@localhost")),
             ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1".to_owned()),
             ("RABBITMQ_NODE_PORT", ports.amqp.to_string()),
             ("RABBITMQ_DIST_PORT", ports.distribution.to_string()),
@@ -280,6 +369,7 @@ impl Local {
         Self {
             directory: directory.clone(),
             programs: programs.to_owned(),
+            name: name.to_owned(),
             home,
             environment,
         }
@@ -294,13 +384,22 @@ impl Local {
         command
     }
 
+    /// The nodes of a cluster know each other by it.
+    fn share_cookie(&self, cookie: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let file = self.home.join(".erlang.cookie");
+        fs::write(&file, cookie).expect("write the cookie");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).expect("set the cookie's permissions");
+    }
+
     fn launch(&self) -> Server {
         let local = self.clone();
-        Server::local(move || Process::spawn(&local.directory, "rabbitmq", local.command("rabbitmq-server")))
+        let name = format!("rabbitmq-{}", self.name);
+        Server::local(move || Process::spawn(&local.directory, &name, local.command("rabbitmq-server")))
     }
 }
 
-fn container(directory: &Directory, ports: Ports, user: &str, password: &str) -> Server {
+fn container(directory: &Directory, ports: Ports, Account { user, password }: &Account) -> Server {
     let published = [(ports.amqp, 5672), (ports.management, 15672), (ports.prometheus, 15692)];
     let settings = [
         format!("RABBITMQ_DEFAULT_USER={user}"),

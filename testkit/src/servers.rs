@@ -13,8 +13,10 @@ use crate::rabbitmq::RabbitMq;
 pub struct Servers {
     /// The database server.
     pub postgres: Postgres,
-    /// The broker.
+    /// The broker; of a cluster, its first node.
     pub rabbitmq: RabbitMq,
+    /// The other nodes of its cluster, if it is one.
+    pub peers: Vec<RabbitMq>,
     directory: Arc<Directory>,
 }
 
@@ -22,7 +24,7 @@ impl Servers {
     /// The pair of this process, started by whoever asks first. It ends with the process.
     pub async fn shared() -> &'static Arc<Self> {
         static SHARED: OnceLock<Result<Arc<Servers>, String>> = OnceLock::new();
-        let start = || SHARED.get_or_init(|| start_in_thread(String::new()).map(Arc::new));
+        let start = || SHARED.get_or_init(|| start_in_thread(Wanted::default()).map(Arc::new));
         let shared = tokio::task::spawn_blocking(start).await;
         match shared.expect("wait for the servers") {
             Ok(servers) => servers,
@@ -37,8 +39,24 @@ impl Servers {
 
     /// The same, with additions to the broker's `rabbitmq.conf`.
     pub async fn start_with(broker_configuration: &str) -> Self {
-        let configuration = broker_configuration.to_owned();
-        let started = tokio::task::spawn_blocking(move || start_in_thread(configuration)).await;
+        Self::wanted(Wanted {
+            broker_configuration: broker_configuration.to_owned(),
+            ..Wanted::default()
+        })
+        .await
+    }
+
+    /// A PostgreSQL and a RabbitMQ cluster of so many nodes.
+    pub async fn start_cluster(nodes: usize) -> Self {
+        Self::wanted(Wanted {
+            nodes,
+            ..Wanted::default()
+        })
+        .await
+    }
+
+    async fn wanted(wanted: Wanted) -> Self {
+        let started = tokio::task::spawn_blocking(move || start_in_thread(wanted)).await;
         started
             .expect("wait for the servers")
             .unwrap_or_else(|reason| panic!("{reason}"))
@@ -58,14 +76,31 @@ impl Servers {
     }
 }
 
+/// What to start.
+#[derive(Debug)]
+struct Wanted {
+    broker_configuration: String,
+    /// Of RabbitMQ; more than one is a cluster.
+    nodes: usize,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self {
+            broker_configuration: String::new(),
+            nodes: 1,
+        }
+    }
+}
+
 /// Starts the servers side by side in a thread and a runtime that end before this returns.
-fn start_in_thread(broker_configuration: String) -> Result<Servers, String> {
+fn start_in_thread(wanted: Wanted) -> Result<Servers, String> {
     let start = move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
-        runtime.block_on(start(&broker_configuration))
+        runtime.block_on(start(&wanted))
     };
     std::thread::spawn(start).join().unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
@@ -73,7 +108,7 @@ fn start_in_thread(broker_configuration: String) -> Result<Servers, String> {
     })
 }
 
-async fn start(broker_configuration: &str) -> Result<Servers, String> {
+async fn start(wanted: &Wanted) -> Result<Servers, String> {
     let setting = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     let (database, amqp) = (setting("TEST_DATABASE_URL"), setting("TEST_AMQP_URL"));
     let (postgres, rabbitmq) = install::find_or_install(database.is_none(), amqp.is_none())?;
@@ -86,18 +121,23 @@ async fn start(broker_configuration: &str) -> Result<Servers, String> {
     };
     let start_rabbitmq = async {
         match (&amqp, &rabbitmq) {
-            (Some(url), _) => RabbitMq::existing(url, setting("TEST_MANAGEMENT_URL").as_deref()),
+            (Some(url), _) => vec![RabbitMq::existing(url, setting("TEST_MANAGEMENT_URL").as_deref())],
             (None, found) => {
                 let found = found.as_ref().expect("RabbitMQ was looked for");
-                RabbitMq::start(&directory, found, broker_configuration).await
+                if wanted.nodes > 1 {
+                    RabbitMq::start_cluster(&directory, found, wanted.nodes).await
+                } else {
+                    vec![RabbitMq::start(&directory, found, &wanted.broker_configuration).await]
+                }
             }
         }
     };
     // The broker first: it starts its process at once and then only waits, while the database is being made.
-    let (rabbitmq, postgres) = tokio::join!(start_rabbitmq, start_postgres);
+    let (mut peers, postgres) = tokio::join!(start_rabbitmq, start_postgres);
     Ok(Servers {
         postgres,
-        rabbitmq,
+        rabbitmq: peers.remove(0),
+        peers,
         directory,
     })
 }

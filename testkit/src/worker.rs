@@ -14,6 +14,8 @@ use crate::world::PATIENCE;
 pub struct Worker {
     process: Arc<Process>,
     url: String,
+    /// The process is one that only waits for the worker and ends as it does.
+    is_wrapped: bool,
 }
 
 impl Worker {
@@ -21,7 +23,13 @@ impl Worker {
         Self {
             process,
             url: format!("http://{address}"),
+            is_wrapped: false,
         }
+    }
+
+    pub(crate) fn wrapped(mut self) -> Self {
+        self.is_wrapped = true;
+        self
     }
 
     /// Its process id.
@@ -69,7 +77,16 @@ impl Worker {
 
     /// Asks it to stop (SIGTERM).
     pub fn terminate(&self) {
-        self.process.terminate();
+        if self.is_wrapped {
+            self.process.signal_children(libc::SIGTERM);
+        } else {
+            self.process.terminate();
+        }
+    }
+
+    /// Asks it to stop as Ctrl-C does (SIGINT).
+    pub fn interrupt(&self) {
+        self.process.signal(libc::SIGINT);
     }
 
     /// Ends it at once (SIGKILL), and returns when it is gone.

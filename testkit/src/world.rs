@@ -140,11 +140,22 @@ impl World {
 
     /// Starts a real worker, with `overrides` over [`env`](Self::env). An empty value removes a variable.
     pub async fn worker(&self, overrides: &[(&str, &str)]) -> Worker {
+        self.start_worker(&[], overrides).await
+    }
+
+    /// The same, as the first process of a PID namespace of its own, as in a container: signals without a handler do nothing to it.
+    /// Needs root.
+    pub async fn worker_as_pid_1(&self, overrides: &[(&str, &str)]) -> Worker {
+        let wrapper = ["unshare", "--pid", "--fork", "--kill-child"];
+        self.start_worker(&wrapper, overrides).await.wrapped()
+    }
+
+    async fn start_worker(&self, wrapper: &[&str], overrides: &[(&str, &str)]) -> Worker {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let address_text = address.to_string();
         let mut all = vec![("HTTP_ADDR", address_text.as_str())];
         all.extend(overrides);
-        let process = self.spawn("worker", &[], &all, Process::spawn).await;
+        let process = self.spawn(wrapper, "worker", &[], &all, Process::spawn).await;
         Worker::new(process, address)
     }
 
@@ -167,11 +178,13 @@ impl World {
 
     /// Starts the real producer and leaves it to the test.
     pub async fn spawn_producer(&self, arguments: &[&str], overrides: &[(&str, &str)]) -> Arc<Process> {
-        self.spawn("producer", arguments, overrides, Process::spawn_apart).await
+        self.spawn(&[], "producer", arguments, overrides, Process::spawn_apart)
+            .await
     }
 
     async fn spawn(
         &self,
+        wrapper: &[&str],
         kind: &'static str,
         arguments: &[&str],
         overrides: &[(&str, &str)],
@@ -181,7 +194,14 @@ impl World {
             .await
             .expect("build the programs");
         let directory = self.servers.directory();
-        let mut command = directory.command(path);
+        let mut command = match wrapper {
+            [] => directory.command(path),
+            [program, arguments @ ..] => {
+                let mut command = directory.command(program);
+                command.args(arguments).arg(path);
+                command
+            }
+        };
         // Nothing of the developer's own settings may reach a program under test.
         command.env_clear().env(crate::directory::MARKER, directory.path());
         for name in [

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::batch::Body;
+use crate::lease::Held;
 use crate::metrics;
 use crate::retry::{SendError, Step, Tries};
 
@@ -54,7 +55,7 @@ pub struct Accepted {
 }
 
 impl Capture {
-    /// Sends a body; takes it apart when PostHog refuses it as it is. `stop` ends the waiting between tries, never a request
+    /// Sends a body while the lease is `held`; takes it apart when PostHog refuses it as it is. `stop` ends the waiting between tries, never a request
     /// that is on its way.
     pub async fn send(
         &self,
@@ -62,13 +63,14 @@ impl Capture {
         stream: Stream,
         body: Body,
         tally: &Tally,
+        held: &Held,
         stop: &CancellationToken,
     ) -> Result<Accepted, SendError> {
         let url = endpoint(host, "batch/");
         let mut accepted = Accepted::default();
         let mut open = vec![body];
         while let Some(body) = open.pop() {
-            let Some((too_large, said)) = self.send_whole(&url, stream, &body, stop).await? else {
+            let Some((too_large, said)) = self.send_whole(&url, stream, &body, held, stop).await? else {
                 let events = i64::try_from(body.events()).unwrap_or(i64::MAX);
                 accepted.events += events;
                 accepted.bytes += i64::try_from(body.bytes().len()).unwrap_or(i64::MAX);
@@ -103,6 +105,7 @@ impl Capture {
         url: &Url,
         stream: Stream,
         body: &Body,
+        held: &Held,
         stop: &CancellationToken,
     ) -> Result<Option<(bool, String)>, SendError> {
         let mut tries = Tries::new(self.retry_budget);
@@ -112,6 +115,9 @@ impl Capture {
             let outcome = {
                 // Nobody waits for the next try with a place in flight.
                 let _place = self.in_flight.acquire().await.map_err(|_| SendError::Interrupted)?;
+                if !held.is_certain() {
+                    return Err(SendError::LeaseUncertain);
+                }
                 let mut headers = json_headers();
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
                 self.posthog

@@ -100,6 +100,7 @@ impl JobError {
                 | SendError::EndpointRefused(_)
                 | SendError::HostNotAllowed(_)
                 | SendError::MappingRefused(_) => Disposition::Bury,
+                SendError::LeaseUncertain => Disposition::Later(None),
                 SendError::Interrupted => Disposition::HandBack,
             },
             Self::Source(error) => match error {

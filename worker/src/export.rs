@@ -1,6 +1,7 @@
 //! One job, as one straight line: integration ▶ claim ▶ key check ▶ (page ▶ events ▶ batch ▶ send ▶ checkpoint) … ▶ complete.
 //! Nothing here settles a delivery; `settle.rs` does, with what this returns.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
@@ -10,8 +11,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use secrecy::ExposeSecret;
 use shared::integration::{self, Integration, Loaded};
 use shared::job::{ExportJob, Stream};
-use shared::ledger::{Claim, Claimed, Lease, LedgerError, Progress, State};
+use shared::ledger::{Claim, Lease, LedgerError, Progress, State};
 use shared::posthog::KeyCheck;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -20,6 +22,7 @@ use crate::batch::{Batch, Preamble, pack};
 use crate::capture::{Accepted, Tally};
 use crate::error::JobError;
 use crate::event::ProjectContext;
+use crate::lease::Held;
 use crate::metrics;
 use crate::pause;
 use crate::retry::SendError;
@@ -102,6 +105,7 @@ pub async fn export(app: &Arc<App>, job: &ExportJob, run: &str, stop: &Stop) -> 
         Err(_) => None,
     };
     let target = loaded.as_ref().ok().map(Integration::target);
+    let asked = Instant::now();
     let claim = app
         .ledger
         .claim(job, run, &app.worker, app.config.lease, target.as_deref())
@@ -115,12 +119,16 @@ pub async fn export(app: &Arc<App>, job: &ExportJob, run: &str, stop: &Stop) -> 
         Claim::DayNotOver { now } => return Err(JobError::DayNotOver(now.to_rfc3339()).into()),
     };
     if claimed.takeovers > 0 {
+        tracing::warn!(
+            takeovers = claimed.takeovers,
+            "taken over: the lease of the worker before ran out"
+        );
         metrics::taken_over();
     }
-    let lease = claimed.lease.clone();
+    let held = Held::new(claimed.lease, app.config.lease, asked);
     let worked = match (pause::check(app, job, settings.as_deref()).await, loaded) {
         (Err(paused), _) => Err(paused),
-        (Ok(()), Ok(integration)) => work(app, job, claimed, integration, stop).await,
+        (Ok(()), Ok(integration)) => work(app, job, &held, claimed.streams, integration, stop).await,
         (Ok(()), Err(fault)) => Err(fault.into()),
     };
     if let Err(error) = &worked {
@@ -136,7 +144,7 @@ pub async fn export(app: &Arc<App>, job: &ExportJob, run: &str, stop: &Stop) -> 
     worked.map_err(|error| {
         let lost = matches!(error, JobError::Ledger(LedgerError::LeaseLost));
         Failure {
-            lease: (!lost).then_some(lease),
+            lease: (!lost).then(|| held.lease().clone()),
             error,
         }
     })
@@ -146,33 +154,26 @@ pub async fn export(app: &Arc<App>, job: &ExportJob, run: &str, stop: &Stop) -> 
 async fn work(
     app: &Arc<App>,
     job: &ExportJob,
-    claimed: Claimed,
+    held: &Held,
+    streams: BTreeMap<Stream, Progress>,
     integration: Integration,
     stop: &Stop,
 ) -> Result<Exported, JobError> {
-    let lease = claimed.lease.clone();
     // On a task of its own, so that a panic is this job's failure and not the process's.
-    let work = tokio::spawn(run(Arc::clone(app), job.clone(), claimed, integration, stop.clone()));
+    let run = run(
+        Arc::clone(app),
+        job.clone(),
+        held.clone(),
+        streams,
+        integration,
+        stop.clone(),
+    );
     tokio::select! {
-        worked = AbortOnDropHandle::new(work) => {
+        worked = AbortOnDropHandle::new(tokio::spawn(run)) => {
             worked.unwrap_or_else(|panic| Err(JobError::Internal(panic.to_string())))
         }
-        error = keep_lease(app, &lease) => Err(error.into()),
+        error = held.keep(&app.ledger) => Err(error.into()),
         error = overdue(app, stop) => Err(error),
-    }
-}
-
-/// Renews the lease every third of it; ends only when the lease is gone, or cannot be said to be ours any more.
-async fn keep_lease(app: &App, lease: &Lease) -> LedgerError {
-    let mut ours_until = tokio::time::Instant::now() + app.config.lease;
-    loop {
-        tokio::time::sleep(app.config.lease / 3).await;
-        match app.ledger.renew(lease, app.config.lease).await {
-            Ok(()) => ours_until = tokio::time::Instant::now() + app.config.lease,
-            Err(LedgerError::LeaseLost) => return LedgerError::LeaseLost,
-            Err(error) if tokio::time::Instant::now() >= ours_until => return error,
-            Err(error) => tracing::warn!(%error, "the lease was not renewed; trying again"),
-        }
     }
 }
 
@@ -186,7 +187,7 @@ async fn overdue(app: &App, stop: &Stop) -> JobError {
 /// What the three streams of a job share.
 struct Export {
     app: Arc<App>,
-    lease: Lease,
+    held: Held,
     window: Window,
     integration: Integration,
     project: Arc<ProjectContext>,
@@ -199,7 +200,8 @@ struct Export {
 async fn run(
     app: Arc<App>,
     job: ExportJob,
-    claimed: Claimed,
+    held: Held,
+    streams: BTreeMap<Stream, Progress>,
     integration: Integration,
     stop: Stop,
 ) -> Result<Exported, JobError> {
@@ -210,7 +212,7 @@ async fn run(
         Ok(KeyCheck::CannotTell(why)) => tracing::debug!(%why, "the host cannot be asked whether it knows the key"),
         Err(refused) => return Err(SendError::HostNotAllowed(refused.to_string()).into()),
     }
-    let total = |count: fn(&Progress) -> i64| claimed.streams.values().map(count).sum::<i64>();
+    let total = |count: fn(&Progress) -> i64| streams.values().map(count).sum::<i64>();
     let historical = app.config.historical && job.day.end().and_utc() + HISTORICAL_AGE < Utc::now();
     let export = Export {
         window: Window::of(&job),
@@ -221,12 +223,11 @@ async fn run(
             refused: AtomicI64::new(total(|p| p.rejected)),
         },
         halt: CancellationToken::new(),
-        lease: claimed.lease,
+        held,
         integration,
         app,
     };
-    let streams = claimed
-        .streams
+    let streams = streams
         .into_iter()
         .map(|(stream, progress)| export.stream(stream, progress));
     let watch = export.watch(&stop);
@@ -256,7 +257,7 @@ async fn run(
     if !done {
         return Err(stop.reason().unwrap_or(JobError::SliceOver));
     }
-    export.app.ledger.complete(&export.lease).await?;
+    export.app.ledger.complete(export.held.lease()).await?;
     Ok(Exported::Completed { sent, rejected })
 }
 
@@ -313,7 +314,10 @@ impl Export {
             }
             // Only what moved is saved: a save counts as progress, and progress forgives earlier failures.
             let saved = if moved {
-                self.app.ledger.save(&self.lease, stream, &progress, &rejects).await
+                self.app
+                    .ledger
+                    .save(self.held.lease(), stream, &progress, &rejects)
+                    .await
             } else {
                 Ok(())
             };
@@ -375,7 +379,14 @@ impl Export {
             let accepted = self
                 .app
                 .capture
-                .send(&self.integration.host, stream, body, &self.tally, &self.halt)
+                .send(
+                    &self.integration.host,
+                    stream,
+                    body,
+                    &self.tally,
+                    &self.held,
+                    &self.halt,
+                )
                 .await?;
             metrics::accepted(stream, accepted.events, accepted.bytes);
             Ok((accepted, cursor, last))

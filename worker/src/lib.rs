@@ -6,7 +6,7 @@
 //! 4. [`event`]: PURE row → event ([`oversize`] shortens what is too large)
 //! 5. [`batch`]: PURE events → bodies
 //! 6. [`capture`]: `POST /batch/`, halve, bisect; [`retry`]: PURE what an answer means
-//! 7. [`settle`]: what the job's end ([`error`]) means for its delivery
+//! 7. [`settle`]: what the job's end ([`error`]) means for its delivery; [`lease`]: kept meanwhile, given back after
 
 pub mod app;
 pub mod batch;
@@ -18,6 +18,7 @@ pub mod event;
 pub mod export;
 pub mod health;
 pub mod hosts;
+pub mod lease;
 pub mod metrics;
 pub mod oversize;
 pub mod pause;

@@ -53,6 +53,9 @@ pub enum SendError {
     /// Nothing but refusals in this run
     #[error("PostHog refuses every event of this run: {0}")]
     MappingRefused(String),
+    /// The lease was not renewed in time: another worker may be sending newer rows
+    #[error("the lease was not renewed in time; another worker may have the run")]
+    LeaseUncertain,
     /// Asked to stop while waiting for the next try
     #[error("interrupted")]
     Interrupted,
@@ -68,6 +71,7 @@ impl SendError {
             Self::EndpointRefused(_) => Some(ErrorCode::EndpointRefused),
             Self::HostNotAllowed(_) => Some(ErrorCode::HostNotAllowed),
             Self::MappingRefused(_) => Some(ErrorCode::MappingRefused),
+            Self::LeaseUncertain => Some(ErrorCode::LeaseHeld),
             Self::Interrupted => None,
         }
     }

@@ -15,6 +15,7 @@ use shared::topology::{DEAD_KEY, EXCHANGE, Ladder, Lane, Rung};
 use crate::app::App;
 use crate::error::{Disposition, JobError};
 use crate::export::{Exported, Failure};
+use crate::lease::give_back;
 use crate::metrics;
 
 /// A delivery that is being worked on. Settled by value, once; dropped unsettled, the broker delivers it again.
@@ -70,18 +71,18 @@ impl Settlement<'_> {
         let text = error.to_string();
         let code = error.code();
         let counted = code.unwrap_or(ErrorCode::Internal);
-        let ledger = &self.app.ledger;
+        let (ledger, length) = (&self.app.ledger, self.app.config.lease);
         let written = match (error.disposition(), lease) {
             (Disposition::Abandon, lease) => {
                 if let Some(lease) = lease {
-                    log_unsaved(ledger.release(lease).await);
+                    give_back(ledger, lease, length).await;
                 }
                 tracing::warn!(reason = %text, "abandoned; the broker delivers it again");
                 metrics::job_ended("abandoned", code);
                 return Ok(());
             }
             (Disposition::HandBack, Some(lease)) => {
-                log_unsaved(ledger.release(lease).await);
+                give_back(ledger, lease, length).await;
                 tracing::info!(reason = %text, "handed back at a checkpoint");
                 metrics::job_ended("handed_back", code);
                 self.publisher
@@ -91,7 +92,7 @@ impl Settlement<'_> {
             }
             (Disposition::Later(wait), lease) => {
                 if let Some(lease) = lease {
-                    log_unsaved(ledger.release(lease).await);
+                    give_back(ledger, lease, length).await;
                 }
                 return self.later(wait, code, &text).await;
             }
@@ -141,8 +142,12 @@ impl Settlement<'_> {
                 self.publish_dead(&headers).await?;
                 self.ack().await
             }
+            // The failure could not be counted; it will happen again, or it was none.
             Err(error) => {
-                log_unsaved(Err(error));
+                tracing::warn!(%error, "the ledger was not told");
+                if let (LedgerError::Unreachable(_), Some(lease)) = (&error, lease) {
+                    give_back(ledger, lease, length).await;
+                }
                 self.later(None, code, &text).await
             }
         }
@@ -196,11 +201,5 @@ impl Settlement<'_> {
         within(CONFIRM_TIMEOUT, self.delivery.acker.ack(BasicAckOptions::default()))
             .await
             .map(|_| ())
-    }
-}
-
-fn log_unsaved(result: Result<(), LedgerError>) {
-    if let Err(error) = result {
-        tracing::warn!(%error, "the ledger was not told; the lease will run out by itself");
     }
 }

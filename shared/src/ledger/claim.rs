@@ -7,7 +7,7 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::{Cursor, Lease, Ledger, LedgerError, Progress, RunKey, State, interval, record_queued};
+use super::{Cursor, Lease, Ledger, LedgerError, Progress, RunKey, State, answered, interval, record_queued};
 use crate::error_code::ErrorCode;
 use crate::job::{Day, ExportJob, Stream};
 
@@ -136,6 +136,17 @@ fn decide(run: &str, found: &[Found], target: Option<&str>, now: DateTime<Utc>) 
 impl Ledger {
     /// Asks for the run of `job` (whose `run` is `run`). `target` is where it would be sent, when that is known.
     pub async fn claim(
+        &self,
+        job: &ExportJob,
+        run: &str,
+        worker: &str,
+        lease: Duration,
+        target: Option<&str>,
+    ) -> Result<Claim, LedgerError> {
+        answered(self.claim_in_time(job, run, worker, lease, target)).await
+    }
+
+    async fn claim_in_time(
         &self,
         job: &ExportJob,
         run: &str,

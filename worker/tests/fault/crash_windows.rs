@@ -1,0 +1,281 @@
+//! The order that must never change: *2xx for every batch up to here → save the cursor → … → mark completed → ack*, and for
+//! every settlement *ledger → publish, confirmed → ack*. A process is killed between every two of these steps.
+
+use testkit::posthog::{Behavior, Rule};
+use testkit::proxy::Flow;
+use testkit::{TcpProxy, World};
+
+use crate::gate::Gate;
+use crate::{
+    DEAD, JOBS, KEY, PATIENCE, PROJECT, SMALL, alter, arrives, assert_delivered, depth, field, heartbeat, message,
+    publish, publish_body, ready, sent, slow, stored, succeeds, world,
+};
+
+/// The number of the connection on which a worker consumes, and acks; it publishes on the next one.
+const CONSUMING: u64 = 0;
+const PUBLISHING: u64 = 1;
+
+const SLICES: [(&str, &str); 3] = [
+    ("JOB_SLICE", "1s"),
+    ("RETRY_BUDGET", "900ms"),
+    ("SEND_TIMEOUT", "800ms"),
+];
+
+/// A worker's way to the broker.
+async fn through(world: &World) -> (TcpProxy, String) {
+    let proxy = world.amqp_proxy().await;
+    let url = heartbeat(&world.amqp_url_via(&proxy));
+    (proxy, url)
+}
+
+#[tokio::test]
+async fn after_a_send_before_its_checkpoint() {
+    let world = world(200).await;
+    let mut gate = Gate::before_a_checkpoint(&world).await;
+    let first = ready(&world, &[&SMALL]).await;
+    publish(&world).await;
+    gate.reached(&world).await;
+    first.kill();
+    gate.turn_away().await;
+    gate.open().await;
+    assert!(world.posthog.counts(KEY).stored > 0);
+    assert_eq!(sent(&world).await, 0, "a checkpoint was saved");
+    let _second = ready(&world, &[&SMALL]).await;
+    arrives(&world).await;
+    assert!(world.posthog.counts(KEY).resent > 0, "the fault did not bite");
+}
+
+#[tokio::test]
+async fn with_answers_on_their_way() {
+    let world = world(200).await;
+    world.posthog.script(Rule::next(2, Behavior::Hold));
+    let first = ready(&world, &[&SMALL]).await;
+    publish(&world).await;
+    world.posthog.held_requests(2).await;
+    first.kill();
+    world.posthog.release();
+    let _second = ready(&world, &[&SMALL]).await;
+    arrives(&world).await;
+    assert!(world.posthog.counts(KEY).resent > 0, "the fault did not bite");
+}
+
+#[tokio::test]
+async fn after_the_last_checkpoint_before_complete() {
+    let world = world(100).await;
+    let mut gate = Gate::before_state(&world, "completed").await;
+    let first = ready(&world, &[&SMALL]).await;
+    publish(&world).await;
+    gate.reached(&world).await;
+    first.kill();
+    gate.turn_away().await;
+    gate.open().await;
+    assert_eq!(field(&world, "state").await.as_deref(), Some("running"));
+    assert_delivered(&world).await;
+    let second = ready(&world, &[&SMALL]).await;
+    arrives(&world).await;
+    assert_eq!(world.posthog.counts(KEY).resent, 0, "what is saved is not sent again");
+    second.wait_log("taken over").await;
+}
+
+#[tokio::test]
+async fn after_complete_before_the_ack() {
+    let world = world(100).await;
+    let (proxy, url) = through(&world).await;
+    let first = ready(&world, &[&SMALL, &[("AMQP_URL", &url)]]).await;
+    publish(&world).await;
+    world.posthog.until(|posthog| posthog.counts(KEY).requests > 0).await;
+    proxy.to_server_on(CONSUMING, Flow::Swallow);
+    arrives(&world).await;
+    first.wait_log("\"completed\"").await;
+    first.kill();
+    depth(&world, JOBS, 1).await;
+    let second = ready(&world, &[&SMALL]).await;
+    second.wait_log("nothing to do").await;
+    depth(&world, JOBS, 0).await;
+    assert_eq!(world.posthog.counts(KEY).resent, 0);
+    assert_delivered(&world).await;
+}
+
+#[tokio::test]
+async fn after_a_slice_was_published_before_the_ack() {
+    let world = world(200).await;
+    slow(&world, 100);
+    let (proxy, url) = through(&world).await;
+    let first = ready(&world, &[&SMALL, &SLICES, &[("AMQP_URL", &url)]]).await;
+    publish(&world).await;
+    stored(&world, 1).await;
+    proxy.to_server_on(CONSUMING, Flow::Swallow);
+    // The worker believes that it has acked; the broker still waits for it, so the next slice stays in the queue.
+    depth(&world, JOBS, 1).await;
+    first.kill();
+    depth(&world, JOBS, 2).await;
+    world.posthog.behave();
+    let _second = ready(&world, &[&SMALL]).await;
+    arrives(&world).await;
+    depth(&world, JOBS, 0).await;
+    assert_eq!(field(&world, "attempt").await.as_deref(), Some("0"));
+}
+
+#[tokio::test]
+async fn with_the_confirm_of_a_slice_on_its_way() {
+    let world = world(200).await;
+    slow(&world, 100);
+    let (proxy, url) = through(&world).await;
+    let mut gate = Gate::before_state(&world, "queued").await;
+    let first = ready(&world, &[&SMALL, &SLICES, &[("AMQP_URL", &url)]]).await;
+    publish(&world).await;
+    gate.reached(&world).await;
+    proxy.to_client(Flow::Swallow);
+    gate.open().await;
+    depth(&world, JOBS, 1).await;
+    first.kill();
+    depth(&world, JOBS, 2).await;
+    world.posthog.behave();
+    let _second = ready(&world, &[&SMALL]).await;
+    arrives(&world).await;
+    depth(&world, JOBS, 0).await;
+}
+
+#[tokio::test]
+async fn a_slice_that_the_broker_never_got_is_not_acked() {
+    let world = world(200).await;
+    slow(&world, 100);
+    let (proxy, url) = through(&world).await;
+    let worker = ready(&world, &[&SMALL, &SLICES, &[("AMQP_URL", &url)]]).await;
+    publish(&world).await;
+    stored(&world, 1).await;
+    proxy.to_server_on(PUBLISHING, Flow::Swallow);
+    worker.wait_log("the session with RabbitMQ ended").await;
+    world.posthog.behave();
+    arrives(&world).await;
+    assert!(worker.log().contains("\"redelivered\":true"), "the fault did not bite");
+}
+
+#[tokio::test]
+async fn after_a_retry_was_published_before_the_ack() {
+    let world = world(50).await;
+    world.posthog.script(Rule::always(Behavior::status(500)));
+    let (proxy, url) = through(&world).await;
+    let budget = [
+        ("SEND_TIMEOUT", "800ms"),
+        ("RETRY_BUDGET", "900ms"),
+        ("AMQP_URL", url.as_str()),
+    ];
+    let first = ready(&world, &[&SMALL, &budget]).await;
+    publish(&world).await;
+    world.posthog.until(|posthog| !posthog.batches().is_empty()).await;
+    proxy.to_server_on(CONSUMING, Flow::Swallow);
+    world.wait_state(PROJECT, crate::DAY, "daily", "waiting").await;
+    // Back from its rung.
+    depth(&world, JOBS, 1).await;
+    first.kill();
+    depth(&world, JOBS, 2).await;
+    world.posthog.behave();
+    let _second = ready(&world, &[&SMALL]).await;
+    arrives(&world).await;
+    depth(&world, JOBS, 0).await;
+    assert_eq!(world.queue_depth(DEAD).await, 0);
+}
+
+#[tokio::test]
+async fn after_a_dead_letter_was_published_before_the_ack() {
+    let world = world(50).await;
+    world.posthog.forget_key(KEY);
+    let (proxy, url) = through(&world).await;
+    let mut gate = Gate::before_state(&world, "dead").await;
+    let first = ready(&world, &[&SMALL, &[("AMQP_URL", &url)]]).await;
+    publish(&world).await;
+    gate.reached(&world).await;
+    proxy.to_server_on(CONSUMING, Flow::Swallow);
+    gate.open().await;
+    depth(&world, DEAD, 1).await;
+    first.kill();
+    depth(&world, JOBS, 1).await;
+    world.posthog.known_key(KEY);
+    let second = ready(&world, &[&SMALL]).await;
+    arrives(&world).await;
+    // The dead letter is stale now; to requeue it does nothing.
+    succeeds(&world, &["dead-letters", "requeue", "--all", "--yes"]).await;
+    second.wait_log("nothing to do").await;
+    assert_eq!(
+        (world.queue_depth(DEAD).await, world.posthog.counts(KEY).resent),
+        (0, 0)
+    );
+}
+
+#[tokio::test]
+async fn after_a_run_was_given_before_the_ack() {
+    let world = world(100).await;
+    let (proxy, url) = through(&world).await;
+    let first = ready(&world, &[&SMALL, &[("AMQP_URL", &url)]]).await;
+    proxy.to_server_on(CONSUMING, Flow::Swallow);
+    publish_body(&world, &message(PROJECT, None)).await;
+    depth(&world, JOBS, 1).await;
+    first.kill();
+    depth(&world, JOBS, 2).await;
+    let _second = ready(&world, &[&SMALL]).await;
+    world
+        .wait_until("two runs are completed", PATIENCE, async || {
+            let completed = "select count(*) from posthog_export.runs where state = 'completed'";
+            sqlx::query_scalar::<_, i64>(completed)
+                .fetch_one(&world.pool())
+                .await
+                .unwrap()
+                == 2
+        })
+        .await;
+    assert_delivered(&world).await;
+    assert!(world.posthog.counts(KEY).resent > 0, "the fault did not bite");
+}
+
+#[tokio::test]
+async fn in_the_middle_of_an_enqueue() {
+    let world = world(50).await;
+    let mut gate = Gate::close(&world, "insert", "runs", "true").await;
+    let first = world.spawn_producer(&["enqueue", "--json"], &[]).await;
+    gate.reached(&world).await;
+    first.kill();
+    gate.turn_away().await;
+    gate.open().await;
+    let backfill = "posthog-export.backfill";
+    // Confirmed by the broker, and unknown to the ledger.
+    depth(&world, backfill, 1).await;
+    assert_eq!(field(&world, "state").await, None);
+    succeeds(&world, &["enqueue"]).await;
+    depth(&world, backfill, 2).await;
+    succeeds(&world, &["enqueue"]).await;
+    depth(&world, backfill, 2).await;
+    let worker = ready(&world, &[&SMALL]).await;
+    arrives(&world).await;
+    worker.wait_log("nothing to do").await;
+    assert_eq!(world.posthog.counts(KEY).resent, 0);
+}
+
+#[tokio::test]
+async fn in_the_middle_of_a_dead_letter_requeue() {
+    let world = world(50).await;
+    world.posthog.forget_key(KEY);
+    let worker = ready(&world, &[&SMALL]).await;
+    publish(&world).await;
+    depth(&world, DEAD, 1).await;
+    worker.terminate();
+    worker.wait_exit().await;
+    world.posthog.known_key(KEY);
+    let mut gate = Gate::before_state(&world, "queued").await;
+    let requeue = ["dead-letters", "requeue", "--all", "--yes"];
+    let first = world.spawn_producer(&requeue, &[]).await;
+    gate.reached(&world).await;
+    first.kill();
+    gate.turn_away().await;
+    gate.open().await;
+    // Published, and still a dead letter.
+    depth(&world, JOBS, 1).await;
+    depth(&world, DEAD, 1).await;
+    alter(&world, "drop trigger fault_gate on posthog_export.runs").await;
+    succeeds(&world, &requeue).await;
+    depth(&world, DEAD, 0).await;
+    let _second = ready(&world, &[&SMALL]).await;
+    arrives(&world).await;
+    depth(&world, JOBS, 0).await;
+    assert_eq!(world.posthog.counts(KEY).resent, 0);
+}

@@ -1,0 +1,135 @@
+//! PostgreSQL dies, is cut off, or does not answer.
+
+use std::time::Duration;
+
+use testkit::posthog::{Behavior, Rule};
+use testkit::{World, seed};
+
+use crate::{
+    DAY, KEY, PATIENCE, PROJECT, SMALL, arrives, depth, field, fragile, prepared, publish, ready, slow, stored, world,
+};
+
+/// Two workers export; the database ends as `end` says, and comes back.
+async fn outage(end: impl AsyncFnOnce(&testkit::Servers)) {
+    let servers = fragile().await;
+    let servers = servers.as_ref().unwrap();
+    let world = prepared(World::on(servers.clone()).await, 300).await;
+    slow(&world, 30);
+    let workers = [ready(&world, &[&SMALL]).await, ready(&world, &[&SMALL]).await];
+    publish(&world).await;
+    stored(&world, 100).await;
+    end(servers).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(field_unreachable(&world).await, "the fault did not bite");
+    servers.postgres.start_again().await;
+    arrives(&world).await;
+    for worker in &workers {
+        worker.wait_ready().await;
+    }
+    assert_eq!(field(&world, "attempt").await.as_deref(), Some("0"));
+    assert_eq!(world.queue_depth(crate::DEAD).await, 0);
+}
+
+async fn field_unreachable(world: &World) -> bool {
+    sqlx::query("select 1").execute(&world.pool()).await.is_err()
+}
+
+#[tokio::test]
+async fn it_is_killed_and_comes_back() {
+    outage(async |servers| servers.postgres.kill()).await;
+}
+
+#[tokio::test]
+async fn it_is_stopped_at_once_and_comes_back() {
+    outage(async |servers| servers.postgres.stop().await).await;
+}
+
+#[tokio::test]
+async fn connections_are_cut_in_the_middle_of_pages() {
+    let world = world(300).await;
+    slow(&world, 20);
+    let proxy = world.database_proxy().await;
+    let url = world.database_url_via(&proxy);
+    let worker = ready(&world, &[&SMALL, &[("DATABASE_URL", &url)]]).await;
+    publish(&world).await;
+    let mut cuts = 0;
+    for events in [50, 150, 250, 350, 450] {
+        stored(&world, events).await;
+        if proxy.open_connections() > 0 {
+            cuts += 1;
+        }
+        proxy.cut();
+    }
+    arrives(&world).await;
+    assert_eq!(cuts, 5, "the fault did not bite");
+    assert!(worker.log().contains("nothing is counted"), "the fault did not bite");
+    assert_eq!(field(&world, "attempt").await.as_deref(), Some("0"));
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_answer_one_worker_does_not_keep_the_job_from_the_others() {
+    let world = world(300).await;
+    slow(&world, 20);
+    let proxy = world.database_proxy().await;
+    let url = world.database_url_via(&proxy);
+    let cut_off = ready(&world, &[&SMALL, &[("DATABASE_URL", &url)]]).await;
+    publish(&world).await;
+    stored(&world, 100).await;
+    proxy.stall();
+    let other = ready(&world, &[&SMALL]).await;
+    arrives(&world).await;
+    assert!(other.log().contains("taken over"), "the fault did not bite");
+
+    // Its pool has places left when it can talk again.
+    other.terminate();
+    other.wait_exit().await;
+    proxy.pass();
+    cut_off.wait_ready().await;
+    let again = "2024-06-02";
+    seed::realistic(&world.pool(), PROJECT, &[again.parse().unwrap()], 50, 2).await;
+    let body = format!(r#"{{"project_id":"{PROJECT}","day":"{again}","run":"daily"}}"#);
+    crate::publish_body(&world, body.as_bytes()).await;
+    world.wait_state(PROJECT, again, "daily", "completed").await;
+}
+
+#[tokio::test]
+async fn outages_of_the_ledger_are_no_deaths_of_workers() {
+    // Each is longer than the lease, and there are more of them than take-overs are allowed.
+    const OUTAGES: usize = 6;
+    let world = world(50).await;
+    let proxy = world.database_proxy().await;
+    let url = world.database_url_via(&proxy);
+    let settings = [
+        ("LEDGER_DATABASE_URL", url.as_str()),
+        ("LEASE", "3s"),
+        ("SEND_TIMEOUT", "40s"),
+        ("RETRY_BUDGET", "50s"),
+        ("RETRY_RUNGS", "2s×1"),
+    ];
+    // No cursor moves, so nothing is forgiven.
+    world.posthog.script(Rule::always(Behavior::HoldUnstored));
+    let mut world = world;
+    world.set("RETRY_RUNGS", "2s×1");
+    crate::succeeds(&world, &["declare"]).await;
+    let worker = ready(&world, &[&SMALL, &settings]).await;
+    publish(&world).await;
+    for outage in 1..=OUTAGES {
+        world.wait_state(PROJECT, DAY, "daily", "running").await;
+        proxy.refuse();
+        proxy.cut();
+        tokio::time::sleep(Duration::from_millis(3_300)).await;
+        proxy.pass();
+        let given_back = format!("the lease was given back {outage} times");
+        world
+            .wait_until(&given_back, PATIENCE, async || {
+                worker.log().matches("the lease was given back").count() >= outage
+            })
+            .await;
+    }
+    world.posthog.behave();
+    arrives(&world).await;
+    assert_eq!(field(&world, "takeovers").await.as_deref(), Some("0"));
+    depth(&world, crate::JOBS, 0).await;
+    assert_eq!(world.queue_depth(crate::DEAD).await, 0);
+    assert!(world.posthog.counts(KEY).requests > OUTAGES);
+}

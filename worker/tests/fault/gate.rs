@@ -1,0 +1,87 @@
+//! A gate in the ledger: a change that a worker or producer asks for waits in the database until the test lets it happen, or
+//! makes sure that it never does.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _};
+use testkit::World;
+
+use crate::PATIENCE;
+
+const LOCK: i64 = 4711;
+
+/// Closed from its making until it is opened.
+pub(crate) struct Gate {
+    lock: PgConnection,
+}
+
+impl Gate {
+    /// Changes of `table` for which `condition` (on `old` and `new`) holds wait from now on. `event` is `insert` or `update`.
+    pub(crate) async fn close(world: &World, event: &str, table: &str, condition: &str) -> Self {
+        let sql = format!(
+            "create or replace function fault_gate() returns trigger language plpgsql as $$
+             begin perform pg_advisory_xact_lock({LOCK}); return new; end $$;
+             create trigger fault_gate before {event} on posthog_export.{table} for each row when ({condition})
+             execute function fault_gate();
+             select pg_advisory_lock({LOCK})"
+        );
+        // The lock belongs to the session.
+        let mut lock = PgConnection::connect(&world.database_url).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut lock).await.unwrap();
+        Self { lock }
+    }
+
+    /// Before the checkpoint of the first batch of any stream.
+    pub(crate) async fn before_a_checkpoint(world: &World) -> Self {
+        Self::close(world, "update", "streams", "new.sent > old.sent").await
+    }
+
+    /// Before a run changes into that state.
+    pub(crate) async fn before_state(world: &World, state: &str) -> Self {
+        let condition = format!("new.state = '{state}' and old.state <> new.state");
+        Self::close(world, "update", "runs", &condition).await
+    }
+
+    /// Waits until somebody stands before it.
+    pub(crate) async fn reached(&mut self, world: &World) {
+        let lock = tokio::sync::Mutex::new(&mut self.lock);
+        world
+            .wait_until("somebody reaches the gate", PATIENCE, async || {
+                !waiting(&mut **lock.lock().await).await.is_empty()
+            })
+            .await;
+    }
+
+    /// Whoever stands before it is turned away: the change is not made. To be called when the process that asked is dead;
+    /// the database itself would let the statement of a dead client go through.
+    pub(crate) async fn turn_away(&mut self) {
+        for pid in waiting(&mut self.lock).await {
+            sqlx::query("select pg_terminate_backend($1)")
+                .bind(pid)
+                .execute(&mut self.lock)
+                .await
+                .unwrap();
+        }
+        while !waiting(&mut self.lock).await.is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Changes happen again.
+    pub(crate) async fn open(mut self) {
+        let sql = format!("select pg_advisory_unlock({LOCK})");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.lock).await.unwrap();
+        let _ = self.lock.close().await;
+    }
+}
+
+async fn waiting(connection: &mut PgConnection) -> Vec<i32> {
+    sqlx::query_scalar(
+        "select pid from pg_locks
+         where locktype = 'advisory' and not granted and objid = $1::bigint::oid
+           and database = (select oid from pg_database where datname = current_database())",
+    )
+    .bind(LOCK)
+    .fetch_all(connection)
+    .await
+    .unwrap()
+}

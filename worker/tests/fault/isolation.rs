@@ -1,0 +1,87 @@
+//! A slow or dead PostHog slows the reading, holds up nobody else, and fills no memory.
+
+use std::time::Duration;
+
+use testkit::posthog::{Behavior, FakePosthog, Rule};
+use testkit::{langfuse, seed};
+
+use crate::{DAY, KEY, PROJECT, SMALL, add_project, message, publish, publish_body, ready, world};
+
+#[tokio::test]
+async fn a_dead_host_of_one_project_does_not_hold_up_the_others() {
+    const DAYS: [&str; 6] = [
+        "2024-06-01",
+        "2024-06-02",
+        "2024-06-03",
+        "2024-06-04",
+        "2024-06-05",
+        "2024-06-06",
+    ];
+    let world = world(0).await;
+    let dead = FakePosthog::start().await;
+    dead.script(Rule::always(Behavior::HangAfterAccept));
+    dead.known_key(KEY);
+    langfuse::add_integration(&world.pool(), PROJECT, &dead.url(), KEY, true).await;
+    let days = DAYS.map(|day| day.parse().unwrap());
+    seed::realistic(&world.pool(), PROJECT, &days, 10, 1).await;
+    add_project(&world, "alive", "phc_alive").await;
+    seed::realistic(&world.pool(), "alive", &days, 10, 1).await;
+    let settings = [
+        ("WORKER_CONCURRENCY", "2"),
+        ("SEND_TIMEOUT", "2s"),
+        ("RETRY_BUDGET", "3s"),
+    ];
+    let worker = ready(&world, &[&SMALL, &settings]).await;
+    // All jobs of the dead host are ahead of the others.
+    for project in [PROJECT, "alive"] {
+        for day in DAYS {
+            let body = format!(r#"{{"project_id":"{project}","day":"{day}","run":"daily"}}"#);
+            publish_body(&world, body.as_bytes()).await;
+        }
+    }
+    let began = std::time::Instant::now();
+    for day in DAYS {
+        world.wait_state("alive", day, "daily", "completed").await;
+    }
+    let took = began.elapsed();
+    assert!(
+        worker.log().contains("another job is already waiting for it"),
+        "the fault did not bite"
+    );
+    // Six days of the dead host, two at a time, would have taken three budgets before the first of the others.
+    assert!(took < Duration::from_secs(30), "{took:?}");
+}
+
+#[tokio::test]
+async fn while_posthog_does_not_answer_only_so_many_pages_are_read() {
+    let world = world(2_000).await;
+    world.posthog.script(Rule::always(Behavior::Hold));
+    let settings = [("SEND_TIMEOUT", "40s"), ("RETRY_BUDGET", "50s")];
+    let worker = ready(&world, &[&SMALL, &settings]).await;
+    publish(&world).await;
+    world.posthog.held_requests(2).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let metrics = worker.metrics().await;
+    let pages: f64 = metrics
+        .lines()
+        .filter(|line| line.starts_with("posthog_export_page_duration_seconds_count"))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum();
+    // Of 40 pages of traces alone: for each stream those being packed, those being sent, and one ahead.
+    assert!((1.0..=18.0).contains(&pages), "{pages} pages were read");
+    world.posthog.behave();
+    crate::arrives(&world).await;
+}
+
+#[tokio::test]
+async fn a_failing_project_is_no_reason_to_fail_another() {
+    let world = world(50).await;
+    add_project(&world, "well", "phc_well").await;
+    seed::realistic(&world.pool(), "well", &[crate::day()], 50, 2).await;
+    world.posthog.script(Rule::always(Behavior::status(402)).for_key(KEY));
+    let _worker = ready(&world, &[&SMALL]).await;
+    publish(&world).await;
+    publish_body(&world, &message("well", Some("daily"))).await;
+    world.wait_state("well", DAY, "daily", "completed").await;
+    world.wait_state(PROJECT, DAY, "daily", "dead").await;
+}

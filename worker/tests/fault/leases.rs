@@ -1,0 +1,205 @@
+//! Two workers with the same job: at most one moves a cursor, and the loser stops.
+
+use std::time::Duration;
+
+use shared::job::{ExportJob, Stream};
+use shared::ledger::{Claim, Claimed, Cursor, Ledger, LedgerError, Progress};
+use testkit::posthog::{Behavior, Rule};
+
+use crate::{
+    DAY, DEAD, JOBS, KEY, PATIENCE, PROJECT, SMALL, arrives, depth, field, publish, ready, slow, stored, world,
+};
+
+/// Claims the day's daily run for a lease of that many milliseconds.
+async fn claim(ledger: &Ledger, worker: &str, milliseconds: u64) -> Claim {
+    let job = ExportJob::daily(PROJECT, DAY.parse().unwrap());
+    let length = Duration::from_millis(milliseconds);
+    ledger
+        .claim(&job, "daily", worker, length, Some("target"))
+        .await
+        .unwrap()
+}
+
+fn claimed(claim: Claim) -> Claimed {
+    match claim {
+        Claim::Run(claimed) => claimed,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn at(second: u32, sent: i64) -> Progress {
+    let day: chrono::NaiveDate = DAY.parse().unwrap();
+    Progress {
+        cursor: Some(Cursor {
+            time: day.and_hms_opt(12, 0, second).unwrap(),
+            id: "row".into(),
+        }),
+        sent,
+        ..Progress::default()
+    }
+}
+
+async fn rows(world: &testkit::World) -> String {
+    let all = "select string_agg(to_jsonb(s)::text, ' ' order by stream)
+                   || (select string_agg((to_jsonb(r) - 'lease_expires_at' - 'updated_at')::text, ' ') from posthog_export.runs r)
+               from posthog_export.streams s";
+    sqlx::query_scalar(all).fetch_one(&world.pool()).await.unwrap()
+}
+
+#[tokio::test]
+async fn only_the_holder_of_the_lease_writes_and_cursors_never_go_back() {
+    let world = world(0).await;
+    let ledger = Ledger::new(world.pool());
+    let first = claimed(claim(&ledger, "first", 100).await).lease;
+    ledger.save(&first, Stream::Trace, &at(5, 10), &[]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let second = claimed(claim(&ledger, "second", 60_000).await);
+    assert_eq!((second.takeovers, &second.streams[&Stream::Trace]), (1, &at(5, 10)));
+    assert!(matches!(claim(&ledger, "third", 1_000).await, Claim::Held { .. }));
+    let before = rows(&world).await;
+
+    // The first one wakes up and tries everything it could.
+    let code = shared::error_code::ErrorCode::Internal;
+    let lost = |result: Result<(), LedgerError>| assert!(matches!(result, Err(LedgerError::LeaseLost)), "{result:?}");
+    lost(ledger.save(&first, Stream::Trace, &at(9, 20), &[]).await);
+    lost(ledger.renew(&first, Duration::from_secs(60)).await);
+    lost(ledger.complete(&first).await);
+    lost(ledger.release(&first).await);
+    lost(ledger.skip(&first, code, "x").await);
+    lost(ledger.bury(&first, code, "x").await);
+    lost(ledger.retry(&first, code, "x", |_| None).await.map(|_| ()));
+    assert_eq!(rows(&world).await, before, "the loser changed something");
+
+    // Not even the holder goes back.
+    ledger
+        .save(&second.lease, Stream::Trace, &at(7, 15), &[])
+        .await
+        .unwrap();
+    let before = rows(&world).await;
+    ledger
+        .save(&second.lease, Stream::Trace, &at(6, 12), &[])
+        .await
+        .unwrap();
+    assert_eq!(rows(&world).await, before, "the cursor went back");
+}
+
+#[tokio::test]
+async fn a_job_longer_than_its_lease_is_kept() {
+    let world = world(100).await;
+    world
+        .posthog
+        .script(Rule::next(1, Behavior::Delay(Duration::from_secs(9))));
+    let patient = [("LEASE", "3s"), ("SEND_TIMEOUT", "20s"), ("RETRY_BUDGET", "30s")];
+    let workers = [
+        ready(&world, &[&SMALL, &patient]).await,
+        ready(&world, &[&SMALL, &patient]).await,
+    ];
+    publish(&world).await;
+    world.posthog.until(|posthog| posthog.counts(KEY).stored > 0).await;
+    // A second delivery of it tries all the while.
+    publish(&world).await;
+    arrives(&world).await;
+    let refused: usize = workers
+        .iter()
+        .map(|worker| worker.log().matches("is at work on this day").count())
+        .sum();
+    assert!(refused >= 3, "the second delivery did not try");
+    assert_eq!(field(&world, "takeovers").await.as_deref(), Some("0"));
+    assert!(workers.iter().all(|worker| !worker.log().contains("taken over")));
+    assert_eq!(world.posthog.counts(KEY).resent, 0);
+    depth(&world, JOBS, 0).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_wakes_up_after_its_lease_sends_and_moves_nothing() {
+    let world = world(300).await;
+    slow(&world, 60);
+    let asleep = ready(&world, &[&SMALL]).await;
+    publish(&world).await;
+    stored(&world, 100).await;
+    asleep.pause();
+    // Somebody publishes the job again, and the lease runs out.
+    publish(&world).await;
+    let awake = ready(&world, &[&SMALL]).await;
+    awake.wait_log("taken over").await;
+    let before = world.posthog.counts(KEY).stored;
+    stored(&world, before + 50).await;
+    awake.pause();
+    // What was on its way arrives.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let (requests, ledger) = (world.posthog.batches().len(), rows(&world).await);
+    asleep.resume();
+    asleep.wait_log("\"code\":\"lease_held\"").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(world.posthog.batches().len(), requests, "it went on sending");
+    assert_eq!(rows(&world).await, ledger, "it went on writing");
+    awake.resume();
+    arrives(&world).await;
+    depth(&world, JOBS, 0).await;
+    assert_eq!(world.queue_depth(DEAD).await, 0);
+}
+
+#[tokio::test]
+async fn clocks_of_hosts_do_not_matter() {
+    // A library that lies about the time of day, as a host with a wrong clock does.
+    let Some(library) = faketime().await else {
+        panic!("libfaketime is missing: apt-get install libfaketime");
+    };
+    let world = world(300).await;
+    slow(&world, 60);
+    let skewed = |offset: &'static str| {
+        [
+            ("LD_PRELOAD", library.clone()),
+            ("FAKETIME", offset.to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+            // Its own shared memory is one for all processes of a name.
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+        ]
+    };
+    let mut workers = Vec::new();
+    for offset in ["+3h", "-3h"] {
+        let skewed = skewed(offset);
+        let skewed: Vec<(&str, &str)> = skewed.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        workers.push(ready(&world, &[&SMALL, &skewed]).await);
+    }
+    publish(&world).await;
+    stored(&world, 50).await;
+    publish(&world).await;
+    arrives(&world).await;
+    let refused = |log: &str| log.contains("is at work on this day");
+    world
+        .wait_until("the second delivery was refused", PATIENCE, async || {
+            workers.iter().any(|worker| refused(&worker.log()))
+        })
+        .await;
+    assert!(workers.iter().all(|worker| !worker.log().contains("taken over")));
+    assert_eq!(world.posthog.counts(KEY).resent, 0);
+    let year = chrono::Utc::now().format("%Y-%m-%dT%H").to_string();
+    for worker in &workers {
+        let first = worker.log().lines().next().unwrap().to_owned();
+        assert!(!first.contains(&year), "the clock is right: {first}");
+    }
+}
+
+/// Where the library is, installed if it must be and may be.
+async fn faketime() -> Option<String> {
+    let find = || {
+        let output = std::process::Command::new("sh")
+            .args([
+                "-c",
+                "ls /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/lib/faketime/libfaketimeMT.so.1 2>/dev/null | head -1",
+            ])
+            .output()
+            .ok()?;
+        let path = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+        (!path.is_empty()).then_some(path)
+    };
+    tokio::task::spawn_blocking(move || {
+        find().or_else(|| {
+            testkit::install::package("libfaketime").ok()?;
+            find()
+        })
+    })
+    .await
+    .unwrap()
+}

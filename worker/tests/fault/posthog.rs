@@ -1,0 +1,199 @@
+//! PostHog fails in every way it has; the day arrives, or ends dead with the right reason.
+
+use std::time::Duration;
+
+use testkit::langfuse;
+use testkit::posthog::{Behavior, Cut, Part, Route, Rule};
+
+use crate::{KEY, PROJECT, SMALL, arrives, assert_delivered, dead_letter, field, publish, ready, world};
+
+/// The first answers are this fault; the day arrives. What the fake stored without saying so is sent again.
+async fn survives(fault: Behavior, settings: &[(&str, &str)], is_stored: bool) {
+    let world = world(60).await;
+    world.posthog.script(Rule::next(3, fault));
+    let _worker = ready(&world, &[&SMALL, settings]).await;
+    publish(&world).await;
+    arrives(&world).await;
+    let counts = world.posthog.counts(KEY);
+    assert_eq!(counts.resent > 0, is_stored, "{counts:?}");
+    let batches = usize::try_from(field_sum(&world, "batches").await).unwrap();
+    let asked = world.posthog.batches().len();
+    assert!(
+        asked > batches,
+        "{asked} requests for {batches} batches: the fault did not bite"
+    );
+}
+
+async fn field_sum(world: &testkit::World, field: &str) -> i64 {
+    let sums: (i64, i64) =
+        sqlx::query_as("select sum(batches)::bigint, sum(rejected)::bigint from posthog_export.streams")
+            .fetch_one(&world.pool())
+            .await
+            .unwrap();
+    if field == "batches" { sums.0 } else { sums.1 }
+}
+
+const IMPATIENT: [(&str, &str); 1] = [("SEND_TIMEOUT", "1s")];
+
+macro_rules! faults {
+    ($($name:ident: $fault:expr, $settings:expr, stored $stored:literal;)*) => {
+        $(#[tokio::test]
+        async fn $name() {
+            survives($fault, &$settings, $stored).await;
+        })*
+    };
+}
+
+faults! {
+    it_answers_500: Behavior::status(500), [], stored false;
+    it_answers_502_with_a_page_of_html: Behavior::Status(502, "<html>bad gateway</html>".into(), vec![]), [], stored false;
+    it_answers_408: Behavior::status(408), [], stored false;
+    it_answers_429: Behavior::status(429), [], stored false;
+    it_answers_429_with_seconds: Behavior::retry_after(429, 1), [], stored false;
+    it_answers_429_with_a_date: Behavior::Status(429, String::new(), vec![("retry-after".into(), http_date(2))]), [], stored false;
+    it_answers_429_with_a_time_far_off: Behavior::retry_after(429, 999_999_999), [], stored false;
+    it_stores_and_answers_500: Behavior::StoreThenStatus(500), [], stored true;
+    it_stores_some_and_answers_503: Behavior::StoreSomeThenStatus(3, 503), [], stored true;
+    it_resets_after_the_body: Behavior::StoreThenCut(Cut::Rst), [], stored true;
+    it_closes_after_the_body: Behavior::StoreThenCut(Cut::Fin), [], stored true;
+    it_resets_before_the_body: Behavior::CutBeforeReading(Cut::Rst), [], stored false;
+    it_closes_before_the_body: Behavior::CutBeforeReading(Cut::Fin), [], stored false;
+    its_answer_ends_in_the_head: Behavior::AnswerPartially(Part::Head), [], stored true;
+    it_accepts_and_hangs: Behavior::HangAfterAccept, IMPATIENT, stored false;
+    its_answer_drips: Behavior::SlowDrip(Duration::from_millis(200)), IMPATIENT, stored true;
+}
+
+fn http_date(seconds: i64) -> String {
+    let at = chrono::Utc::now() + chrono::TimeDelta::seconds(seconds);
+    at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// The status was said, so the answer counts, whatever becomes of its body.
+#[tokio::test]
+async fn its_answer_ends_in_the_body() {
+    let world = world(60).await;
+    world
+        .posthog
+        .script(Rule::next(3, Behavior::AnswerPartially(Part::Body)));
+    let _worker = ready(&world, &[&SMALL]).await;
+    publish(&world).await;
+    arrives(&world).await;
+}
+
+#[tokio::test]
+async fn it_takes_small_bodies_only() {
+    survives_always(Behavior::MaxEventsPerBatch(3)).await;
+}
+
+async fn survives_always(fault: Behavior) {
+    let world = world(60).await;
+    world.posthog.script(Rule::always(fault));
+    let worker = ready(&world, &[&SMALL]).await;
+    publish(&world).await;
+    arrives(&world).await;
+    assert!(worker.metrics().await.contains("posthog_export_batch_splits_total"));
+}
+
+/// The day ends as a dead letter with this cause; `host` is where the project sends.
+async fn ends_dead(host: impl FnOnce(&testkit::World) -> String, code: &str) {
+    let mut world = world(20).await;
+    let host = host(&world);
+    langfuse::add_integration(&world.pool(), PROJECT, &host, KEY, true).await;
+    world.set("RETRY_RUNGS", "300ms×1");
+    crate::succeeds(&world, &["declare"]).await;
+    let _worker = ready(&world, &[&[("SEND_TIMEOUT", "500ms"), ("RETRY_BUDGET", "600ms")]]).await;
+    publish(&world).await;
+    let letter = dead_letter(&world).await;
+    assert_eq!(letter.headers["x-error-code"], code, "{}", letter.headers);
+    assert_eq!(field(&world, "error_code").await.as_deref(), Some(code));
+    assert_eq!(world.posthog.counts(KEY).received, 0);
+}
+
+#[tokio::test]
+async fn its_port_speaks_no_tls() {
+    ends_dead(
+        |world| world.posthog.url().replace("http:", "https:"),
+        "posthog_unavailable",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn its_name_is_unknown() {
+    ends_dead(|_| "https://posthog.invalid".to_owned(), "posthog_unavailable").await;
+}
+
+#[tokio::test]
+async fn nobody_listens() {
+    ends_dead(|_| "http://127.0.0.1:9".to_owned(), "posthog_unavailable").await;
+}
+
+#[tokio::test]
+async fn it_redirects() {
+    let world = world(20).await;
+    let elsewhere = vec![("location".to_owned(), "http://127.0.0.1:9/batch/".to_owned())];
+    let redirect = Behavior::Status(307, String::new(), elsewhere);
+    world.posthog.script(Rule::always(redirect));
+    let _worker = ready(&world, &[]).await;
+    publish(&world).await;
+    assert_eq!(dead_letter(&world).await.headers["x-error-code"], "endpoint_refused");
+}
+
+/// PostHog says 200 to a key it does not know, and drops everything.
+#[tokio::test]
+async fn it_does_not_know_the_key_and_is_restarted_in_between() {
+    let world = world(20).await;
+    world.posthog.forget_key(KEY);
+    // The check itself fails twice: a key is not refused, nor taken, for that.
+    world
+        .posthog
+        .script(Rule::next(2, Behavior::status(503)).on(Route::Flags));
+    let worker = ready(&world, &[]).await;
+    publish(&world).await;
+    assert_eq!(dead_letter(&world).await.headers["x-error-code"], "unauthorized");
+    assert_eq!(world.posthog.counts(KEY).dropped, 0, "nothing was sent into the void");
+    worker.kill();
+    world.posthog.known_key(KEY);
+    let _second = ready(&world, &[]).await;
+    publish(&world).await;
+    arrives(&world).await;
+}
+
+#[tokio::test]
+async fn what_it_refused_stays_refused_over_restarts_and_is_not_everything() {
+    let world = world(60).await;
+    // Traces are refused for ever; the refusals are counted over restarts, and stop before the day is emptied into the rejects.
+    let refuse = Behavior::reject_events_where(|event| event["event"] == "langfuse trace");
+    world.posthog.script(Rule::always(refuse));
+    let rejects = async |world: &testkit::World| -> i64 {
+        sqlx::query_scalar("select count(*) from posthog_export.rejects")
+            .fetch_one(&world.pool())
+            .await
+            .unwrap()
+    };
+    let events = [("BATCH_MAX_EVENTS", "2"), ("SENDS_IN_FLIGHT", "1"), ("PAGE_ROWS", "10")];
+    let first = ready(&world, &[&events]).await;
+    let body = format!(r#"{{"project_id":"{PROJECT}","day":"2024-06-01","run":"traces","events":["trace"]}}"#);
+    crate::publish_body(&world, body.as_bytes()).await;
+    world
+        .wait_until("some rows are rejects", crate::PATIENCE, async || {
+            rejects(&world).await >= 10
+        })
+        .await;
+    first.kill();
+    let before = rejects(&world).await;
+    let _second = ready(&world, &[&events]).await;
+    let letter = dead_letter(&world).await;
+    assert_eq!(letter.headers["x-error-code"], "mapping_refused");
+    let after = rejects(&world).await;
+    assert!(
+        before > 0 && after >= before && after < 60,
+        "{before}, then {after} rejects"
+    );
+
+    // Mended, the same run goes on behind its cursor; a replay sends the rest.
+    world.posthog.behave();
+    crate::publish_body(&world, &crate::message(PROJECT, Some("daily"))).await;
+    world.wait_state(PROJECT, crate::DAY, "daily", "completed").await;
+    assert_delivered(&world).await;
+}
