@@ -8,6 +8,7 @@ use shared::amqp::{self, AmqpError, CONNECT_TIMEOUT, Publisher, watch_blocked, w
 use shared::langfuse::{missing_columns, source_pool, writing_pool};
 use shared::ledger::Ledger;
 use shared::settings::{ExposeSecret, SecretString};
+use shared::topology::{self, Ladder};
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::watch;
@@ -125,6 +126,14 @@ impl Broker {
     /// A channel of its own.
     pub async fn channel(&self) -> Result<Channel, AmqpError> {
         within(CONNECT_TIMEOUT, self.connection.create_channel()).await
+    }
+
+    /// Declares what is missing, as far as this user may.
+    ///
+    /// # Errors
+    /// The broker's own, so that the caller can tell a mismatch.
+    pub async fn ensure(&self, ladder: &Ladder) -> Result<(), lapin::Error> {
+        topology::ensure(&self.connection, ladder).await
     }
 
     /// A channel for publishing.

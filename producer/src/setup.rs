@@ -31,17 +31,18 @@ pub async fn declare(broker: &Broker, ladder: &Ladder) -> Result<(), CommandErro
     Ok(())
 }
 
-/// What `enqueue` does unless told otherwise: migrates when our schema is missing or old, and declares. A broker whose queues
-/// have other arguments, or that lets us declare nothing, need not stop the daily run: publishing tells.
+/// What `enqueue` does unless told otherwise: migrates when our schema is missing or old, and declares what is missing. A
+/// broker whose queues have other arguments need not stop the daily run: publishing tells.
 pub async fn prepare(ledger: &Ledger, broker: &Broker, ladder: &Ladder) -> Result<(), CommandError> {
     if !ledger.is_migrated().await? {
         migrate(ledger).await?;
     }
-    match declare(broker, ladder).await {
-        Err(error @ CommandError::Topology(_)) => {
+    match within(CONNECT_TIMEOUT * 3, async { Ok(broker.ensure(ladder).await) }).await? {
+        Err(error) => {
+            let error = CommandError::Topology(error.into());
             tracing::warn!(%error, "going on with the queues as they are");
             Ok(())
         }
-        other => other,
+        Ok(()) => Ok(()),
     }
 }
