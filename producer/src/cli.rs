@@ -11,7 +11,7 @@ use shared::topology::Ladder;
 use crate::config::{self, Server};
 use crate::output::{Outcome, line};
 use crate::servers::{self, Broker};
-use crate::{dead_letters, enqueue, integrations, projects, replay, setup, status};
+use crate::{dead_letters, enqueue, integrations, projects, replay, schedule, setup, status};
 
 /// Exports Langfuse to PostHog: plans the days, publishes their jobs, shows and mends what went wrong.
 #[derive(Parser, Debug)]
@@ -51,6 +51,9 @@ Reads AMQP_URL and RETRY_RUNGS and nothing else. Changes nothing that is there; 
     /// Publish a job for every day that is over, holds data and is not in the ledger
     #[command(after_help = ENQUEUE_EXAMPLES)]
     Enqueue(enqueue::Arguments),
+    /// Run `enqueue` every day, for as long as it is let: instead of a cron job
+    #[command(after_help = SCHEDULE_EXAMPLES)]
+    Schedule(schedule::Arguments),
     /// Publish days again, each as a run of its own
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(replay::Arguments),
@@ -99,6 +102,15 @@ paused: [project_id], jobs: [{id, project_id, day, run, queue, reason}]}.
 
 Exit code: 0 when every job was confirmed by the broker, 1 when one was not (it is not recorded; run it again).";
 
+const SCHEDULE_EXAMPLES: &str = "\
+Examples:
+  producer schedule
+  producer schedule --at 03:15
+
+Runs `enqueue` when it starts, which catches up with every day it has missed, and then daily at that time (UTC). Of several
+replicas one is at work, the others stand by and take over when it ends. A run that fails is tried again within minutes.
+Reads what `enqueue` reads. Ends with exit code 0 on SIGTERM or SIGINT.";
+
 const REPLAY_EXAMPLES: &str = "\
 Examples:
   producer replay --project clx1abc --day 2024-06-01
@@ -143,6 +155,7 @@ async fn dispatch(command: Command) -> Result<Outcome> {
             declare(server, ladder).await
         }
         Command::Enqueue(arguments) => Ok(enqueue::run(&arguments, read(enqueue::Config::read)?).await?),
+        Command::Schedule(arguments) => Ok(schedule::run(&arguments, read(enqueue::Config::read)?).await?),
         Command::Replay(arguments) => Ok(replay::run(&arguments, read(replay::Config::read)?).await?),
         Command::Status(arguments) => Ok(status::run(&arguments, read(status::Config::read)?).await?),
         Command::DeadLetters(DeadLetters { command }) => {

@@ -56,13 +56,13 @@ pub struct Arguments {
 }
 
 /// What `enqueue` reads from the environment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     source: Server,
-    ledger: Server,
+    pub(crate) ledger: Server,
     broker: Server,
     ladder: Option<Ladder>,
-    horizon: Horizon,
+    pub(crate) horizon: Horizon,
 }
 
 impl Config {

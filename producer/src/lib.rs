@@ -12,6 +12,7 @@ pub mod plan;
 pub mod projects;
 pub mod publish;
 pub mod replay;
+pub mod schedule;
 pub mod servers;
 pub mod setup;
 pub mod status;

@@ -10,6 +10,7 @@ mod late;
 mod line;
 mod projects;
 mod replay;
+mod schedule;
 mod settings;
 mod status;
 
