@@ -85,6 +85,7 @@ pub struct Config {
     source: Server,
     key: Key,
     egress: Egress,
+    ca: Vec<reqwest::Certificate>,
 }
 
 /// Keeps the key out of `Debug`.
@@ -112,6 +113,7 @@ impl Config {
             source: config::source(settings),
             key: Key(config::encryption_key(settings)),
             egress: config::egress(settings),
+            ca: settings.certificates("POSTHOG_CA_FILE"),
         }
     }
 }

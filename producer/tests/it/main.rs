@@ -13,6 +13,7 @@ mod replay;
 mod schedule;
 mod settings;
 mod status;
+mod tls;
 
 use std::collections::BTreeSet;
 
