@@ -11,7 +11,7 @@ use shared::topology::Ladder;
 use crate::config::{self, Server};
 use crate::output::{Outcome, line};
 use crate::servers::{self, Broker};
-use crate::{dead_letters, enqueue, integrations, projects, replay, schedule, setup, status};
+use crate::{dead_letters, doctor, enqueue, integrations, projects, replay, schedule, setup, status};
 
 /// Exports Langfuse to PostHog: plans the days, publishes their jobs, shows and mends what went wrong.
 #[derive(Parser, Debug)]
@@ -62,6 +62,9 @@ Reads AMQP_URL and RETRY_RUNGS and nothing else. Changes nothing that is there; 
     Status(status::Arguments),
     /// Show dead letters, put them back into the queue, or give them up
     DeadLetters(DeadLetters),
+    /// Look at everything a deployment needs, and say what to do
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(doctor::Arguments),
     /// Show which projects are exported or paused; pause and resume them
     Projects(Projects),
     /// Show, write or check the projects' PostHog settings
@@ -122,6 +125,19 @@ each has the same uuid every time. Days without data are left out.
 
 JSON: {dry_run, confirmed, jobs: [{id, message, confirmed, error}]}.";
 
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  producer doctor
+  producer doctor --json | jq '.checks[] | select(.status == \"problem\")'
+
+Looks at: Langfuse's database (columns, indexes, rights), the ledger (version, rights), the broker (queues and their arguments,
+consumers; with AMQP_MANAGEMENT_URL policies, bindings, consumer timeout), ENCRYPTION_KEY, each enabled project's host and
+key, clocks. Changes nothing. Run it where the workers run, with their settings.
+
+JSON: {problems, warnings, checks: [{check, status: ok | unknown | warning | problem, found, advice}]}.
+
+Exit code: 0 when there is no problem, 1 when there is one; warnings are no problem.";
+
 const STATUS_EXAMPLES: &str = "\
 Examples:
   producer status
@@ -161,6 +177,7 @@ async fn dispatch(command: Command) -> Result<Outcome> {
         Command::DeadLetters(DeadLetters { command }) => {
             Ok(dead_letters::run(&command, read(dead_letters::Config::read)?).await?)
         }
+        Command::Doctor(arguments) => Ok(doctor::run(&arguments, read(doctor::Config::read)?).await?),
         Command::Projects(Projects { command }) => Ok(projects::run(&command, read(projects::Config::read)?).await?),
         Command::Integrations(Integrations { command }) => Ok(match command {
             integrations::Command::List(arguments) => {

@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod config;
 pub mod dead_letters;
+pub mod doctor;
 pub mod enqueue;
 pub mod error;
 pub mod integrations;

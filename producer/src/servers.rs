@@ -33,10 +33,15 @@ pub struct ServerError {
     cause: String,
 }
 
+/// Langfuse's database, whatever is in it.
+pub async fn source_unchecked(server: &Server) -> Result<PgPool, CommandError> {
+    reach_postgres(server).await?;
+    Ok(source_pool(&server.url, NAME, CONNECTIONS)?)
+}
+
 /// Langfuse's database, with the columns that are read.
 pub async fn source(server: &Server) -> Result<PgPool, CommandError> {
-    reach_postgres(server).await?;
-    let pool = source_pool(&server.url, NAME, CONNECTIONS)?;
+    let pool = source_unchecked(server).await?;
     let missing = missing_columns(&pool).await?;
     if missing.is_empty() {
         Ok(pool)
@@ -145,6 +150,14 @@ impl Broker {
     pub async fn depth(&self, queue: &str) -> Result<Option<u32>, AmqpError> {
         // The broker closes the channel on which a queue was not found.
         amqp::depth(&self.channel().await?, queue).await
+    }
+
+    /// Consumers of a queue; `None` when there is no such queue.
+    pub async fn consumers(&self, queue: &str) -> Result<Option<u32>, AmqpError> {
+        let channel = self.channel().await?;
+        amqp::look(&channel, queue)
+            .await
+            .map(|queue| queue.map(|queue| queue.consumer_count()))
     }
 
     /// Says goodbye; a broker that no longer listens is no fault.

@@ -216,6 +216,11 @@ pub async fn watch_blocked(mut events: Events, blocked: watch::Sender<bool>) -> 
 /// Ready messages of a queue, by a passive declare: needs no management plugin. `None`: there is no such queue, and the
 /// channel is closed.
 pub async fn depth(channel: &Channel, queue: &str) -> Result<Option<u32>, AmqpError> {
+    Ok(look(channel, queue).await?.map(|queue| queue.message_count()))
+}
+
+/// A queue as the broker counts it, by a passive declare. `None`: there is no such queue, and the channel is closed.
+pub async fn look(channel: &Channel, queue: &str) -> Result<Option<lapin::Queue>, AmqpError> {
     let options = lapin::options::QueueDeclareOptions {
         passive: true,
         ..Default::default()
@@ -226,7 +231,7 @@ pub async fn depth(channel: &Channel, queue: &str) -> Result<Option<u32>, AmqpEr
     )
     .await
     {
-        Ok(queue) => Ok(Some(queue.message_count())),
+        Ok(queue) => Ok(Some(queue)),
         Err(AmqpError::Broker(e)) if is_not_found(&e) => Ok(None),
         Err(e) => Err(e),
     }

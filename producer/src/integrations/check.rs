@@ -79,7 +79,7 @@ pub async fn run(arguments: &CheckArguments, config: Config) -> Result<Outcome, 
     Ok(if well { Outcome::Done } else { Outcome::Failed })
 }
 
-async fn ask(
+pub(crate) async fn ask(
     posthog: &Posthog,
     stored: &StoredIntegration,
     key: &EncryptionKey,

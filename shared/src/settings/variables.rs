@@ -74,6 +74,12 @@ pub const VARIABLES: &[Variable] = &[
         Required,
         "RabbitMQ; `amqps://` for TLS. The virtual host is the path: `%2f` is the default one.",
     ),
+    secret(
+        "AMQP_MANAGEMENT_URL",
+        "producer",
+        Unset("`doctor` leaves policies, bindings and the broker's clock out"),
+        "RabbitMQ's management API, `http://user:password@host:15672`; only `doctor` reads it.",
+    ),
     variable(
         "DATABASE_CA_FILE",
         "both",
