@@ -11,7 +11,7 @@ use shared::topology::Ladder;
 use crate::config::{self, Server};
 use crate::output::{Outcome, line};
 use crate::servers::{self, Broker};
-use crate::{dead_letters, enqueue, integrations, replay, setup, status};
+use crate::{dead_letters, doctor, enqueue, integrations, projects, replay, schedule, setup, status};
 
 /// Exports Langfuse to PostHog: plans the days, publishes their jobs, shows and mends what went wrong.
 #[derive(Parser, Debug)]
@@ -51,14 +51,22 @@ Reads AMQP_URL and RETRY_RUNGS and nothing else. Changes nothing that is there; 
     /// Publish a job for every day that is over, holds data and is not in the ledger
     #[command(after_help = ENQUEUE_EXAMPLES)]
     Enqueue(enqueue::Arguments),
+    /// Run `enqueue` every day, for as long as it is let: instead of a cron job
+    #[command(after_help = SCHEDULE_EXAMPLES)]
+    Schedule(schedule::Arguments),
     /// Publish days again, each as a run of its own
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(replay::Arguments),
     /// Show what is completed, running, waiting, dead, skipped, and the lag
     #[command(after_help = STATUS_EXAMPLES)]
     Status(status::Arguments),
-    /// Show dead letters, or put them back into the queue
+    /// Show dead letters, put them back into the queue, or give them up
     DeadLetters(DeadLetters),
+    /// Look at everything a deployment needs, and say what to do
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(doctor::Arguments),
+    /// Show which projects are exported or paused; pause and resume them
+    Projects(Projects),
     /// Show, write or check the projects' PostHog settings
     Integrations(Integrations),
 }
@@ -67,6 +75,12 @@ Reads AMQP_URL and RETRY_RUNGS and nothing else. Changes nothing that is there; 
 struct DeadLetters {
     #[command(subcommand)]
     command: dead_letters::Command,
+}
+
+#[derive(Args, Debug)]
+struct Projects {
+    #[command(subcommand)]
+    command: projects::Command,
 }
 
 #[derive(Args, Debug)]
@@ -83,13 +97,22 @@ Examples:
   producer enqueue --from 2024-01-01 --to 2024-03-31 --json
 
 Running it twice, or two at once, publishes no job twice. It also publishes again what seems to be lost (`healed`), what
-was skipped while an integration was disabled (`resumed`), and days whose rows arrived late (`late`).
+was skipped while an integration was disabled or a project paused (`resumed`), and days whose rows arrived late (`late`).
 Migrates and declares first when needed, unless --no-setup.
 
 JSON: {now, dry_run, planned: {new, resumed, late, healed}, queues, from, to, confirmed, failed: [{id, error}],
-jobs: [{id, project_id, day, run, queue, reason}]}.
+paused: [project_id], jobs: [{id, project_id, day, run, queue, reason}]}.
 
 Exit code: 0 when every job was confirmed by the broker, 1 when one was not (it is not recorded; run it again).";
+
+const SCHEDULE_EXAMPLES: &str = "\
+Examples:
+  producer schedule
+  producer schedule --at 03:15
+
+Runs `enqueue` when it starts, which catches up with every day it has missed, and then daily at that time (UTC). Of several
+replicas one is at work, the others stand by and take over when it ends. A run that fails is tried again within minutes.
+Reads what `enqueue` reads. Ends with exit code 0 on SIGTERM or SIGINT.";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
@@ -102,13 +125,26 @@ each has the same uuid every time. Days without data are left out.
 
 JSON: {dry_run, confirmed, jobs: [{id, message, confirmed, error}]}.";
 
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  producer doctor
+  producer doctor --json | jq '.checks[] | select(.status == \"problem\")'
+
+Looks at: Langfuse's database (columns, indexes, rights), the ledger (version, rights), the broker (queues and their arguments,
+consumers; with AMQP_MANAGEMENT_URL policies, bindings, consumer timeout), ENCRYPTION_KEY, each enabled project's host and
+key, clocks. Changes nothing. Run it where the workers run, with their settings.
+
+JSON: {problems, warnings, checks: [{check, status: ok | unknown | warning | problem, found, advice}]}.
+
+Exit code: 0 when there is no problem, 1 when there is one; warnings are no problem.";
+
 const STATUS_EXAMPLES: &str = "\
 Examples:
   producer status
   producer status --project clx1abc
   producer status --state dead --json
 
-JSON: {now, projects: [{project_id, name, enabled, completed, running, queued, waiting, dead, skipped, discarded,
+JSON: {now, projects: [{project_id, name, enabled, paused: null | {error_code, error, paused_by, paused_at}, completed, running, queued, waiting, dead, skipped, discarded,
 events_sent, rows_rejected, oldest_missing_day, days_behind}], runs: […]}. The counts are runs; events_sent includes
 repeated runs. `runs` is there with --project or --state: {project_id, day, run, state, attempt, takeovers, worker, full,
 created_after, events, error_code, error, first_failed_at, retry_at, lease_expires_at, queued_at, started_at,
@@ -135,11 +171,14 @@ async fn dispatch(command: Command) -> Result<Outcome> {
             declare(server, ladder).await
         }
         Command::Enqueue(arguments) => Ok(enqueue::run(&arguments, read(enqueue::Config::read)?).await?),
+        Command::Schedule(arguments) => Ok(schedule::run(&arguments, read(enqueue::Config::read)?).await?),
         Command::Replay(arguments) => Ok(replay::run(&arguments, read(replay::Config::read)?).await?),
         Command::Status(arguments) => Ok(status::run(&arguments, read(status::Config::read)?).await?),
         Command::DeadLetters(DeadLetters { command }) => {
             Ok(dead_letters::run(&command, read(dead_letters::Config::read)?).await?)
         }
+        Command::Doctor(arguments) => Ok(doctor::run(&arguments, read(doctor::Config::read)?).await?),
+        Command::Projects(Projects { command }) => Ok(projects::run(&command, read(projects::Config::read)?).await?),
         Command::Integrations(Integrations { command }) => Ok(match command {
             integrations::Command::List(arguments) => {
                 integrations::list(&arguments, read(integrations::Config::read)?).await?

@@ -17,14 +17,11 @@ pub struct Server {
     pub url: SecretString,
 }
 
-const POSTGRES: &[&str] = &["postgres", "postgresql"];
-const AMQP: &[&str] = &["amqp", "amqps"];
-
 /// Langfuse's database.
 pub fn source(settings: &mut Settings) -> Server {
     Server {
         variable: "DATABASE_URL",
-        url: settings.secret_url("DATABASE_URL", POSTGRES),
+        url: settings.postgres_url("DATABASE_URL"),
     }
 }
 
@@ -39,7 +36,7 @@ pub fn writable_settings(settings: &mut Settings) -> Server {
 }
 
 fn or_source(settings: &mut Settings, variable: &'static str) -> Server {
-    match settings.optional_secret_url(variable, POSTGRES) {
+    match settings.optional_postgres_url(variable) {
         Some(url) => Server { variable, url },
         None => source(settings),
     }
@@ -49,7 +46,7 @@ fn or_source(settings: &mut Settings, variable: &'static str) -> Server {
 pub fn broker(settings: &mut Settings) -> Server {
     Server {
         variable: "AMQP_URL",
-        url: settings.secret_url("AMQP_URL", AMQP),
+        url: settings.amqp_url("AMQP_URL"),
     }
 }
 

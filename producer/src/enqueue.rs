@@ -4,12 +4,12 @@
 pub(crate) mod facts;
 mod report;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use shared::integration;
+use shared::integration::{self, StoredIntegration};
 use shared::job::Day;
 use shared::langfuse::Newest;
 use shared::ledger::{Ledger, Lock, State};
@@ -21,6 +21,7 @@ use crate::config::{self, Horizon, Server};
 use crate::error::CommandError;
 use crate::output::Outcome;
 use crate::plan::{Planned, Rules, heal, plan};
+use crate::projects;
 use crate::publish::publish;
 use crate::servers::{self, Broker};
 use crate::setup;
@@ -55,13 +56,13 @@ pub struct Arguments {
 }
 
 /// What `enqueue` reads from the environment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     source: Server,
-    ledger: Server,
+    pub(crate) ledger: Server,
     broker: Server,
     ladder: Option<Ladder>,
-    horizon: Horizon,
+    pub(crate) horizon: Horizon,
 }
 
 impl Config {
@@ -115,7 +116,7 @@ pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, Comma
         migrated,
     };
     let found = read.everything(&rules, &arguments.projects).await?;
-    let mut report = Report::new(&rules, &found.jobs, arguments.dry_run);
+    let mut report = Report::new(&rules, &found.jobs, found.paused, arguments.dry_run);
     report.announce(arguments.json);
     if !arguments.dry_run {
         let publisher = broker.publisher().await?;
@@ -160,6 +161,8 @@ struct Found {
     jobs: Vec<Planned>,
     /// Projects whose late rows were looked for, and up to when; `None` for a part of the days only.
     swept: Option<(Vec<String>, DateTime<Utc>)>,
+    /// Enabled and wanted, but paused
+    paused: Vec<String>,
 }
 
 struct Reader<'a> {
@@ -172,11 +175,22 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     async fn everything(&self, rules: &Rules, asked: &[String]) -> Result<Found, CommandError> {
-        let enabled = enabled(self.source, asked).await?;
+        let integrations = enabled(self.source, asked).await?;
+        let pauses = if self.migrated {
+            projects::paused(self.ledger, &integrations).await?
+        } else {
+            BTreeMap::new()
+        };
+        let ids = integrations.into_iter().map(|stored| stored.project_id);
+        let (paused, enabled): (Vec<String>, Vec<String>) = ids.partition(|id| pauses.contains_key(id));
         let projects = facts::projects(self.source, self.migrated.then_some(self.ledger), rules, &enabled).await?;
         if !self.migrated {
             let jobs = plan(rules, &projects, &Newest::new(), Vec::new());
-            return Ok(Found { jobs, swept: None });
+            return Ok(Found {
+                jobs,
+                swept: None,
+                paused,
+            });
         }
         let until = facts::sweep_until(self.source, rules).await?;
         let newest = facts::late(self.source, self.ledger, rules, &projects).await?;
@@ -185,10 +199,11 @@ impl Reader<'_> {
         Ok(Found {
             jobs: plan(rules, &projects, &newest, stuck),
             swept: whole.then_some((enabled, until)),
+            paused,
         })
     }
 
-    /// Runs whose message seems to be lost, of disabled projects too: the worker skips those.
+    /// Runs whose message seems to be lost, of disabled and paused projects too: the worker skips those.
     async fn stuck(&self, rules: &Rules, asked: &[String]) -> Result<Vec<Planned>, CommandError> {
         let mut unfinished = Vec::new();
         for state in [State::Running, State::Waiting, State::Queued] {
@@ -209,13 +224,13 @@ impl Reader<'_> {
 }
 
 /// Projects whose integration is enabled: all, or those asked for, each of which must be one.
-async fn enabled(source: &PgPool, asked: &[String]) -> Result<Vec<String>, CommandError> {
-    let all = integration::list(source, None).await?;
-    let enabled: BTreeSet<String> = all.into_iter().filter(|i| i.enabled).map(|i| i.project_id).collect();
+async fn enabled(source: &PgPool, asked: &[String]) -> Result<Vec<StoredIntegration>, CommandError> {
+    let mut enabled = integration::list(source, None).await?;
+    enabled.retain(|stored| stored.enabled);
     let unknown: Vec<&str> = asked
         .iter()
         .map(String::as_str)
-        .filter(|id| !enabled.contains(*id))
+        .filter(|id| !enabled.iter().any(|stored| stored.project_id == *id))
         .collect();
     if !unknown.is_empty() {
         return Err(CommandError::refused(format!(
@@ -223,6 +238,6 @@ async fn enabled(source: &PgPool, asked: &[String]) -> Result<Vec<String>, Comma
             unknown.join(", ")
         )));
     }
-    let wanted = |id: &String| asked.is_empty() || asked.contains(id);
-    Ok(enabled.into_iter().filter(wanted).collect())
+    enabled.retain(|stored| asked.is_empty() || asked.contains(&stored.project_id));
+    Ok(enabled)
 }

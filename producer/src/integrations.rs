@@ -16,6 +16,7 @@ use crate::error::CommandError;
 use crate::output::{self, Outcome, line};
 use crate::servers;
 
+pub(crate) use check::ask;
 pub use check::run as check;
 pub use set::{SetArguments, SetConfig, run as set};
 
@@ -85,10 +86,11 @@ pub struct Config {
     source: Server,
     key: Key,
     egress: Egress,
+    ca: Vec<reqwest::Certificate>,
 }
 
 /// Keeps the key out of `Debug`.
-struct Key(Option<EncryptionKey>);
+pub(crate) struct Key(Option<EncryptionKey>);
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -97,8 +99,12 @@ impl std::fmt::Debug for Key {
 }
 
 impl Key {
+    pub(crate) fn new(key: Option<EncryptionKey>) -> Self {
+        Self(key)
+    }
+
     /// A bad one has been complained of before any command runs.
-    fn get(&self) -> Result<&EncryptionKey, CommandError> {
+    pub(crate) fn get(&self) -> Result<&EncryptionKey, CommandError> {
         self.0
             .as_ref()
             .ok_or(CommandError::Cipher(shared::integration::CipherError::BadKey))
@@ -112,6 +118,7 @@ impl Config {
             source: config::source(settings),
             key: Key(config::encryption_key(settings)),
             egress: config::egress(settings),
+            ca: settings.certificates("POSTHOG_CA_FILE"),
         }
     }
 }

@@ -4,13 +4,16 @@
 pub mod cli;
 pub mod config;
 pub mod dead_letters;
+pub mod doctor;
 pub mod enqueue;
 pub mod error;
 pub mod integrations;
 pub mod output;
 pub mod plan;
+pub mod projects;
 pub mod publish;
 pub mod replay;
+pub mod schedule;
 pub mod servers;
 pub mod setup;
 pub mod status;

@@ -1,10 +1,12 @@
 //! Results on standard output, as a table for people or JSON for programs. Log lines and progress go to standard error.
 
-use std::io::Write;
+use std::io::{BufRead, IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+
+use crate::error::CommandError;
 
 /// How a command ended that could do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,27 @@ pub fn line(text: impl AsRef<str>) {
 pub fn json(value: &impl Serialize) {
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
     line(text);
+}
+
+/// Asks a human at a terminal; anything but yes is no.
+///
+/// # Errors
+/// Without a terminal nobody can be asked.
+pub fn confirm(question: &str) -> Result<bool, CommandError> {
+    let (input, mut error) = (std::io::stdin(), std::io::stderr());
+    if !input.is_terminal() {
+        return Err(CommandError::refused(format!(
+            "{question} There is no terminal to ask at, so nothing was done: add --yes (or look first with --dry-run)"
+        )));
+    }
+    let _ = write!(error, "{question} [y/N] ").and_then(|()| error.flush());
+    let mut answer = String::new();
+    let read = input.lock().read_line(&mut answer);
+    Ok(read.is_ok() && is_yes(&answer))
+}
+
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
 /// A table without lines, so that `grep` and `awk` read it too; cells wrap on a terminal only.
@@ -77,4 +100,22 @@ pub fn cell(value: Option<impl ToString>) -> String {
 /// A moment, to the second.
 pub fn moment(time: chrono::DateTime<chrono::Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_yes_is_yes() {
+        for (answer, yes) in [
+            ("y\n", true),
+            ("YES", true),
+            ("", false),
+            ("n", false),
+            ("yes please", false),
+        ] {
+            assert_eq!(is_yes(answer), yes, "{answer}");
+        }
+    }
 }

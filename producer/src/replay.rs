@@ -17,6 +17,7 @@ use crate::enqueue::say_failed;
 use crate::error::CommandError;
 use crate::output::{self, Outcome, count, line};
 use crate::plan::{Planned, Reason};
+use crate::projects::paused;
 use crate::publish::{Published, publish};
 use crate::servers::{self, Broker};
 
@@ -97,7 +98,7 @@ impl<'a> Job<'a> {
 pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, CommandError> {
     let source = servers::source(&config.source).await?;
     let ledger = servers::ledger(&config.ledger).await?;
-    check_project(&source, &arguments.project).await?;
+    check_project(&source, &ledger, &arguments.project).await?;
     let jobs = plan(arguments, &source, &ledger).await?;
     let published = if arguments.dry_run || jobs.is_empty() {
         Published::default()
@@ -129,7 +130,7 @@ pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, Comma
 }
 
 /// A typo must not travel; what can be mended meanwhile is only warned of.
-async fn check_project(source: &PgPool, project: &str) -> Result<(), CommandError> {
+async fn check_project(source: &PgPool, ledger: &Ledger, project: &str) -> Result<(), CommandError> {
     let known: bool = sqlx::query_scalar("-- replay_project\nselect exists (select 1 from projects where id = $1)")
         .bind(project)
         .fetch_one(source)
@@ -139,7 +140,15 @@ async fn check_project(source: &PgPool, project: &str) -> Result<(), CommandErro
             "there is no project `{project}` in Langfuse's database"
         )));
     }
-    match integration::list(source, Some(project)).await?.first() {
+    let integrations = integration::list(source, Some(project)).await?;
+    if let Some(pause) = paused(ledger, &integrations).await?.get(project) {
+        tracing::warn!(
+            project,
+            error = pause.error,
+            "the project is paused: its jobs will be skipped until `producer projects resume`"
+        );
+    }
+    match integrations.first() {
         None => tracing::warn!(
             project,
             "the project has no PostHog integration: its jobs will end as dead letters"

@@ -8,6 +8,7 @@ use shared::amqp::{self, AmqpError, CONNECT_TIMEOUT, Publisher, watch_blocked, w
 use shared::langfuse::{missing_columns, source_pool, writing_pool};
 use shared::ledger::Ledger;
 use shared::settings::{ExposeSecret, SecretString};
+use shared::topology::{self, Ladder};
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::watch;
@@ -32,10 +33,15 @@ pub struct ServerError {
     cause: String,
 }
 
+/// Langfuse's database, whatever is in it.
+pub async fn source_unchecked(server: &Server) -> Result<PgPool, CommandError> {
+    reach_postgres(server).await?;
+    Ok(source_pool(&server.url, NAME, CONNECTIONS)?)
+}
+
 /// Langfuse's database, with the columns that are read.
 pub async fn source(server: &Server) -> Result<PgPool, CommandError> {
-    reach_postgres(server).await?;
-    let pool = source_pool(&server.url, NAME, CONNECTIONS)?;
+    let pool = source_unchecked(server).await?;
     let missing = missing_columns(&pool).await?;
     if missing.is_empty() {
         Ok(pool)
@@ -127,6 +133,14 @@ impl Broker {
         within(CONNECT_TIMEOUT, self.connection.create_channel()).await
     }
 
+    /// Declares what is missing, as far as this user may.
+    ///
+    /// # Errors
+    /// The broker's own, so that the caller can tell a mismatch.
+    pub async fn ensure(&self, ladder: &Ladder) -> Result<(), lapin::Error> {
+        topology::ensure(&self.connection, ladder).await
+    }
+
     /// A channel for publishing.
     pub async fn publisher(&self) -> Result<Publisher, AmqpError> {
         Publisher::open(&self.connection, self.blocked.clone()).await
@@ -136,6 +150,14 @@ impl Broker {
     pub async fn depth(&self, queue: &str) -> Result<Option<u32>, AmqpError> {
         // The broker closes the channel on which a queue was not found.
         amqp::depth(&self.channel().await?, queue).await
+    }
+
+    /// Consumers of a queue; `None` when there is no such queue.
+    pub async fn consumers(&self, queue: &str) -> Result<Option<u32>, AmqpError> {
+        let channel = self.channel().await?;
+        amqp::look(&channel, queue)
+            .await
+            .map(|queue| queue.map(|queue| queue.consumer_count()))
     }
 
     /// Says goodbye; a broker that no longer listens is no fault.

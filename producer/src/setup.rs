@@ -1,7 +1,7 @@
 //! `migrate` and `declare`: our schema, our exchanges and queues. Both change nothing where all is there.
 
 use shared::amqp::{CONNECT_TIMEOUT, within};
-use shared::ledger::{Ledger, migrator};
+use shared::ledger::{Ledger, SCHEMA, migrator, migrator_in_schema};
 use shared::topology::{self, Ladder};
 
 use crate::error::CommandError;
@@ -10,7 +10,12 @@ use crate::servers::Broker;
 /// Brings our schema up to date. The advisory lock of the migrations belongs to a session: give a direct URL, no
 /// transaction pooler's.
 pub async fn migrate(ledger: &Ledger) -> Result<(), CommandError> {
-    let migrator = migrator();
+    let there: bool =
+        sqlx::query_scalar("-- migrate_schema\nselect exists (select 1 from pg_namespace where nspname = $1)")
+            .bind(SCHEMA)
+            .fetch_one(ledger.pool())
+            .await?;
+    let migrator = if there { migrator_in_schema() } else { migrator() };
     migrator.run(ledger.pool()).await?;
     tracing::info!(
         migrations = migrator.iter().count(),
@@ -31,17 +36,18 @@ pub async fn declare(broker: &Broker, ladder: &Ladder) -> Result<(), CommandErro
     Ok(())
 }
 
-/// What `enqueue` does unless told otherwise: migrates when our schema is missing or old, and declares. A broker whose queues
-/// have other arguments, or that lets us declare nothing, need not stop the daily run: publishing tells.
+/// What `enqueue` does unless told otherwise: migrates when our schema is missing or old, and declares what is missing. A
+/// broker whose queues have other arguments need not stop the daily run: publishing tells.
 pub async fn prepare(ledger: &Ledger, broker: &Broker, ladder: &Ladder) -> Result<(), CommandError> {
     if !ledger.is_migrated().await? {
         migrate(ledger).await?;
     }
-    match declare(broker, ladder).await {
-        Err(error @ CommandError::Topology(_)) => {
+    match within(CONNECT_TIMEOUT * 3, async { Ok(broker.ensure(ladder).await) }).await? {
+        Err(error) => {
+            let error = CommandError::Topology(error.into());
             tracing::warn!(%error, "going on with the queues as they are");
             Ok(())
         }
-        other => other,
+        Ok(()) => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use shared::integration;
 use shared::job::{DAILY, Day};
-use shared::ledger::{Filter, RunRow, State, Summary};
+use shared::ledger::{Filter, HUMAN, Pause, RunRow, State, Summary};
 use shared::settings::Settings;
 
 use crate::config::{self, Horizon, Server};
@@ -15,6 +15,7 @@ use crate::enqueue::facts;
 use crate::error::CommandError;
 use crate::output::{self, Outcome, cell, count, line, moment, shorten};
 use crate::plan::{Project, Rules};
+use crate::projects::paused;
 use crate::servers;
 
 /// Arguments of `status`.
@@ -64,6 +65,7 @@ struct Line {
     project_id: String,
     name: Option<String>,
     enabled: bool,
+    paused: Option<Pause>,
     completed: i64,
     running: i64,
     queued: i64,
@@ -110,12 +112,17 @@ pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, Comma
     for found in &integrations {
         summaries.entry(found.project_id.clone()).or_default();
     }
+    let mut pauses = paused(&ledger, &integrations).await?;
     let named = |id: &str| integrations.iter().find(|found| found.project_id == id);
     let lines = summaries.into_iter().map(|(id, summary)| {
         let integration = named(&id);
         let name = integration.map(|found| found.project_name.clone());
         let enabled = integration.is_some_and(|found| found.enabled);
-        Line::new(&rules, behind.get(id.as_str()).copied(), &id, name, enabled, &summary)
+        let line = Line::new(&rules, behind.get(id.as_str()).copied(), &id, name, enabled, &summary);
+        Line {
+            paused: pauses.remove(&id),
+            ..line
+        }
     });
     let lines: Vec<Line> = lines.collect();
 
@@ -169,6 +176,7 @@ impl Line {
             project_id: id.to_owned(),
             name,
             enabled,
+            paused: None,
             completed: summary.completed,
             running: summary.running,
             queued: summary.queued,
@@ -184,8 +192,14 @@ impl Line {
     }
 
     fn row(&self) -> [String; 11] {
+        let pause = self.paused.as_ref();
         let behind = match self.oldest_missing_day {
             _ if !self.enabled => "disabled".to_owned(),
+            _ if pause.is_some() => {
+                let cause = pause.and_then(|pause| pause.error_code.as_deref()).unwrap_or(HUMAN);
+                let days = usize::try_from(self.days_behind).unwrap_or(0);
+                format!("PAUSED ({cause}), {} behind", count(days, "day"))
+            }
             Some(day) => {
                 let days = usize::try_from(self.days_behind).unwrap_or(0);
                 format!("{} behind ({day})", count(days, "day"))

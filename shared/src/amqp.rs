@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::tcp::OwnedTLSConfig;
 use lapin::types::ShortString;
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Event};
 use tokio::sync::watch;
+use url::Url;
 
 use crate::job::Headers;
-use crate::settings::{ExposeSecret, SecretString};
+use crate::settings::{AMQP_CA, ExposeSecret, SecretString};
 
 /// Time limit of connecting, and of declaring and the like.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,6 +34,11 @@ pub enum AmqpError {
     /// The broker or the connection failed.
     #[error("RabbitMQ: {0}")]
     Broker(#[from] lapin::Error),
+    /// `amqps://`, and the server speaks no TLS, or its certificate is not trusted.
+    #[error(
+        "no TLS: {0}; amqps:// needs RabbitMQ's TLS port (often 5671), and a certificate for this host from an authority that the machine or AMQP_CA_FILE knows"
+    )]
+    Tls(String),
     /// No queue took the message.
     #[error(
         "no queue takes messages for exchange `{exchange}` and routing key `{key}`; declare the topology (`producer declare`)"
@@ -54,9 +61,36 @@ pub enum AmqpError {
 pub async fn connect(url: &SecretString, name: &str) -> Result<Connection, AmqpError> {
     let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| AmqpError::BadUrl)?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
+    let tls = OwnedTLSConfig {
+        identity: None,
+        cert_chain: authorities(url)?,
+    };
+    let plain_port = uri.scheme == AMQPScheme::AMQPS;
     // No automatic recovery: after a channel error it leaves consumers that hang for ever.
     let properties = ConnectionProperties::default().with_connection_name(name.to_owned().into());
-    within(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties)).await
+    let runtime = lapin::runtime::default_runtime()?;
+    let connected = Connection::connect_uri_with_config(uri, properties, tls, runtime);
+    match within(CONNECT_TIMEOUT, connected).await {
+        Err(AmqpError::Broker(error)) if plain_port && is_tls_failure(&error) => Err(AmqpError::Tls(error.to_string())),
+        other => other,
+    }
+}
+
+/// The authorities that the URL names, in PEM form.
+fn authorities(url: &SecretString) -> Result<Option<String>, AmqpError> {
+    let url = Url::parse(url.expose_secret()).map_err(|_| AmqpError::BadUrl)?;
+    let Some((_, path)) = url.query_pairs().find(|(name, _)| name == AMQP_CA) else {
+        return Ok(None);
+    };
+    std::fs::read_to_string(path.as_ref())
+        .map(Some)
+        .map_err(|error| AmqpError::Tls(format!("cannot read {path}: {error}")))
+}
+
+/// Whether the handshake failed, not the way to the server.
+fn is_tls_failure(error: &lapin::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionReset, InvalidData, UnexpectedEof};
+    matches!(error.kind(), lapin::ErrorKind::IOError(e) if matches!(e.kind(), InvalidData | UnexpectedEof | ConnectionReset))
 }
 
 /// Runs an operation of the broker under a time limit.
@@ -182,6 +216,11 @@ pub async fn watch_blocked(mut events: Events, blocked: watch::Sender<bool>) -> 
 /// Ready messages of a queue, by a passive declare: needs no management plugin. `None`: there is no such queue, and the
 /// channel is closed.
 pub async fn depth(channel: &Channel, queue: &str) -> Result<Option<u32>, AmqpError> {
+    Ok(look(channel, queue).await?.map(|queue| queue.message_count()))
+}
+
+/// A queue as the broker counts it, by a passive declare. `None`: there is no such queue, and the channel is closed.
+pub async fn look(channel: &Channel, queue: &str) -> Result<Option<lapin::Queue>, AmqpError> {
     let options = lapin::options::QueueDeclareOptions {
         passive: true,
         ..Default::default()
@@ -192,7 +231,7 @@ pub async fn depth(channel: &Channel, queue: &str) -> Result<Option<u32>, AmqpEr
     )
     .await
     {
-        Ok(queue) => Ok(Some(queue.message_count())),
+        Ok(queue) => Ok(Some(queue)),
         Err(AmqpError::Broker(e)) if is_not_found(&e) => Ok(None),
         Err(e) => Err(e),
     }

@@ -37,6 +37,8 @@ error_codes! {
     NoIntegration = "no_integration", "Set up PostHog in the project's settings (or `producer integrations set`), then requeue.";
     /// The integration is switched off.
     IntegrationDisabled = "integration_disabled", "Enable the integration; the next enqueue brings the day back.";
+    /// The project is paused: its key or host is wrong, or a human said so.
+    ProjectPaused = "project_paused", "Correct the project's PostHog settings, or `producer projects resume`; the next enqueue brings the day back.";
     /// The stored API key does not decrypt with our `ENCRYPTION_KEY`.
     KeyUndecryptable = "key_undecryptable", "Give the worker the ENCRYPTION_KEY that Langfuse uses, or save the key anew; then requeue.";
     /// The configured host is no URL.
@@ -71,6 +73,16 @@ error_codes! {
     DeliveryLimit = "delivery_limit", "Look at the workers' ends, then requeue.";
     /// A fault of the exporter itself.
     Internal = "internal", "Report it with the log line of the job; then requeue.";
+}
+
+impl ErrorCode {
+    /// Whether every job of the project would fail like this one, until its key or host is corrected.
+    pub const fn pauses_project(self) -> bool {
+        matches!(
+            self,
+            Self::Unauthorized | Self::EndpointRefused | Self::HostNotAllowed | Self::KeyUndecryptable | Self::BadHost
+        )
+    }
 }
 
 impl fmt::Display for ErrorCode {

@@ -48,6 +48,9 @@ pub enum IntegrationFault {
     /// `enabled` is false
     #[error("the project's PostHog integration is disabled")]
     Disabled,
+    /// It is left alone until its settings change or a human says so
+    #[error("the project is paused: {0}")]
+    Paused(String),
     /// The key cannot be decrypted
     #[error("the project's API key cannot be decrypted: {0}")]
     Undecryptable(CipherError),
@@ -63,6 +66,7 @@ impl IntegrationFault {
             Self::UnknownProject(_) => ErrorCode::UnknownProject,
             Self::Missing => ErrorCode::NoIntegration,
             Self::Disabled => ErrorCode::IntegrationDisabled,
+            Self::Paused(_) => ErrorCode::ProjectPaused,
             Self::Undecryptable(_) => ErrorCode::KeyUndecryptable,
             Self::BadHost(_) => ErrorCode::BadHost,
         }
@@ -154,6 +158,13 @@ pub struct StoredIntegration {
 }
 
 impl StoredIntegration {
+    /// Fingerprint of the settings as they are stored, for which no key is needed: another one means that somebody has saved
+    /// them anew.
+    pub fn fingerprint(&self) -> String {
+        let digest = Sha256::digest(format!("{}\n{}", self.host, self.encrypted_api_key));
+        hex::encode(&digest[..8])
+    }
+
     /// Decrypts and checks, whether enabled or not.
     pub fn open(&self, key: &EncryptionKey) -> Result<Integration, IntegrationFault> {
         let api_key = key
@@ -164,27 +175,40 @@ impl StoredIntegration {
     }
 }
 
-/// Reads a project's integration. The outer error is the database's, the inner one the project's.
-pub async fn load(
-    source: &PgPool,
-    key: &EncryptionKey,
-    project_id: &str,
-) -> Result<Result<Integration, IntegrationFault>, sqlx::Error> {
+/// What is known of where a project's events go.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// [`StoredIntegration::fingerprint`]; `None` when nothing is stored
+    pub settings: Option<String>,
+    /// Opened, or why it cannot be
+    pub integration: Result<Integration, IntegrationFault>,
+}
+
+/// Reads a project's integration. The error is the database's, the one inside the project's.
+pub async fn load(source: &PgPool, key: &EncryptionKey, project_id: &str) -> Result<Loaded, sqlx::Error> {
+    let without = |fault| Loaded {
+        settings: None,
+        integration: Err(fault),
+    };
     let known: bool =
         sqlx::query_scalar("-- integration_project\nselect exists (select 1 from projects where id = $1)")
             .bind(project_id)
             .fetch_one(source)
             .await?;
     if !known {
-        return Ok(Err(IntegrationFault::UnknownProject(project_id.to_owned())));
+        return Ok(without(IntegrationFault::UnknownProject(project_id.to_owned())));
     }
     let Some(stored) = list(source, Some(project_id)).await?.pop() else {
-        return Ok(Err(IntegrationFault::Missing));
+        return Ok(without(IntegrationFault::Missing));
     };
-    if !stored.enabled {
-        return Ok(Err(IntegrationFault::Disabled));
-    }
-    Ok(stored.open(key))
+    Ok(Loaded {
+        settings: Some(stored.fingerprint()),
+        integration: if stored.enabled {
+            stored.open(key)
+        } else {
+            Err(IntegrationFault::Disabled)
+        },
+    })
 }
 
 /// All integrations, or one project's, by project.

@@ -151,13 +151,17 @@ const COLUMNS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Columns that are read and not there, as `table.column`; empty when all is well.
-pub async fn missing_columns(source: &PgPool) -> Result<Vec<String>, sqlx::Error> {
-    let wanted: Vec<(String, String)> = COLUMNS
+/// Every column that is read: tables, and beside each its column.
+pub fn wanted_columns() -> (Vec<String>, Vec<String>) {
+    COLUMNS
         .iter()
         .flat_map(|(table, columns)| columns.iter().map(|column| ((*table).to_owned(), (*column).to_owned())))
-        .collect();
-    let (tables, columns): (Vec<String>, Vec<String>) = wanted.into_iter().unzip();
+        .unzip()
+}
+
+/// Columns that are read and not there, as `table.column`; empty when all is well.
+pub async fn missing_columns(source: &PgPool) -> Result<Vec<String>, sqlx::Error> {
+    let (tables, columns) = wanted_columns();
     sqlx::query_scalar(
         "-- langfuse_missing_columns
          select w.t || '.' || w.c from unnest($1::text[], $2::text[]) as w (t, c)

@@ -4,6 +4,8 @@
 mod claim;
 mod enqueue;
 mod list;
+mod pause;
+mod show;
 
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ use uuid::Uuid;
 pub use claim::{Claim, Claimed};
 pub use enqueue::{Lock, Summary};
 pub use list::{Counts, Filter, RunRow, State};
+pub use pause::{HUMAN, Pause};
+pub use show::{Discard, RejectRow, StreamRow};
 
 use crate::error_code::ErrorCode;
 use crate::job::{Day, ExportJob, Stream};
@@ -26,10 +30,16 @@ pub const SCHEMA: &str = "posthog_export";
 /// How long the database may take over one change of the ledger. A connection that a network swallowed would never answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The migrations, embedded.
+/// The migrations, embedded; they make the schema too.
 pub fn migrator() -> Migrator {
-    let mut migrator = sqlx::migrate!("../migrations");
+    let mut migrator = migrator_in_schema();
     migrator.create_schema(SCHEMA);
+    migrator
+}
+
+/// The migrations for a schema that is there: `create schema if not exists` asks for the right to create one even then.
+pub fn migrator_in_schema() -> Migrator {
+    let mut migrator = sqlx::migrate!("../migrations");
     migrator.dangerous_set_table_name(format!("{SCHEMA}._sqlx_migrations"));
     migrator
 }

@@ -93,6 +93,18 @@ impl Posthog {
     /// # Errors
     /// When the machine has no usable certificate store.
     pub fn new(egress: Egress, connections: usize) -> Result<Self, reqwest::Error> {
+        Self::trusting(egress, connections, Vec::new())
+    }
+
+    /// The same, which trusts these authorities beside the machine's own.
+    ///
+    /// # Errors
+    /// As [`Posthog::new`].
+    pub fn trusting(
+        egress: Egress,
+        connections: usize,
+        authorities: Vec<reqwest::Certificate>,
+    ) -> Result<Self, reqwest::Error> {
         install_crypto();
         let egress = Arc::new(egress);
         let client = Client::builder()
@@ -102,6 +114,7 @@ impl Posthog {
             .redirect(reqwest::redirect::Policy::none())
             // A proxy would resolve names itself, behind the guard's back.
             .no_proxy()
+            .tls_certs_merge(authorities)
             .connect_timeout(Duration::from_secs(5))
             .pool_max_idle_per_host(connections)
             // Shorter than the 60 s after which load balancers close: a request must not meet a closing socket.

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 pub use secrecy::{ExposeSecret, SecretString};
 
+mod tls;
 mod variables;
+pub(crate) use tls::AMQP_CA;
 pub use variables::{Fallback, VARIABLES, Variable, markdown_table};
 
 /// All bad variables at once.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
-use lapin::{Channel, ExchangeKind};
+use lapin::{Channel, Connection, ExchangeKind};
 
 use crate::settings::{format_duration, parse_duration};
 
@@ -149,12 +149,37 @@ impl std::fmt::Display for Ladder {
     }
 }
 
-/// Declares everything. Idempotent; fails with the broker's words when a queue exists with other arguments.
-///
-/// # Errors
-/// The channel is closed by the broker on a mismatch; open a new one for anything else.
-pub async fn declare(channel: &Channel, ladder: &Ladder) -> Result<(), lapin::Error> {
-    exchange(channel, EXCHANGE, ExchangeKind::Direct).await?;
+/// Something of ours at the broker.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// A durable exchange
+    Exchange {
+        /// its name
+        name: String,
+        /// direct, or fanout for a rung
+        kind: ExchangeKind,
+    },
+    /// A durable quorum queue
+    Queue {
+        /// its name
+        name: String,
+        /// its `x-` arguments
+        arguments: FieldTable,
+    },
+    /// Which messages of an exchange a queue gets
+    Binding {
+        /// the queue
+        queue: String,
+        /// the exchange
+        exchange: String,
+        /// the routing key
+        key: &'static str,
+    },
+}
+
+/// Everything of ours, in the order in which it can be declared.
+pub fn pieces(ladder: &Ladder) -> Vec<Piece> {
+    let mut pieces = vec![exchange(EXCHANGE, ExchangeKind::Direct)];
     for lane in Lane::ALL {
         let mut arguments = quorum();
         arguments.extend(dead_lettering_to(EXCHANGE));
@@ -164,20 +189,19 @@ pub async fn declare(channel: &Channel, ladder: &Ladder) -> Result<(), lapin::Er
             ("x-max-length", number(MAX_LENGTH)),
             ("x-consumer-timeout", number(CONSUMER_TIMEOUT_MS)),
         ]);
-        queue(channel, lane.queue(), arguments).await?;
-        bind(channel, lane.queue(), EXCHANGE, lane.routing_key()).await?;
+        pieces.push(queue(lane.queue(), arguments));
+        pieces.push(binding(lane.queue(), EXCHANGE, lane.routing_key()));
     }
     let mut arguments = quorum();
     arguments.push(("x-delivery-limit", number(DEAD_LETTER_DELIVERY_LIMIT)));
-    queue(channel, DEAD_LETTER_QUEUE, arguments).await?;
-    bind(channel, DEAD_LETTER_QUEUE, EXCHANGE, DEAD_KEY).await?;
+    pieces.push(queue(DEAD_LETTER_QUEUE, arguments));
+    pieces.push(binding(DEAD_LETTER_QUEUE, EXCHANGE, DEAD_KEY));
 
     let mut delays: Vec<Duration> = ladder.rungs().iter().map(|r| r.delay).collect();
     delays.sort_unstable();
     delays.dedup();
     for delay in delays {
         let name = Rung::queue(delay);
-        exchange(channel, &name, ExchangeKind::Fanout).await?;
         let mut arguments = quorum();
         // One fixed TTL a queue: with a TTL per message, a short one waits behind a long one. No dead-letter routing key: the
         // message returns under the key it came with, and so to its lane.
@@ -186,10 +210,131 @@ pub async fn declare(channel: &Channel, ladder: &Ladder) -> Result<(), lapin::Er
             "x-message-ttl",
             number(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)),
         ));
-        queue(channel, &name, arguments).await?;
-        bind(channel, &name, &name, "").await?;
+        pieces.push(exchange(&name, ExchangeKind::Fanout));
+        pieces.push(queue(&name, arguments));
+        pieces.push(binding(&name, &name, ""));
+    }
+    pieces
+}
+
+/// Declares everything. Idempotent; fails with the broker's words when a queue exists with other arguments.
+///
+/// # Errors
+/// The channel is closed by the broker on a mismatch; open a new one for anything else.
+pub async fn declare(channel: &Channel, ladder: &Ladder) -> Result<(), lapin::Error> {
+    for piece in pieces(ladder) {
+        piece.declare(channel).await?;
     }
     Ok(())
+}
+
+/// [`declare`] for a user who may not: what is there need not be declared. Opens its own channels.
+///
+/// # Errors
+/// As [`declare`]; and the refusal, when something is missing.
+pub async fn ensure(connection: &Connection, ladder: &Ladder) -> Result<(), lapin::Error> {
+    let refused = match declare(&connection.create_channel().await?, ladder).await {
+        Err(error) if is_refused(&error) => error,
+        other => return other,
+    };
+    let channel = connection.create_channel().await?;
+    for piece in pieces(ladder) {
+        if !piece.exists(&channel).await? {
+            return Err(refused);
+        }
+    }
+    tracing::debug!(%refused, "this user may declare nothing, and everything is there");
+    Ok(())
+}
+
+/// Whether the broker says that the user lacks a right.
+pub fn is_refused(error: &lapin::Error) -> bool {
+    matches!(error.kind(), lapin::ErrorKind::ProtocolError(e) if e.get_id() == 403)
+}
+
+fn is_not_found(error: &lapin::Error) -> bool {
+    matches!(error.kind(), lapin::ErrorKind::ProtocolError(e) if e.get_id() == 404)
+}
+
+impl Piece {
+    /// What it is, for people.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Exchange { name, .. } => format!("exchange `{name}`"),
+            Self::Queue { name, .. } => format!("queue `{name}`"),
+            Self::Binding { queue, exchange, key } => format!("binding of `{exchange}` to `{queue}` with key `{key}`"),
+        }
+    }
+
+    /// Makes it, or sees that it is there just so.
+    ///
+    /// # Errors
+    /// As [`declare`].
+    pub async fn declare(&self, channel: &Channel) -> Result<(), lapin::Error> {
+        match self {
+            Self::Exchange { name, kind } => {
+                let options = ExchangeDeclareOptions {
+                    durable: true,
+                    ..ExchangeDeclareOptions::default()
+                };
+                channel
+                    .exchange_declare(name.as_str().into(), kind.clone(), options, FieldTable::default())
+                    .await
+            }
+            Self::Queue { name, arguments } => {
+                let options = QueueDeclareOptions {
+                    durable: true,
+                    ..QueueDeclareOptions::default()
+                };
+                let declared = channel.queue_declare(name.as_str().into(), options, arguments.clone());
+                declared.await.map(|_| ())
+            }
+            Self::Binding { queue, exchange, key } => {
+                channel
+                    .queue_bind(
+                        queue.as_str().into(),
+                        exchange.as_str().into(),
+                        (*key).into(),
+                        QueueBindOptions::default(),
+                        FieldTable::default(),
+                    )
+                    .await
+            }
+        }
+    }
+
+    /// Whether something of its name is there, whatever its arguments; changes nothing. A binding cannot be looked at, and
+    /// counts as there. When the answer is no, the broker has closed the channel.
+    ///
+    /// # Errors
+    /// When the broker cannot say.
+    pub async fn exists(&self, channel: &Channel) -> Result<bool, lapin::Error> {
+        let looked = match self {
+            Self::Exchange { name, kind } => {
+                let options = ExchangeDeclareOptions {
+                    passive: true,
+                    ..ExchangeDeclareOptions::default()
+                };
+                channel
+                    .exchange_declare(name.as_str().into(), kind.clone(), options, FieldTable::default())
+                    .await
+            }
+            Self::Queue { name, .. } => {
+                let options = QueueDeclareOptions {
+                    passive: true,
+                    ..QueueDeclareOptions::default()
+                };
+                let declared = channel.queue_declare(name.as_str().into(), options, FieldTable::default());
+                declared.await.map(|_| ())
+            }
+            Self::Binding { .. } => Ok(()),
+        };
+        match looked {
+            Ok(()) => Ok(true),
+            Err(error) if is_not_found(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 fn text(value: &str) -> AMQPValue {
@@ -214,38 +359,30 @@ fn dead_lettering_to(exchange: &str) -> Vec<(&'static str, AMQPValue)> {
     ]
 }
 
-async fn exchange(channel: &Channel, name: &str, kind: ExchangeKind) -> Result<(), lapin::Error> {
-    let options = ExchangeDeclareOptions {
-        durable: true,
-        ..ExchangeDeclareOptions::default()
-    };
-    channel
-        .exchange_declare(name.into(), kind, options, FieldTable::default())
-        .await
+fn exchange(name: &str, kind: ExchangeKind) -> Piece {
+    Piece::Exchange {
+        name: name.to_owned(),
+        kind,
+    }
 }
 
-async fn queue(channel: &Channel, name: &str, arguments: Vec<(&'static str, AMQPValue)>) -> Result<(), lapin::Error> {
+fn queue(name: &str, arguments: Vec<(&'static str, AMQPValue)>) -> Piece {
     let mut table = FieldTable::default();
     for (key, value) in arguments {
         table.insert(ShortString::from(key), value);
     }
-    let options = QueueDeclareOptions {
-        durable: true,
-        ..QueueDeclareOptions::default()
-    };
-    channel.queue_declare(name.into(), options, table).await.map(|_| ())
+    Piece::Queue {
+        name: name.to_owned(),
+        arguments: table,
+    }
 }
 
-async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> Result<(), lapin::Error> {
-    channel
-        .queue_bind(
-            queue.into(),
-            exchange.into(),
-            key.into(),
-            QueueBindOptions::default(),
-            FieldTable::default(),
-        )
-        .await
+fn binding(queue: &str, exchange: &str, key: &'static str) -> Piece {
+    Piece::Binding {
+        queue: queue.to_owned(),
+        exchange: exchange.to_owned(),
+        key,
+    }
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ impl Worker {
             .context("DATABASE_URL cannot be used")?;
         let ledger = writing_pool(&config.ledger_url, &format!("{worker} ledger"), jobs + 1)
             .context("LEDGER_DATABASE_URL cannot be used")?;
-        let posthog = Posthog::new(config.egress.clone(), config.sends_in_flight)
+        let posthog = Posthog::trusting(config.egress.clone(), config.sends_in_flight, config.posthog_ca.clone())
             .context("no HTTPS client can be made; are CA certificates installed?")?;
         let listener = TcpListener::bind(config.http_addr)
             .await

@@ -56,6 +56,8 @@ pub struct Config {
     pub historical: bool,
     /// Which hosts may be called
     pub egress: Egress,
+    /// Certificate authorities of PostHog hosts, beside the machine's own
+    pub posthog_ca: Vec<reqwest::Certificate>,
     /// Health and metrics
     pub http_addr: SocketAddr,
     /// Log lines
@@ -70,12 +72,12 @@ impl Config {
     /// # Errors
     /// All bad variables at once.
     pub fn read(mut s: Settings) -> Result<(Self, Shown), BadSettings> {
-        let postgres = ["postgres", "postgresql"];
-        let database_url = s.secret_url("DATABASE_URL", &postgres);
+        let database_url = s.postgres_url("DATABASE_URL");
         let ledger_url = s
-            .optional_secret_url("LEDGER_DATABASE_URL", &postgres)
+            .optional_postgres_url("LEDGER_DATABASE_URL")
             .unwrap_or(database_url.clone());
-        let amqp_url = s.secret_url("AMQP_URL", &["amqp", "amqps"]);
+        let amqp_url = s.amqp_url("AMQP_URL");
+        let posthog_ca = s.certificates("POSTHOG_CA_FILE");
         let key = s.secret("ENCRYPTION_KEY");
         let langfuse_url = s.text("LANGFUSE_URL").or(s.text("NEXTAUTH_URL"));
         if let Some(url) = &langfuse_url
@@ -154,6 +156,7 @@ impl Config {
             grace,
             historical,
             egress,
+            posthog_ca,
             http_addr,
             log_format,
             log_filter,

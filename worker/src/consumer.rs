@@ -14,7 +14,7 @@ use lapin::{Channel, Connection};
 use rand::Rng as _;
 use shared::amqp::{AmqpError, CONNECT_TIMEOUT, Publisher, connect, watch_blocked, within};
 use shared::job::{ExportJob, fresh_run};
-use shared::topology::{Lane, declare};
+use shared::topology::{Lane, ensure};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -92,8 +92,7 @@ async fn session(app: &Arc<App>, shutdown: &CancellationToken) -> Result<(), Ses
     // Ends the session's jobs at their next batch border, however this function is left.
     let ending = lost.clone().drop_guard();
 
-    let channel = within(CONNECT_TIMEOUT, consuming.create_channel()).await?;
-    within(CONNECT_TIMEOUT, declare(&channel, &app.config.ladder)).await?;
+    within(CONNECT_TIMEOUT, ensure(&consuming, &app.config.ladder)).await?;
     let (mut deliveries, channels) = subscribe(app, &consuming).await?;
     let publishing_ended = watch_blocked(Box::pin(publishing.events_listener()), blocked_tx);
     let (consuming_blocked, _) = watch::channel(false);

@@ -87,7 +87,7 @@ impl JobError {
         match self {
             Self::DayNotOver(_) | Self::KeyRefused | Self::KillsWorkers { .. } => Disposition::Bury,
             Self::Integration(fault) => match fault {
-                IntegrationFault::Disabled => Disposition::Skip,
+                IntegrationFault::Disabled | IntegrationFault::Paused(_) => Disposition::Skip,
                 IntegrationFault::UnknownProject(_)
                 | IntegrationFault::Missing
                 | IntegrationFault::Undecryptable(_)

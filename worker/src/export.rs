@@ -9,7 +9,7 @@ use chrono::Utc;
 use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use secrecy::ExposeSecret;
-use shared::integration::{self, Integration};
+use shared::integration::{self, Integration, Loaded};
 use shared::job::{ExportJob, Stream};
 use shared::ledger::{Claim, Lease, LedgerError, Progress, State};
 use shared::posthog::KeyCheck;
@@ -24,6 +24,7 @@ use crate::error::JobError;
 use crate::event::ProjectContext;
 use crate::lease::Held;
 use crate::metrics;
+use crate::pause;
 use crate::retry::SendError;
 use crate::source::{Page, SourceError, Window};
 
@@ -94,7 +95,10 @@ impl<E: Into<JobError>> From<E> for Failure {
 /// Exports a job whose run is `run`.
 pub async fn export(app: &Arc<App>, job: &ExportJob, run: &str, stop: &Stop) -> Result<Exported, Failure> {
     let loaded = integration::load(app.source.pool(), &app.config.encryption_key, &job.project_id).await;
-    let loaded = loaded.map_err(SourceError::from)?;
+    let Loaded {
+        settings,
+        integration: loaded,
+    } = loaded.map_err(SourceError::from)?;
     // A failing host has its one job already: do not even claim.
     let place = match &loaded {
         Ok(integration) => Some(app.hosts.enter(&integration.host).ok_or(JobError::HostBusy)?),
@@ -122,10 +126,14 @@ pub async fn export(app: &Arc<App>, job: &ExportJob, run: &str, stop: &Stop) -> 
         metrics::taken_over();
     }
     let held = Held::new(claimed.lease, app.config.lease, asked);
-    let worked = match loaded {
-        Ok(integration) => work(app, job, &held, claimed.streams, integration, stop).await,
-        Err(fault) => Err(fault.into()),
+    let worked = match (pause::check(app, job, settings.as_deref()).await, loaded) {
+        (Err(paused), _) => Err(paused),
+        (Ok(()), Ok(integration)) => work(app, job, &held, claimed.streams, integration, stop).await,
+        (Ok(()), Err(fault)) => Err(fault.into()),
     };
+    if let Err(error) = &worked {
+        pause::after(app, job, settings.as_deref(), error).await;
+    }
     if let Some(place) = place {
         match &worked {
             Ok(_) => place.report(false),

@@ -21,6 +21,7 @@ pub mod hosts;
 pub mod lease;
 pub mod metrics;
 pub mod oversize;
+pub mod pause;
 pub mod retry;
 pub mod rows;
 pub mod settle;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use shared::error_code::ErrorCode;
 use shared::job::{ExportJob, Headers};
 use shared::ledger::{RunKey, RunRow, State};
 
@@ -20,7 +20,11 @@ pub(super) struct DeadLetter {
     pub(super) job: Option<ExportJob>,
     pub(super) body: Vec<u8>,
     pub(super) headers: Headers,
+    /// Every header of the message
+    pub(super) raw_headers: Map<String, Value>,
     pub(super) error_code: Option<String>,
+    /// The broker gave it up, no worker did
+    pub(super) by_broker: bool,
     pub(super) ledger: Option<RunRow>,
     /// How the broker knows it on our channel; `None` when it is not in the queue
     pub(super) tag: Option<u64>,
@@ -34,15 +38,16 @@ impl DeadLetter {
         let by_ledger = || row.as_ref().filter(|row| row.state == State::Dead)?.error_code.clone();
         Self {
             id: key.map_or_else(|| raw_id(&letter.body), |key| key.to_string()),
+            by_broker: letter.broker_reason.is_some(),
+            // The broker's word comes first: our header may still tell of the failure that put the job on a rung.
             error_code: letter
-                .headers
-                .error_code
-                .clone()
-                .or(letter.broker_reason)
+                .broker_reason
+                .or_else(|| letter.headers.error_code.clone())
                 .or_else(by_ledger),
             job,
             body: letter.body,
             headers: letter.headers,
+            raw_headers: letter.raw_headers,
             ledger: row,
             tag: Some(letter.tag),
         }
@@ -56,6 +61,8 @@ impl DeadLetter {
             body: job.encode(),
             job: Some(job),
             headers: Headers::default(),
+            raw_headers: Map::new(),
+            by_broker: false,
             error_code: row.error_code.clone(),
             ledger: Some(row.clone()),
             tag: None,
@@ -74,11 +81,6 @@ impl DeadLetter {
     pub(super) fn first_failed_at(&self) -> Option<DateTime<Utc>> {
         let by_ledger = || self.ledger.as_ref()?.first_failed_at;
         self.headers.first_failed_at.or_else(by_ledger)
-    }
-
-    pub(super) fn is(&self, project: Option<&String>, code: Option<ErrorCode>) -> bool {
-        let of_project = project.is_none_or(|id| self.job.as_ref().is_some_and(|job| job.project_id == *id));
-        of_project && code.is_none_or(|code| self.error_code.as_deref() == Some(code.as_str()))
     }
 
     pub(super) fn view(&self) -> View<'_> {

@@ -8,6 +8,7 @@ use lapin::Channel;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions};
 use lapin::types::{AMQPValue, FieldTable};
+use serde_json::{Map, Value, json};
 use shared::amqp::{AmqpError, CONNECT_TIMEOUT, within};
 use shared::job::Headers;
 use shared::topology::DEAD_LETTER_QUEUE;
@@ -27,6 +28,8 @@ pub(super) struct Letter {
     pub(super) tag: u64,
     pub(super) body: Vec<u8>,
     pub(super) headers: Headers,
+    /// Every header as it stands, the broker's own included
+    pub(super) raw_headers: Map<String, Value>,
     /// Why the broker itself put it here, if it did: `delivery_limit`
     pub(super) broker_reason: Option<String>,
 }
@@ -123,9 +126,37 @@ impl Letter {
         Self {
             tag: delivery.delivery_tag,
             headers,
+            raw_headers: table.map(plain_table).unwrap_or_default(),
             broker_reason: table.and_then(last_reason),
             body: delivery.data,
         }
+    }
+}
+
+fn plain_table(table: &FieldTable) -> Map<String, Value> {
+    let entries = table.inner().iter();
+    entries.map(|(name, value)| (name.to_string(), plain(value))).collect()
+}
+
+/// A header's value as JSON, for people.
+fn plain(value: &AMQPValue) -> Value {
+    match value {
+        AMQPValue::Boolean(value) => json!(value),
+        AMQPValue::ShortShortInt(value) => json!(value),
+        AMQPValue::ShortShortUInt(value) => json!(value),
+        AMQPValue::ShortInt(value) => json!(value),
+        AMQPValue::ShortUInt(value) => json!(value),
+        AMQPValue::LongInt(value) => json!(value),
+        AMQPValue::LongUInt(value) => json!(value),
+        AMQPValue::LongLongInt(value) => json!(value),
+        AMQPValue::Float(value) => json!(value),
+        AMQPValue::Double(value) => json!(value),
+        AMQPValue::Timestamp(value) => json!(value),
+        AMQPValue::ShortString(value) => json!(value.as_str()),
+        AMQPValue::LongString(value) => json!(String::from_utf8_lossy(value.as_bytes())),
+        AMQPValue::FieldArray(values) => values.as_slice().iter().map(plain).collect(),
+        AMQPValue::FieldTable(value) => Value::Object(plain_table(value)),
+        AMQPValue::DecimalValue(_) | AMQPValue::ByteArray(_) | AMQPValue::Void => Value::Null,
     }
 }
 

@@ -1,7 +1,7 @@
 //! `dead-letters requeue`: publish, confirm, record, and only then remove. A crash in between leaves a message too many,
 //! which is harmless, and never one too few.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -10,7 +10,8 @@ use shared::job::Headers;
 use shared::ledger::{Ledger, RunKey};
 use shared::topology::Lane;
 
-use super::RequeueArguments;
+use super::arguments::RequeueArguments;
+use super::choose::confirmed;
 use super::letter::{DeadLetter, key_of};
 use super::queue::Held;
 use crate::enqueue::say_failed;
@@ -29,6 +30,8 @@ struct Report {
     failed: Vec<Failure>,
     /// No jobs, left where they are
     left: Vec<String>,
+    /// Projects that a failure had paused, and that go on now
+    resumed: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -54,21 +57,29 @@ pub(super) async fn run(
     ledger: &Ledger,
     broker: &Broker,
     held: &mut Held,
-    letters: Vec<DeadLetter>,
+    chosen: Vec<DeadLetter>,
 ) -> Result<Outcome, CommandError> {
+    let which = &arguments.which;
     let mut report = Report {
-        dry_run: arguments.dry_run,
+        dry_run: which.dry_run,
         ..Report::default()
     };
-    let chosen = choose(arguments, letters, &mut report)?;
+    let chosen = leave_bad(arguments, chosen, &mut report)?;
     let now = ledger.now().await?;
     let jobs = once_each(chosen, now);
-    if !arguments.json {
+    if !which.json {
         announce(&jobs, &report);
     }
-    if arguments.dry_run {
+    // Whoever names them one by one has said it already.
+    if which.ids.is_empty() && !confirmed(which, "Requeue", jobs.len())? {
+        line("Nothing was requeued.");
+        return Ok(Outcome::Done);
+    }
+    if which.dry_run {
         report.requeued = jobs.iter().map(|job| job.id.clone()).collect();
     } else if !jobs.is_empty() {
+        // Before the first is published: a worker would skip it.
+        report.resumed = resume(ledger, &jobs).await?;
         let publisher = broker.publisher().await?;
         let mut pipeline = Pipeline::new(&publisher);
         let bar = progress("requeuing", jobs.len());
@@ -78,14 +89,20 @@ pub(super) async fn run(
         }
         bar.finish_and_clear();
     }
-    if arguments.json {
+    if which.json {
         output::json(&report);
-    } else if !arguments.dry_run && !jobs.is_empty() {
+    } else if !which.dry_run && !jobs.is_empty() {
         line(format!(
             "{} of {} requeued.",
             report.requeued.len(),
             count(jobs.len(), "dead letter")
         ));
+        if !report.resumed.is_empty() {
+            line(format!(
+                "Resumed, since they were paused: {}.",
+                report.resumed.join(", ")
+            ));
+        }
     }
     say_failed(
         report
@@ -100,30 +117,14 @@ pub(super) async fn run(
     })
 }
 
-/// Those that were asked for, in the order of the queue.
-fn choose(
+/// Without what would come back at once.
+fn leave_bad(
     arguments: &RequeueArguments,
-    letters: Vec<DeadLetter>,
+    chosen: Vec<DeadLetter>,
     report: &mut Report,
 ) -> Result<Vec<DeadLetter>, CommandError> {
-    let known: HashSet<&str> = letters.iter().map(|letter| letter.id.as_str()).collect();
-    let unknown: Vec<&str> = arguments
-        .ids
-        .iter()
-        .map(String::as_str)
-        .filter(|id| !known.contains(id))
-        .collect();
-    if !unknown.is_empty() {
-        return Err(CommandError::refused(format!(
-            "no dead letter has the id {}; nothing was requeued (see `producer dead-letters list`)",
-            unknown.join(", ")
-        )));
-    }
-    let named = |letter: &DeadLetter| arguments.ids.is_empty() || arguments.ids.contains(&letter.id);
-    let wanted = |letter: &DeadLetter| named(letter) && letter.is(arguments.project.as_ref(), arguments.error_code);
-    let (chosen, bad): (Vec<DeadLetter>, Vec<DeadLetter>) = letters
+    let (chosen, bad): (Vec<DeadLetter>, Vec<DeadLetter>) = chosen
         .into_iter()
-        .filter(wanted)
         .partition(|letter| arguments.force || !is_bad(letter));
     report.left = bad.into_iter().map(|letter| letter.id).collect();
     if !report.left.is_empty() {
@@ -136,12 +137,32 @@ fn choose(
             },
             report.left.join(", ")
         );
-        if !arguments.ids.is_empty() {
+        if !arguments.which.ids.is_empty() {
             return Err(CommandError::refused(format!("{reason}; nothing was requeued")));
         }
         tracing::warn!("left in place: {reason}");
     }
     Ok(chosen)
+}
+
+/// Whoever requeues says that the cause is gone: pauses that a failure made end. Those that a human made do not.
+async fn resume(ledger: &Ledger, jobs: &[Job]) -> Result<Vec<String>, CommandError> {
+    let projects: BTreeSet<String> = jobs
+        .iter()
+        .filter_map(|job| job.key.as_ref())
+        .map(|key| key.project_id.clone())
+        .collect();
+    let pauses = ledger.pauses().await?;
+    for id in &projects {
+        if pauses.get(id).is_some_and(|pause| pause.settings.is_none()) {
+            tracing::warn!(
+                project = id,
+                "a human paused the project: its jobs are skipped until `producer projects resume`"
+            );
+        }
+    }
+    let projects: Vec<String> = projects.into_iter().collect();
+    Ok(ledger.resume(&projects, false).await?)
 }
 
 fn is_bad(letter: &DeadLetter) -> bool {

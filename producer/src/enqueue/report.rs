@@ -33,6 +33,8 @@ pub(crate) struct Report {
     confirmed: usize,
     /// Which were not
     failed: Vec<Failure>,
+    /// Projects that are left out while they are paused
+    paused: Vec<String>,
     /// All jobs, in the order in which they are published
     jobs: Vec<Job>,
     #[serde(skip)]
@@ -56,7 +58,7 @@ struct Failure {
 }
 
 impl Report {
-    pub(crate) fn new(rules: &Rules, planned: &[Planned], dry_run: bool) -> Self {
+    pub(crate) fn new(rules: &Rules, planned: &[Planned], paused: Vec<String>, dry_run: bool) -> Self {
         let mut by_reason: BTreeMap<&'static str, usize> = Reason::ALL.map(|reason| (reason.as_str(), 0)).into();
         let mut queues = BTreeMap::new();
         for job in planned {
@@ -72,6 +74,7 @@ impl Report {
             to: planned.iter().map(|job| job.job.day).max(),
             confirmed: 0,
             failed: Vec::new(),
+            paused,
             jobs: planned.iter().map(Job::of).collect(),
             not_over: rules.to.filter(|to| *to > rules.newest_over()),
         }
@@ -81,6 +84,10 @@ impl Report {
     pub(crate) fn announce(&self, json: bool) {
         if let Some(day) = self.not_over {
             tracing::warn!(%day, now = %self.now, "this day is not over yet (UTC, plus EXPORT_LAG); it is left for later");
+        }
+        if !self.paused.is_empty() {
+            let projects = self.paused.join(", ");
+            tracing::warn!(%projects, "paused, and left out; see `producer projects list --paused`");
         }
         if json {
             return;

@@ -38,7 +38,7 @@ pub async fn run(arguments: &CheckArguments, config: Config) -> Result<Outcome, 
         }
         Some(_) => {}
     }
-    let posthog = Posthog::new(config.egress.clone(), CHECKS_AT_ONCE)
+    let posthog = Posthog::trusting(config.egress.clone(), CHECKS_AT_ONCE, config.ca.clone())
         .map_err(|error| CommandError::refused(format!("cannot make an HTTP client: {error}")))?;
     let bar = output::progress("asking PostHog", wanted.len());
     let checks = wanted.iter().map(|stored| {
@@ -79,7 +79,7 @@ pub async fn run(arguments: &CheckArguments, config: Config) -> Result<Outcome, 
     Ok(if well { Outcome::Done } else { Outcome::Failed })
 }
 
-async fn ask(
+pub(crate) async fn ask(
     posthog: &Posthog,
     stored: &StoredIntegration,
     key: &EncryptionKey,

@@ -178,8 +178,13 @@ async fn requeue_by_id_publishes_the_body_and_leaves_the_rest_in_order() {
 #[tokio::test]
 async fn requeue_by_project_by_cause_and_all() {
     let world = some_dead_letters().await;
-    let requeue =
-        async |arguments: &[&str]| json(&world, &[&["dead-letters", "requeue", "--json"], arguments].concat()).await;
+    let requeue = async |arguments: &[&str]| {
+        json(
+            &world,
+            &[&["dead-letters", "requeue", "--json", "--yes"], arguments].concat(),
+        )
+        .await
+    };
     let report = requeue(&["--project", PROJECT, "--error-code", "endpoint_refused"]).await;
     assert_eq!(report["requeued"], json!([format!("{PROJECT}/{}/daily", yesterday())]));
     let yesterdays = drain(&world, JOBS).await;
@@ -225,6 +230,9 @@ async fn what_is_not_there_is_said_and_nothing_moves() {
     );
     assert_eq!(world.producer(&["dead-letters", "requeue"]).await.code, 2);
     assert_eq!(world.producer(&["dead-letters", "requeue", "x", "--all"]).await.code, 2);
+    let output = world.producer(&["dead-letters", "show", "p/2024-01-01/x"]).await;
+    assert_eq!(output.code, 1);
+    assert!(output.stderr.contains("p/2024-01-01/x"), "{}", output.stderr);
 }
 
 #[tokio::test]
@@ -241,7 +249,9 @@ async fn one_that_no_queue_takes_stays_a_dead_letter() {
         .unwrap();
     connection.close(200, "done".into()).await.unwrap();
 
-    let output = world.producer(&["dead-letters", "requeue", "--project", PROJECT]).await;
+    let output = world
+        .producer(&["dead-letters", "requeue", "--project", PROJECT, "--yes"])
+        .await;
     assert_eq!(output.code, 1);
     assert!(
         output.stdout.contains("1 of 3 dead letters requeued"),
@@ -258,7 +268,7 @@ async fn two_at_once_requeue_each_once() {
     for number in 0..40 {
         add_dead_letter(&world, &body(&format!("2024-05-{:02}", number % 20 + 1)), UNAUTHORIZED).await;
     }
-    let requeue = || world.producer(&["dead-letters", "requeue", "--all"]);
+    let requeue = || world.producer(&["dead-letters", "requeue", "--all", "--yes"]);
     let (one, two) = tokio::join!(requeue(), requeue());
     assert_eq!((one.code, two.code), (0, 0), "{}{}", one.stderr, two.stderr);
     // Twice the same message is one job.
@@ -280,7 +290,7 @@ async fn a_dead_run_whose_message_is_gone_can_still_be_requeued() {
         (&letters[0]["id"], &letters[0]["in_queue"]),
         (&"project one/2024-06-01/replay-1".into(), &false.into())
     );
-    succeeds(&world, &["dead-letters", "requeue", "--all"]).await;
+    succeeds(&world, &["dead-letters", "requeue", "--all", "--yes"]).await;
     let message = drain(&world, BACKFILL).await.remove(0).json();
     assert_eq!(
         message,
@@ -289,15 +299,15 @@ async fn a_dead_run_whose_message_is_gone_can_still_be_requeued() {
     assert!(listed(&world, &[]).await.is_empty());
 }
 
-#[tokio::test]
-async fn what_the_broker_gave_up_has_its_cause_and_loses_the_brokers_headers() {
+/// A message that was delivered and dropped until the broker had enough; the ledger still has it queued.
+async fn given_up_by_the_broker() -> World {
     let world = world().await;
+    add_run(&world, day("2024-06-01"), "daily", "queued", None).await;
     assert!(
         world
             .publish("posthog-export", "backfill", body("2024-06-01").as_bytes())
             .await
     );
-    // Delivered and dropped until the broker has enough.
     let connection = Connection::connect(&world.amqp_url, ConnectionProperties::default())
         .await
         .unwrap();
@@ -316,9 +326,243 @@ async fn what_the_broker_gave_up_has_its_cause_and_loses_the_brokers_headers() {
     world
         .wait_until("the broker gives it up", std::time::Duration::from_secs(30), given_up)
         .await;
+    world
+}
+
+#[tokio::test]
+async fn what_the_broker_gave_up_can_be_discarded_although_the_ledger_was_not_told() {
+    let world = given_up_by_the_broker().await;
+    succeeds(&world, &["dead-letters", "discard", "--all", "--yes"]).await;
+    assert!(ledger(&world).await.contains("project one/2024-06-01/daily discarded"));
+    assert_eq!(world.queue_depth(DEAD).await, 0);
+}
+
+#[tokio::test]
+async fn what_the_broker_gave_up_has_its_cause_and_loses_the_brokers_headers() {
+    let world = given_up_by_the_broker().await;
     let letters = listed(&world, &["--error-code", "delivery_limit"]).await;
-    assert_eq!(letters.len(), 1);
+    assert_eq!((letters.len(), &letters[0]["state"]), (1, &"queued".into()));
     assert!(letters[0]["first_failed_at"].is_string(), "{letters:?}");
-    succeeds(&world, &["dead-letters", "requeue", "--all"]).await;
+    succeeds(&world, &["dead-letters", "requeue", "--all", "--yes"]).await;
     assert_eq!(headers(&drain(&world, BACKFILL).await[0]), json!({}));
+}
+
+#[tokio::test]
+async fn they_are_grouped_by_cause_and_chosen_by_age() {
+    let world = some_dead_letters().await;
+    let report = json(&world, &["dead-letters", "list", "--group", "--json"]).await;
+    let groups = report["groups"].as_array().unwrap();
+    let counted: Vec<(&str, i64)> = groups
+        .iter()
+        .map(|group| {
+            (
+                group["error_code"].as_str().unwrap(),
+                group["dead_letters"].as_i64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        counted,
+        [
+            ("unauthorized", 2),
+            ("bad_message", 1),
+            ("endpoint_refused", 1),
+            ("unknown_project", 1)
+        ]
+    );
+    assert_eq!(
+        (&groups[0]["projects"], &groups[0]["oldest"], &groups[0]["example"]),
+        (
+            &1.into(),
+            &"2024-06-02T01:00:00Z".into(),
+            &"project one/2024-06-01/daily".into()
+        )
+    );
+    assert!(
+        groups[0]["advice"]
+            .as_str()
+            .unwrap()
+            .starts_with("Correct the project's API key")
+    );
+    let text = succeeds(&world, &["dead-letters", "list", "--group"]).await.stdout;
+    assert!(
+        text.contains("unauthorized") && text.contains("2 × unauthorized: Correct"),
+        "{text}"
+    );
+
+    // Only the two refused keys say when they failed first.
+    assert_eq!(listed(&world, &["--older-than", "2h"]).await.len(), 2);
+    assert_eq!(listed(&world, &["--older-than", "20000d"]).await.len(), 0);
+    let output = world.producer(&["dead-letters", "list", "--older-than", "long"]).await;
+    assert!(
+        output.code == 2 && output.stderr.contains("write it like 90s"),
+        "{}",
+        output.stderr
+    );
+    let dry = [
+        "dead-letters",
+        "requeue",
+        "--all",
+        "--older-than",
+        "7d",
+        "--dry-run",
+        "--json",
+    ];
+    let report = json(&world, &dry).await;
+    assert_eq!(report["requeued"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn one_is_shown_with_all_that_is_known_of_it() {
+    let world = some_dead_letters().await;
+    alter(
+        &world,
+        "insert into posthog_export.streams (project_id, day, run, stream, cursor_time, cursor_id, sent, rejected)
+         values ('project one', '2024-06-01', 'daily', 'trace', '2024-06-01 10:00:00.123', 'trace 7', 41, 1)",
+    )
+    .await;
+    alter(
+        &world,
+        "insert into posthog_export.rejects (project_id, day, run, stream, row_id, reason)
+         values ('project one', '2024-06-01', 'daily', 'trace', 'trace 3', 'it answered 400: bad uuid')",
+    )
+    .await;
+    let shown = json(
+        &world,
+        &["dead-letters", "show", "project one/2024-06-01/daily", "--json"],
+    )
+    .await;
+    assert_eq!(shown["error"], "PostHog does not know the key");
+    assert_eq!(shown["headers"]["traceparent"], "00-ab-cd-01");
+    assert_eq!(
+        (&shown["messages"], &shown["run_row"]["state"]),
+        (&1.into(), &"dead".into())
+    );
+    assert_eq!(
+        (&shown["streams"][0]["sent"], &shown["streams"][0]["cursor_id"]),
+        (&41.into(), &"trace 7".into())
+    );
+    assert_eq!(
+        (&shown["rejects"][0]["row_id"], &shown["rejects_in_all"]),
+        (&"trace 3".into(), &1.into())
+    );
+    let text = succeeds(&world, &["dead-letters", "show", "project one/2024-06-01/daily"])
+        .await
+        .stdout;
+    for part in [
+        "Correct the project's API key",
+        "PostHog does not know the key",
+        "trace 7",
+        "bad uuid",
+        "x-error-code",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let letters = listed(&world, &[]).await;
+    let text = succeeds(&world, &["dead-letters", "show", raw(&letters)[0]])
+        .await
+        .stdout;
+    assert!(text.contains("no job") && text.contains("has no row"), "{text}");
+    assert_eq!(world.queue_depth(DEAD).await, 5);
+}
+
+#[tokio::test]
+async fn without_a_terminal_bulk_changes_need_yes() {
+    let world = some_dead_letters().await;
+    for verb in ["requeue", "discard"] {
+        let output = world.producer(&["dead-letters", verb, "--project", PROJECT]).await;
+        assert_eq!(output.code, 1);
+        assert!(output.stderr.contains("--yes"), "{}", output.stderr);
+    }
+    // What is discarded cannot be brought back: even one that is named is asked for.
+    let output = world
+        .producer(&["dead-letters", "discard", "project one/2024-06-01/daily"])
+        .await;
+    assert!(output.code == 1 && output.stderr.contains("--yes"), "{}", output.stderr);
+    assert_eq!(
+        (world.queue_depth(DEAD).await, world.queue_depth(BACKFILL).await),
+        (5, 0)
+    );
+}
+
+#[tokio::test]
+async fn what_is_discarded_is_so_in_the_ledger_and_gone_from_the_queue() {
+    let world = some_dead_letters().await;
+    let discard =
+        async |arguments: &[&str]| json(&world, &[&["dead-letters", "discard", "--json"], arguments].concat()).await;
+    let report = discard(&["--error-code", "unauthorized", "--dry-run"]).await;
+    assert_eq!(report["discarded"].as_array().unwrap().len(), 2);
+    assert_eq!(world.queue_depth(DEAD).await, 5);
+
+    let report = discard(&["--error-code", "unauthorized", "--yes"]).await;
+    assert_eq!(
+        report["discarded"][0],
+        json!({"id": "project one/2024-06-01/daily", "body": body("2024-06-01")})
+    );
+    let rows = ledger(&world).await;
+    assert!(rows.contains("project one/2024-06-01/daily discarded"), "{rows:?}");
+    assert!(rows.contains("project one/2024-06-02/daily discarded"), "{rows:?}");
+    assert_eq!(listed(&world, &[]).await.len(), 3);
+
+    // No job at all, and a run that the ledger has never seen.
+    let letters = listed(&world, &[]).await;
+    discard(&[raw(&letters)[0], "--yes"]).await;
+    add_dead_letter(&world, r#"{"project_id":"other","day":"2024-06-03","run":"r1"}"#, &[]).await;
+    discard(&["other/2024-06-03/r1", "--yes"]).await;
+    assert!(ledger(&world).await.contains("other/2024-06-03/r1 discarded"));
+    assert_eq!(world.queue_depth(DEAD).await, 2);
+    assert_eq!(world.queue_depth(BACKFILL).await, 0);
+}
+
+#[tokio::test]
+async fn a_run_that_has_gone_on_is_not_discarded_with_its_old_message() {
+    let world = some_dead_letters().await;
+    alter(
+        &world,
+        "update posthog_export.runs set state = case when day = '2024-06-01' then 'queued' else 'completed' end
+         where day in ('2024-06-01', '2024-06-02')",
+    )
+    .await;
+    let text = succeeds(
+        &world,
+        &["dead-letters", "discard", "--error-code", "unauthorized", "--yes"],
+    )
+    .await
+    .stdout;
+    assert!(text.contains("ledger: queued, which stays so"), "{text}");
+    let rows = ledger(&world).await;
+    assert!(rows.contains("project one/2024-06-01/daily queued"), "{rows:?}");
+    assert!(rows.contains("project one/2024-06-02/daily completed"), "{rows:?}");
+    assert_eq!(world.queue_depth(DEAD).await, 3);
+}
+
+#[tokio::test]
+async fn a_discard_that_the_ledger_does_not_take_keeps_the_message() {
+    let world = some_dead_letters().await;
+    alter(
+        &world,
+        "create function refuse() returns trigger language plpgsql as $$ begin raise 'no'; end $$",
+    )
+    .await;
+    alter(
+        &world,
+        "create trigger refuse before update on posthog_export.runs for each row when (new.day = '2024-06-01')
+         execute function refuse()",
+    )
+    .await;
+    let output = world
+        .producer(&[
+            "dead-letters",
+            "discard",
+            "--error-code",
+            "unauthorized",
+            "--yes",
+            "--json",
+        ])
+        .await;
+    assert_eq!(output.code, 1);
+    let report: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(report["failed"][0]["id"], "project one/2024-06-01/daily");
+    assert_eq!(report["discarded"].as_array().unwrap().len(), 1);
+    assert_eq!(listed(&world, &["--error-code", "unauthorized"]).await.len(), 1);
 }

@@ -86,7 +86,11 @@ async fn a_corrected_key_and_a_requeue_bring_a_dead_day_back() {
     let output = world.producer_with_env(&set, &[("POSTHOG_API_KEY", right)]).await;
     assert_eq!(output.code, 0, "{}", output.stderr);
     succeeds(&world, &["integrations", "check"]).await;
-    succeeds(&world, &["dead-letters", "requeue", "--error-code", "unauthorized"]).await;
+    succeeds(
+        &world,
+        &["dead-letters", "requeue", "--error-code", "unauthorized", "--yes"],
+    )
+    .await;
     world
         .wait_state(PROJECT, &yesterday().to_string(), "daily", "completed")
         .await;

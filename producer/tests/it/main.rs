@@ -3,14 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends so")]
 
 mod dead_letters;
+mod doctor;
 mod enqueue;
 mod heal;
 mod integrations;
 mod late;
 mod line;
+mod projects;
 mod replay;
+mod schedule;
 mod settings;
 mod status;
+mod tls;
 
 use std::collections::BTreeSet;
 

@@ -14,6 +14,12 @@ use crate::job::ExportJob;
 pub struct Lock(Transaction<'static, Postgres>);
 
 impl Lock {
+    /// Whether it is still ours: it goes with its connection.
+    pub async fn is_held(&mut self) -> bool {
+        let asked = sqlx::query("-- ledger_lock_is_held\nselect 1").execute(&mut *self.0);
+        matches!(tokio::time::timeout(Duration::from_secs(10), asked).await, Ok(Ok(_)))
+    }
+
     /// Lets the next one go on. A lock that is dropped is released as well, a moment later.
     pub async fn release(self) -> Result<(), LedgerError> {
         Ok(self.0.commit().await?)

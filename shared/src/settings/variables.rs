@@ -75,6 +75,30 @@ pub const VARIABLES: &[Variable] = &[
         "RabbitMQ; `amqps://` for TLS. The virtual host is the path: `%2f` is the default one.",
     ),
     secret(
+        "AMQP_MANAGEMENT_URL",
+        "producer",
+        Unset("`doctor` leaves policies, bindings and the broker's clock out"),
+        "RabbitMQ's management API, `http://user:password@host:15672`; only `doctor` reads it.",
+    ),
+    variable(
+        "DATABASE_CA_FILE",
+        "both",
+        Unset("`sslmode` and `sslrootcert` of each URL"),
+        "File with the certificate authorities of the Postgres servers; TLS is then required, certificate and name verified.",
+    ),
+    variable(
+        "AMQP_CA_FILE",
+        "both",
+        Unset("the machine's own"),
+        "File with certificate authorities that are trusted for `amqps://` beside the machine's own.",
+    ),
+    variable(
+        "POSTHOG_CA_FILE",
+        "both",
+        Unset("the machine's own"),
+        "The same for https to PostHog.",
+    ),
+    secret(
         "ENCRYPTION_KEY",
         "both",
         Required,

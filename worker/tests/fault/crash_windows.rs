@@ -196,7 +196,7 @@ async fn after_a_dead_letter_was_published_before_the_ack() {
     let second = ready(&world, &[&SMALL]).await;
     arrives(&world).await;
     // The dead letter is stale now; to requeue it does nothing.
-    succeeds(&world, &["dead-letters", "requeue", "--all"]).await;
+    succeeds(&world, &["dead-letters", "requeue", "--all", "--yes"]).await;
     second.wait_log("nothing to do").await;
     assert_eq!(
         (world.queue_depth(DEAD).await, world.posthog.counts(KEY).resent),
@@ -262,7 +262,7 @@ async fn in_the_middle_of_a_dead_letter_requeue() {
     worker.wait_exit().await;
     world.posthog.known_key(KEY);
     let mut gate = Gate::before_state(&world, "queued").await;
-    let requeue = ["dead-letters", "requeue", "--all"];
+    let requeue = ["dead-letters", "requeue", "--all", "--yes"];
     let first = world.spawn_producer(&requeue, &[]).await;
     gate.reached(&world).await;
     first.kill();

@@ -1,0 +1,66 @@
+//! Which of the dead letters are meant. PURE, but for the question at the terminal.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::arguments::{Filters, Which};
+use super::letter::DeadLetter;
+use crate::error::CommandError;
+use crate::output::{self, count};
+
+impl Filters {
+    /// Whether a dead letter is meant. One whose first failure is not known is of no known age: no age filter takes it.
+    pub(super) fn take(&self, letter: &DeadLetter, now: DateTime<Utc>) -> bool {
+        let project = letter.job.as_ref().map(|job| &job.project_id);
+        let code = self.error_code.map(shared::error_code::ErrorCode::as_str);
+        (self.project.is_none() || self.project.as_ref() == project)
+            && (code.is_none() || code == letter.error_code.as_deref())
+            && self.older_than.is_none_or(|age| is_older(letter, age, now))
+    }
+}
+
+fn is_older(letter: &DeadLetter, age: Duration, now: DateTime<Utc>) -> bool {
+    let limit = TimeDelta::from_std(age)
+        .ok()
+        .and_then(|age| now.checked_sub_signed(age));
+    letter
+        .first_failed_at()
+        .zip(limit)
+        .is_some_and(|(failed, limit)| failed < limit)
+}
+
+/// Those that were asked for, in the order of the queue. An id that is not there refuses all of it.
+pub(super) fn choose(
+    which: &Which,
+    letters: Vec<DeadLetter>,
+    now: DateTime<Utc>,
+) -> Result<Vec<DeadLetter>, CommandError> {
+    let known: HashSet<&str> = letters.iter().map(|letter| letter.id.as_str()).collect();
+    let unknown: Vec<&str> = which
+        .ids
+        .iter()
+        .map(String::as_str)
+        .filter(|id| !known.contains(id))
+        .collect();
+    if !unknown.is_empty() {
+        return Err(CommandError::refused(format!(
+            "no dead letter has the id {}; nothing was changed (see `producer dead-letters list`)",
+            unknown.join(", ")
+        )));
+    }
+    let named = |letter: &DeadLetter| which.ids.is_empty() || which.ids.contains(&letter.id);
+    Ok(letters
+        .into_iter()
+        .filter(|letter| named(letter) && which.filters.take(letter, now))
+        .collect())
+}
+
+/// Asks a human, unless told not to. `false`: nothing is to be done.
+pub(super) fn confirmed(which: &Which, verb: &str, number: usize) -> Result<bool, CommandError> {
+    if which.yes || which.dry_run || number == 0 {
+        return Ok(true);
+    }
+    output::confirm(&format!("{verb} {}?", count(number, "dead letter")))
+}

@@ -1,0 +1,128 @@
+//! `dead-letters discard`: the ledger says `discarded`, and only then the message goes. A crash in between leaves a message
+//! that a second discard removes.
+
+use serde::Serialize;
+use shared::ledger::{Discard, Ledger, State};
+
+use super::arguments::DiscardArguments;
+use super::choose::confirmed;
+use super::letter::{DeadLetter, key_of};
+use super::queue::Held;
+use crate::enqueue::say_failed;
+use crate::error::CommandError;
+use crate::output::{self, Outcome, cell, count, line, progress};
+
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    dry_run: bool,
+    discarded: Vec<Discarded>,
+    /// Still dead letters
+    failed: Vec<Failure>,
+}
+
+#[derive(Debug, Serialize)]
+struct Discarded {
+    id: String,
+    /// The last copy of it
+    body: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Failure {
+    id: String,
+    error: String,
+}
+
+pub(super) async fn run(
+    arguments: &DiscardArguments,
+    ledger: &Ledger,
+    held: &mut Held,
+    chosen: Vec<DeadLetter>,
+) -> Result<Outcome, CommandError> {
+    let which = &arguments.which;
+    let mut report = Report {
+        dry_run: which.dry_run,
+        ..Report::default()
+    };
+    if !which.json {
+        announce(&chosen, which.dry_run);
+    }
+    if !confirmed(which, "Discard", chosen.len())? {
+        line("Nothing was discarded.");
+        return Ok(Outcome::Done);
+    }
+    let bar = progress("discarding", chosen.len());
+    for letter in chosen {
+        let done = if which.dry_run {
+            Ok(())
+        } else {
+            discard(ledger, held, &letter).await
+        };
+        match done {
+            Ok(()) => report.discarded.push(Discarded {
+                body: String::from_utf8_lossy(&letter.body).into_owned(),
+                id: letter.id,
+            }),
+            Err(error) => report.failed.push(Failure {
+                id: letter.id,
+                error: error.to_string(),
+            }),
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    if which.json {
+        output::json(&report);
+    } else if !which.dry_run && !report.discarded.is_empty() {
+        line(format!("{} discarded.", count(report.discarded.len(), "dead letter")));
+    }
+    let failed = report.failed.iter();
+    say_failed(failed.map(|failure| (failure.id.as_str(), failure.error.as_str())));
+    Ok(if report.failed.is_empty() {
+        Outcome::Done
+    } else {
+        Outcome::Failed
+    })
+}
+
+async fn discard(ledger: &Ledger, held: &mut Held, letter: &DeadLetter) -> Result<(), CommandError> {
+    let job = letter.job.as_ref().and_then(|job| Some((job, key_of(job)?)));
+    if let Some((job, key)) = job {
+        ledger.discard(job, &key, discards(letter)).await?;
+    }
+    if let Some(tag) = letter.tag {
+        held.remove(tag).await?;
+    }
+    Ok(())
+}
+
+/// How much of the ledger goes with the message. PURE.
+fn discards(letter: &DeadLetter) -> Discard {
+    if letter.by_broker {
+        // The broker gave it up: the ledger was not told, and has it as it was in the queue.
+        Discard::WhateverRests
+    } else {
+        // A worker's dead letter, whose row is dead. If it is not, the run was requeued: the message is a leftover.
+        Discard::Dead
+    }
+}
+
+fn announce(letters: &[DeadLetter], dry_run: bool) {
+    if letters.is_empty() {
+        line("Nothing to discard.");
+        return;
+    }
+    let would = if dry_run { "Would discard" } else { "To be discarded" };
+    line(format!("{would}, {}:", count(letters.len(), "dead letter")));
+    for letter in letters {
+        let state = letter.ledger.as_ref().map(|row| row.state);
+        let goes_on = state.is_some_and(|state| state != State::Dead) && !letter.by_broker;
+        line(format!(
+            "{}  {}  ledger: {}{}",
+            letter.id,
+            cell(letter.error_code.as_ref()),
+            cell(state),
+            if goes_on { ", which stays so" } else { "" }
+        ));
+    }
+}

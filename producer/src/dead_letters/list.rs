@@ -1,0 +1,133 @@
+//! `dead-letters list`: one line for each, or one for each cause.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use shared::error_code::ErrorCode;
+
+use super::arguments::ListArguments;
+use super::letter::{DeadLetter, View};
+use crate::output::{self, cell, count, line, moment, shorten};
+
+/// What is known of one cause.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Group<'a> {
+    error_code: &'a str,
+    dead_letters: usize,
+    projects: usize,
+    /// First failure of the one that waits longest
+    oldest: Option<DateTime<Utc>>,
+    newest: Option<DateTime<Utc>>,
+    /// The first in the queue
+    example: &'a str,
+    advice: &'static str,
+}
+
+pub(super) fn run(arguments: &ListArguments, letters: &[DeadLetter], now: DateTime<Utc>) {
+    let shown: Vec<&DeadLetter> = letters
+        .iter()
+        .filter(|letter| arguments.filters.take(letter, now))
+        .collect();
+    match (arguments.group, arguments.json) {
+        (false, true) => {
+            let views: Vec<View<'_>> = shown.iter().map(|letter| letter.view()).collect();
+            output::json(&serde_json::json!({ "dead_letters": views }));
+        }
+        (true, true) => output::json(&serde_json::json!({ "groups": group(&shown) })),
+        (_, false) if shown.is_empty() => line("No dead letters."),
+        (false, false) => each(&shown),
+        (true, false) => causes(&group(&shown)),
+    }
+}
+
+/// By cause, the most frequent first.
+fn group<'a>(letters: &[&'a DeadLetter]) -> Vec<Group<'a>> {
+    let mut by_cause: BTreeMap<&str, Vec<&'a DeadLetter>> = BTreeMap::new();
+    for letter in letters {
+        let cause = letter.error_code.as_deref().unwrap_or("unknown");
+        by_cause.entry(cause).or_default().push(letter);
+    }
+    let mut groups: Vec<Group<'_>> = by_cause
+        .into_iter()
+        .map(|(error_code, letters)| {
+            let projects: BTreeSet<&str> = letters
+                .iter()
+                .filter_map(|letter| letter.job.as_ref())
+                .map(|job| job.project_id.as_str())
+                .collect();
+            let failed = || letters.iter().filter_map(|letter| letter.first_failed_at());
+            Group {
+                error_code,
+                dead_letters: letters.len(),
+                projects: projects.len(),
+                oldest: failed().min(),
+                newest: failed().max(),
+                example: letters.first().map_or("", |letter| &letter.id),
+                advice: advice(error_code),
+            }
+        })
+        .collect();
+    groups.sort_by_key(|group| std::cmp::Reverse(group.dead_letters));
+    groups
+}
+
+/// What an operator does about a cause.
+pub(super) fn advice(code: &str) -> &'static str {
+    code.parse::<ErrorCode>()
+        .map_or("Look at the workers' log.", ErrorCode::advice)
+}
+
+fn causes(groups: &[Group<'_>]) {
+    let row = |group: &Group<'_>| {
+        [
+            group.error_code.to_owned(),
+            group.dead_letters.to_string(),
+            group.projects.to_string(),
+            cell(group.oldest.map(moment)),
+            cell(group.newest.map(moment)),
+            group.example.to_owned(),
+        ]
+    };
+    let header = ["CAUSE", "DEAD LETTERS", "PROJECTS", "OLDEST", "NEWEST", "EXAMPLE"];
+    line(output::table(header, groups.iter().map(row)));
+    say_advice(groups);
+}
+
+fn each(letters: &[&DeadLetter]) {
+    let row = |letter: &&DeadLetter| {
+        let state = letter.ledger.as_ref().map(|row| row.state);
+        [
+            letter.id.clone(),
+            cell(letter.error_code.as_ref()),
+            cell(letter.attempt()),
+            cell(letter.first_failed_at().map(moment)),
+            if letter.tag.is_some() {
+                cell(state)
+            } else {
+                format!("{}, no message", cell(state))
+            },
+            shorten(letter.error().unwrap_or("-"), 100),
+        ]
+    };
+    line(output::table(
+        ["ID", "CAUSE", "ATTEMPTS", "FAILED FIRST", "LEDGER", "ERROR"],
+        letters.iter().map(row),
+    ));
+    say_advice(&group(letters));
+}
+
+fn say_advice(groups: &[Group<'_>]) {
+    line("");
+    for group in groups {
+        line(format!(
+            "{} × {}: {}",
+            group.dead_letters, group.error_code, group.advice
+        ));
+    }
+    let total: usize = groups.iter().map(|group| group.dead_letters).sum();
+    line(format!(
+        "{}; `producer dead-letters show ID` tells all of one.",
+        count(total, "dead letter")
+    ));
+}

@@ -1,0 +1,120 @@
+//! `dead-letters show`: everything that is known of one.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use shared::ledger::{Ledger, RejectRow, RunKey, RunRow, StreamRow};
+
+use super::arguments::ShowArguments;
+use super::letter::{DeadLetter, View, key_of};
+use super::list::advice;
+use crate::error::CommandError;
+use crate::output::{self, cell, count, line, moment};
+
+/// Rejects that are shown; all of them are in the ledger.
+const REJECTS: i64 = 20;
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    view: View<'a>,
+    advice: &'static str,
+    /// As the message carries them, the broker's own included
+    headers: &'a Map<String, Value>,
+    /// How often this message is in the queue
+    messages: usize,
+    run_row: Option<&'a RunRow>,
+    streams: Vec<StreamRow>,
+    rejects: Vec<RejectRow>,
+    rejects_in_all: i64,
+}
+
+pub(super) async fn run(
+    arguments: &ShowArguments,
+    ledger: &Ledger,
+    letters: &[DeadLetter],
+) -> Result<(), CommandError> {
+    let same: Vec<&DeadLetter> = letters.iter().filter(|letter| letter.id == arguments.id).collect();
+    let Some(letter) = same.first() else {
+        return Err(CommandError::refused(format!(
+            "no dead letter has the id {} (see `producer dead-letters list`)",
+            arguments.id
+        )));
+    };
+    let key: Option<RunKey> = letter.job.as_ref().and_then(key_of);
+    let (streams, rejects, rejects_in_all) = match key.as_ref().filter(|_| letter.ledger.is_some()) {
+        None => (Vec::new(), Vec::new(), 0),
+        Some(key) => {
+            let (rejects, all) = ledger.rejects(key, REJECTS).await?;
+            (ledger.streams(key).await?, rejects, all)
+        }
+    };
+    let shown = Shown {
+        view: letter.view(),
+        advice: advice(letter.error_code.as_deref().unwrap_or("unknown")),
+        headers: &letter.raw_headers,
+        messages: same.iter().filter(|letter| letter.tag.is_some()).count(),
+        run_row: letter.ledger.as_ref(),
+        streams,
+        rejects,
+        rejects_in_all,
+    };
+    if arguments.json {
+        output::json(&shown);
+    } else {
+        say(letter, &shown);
+    }
+    Ok(())
+}
+
+fn say(letter: &DeadLetter, shown: &Shown<'_>) {
+    let field = |name: &str, value: String| line(format!("{name:<14}{value}"));
+    field("id", letter.id.clone());
+    field("cause", cell(letter.error_code.as_ref()));
+    field("what to do", shown.advice.to_owned());
+    field("last answer", letter.error().unwrap_or("-").to_owned());
+    field("failed first", cell(letter.first_failed_at().map(moment)));
+    field("attempts", cell(letter.attempt()));
+    field("in the queue", count(shown.messages, "message"));
+    field("body", String::from_utf8_lossy(&letter.body).into_owned());
+    for (name, value) in shown.headers {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        field("header", format!("{name}: {value}"));
+    }
+    let Some(row) = shown.run_row else {
+        field("ledger", "has no row of this run".to_owned());
+        return;
+    };
+    field("ledger", row.state.to_string());
+    field("  worker", cell(row.worker.as_ref()));
+    field("  queued", moment(row.queued_at));
+    field("  began", cell(row.started_at.map(moment)));
+    field("  take-overs", row.takeovers.to_string());
+    if !shown.streams.is_empty() {
+        line("");
+        let row = |stream: &StreamRow| {
+            [
+                stream.stream.clone(),
+                if stream.done { "yes" } else { "no" }.to_owned(),
+                stream.sent.to_string(),
+                stream.rejected.to_string(),
+                stream.batches.to_string(),
+                cell(stream.cursor_time.map(|time| time.format("%Y-%m-%d %H:%M:%S%.3f"))),
+                cell(stream.cursor_id.as_ref()),
+            ]
+        };
+        let header = ["STREAM", "DONE", "SENT", "REJECTED", "BATCHES", "UP TO", "ROW"];
+        line(output::table(header, shown.streams.iter().map(row)));
+    }
+    if !shown.rejects.is_empty() {
+        line("");
+        let row = |reject: &RejectRow| [reject.stream.clone(), reject.row_id.clone(), reject.reason.clone()];
+        line(output::table(
+            ["STREAM", "REJECTED ROW", "WHY"],
+            shown.rejects.iter().map(row),
+        ));
+        let named = i64::try_from(shown.rejects.len()).unwrap_or(i64::MAX);
+        if shown.rejects_in_all > named {
+            line(format!("and {} more", shown.rejects_in_all - named));
+        }
+    }
+}

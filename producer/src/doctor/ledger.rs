@@ -1,0 +1,112 @@
+//! The ledger's database: reachable, our schema's version, rights.
+
+use shared::ledger::{Ledger, LedgerError, migrator};
+
+use super::finding::Finding;
+use crate::config::Server;
+use crate::servers;
+
+const TABLES: &[&str] = &["runs", "streams", "rejects", "sweeps", "paused"];
+
+/// The ledger, when it is there in our version.
+pub(super) async fn check(server: &Server, findings: &mut Vec<Finding>) -> Option<Ledger> {
+    const REACHABLE: &str = "ledger.reachable";
+    let ledger = match servers::ledger_unchecked(server).await {
+        Ok(ledger) => ledger,
+        Err(error) => {
+            let advice = format!("Correct {}, or start the server.", server.variable);
+            findings.push(Finding::problem(REACHABLE, error.to_string(), advice));
+            return None;
+        }
+    };
+    match look(&ledger, findings).await {
+        Ok(usable) => usable.then_some(ledger),
+        Err(error) => {
+            findings.push(Finding::problem(
+                REACHABLE,
+                error.to_string(),
+                "Read the error, and mend it.",
+            ));
+            None
+        }
+    }
+}
+
+async fn look(ledger: &Ledger, findings: &mut Vec<Finding>) -> Result<bool, LedgerError> {
+    let read_only: bool = sqlx::query_scalar(
+        "-- doctor_read_only\nselect pg_is_in_recovery() or current_setting('transaction_read_only')::bool",
+    )
+    .fetch_one(ledger.pool())
+    .await?;
+    findings.push(if read_only {
+        Finding::problem(
+            "ledger.reachable",
+            "the server takes no writes: it is a replica, or read-only",
+            "Set LEDGER_DATABASE_URL to a primary.",
+        )
+    } else {
+        Finding::ok("ledger.reachable", "it takes writes")
+    });
+    let (finding, usable) = version(ledger).await?;
+    findings.push(finding);
+    if usable {
+        findings.push(rights(ledger).await?);
+    }
+    Ok(usable)
+}
+
+async fn version(ledger: &Ledger) -> Result<(Finding, bool), LedgerError> {
+    const CHECK: &str = "ledger.version";
+    let ours = migrator().iter().map(|migration| migration.version).max().unwrap_or(0);
+    let there: bool =
+        sqlx::query_scalar("-- doctor_migrations\nselect to_regclass('posthog_export._sqlx_migrations') is not null")
+            .fetch_one(ledger.pool())
+            .await?;
+    if !there {
+        let found = "the schema `posthog_export` is not there, or this user may not use it";
+        return Ok((
+            Finding::problem(CHECK, found, "Run `producer migrate` as its owner."),
+            false,
+        ));
+    }
+    let version: Option<i64> = sqlx::query_scalar(
+        "-- doctor_ledger_version\nselect max(version) from posthog_export._sqlx_migrations where success",
+    )
+    .fetch_one(ledger.pool())
+    .await?;
+    let version = version.unwrap_or(0);
+    let found = format!("version {version}; this program's is {ours}");
+    Ok(match version.cmp(&ours) {
+        std::cmp::Ordering::Less => (
+            Finding::problem(CHECK, found, "Run `producer migrate` as its owner."),
+            false,
+        ),
+        std::cmp::Ordering::Equal => (Finding::ok(CHECK, found), true),
+        std::cmp::Ordering::Greater => {
+            let advice = "Fine during an upgrade: older programs go on. Upgrade this one too.";
+            (Finding::warning(CHECK, found, advice), true)
+        }
+    })
+}
+
+async fn rights(ledger: &Ledger) -> Result<Finding, LedgerError> {
+    const CHECK: &str = "ledger.rights";
+    let (user, superuser, lacking): (String, bool, Vec<String>) = sqlx::query_as(
+        "-- doctor_ledger_rights
+         select current_user::text, (select rolsuper from pg_roles where rolname = current_user),
+                array(select p || ' on ' || t from unnest($1::text[]) t, unnest(array['select', 'insert', 'update', 'delete']) p
+                      where not has_table_privilege(format('posthog_export.%I', t), p) order by t, p)",
+    )
+    .bind(TABLES)
+    .fetch_one(ledger.pool())
+    .await?;
+    Ok(if !lacking.is_empty() {
+        let found = format!("`{user}` lacks {}", lacking.join(", "));
+        Finding::problem(CHECK, found, "Grant them; see deploy/sql/ledger.sql.")
+    } else if superuser {
+        let advice = "Rights on the schema `posthog_export` suffice; deploy/sql/ledger.sql makes such roles.";
+        Finding::warning(CHECK, format!("`{user}` is a superuser"), advice)
+    } else {
+        Finding::ok(CHECK, format!("`{user}` may read and write its tables"))
+    })
+}

@@ -1,0 +1,306 @@
+//! `projects`: which are exported, which are paused and why; and the human's word on it.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use shared::error_code::ErrorCode;
+use shared::integration::{self, StoredIntegration};
+use shared::ledger::{HUMAN, Ledger, Pause};
+use shared::settings::Settings;
+use sqlx::PgPool;
+
+use crate::config::{self, Server};
+use crate::error::CommandError;
+use crate::output::{self, Outcome, cell, count, line, moment, shorten};
+use crate::servers;
+
+/// What to do with the projects.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Show every project that has a PostHog integration or is paused
+    #[command(after_help = LIST_EXAMPLES)]
+    List(ListArguments),
+    /// Leave projects alone until they are resumed
+    #[command(after_help = PAUSE_EXAMPLES)]
+    Pause(PauseArguments),
+    /// Go on with paused projects
+    #[command(after_help = RESUME_EXAMPLES)]
+    Resume(ResumeArguments),
+}
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  producer projects list
+  producer projects list --paused --json
+
+A project is paused after a failure that every job of it would share (unauthorized, endpoint_refused, host_not_allowed,
+key_undecryptable, bad_host), until its PostHog settings are saved anew, or by a human, until a human resumes it. It is not
+enqueued meanwhile; jobs that are in the queue end as `skipped`, and come back with the first enqueue afterwards.
+
+JSON: {\"projects\": [{project_id, name, enabled, paused: null | {error_code, error, paused_by, paused_at}}]}.";
+
+const PAUSE_EXAMPLES: &str = "\
+Examples:
+  producer projects pause clx1abc --reason 'moves to another PostHog on Monday'
+
+JSON: {\"paused\": [project_id]}.";
+
+const RESUME_EXAMPLES: &str = "\
+Examples:
+  producer projects resume clx1abc
+  producer projects resume --error-code endpoint_refused
+  producer projects resume --all
+
+JSON: {\"resumed\": [project_id]}. The next `producer enqueue` brings back what was skipped.";
+
+/// Arguments of `list`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ListArguments {
+    /// Only those that are paused
+    #[arg(long)]
+    pub paused: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `pause`.
+#[derive(Args, Clone, Debug)]
+pub struct PauseArguments {
+    /// These projects (Langfuse's ids)
+    #[arg(value_name = "ID", required = true)]
+    pub projects: Vec<String>,
+    /// Why, for whoever finds it paused
+    #[arg(long, default_value = "by hand")]
+    pub reason: String,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `resume`.
+#[derive(Args, Clone, Debug, Default)]
+#[command(group(clap::ArgGroup::new("which").required(true).args(["projects", "error_code", "all"])))]
+pub struct ResumeArguments {
+    /// These projects (Langfuse's ids)
+    #[arg(value_name = "ID")]
+    pub projects: Vec<String>,
+    /// Those that were paused because of this
+    #[arg(long, value_name = "CODE")]
+    pub error_code: Option<ErrorCode>,
+    /// All, those that a human paused too
+    #[arg(long)]
+    pub all: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What the commands read from the environment.
+#[derive(Debug)]
+pub struct Config {
+    source: Server,
+    ledger: Server,
+}
+
+impl Config {
+    /// Reads it.
+    pub fn read(settings: &mut Settings) -> Self {
+        Self {
+            source: config::source(settings),
+            ledger: config::ledger(settings),
+        }
+    }
+}
+
+/// The pauses that hold now, by project.
+pub(crate) async fn paused(
+    ledger: &Ledger,
+    integrations: &[StoredIntegration],
+) -> Result<BTreeMap<String, Pause>, CommandError> {
+    Ok(holding(ledger.pauses().await?, integrations))
+}
+
+/// Without those of settings that have been saved anew since. PURE.
+fn holding(mut pauses: BTreeMap<String, Pause>, integrations: &[StoredIntegration]) -> BTreeMap<String, Pause> {
+    for stored in integrations {
+        if pauses
+            .get(&stored.project_id)
+            .is_some_and(|pause| !pause.holds(&stored.fingerprint()))
+        {
+            pauses.remove(&stored.project_id);
+        }
+    }
+    pauses
+}
+
+/// Runs the command.
+pub async fn run(command: &Command, config: Config) -> Result<Outcome, CommandError> {
+    let ledger = servers::ledger(&config.ledger).await?;
+    match command {
+        Command::List(arguments) => list(arguments, &servers::source(&config.source).await?, &ledger).await?,
+        Command::Pause(arguments) => pause(arguments, &servers::source(&config.source).await?, &ledger).await?,
+        Command::Resume(arguments) => resume(arguments, &ledger).await?,
+    }
+    Ok(Outcome::Done)
+}
+
+#[derive(Serialize)]
+struct Listed {
+    project_id: String,
+    name: Option<String>,
+    enabled: bool,
+    paused: Option<Pause>,
+}
+
+async fn list(arguments: &ListArguments, source: &PgPool, ledger: &Ledger) -> Result<(), CommandError> {
+    let integrations = integration::list(source, None).await?;
+    let mut pauses = paused(ledger, &integrations).await?;
+    let mut projects: Vec<Listed> = integrations
+        .into_iter()
+        .map(|stored| Listed {
+            paused: pauses.remove(&stored.project_id),
+            project_id: stored.project_id,
+            name: Some(stored.project_name),
+            enabled: stored.enabled,
+        })
+        .collect();
+    projects.extend(pauses.into_iter().map(|(project_id, pause)| Listed {
+        project_id,
+        name: None,
+        enabled: false,
+        paused: Some(pause),
+    }));
+    projects.retain(|project| !arguments.paused || project.paused.is_some());
+    if arguments.json {
+        output::json(&serde_json::json!({ "projects": projects }));
+    } else if projects.is_empty() {
+        line(if arguments.paused {
+            "No project is paused."
+        } else {
+            "No project has a PostHog integration."
+        });
+    } else {
+        let row = |project: &Listed| {
+            let pause = project.paused.as_ref();
+            [
+                project.project_id.clone(),
+                cell(project.name.as_ref()),
+                if project.enabled { "yes" } else { "no" }.to_owned(),
+                cell(pause.map(|pause| moment(pause.paused_at))),
+                cell(pause.map(|pause| pause.error_code.as_deref().unwrap_or(HUMAN))),
+                shorten(pause.map_or("-", |pause| &pause.error), 100),
+            ]
+        };
+        let header = ["PROJECT", "NAME", "ENABLED", "PAUSED SINCE", "BECAUSE OF", "WHY"];
+        line(output::table(header, projects.iter().map(row)));
+    }
+    Ok(())
+}
+
+async fn pause(arguments: &PauseArguments, source: &PgPool, ledger: &Ledger) -> Result<(), CommandError> {
+    let known: Vec<String> = sqlx::query_scalar("-- projects_known\nselect id from projects where id = any($1)")
+        .bind(&arguments.projects)
+        .fetch_all(source)
+        .await?;
+    let unknown: Vec<&str> = arguments
+        .projects
+        .iter()
+        .map(String::as_str)
+        .filter(|id| !known.iter().any(|found| found == id))
+        .collect();
+    if !unknown.is_empty() {
+        return Err(CommandError::refused(format!(
+            "Langfuse's database has no project {}; nothing was paused",
+            unknown.join(", ")
+        )));
+    }
+    ledger.pause_by_hand(&known, &arguments.reason).await?;
+    if arguments.json {
+        output::json(&serde_json::json!({ "paused": known }));
+    } else {
+        line(format!(
+            "{} paused: {}.",
+            count(known.len(), "project"),
+            known.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+async fn resume(arguments: &ResumeArguments, ledger: &Ledger) -> Result<(), CommandError> {
+    let pauses = ledger.pauses().await?;
+    let code = arguments.error_code.map(ErrorCode::as_str);
+    let chosen: Vec<String> = if arguments.projects.is_empty() {
+        let wanted = |pause: &&Pause| arguments.all || pause.error_code.as_deref() == code;
+        pauses
+            .values()
+            .filter(wanted)
+            .map(|pause| pause.project_id.clone())
+            .collect()
+    } else {
+        arguments.projects.clone()
+    };
+    let not_paused: Vec<&str> = chosen
+        .iter()
+        .map(String::as_str)
+        .filter(|id| !pauses.contains_key(*id))
+        .collect();
+    if !not_paused.is_empty() {
+        return Err(CommandError::refused(format!(
+            "not paused: {}; nothing was resumed (see `producer projects list --paused`)",
+            not_paused.join(", ")
+        )));
+    }
+    let resumed = ledger.resume(&chosen, true).await?;
+    if arguments.json {
+        output::json(&serde_json::json!({ "resumed": resumed }));
+    } else if resumed.is_empty() {
+        line("No such project is paused.");
+    } else {
+        line(format!(
+            "{} resumed: {}. `producer enqueue` brings back what was skipped.",
+            count(resumed.len(), "project"),
+            resumed.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(host: &str) -> StoredIntegration {
+        StoredIntegration {
+            project_id: "p".into(),
+            project_name: "P".into(),
+            encrypted_api_key: "00:11:22".into(),
+            host: host.into(),
+            enabled: true,
+        }
+    }
+
+    fn pause(settings: Option<String>) -> BTreeMap<String, Pause> {
+        let pause = Pause {
+            project_id: "p".into(),
+            settings,
+            error_code: None,
+            error: String::new(),
+            paused_by: HUMAN.into(),
+            paused_at: chrono::DateTime::UNIX_EPOCH,
+        };
+        BTreeMap::from([("p".to_owned(), pause)])
+    }
+
+    #[test]
+    fn a_failures_pause_ends_with_its_settings_and_a_humans_does_not() {
+        let (wrong, right) = (stored("https://a"), stored("https://b"));
+        let after_failure = || pause(Some(wrong.fingerprint()));
+        assert_eq!(holding(after_failure(), std::slice::from_ref(&wrong)).len(), 1);
+        assert_eq!(holding(after_failure(), std::slice::from_ref(&right)).len(), 0);
+        assert_eq!(holding(pause(None), &[right]).len(), 1);
+        assert_eq!(holding(after_failure(), &[]).len(), 1);
+    }
+}

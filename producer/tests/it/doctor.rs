@@ -1,0 +1,329 @@
+//! `doctor` finds each planted fault, names it, and says what to do; where nothing is wrong it says so.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use testkit::{World, langfuse};
+
+use crate::{DEAD, JOBS, KEY, PROJECT, add_project, alter, bare_world, world};
+
+async fn examined(world: &World, overrides: &[(&str, &str)]) -> (i32, Vec<Value>) {
+    let management = world.management_url.clone();
+    let overrides = [&[("AMQP_MANAGEMENT_URL", management.as_str())], overrides].concat();
+    let output = world.producer_with_env(&["doctor", "--json"], &overrides).await;
+    let report: Value = serde_json::from_str(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}{}", output.stdout, output.stderr));
+    (output.code, report["checks"].as_array().unwrap().clone())
+}
+
+/// There is such a finding, and it says all of this.
+fn finds(checks: &[Value], check: &str, status: &str, parts: &[&str]) {
+    let says = |finding: &&Value| {
+        let text = format!("{} {}", finding["found"], finding["advice"]);
+        finding["check"] == check && finding["status"] == status && parts.iter().all(|part| text.contains(part))
+    };
+    assert!(
+        checks.iter().any(|finding| says(&finding)),
+        "{check} {status} {parts:?} in {checks:#?}"
+    );
+}
+
+async fn manage(world: &World, method: Method, segments: &[&str], body: Option<Value>) {
+    world
+        .servers()
+        .rabbitmq
+        .management()
+        .request(method, segments, body)
+        .await;
+}
+
+#[tokio::test]
+async fn a_sound_deployment_passes() {
+    let world = world().await;
+    world.posthog.known_key(KEY);
+    let worker = world.worker(&[]).await;
+    worker.wait_ready().await;
+    let (code, checks) = examined(&world, &[]).await;
+    assert_eq!(code, 0, "{checks:#?}");
+    for check in [
+        "database.reachable",
+        "database.columns",
+        "ledger.reachable",
+        "ledger.version",
+        "broker.reachable",
+        "broker.topology",
+        "broker.consumers",
+        "broker.policies",
+        "broker.management",
+        "encryption_key",
+        "projects",
+        "clocks",
+    ] {
+        finds(&checks, check, "ok", &[]);
+    }
+    let create = "create index concurrently on scores (project_id, timestamp);";
+    finds(&checks, "database.indexes", "warning", &[create]);
+    finds(
+        &checks,
+        "database.rights",
+        "warning",
+        &["is a superuser", "deploy/sql/reader.sql"],
+    );
+    // It is the only one that is missing, and once it is there nothing is said of it.
+    alter(&world, "create index on scores (project_id, timestamp)").await;
+    let (_, checks) = examined(&world, &[]).await;
+    finds(&checks, "database.indexes", "ok", &[]);
+}
+
+#[tokio::test]
+async fn faults_of_the_broker_are_named() {
+    let world = world().await;
+    let vhost = world.vhost.clone();
+    manage(
+        &world,
+        Method::DELETE,
+        &["queues", &vhost, "posthog-export.retry.2s"],
+        None,
+    )
+    .await;
+    manage(&world, Method::DELETE, &["queues", &vhost, JOBS], None).await;
+    let other = json!({"durable": true, "arguments": {"x-queue-type": "quorum"}});
+    manage(&world, Method::PUT, &["queues", &vhost, JOBS], Some(other)).await;
+    let policy = json!({"pattern": "^posthog-export", "apply-to": "queues",
+        "definition": {"message-ttl": 60000, "delivery-limit": 3}});
+    manage(&world, Method::PUT, &["policies", &vhost, "all"], Some(policy)).await;
+    let policies = || async {
+        let segments = ["queues", &vhost, DEAD];
+        let queue = world
+            .servers()
+            .rabbitmq
+            .management()
+            .request(Method::GET, &segments, None)
+            .await;
+        queue["effective_policy_definition"]["message-ttl"] == 60000
+    };
+    let patience = std::time::Duration::from_secs(30);
+    world.wait_until("the policy is in effect", patience, policies).await;
+    let (code, checks) = examined(&world, &[]).await;
+    assert_eq!(code, 1);
+    finds(
+        &checks,
+        "broker.topology",
+        "problem",
+        &["no queue `posthog-export.retry.2s`", "producer declare"],
+    );
+    finds(
+        &checks,
+        "broker.topology",
+        "problem",
+        &["queue `posthog-export.jobs` has other arguments", "x-dead-letter"],
+    );
+    finds(
+        &checks,
+        "broker.topology",
+        "problem",
+        &["no binding to `posthog-export.jobs`"],
+    );
+    finds(
+        &checks,
+        "broker.policies",
+        "problem",
+        &["message-ttl = 60000 on `posthog-export.dead-letters`", "lost"],
+    );
+    finds(&checks, "broker.policies", "problem", &["delivery-limit = 3"]);
+    finds(&checks, "broker.consumers", "warning", &["nobody consumes"]);
+
+    let nowhere = [
+        ("AMQP_URL", "amqp://u:hunter2@127.0.0.1:1/%2f"),
+        ("AMQP_MANAGEMENT_URL", "http://127.0.0.1:1"),
+    ];
+    let (code, checks) = examined(&world, &nowhere).await;
+    assert_eq!(code, 1);
+    finds(&checks, "broker.reachable", "problem", &["AMQP_URL", "127.0.0.1:1"]);
+    finds(&checks, "broker.management", "problem", &["AMQP_MANAGEMENT_URL"]);
+    assert!(!format!("{checks:?}").contains("hunter2"));
+    let (_, checks) = examined(&world, &[("AMQP_MANAGEMENT_URL", "")]).await;
+    finds(&checks, "broker.management", "unknown", &["not set"]);
+}
+
+#[tokio::test]
+async fn faults_of_the_databases_are_named() {
+    let world = world().await;
+    alter(&world, "delete from posthog_export._sqlx_migrations where version = (select max(version) from posthog_export._sqlx_migrations)").await;
+    alter(
+        &world,
+        "do $$ declare found text; begin
+           for found in select indexdef from pg_indexes where tablename = 'traces' loop null; end loop;
+           execute (select string_agg('drop index ' || quote_ident(indexname), ';') from pg_indexes
+                    where tablename = 'traces' and indexdef like '%(project_id, \"timestamp\")');
+         end $$",
+    )
+    .await;
+    // The server's clock cannot be changed, but what it is asked for can.
+    alter(&world, "create schema wrong").await;
+    alter(
+        &world,
+        "create function wrong.clock_timestamp() returns timestamptz language sql
+         as 'select pg_catalog.clock_timestamp() - interval ''10 minutes'''",
+    )
+    .await;
+    alter(&world, "do $$ begin execute format('alter database %I set search_path = wrong, public, pg_catalog', current_database()); end $$").await;
+    let (code, checks) = examined(&world, &[]).await;
+    assert_eq!(code, 1);
+    finds(
+        &checks,
+        "ledger.version",
+        "problem",
+        &["version 2; this program's is 3", "producer migrate"],
+    );
+    finds(&checks, "clocks", "problem", &["DATABASE_URL", "10m behind", "NTP"]);
+    finds(
+        &checks,
+        "database.indexes",
+        "problem",
+        &[
+            "no index on traces (project_id, timestamp)",
+            "create index concurrently on traces (project_id, timestamp);",
+        ],
+    );
+    alter(&world, "alter table traces drop column release").await;
+    let (_, checks) = examined(&world, &[]).await;
+    finds(&checks, "database.columns", "problem", &["traces.release"]);
+
+    let nowhere = [
+        ("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/x"),
+        ("LEDGER_DATABASE_URL", "postgres://127.0.0.1:2/x"),
+    ];
+    let (code, checks) = examined(&world, &nowhere).await;
+    assert_eq!(code, 1);
+    finds(
+        &checks,
+        "database.reachable",
+        "problem",
+        &["DATABASE_URL", "127.0.0.1:1"],
+    );
+    finds(
+        &checks,
+        "ledger.reachable",
+        "problem",
+        &["LEDGER_DATABASE_URL", "127.0.0.1:2"],
+    );
+    assert!(!format!("{checks:?}").contains("hunter2"));
+    let world = bare_world().await;
+    finds(
+        &examined(&world, &[]).await.1,
+        "ledger.version",
+        "problem",
+        &["not there", "producer migrate"],
+    );
+}
+
+#[tokio::test]
+async fn rights_that_lack_or_are_too_many_are_named() {
+    let world = world().await;
+    let role = format!("reader_{}", world.vhost);
+    let run = async |statement: String| {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+            .execute(&world.pool())
+            .await
+            .unwrap();
+    };
+    run(format!("create role {role} login; grant select on traces, observations, models, projects, posthog_integrations to {role}; grant insert on traces to {role}")).await;
+    let url = world.database_url.replace("postgres@", &format!("{role}@"));
+    let (code, checks) = examined(&world, &[("DATABASE_URL", &url)]).await;
+    assert_eq!(code, 1);
+    finds(
+        &checks,
+        "database.rights",
+        "problem",
+        &["may not read", "scores.timestamp", "Grant SELECT"],
+    );
+    finds(
+        &checks,
+        "database.rights",
+        "warning",
+        &["may write traces", "`SELECT` suffices"],
+    );
+    finds(&checks, "ledger.version", "problem", &[]);
+    run(format!(
+        "grant usage on schema posthog_export to {role}; grant select on all tables in schema posthog_export to {role}"
+    ))
+    .await;
+    let (_, checks) = examined(&world, &[("DATABASE_URL", &url)]).await;
+    finds(
+        &checks,
+        "ledger.rights",
+        "problem",
+        &["insert on runs", "deploy/sql/ledger.sql"],
+    );
+    run(format!("drop owned by {role}; drop role {role}")).await;
+}
+
+#[tokio::test]
+async fn faults_of_keys_and_hosts_are_named() {
+    let world = world().await;
+    for (project, host, stored) in [
+        ("private", "https://10.0.0.1", None),
+        ("plain", "http://posthog.example.com", None),
+        ("garbled", "https://eu.i.posthog.com", Some("00:11:22")),
+    ] {
+        add_project(&world, project, true).await;
+        let key = stored.map_or_else(|| langfuse::encrypt(langfuse::ENCRYPTION_KEY, KEY), str::to_owned);
+        langfuse::add_integration_as_stored(&world.pool(), project, host, &key, true).await;
+    }
+    alter(
+        &world,
+        "insert into posthog_export.paused (project_id, error, paused_by) values ('private', 'by hand', 'human')",
+    )
+    .await;
+    let (code, checks) = examined(&world, &[]).await;
+    assert_eq!(code, 1);
+    finds(&checks, "encryption_key", "problem", &["decrypts 3 of 4 keys"]);
+    finds(
+        &checks,
+        "projects",
+        "problem",
+        &["private at https://10.0.0.1: host_not_allowed", "EGRESS_ALLOW"],
+    );
+    finds(
+        &checks,
+        "projects",
+        "problem",
+        &["plain at http://posthog.example.com: host_not_allowed"],
+    );
+    finds(&checks, "projects", "problem", &["garbled", "key_undecryptable"]);
+    // The fake PostHog has not been told of this key.
+    finds(
+        &checks,
+        "projects",
+        "problem",
+        &[PROJECT, "refused", "Correct the project's API key"],
+    );
+    finds(
+        &checks,
+        "projects.paused",
+        "warning",
+        &["private is paused", "producer projects resume"],
+    );
+    assert!(!format!("{checks:?}").contains(KEY));
+
+    let other = "0".repeat(64);
+    let (_, checks) = examined(&world, &[("ENCRYPTION_KEY", &other)]).await;
+    finds(
+        &checks,
+        "encryption_key",
+        "problem",
+        &["decrypts none of 4 keys", "not the one that Langfuse uses"],
+    );
+    let output = world.producer_with_env(&["doctor"], &[("ENCRYPTION_KEY", "abc")]).await;
+    assert!(
+        output.code == 2 && output.stderr.contains("ENCRYPTION_KEY"),
+        "{}",
+        output.stderr
+    );
+    let output = world.producer(&["doctor"]).await;
+    assert!(
+        output.stdout.contains("What to do:") && output.stdout.contains("PROBLEM"),
+        "{}",
+        output.stdout
+    );
+}

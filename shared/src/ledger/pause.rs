@@ -1,0 +1,137 @@
+//! Projects that are left alone: their key or host is wrong, or a human said so.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::{Ledger, LedgerError};
+use crate::error_code::ErrorCode;
+
+/// A pause of a project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct Pause {
+    /// Langfuse's `projects.id`
+    #[serde(skip)]
+    pub project_id: String,
+    /// Fingerprint of the settings that were wrong; `None`: until a human ends it
+    #[serde(skip)]
+    pub settings: Option<String>,
+    /// The failure that led to it; `None` for a human's
+    pub error_code: Option<String>,
+    /// The failure's text, or the human's reason
+    pub error: String,
+    /// A worker's name, or `human`
+    pub paused_by: String,
+    /// Since when
+    pub paused_at: DateTime<Utc>,
+}
+
+/// What a human's pause says in `paused_by`.
+pub const HUMAN: &str = "human";
+
+impl Pause {
+    /// Whether it holds under these settings. PURE.
+    pub fn holds(&self, settings: &str) -> bool {
+        self.settings.as_deref().is_none_or(|wrong| wrong == settings)
+    }
+}
+
+impl Ledger {
+    /// The pause that holds for a project under these settings. One of other settings is over, and forgotten.
+    pub async fn pause_of(&self, project_id: &str, settings: &str) -> Result<Option<Pause>, LedgerError> {
+        Ok(sqlx::query_as(
+            "-- ledger_pause_of
+             with over as (delete from posthog_export.paused where project_id = $1 and settings <> $2)
+             select project_id, settings, error_code, error, paused_by, paused_at from posthog_export.paused
+             where project_id = $1 and (settings is null or settings = $2)",
+        )
+        .bind(project_id)
+        .bind(settings)
+        .fetch_optional(&self.pool)
+        .await?)
+    }
+
+    /// Every pause, by project: those too that no longer hold and that nobody has noticed yet.
+    pub async fn pauses(&self) -> Result<BTreeMap<String, Pause>, LedgerError> {
+        let rows: Vec<Pause> = sqlx::query_as(
+            "-- ledger_pauses
+             select project_id, settings, error_code, error, paused_by, paused_at from posthog_export.paused",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|pause| (pause.project_id.clone(), pause))
+            .collect())
+    }
+
+    /// How many projects are paused, for a metric.
+    pub async fn paused_projects(&self) -> Result<i64, LedgerError> {
+        Ok(
+            sqlx::query_scalar("-- ledger_paused_projects\nselect count(*) from posthog_export.paused")
+                .fetch_one(&self.pool)
+                .await?,
+        )
+    }
+
+    /// Pauses a project because of a failure, under the settings that led to it. A human's pause stays as it is.
+    pub async fn pause_after(
+        &self,
+        project_id: &str,
+        settings: &str,
+        code: ErrorCode,
+        error: &str,
+        worker: &str,
+    ) -> Result<(), LedgerError> {
+        sqlx::query(
+            "-- ledger_pause_after
+             insert into posthog_export.paused as p (project_id, settings, error_code, error, paused_by)
+             values ($1, $2, $3, $4, $5)
+             on conflict (project_id) do update
+             set settings = excluded.settings, error_code = excluded.error_code, error = excluded.error,
+                 paused_by = excluded.paused_by, paused_at = clock_timestamp()
+             where p.settings <> excluded.settings",
+        )
+        .bind(project_id)
+        .bind(settings)
+        .bind(code.as_str())
+        .bind(error)
+        .bind(worker)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Pauses projects because a human says so.
+    pub async fn pause_by_hand(&self, projects: &[String], reason: &str) -> Result<(), LedgerError> {
+        sqlx::query(
+            "-- ledger_pause_by_hand
+             insert into posthog_export.paused (project_id, error, paused_by) select p, $2, $3 from unnest($1::text[]) p
+             on conflict (project_id) do update
+             set settings = null, error_code = null, error = excluded.error, paused_by = excluded.paused_by,
+                 paused_at = clock_timestamp()",
+        )
+        .bind(projects)
+        .bind(reason)
+        .bind(HUMAN)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Ends the pauses of these projects; with `by_hand` those too that a human made. Answers which were paused.
+    pub async fn resume(&self, projects: &[String], by_hand: bool) -> Result<Vec<String>, LedgerError> {
+        let mut resumed: Vec<String> = sqlx::query_scalar(
+            "-- ledger_resume
+             delete from posthog_export.paused where project_id = any($1) and ($2 or settings is not null)
+             returning project_id",
+        )
+        .bind(projects)
+        .bind(by_hand)
+        .fetch_all(&self.pool)
+        .await?;
+        resumed.sort_unstable();
+        Ok(resumed)
+    }
+}

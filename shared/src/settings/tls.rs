@@ -1,0 +1,163 @@
+//! Own certificate authorities. Each becomes a part of the URL it is about, in the words that Postgres and RabbitMQ clients
+//! know, so that whoever connects needs nothing but the URL.
+
+use reqwest::Certificate;
+use url::Url;
+
+use super::{ExposeSecret, SecretString, Settings};
+
+const POSTGRES: &[&str] = &["postgres", "postgresql"];
+const AMQP: &[&str] = &["amqp", "amqps"];
+/// What an AMQP URL calls its file of certificates.
+pub(crate) const AMQP_CA: &str = "cacertfile";
+
+impl Settings {
+    /// A Postgres URL that must be there. With `DATABASE_CA_FILE` the server's certificate and name are verified.
+    pub fn postgres_url(&mut self, name: &'static str) -> SecretString {
+        let url = self.secret_url(name, POSTGRES);
+        self.verified_postgres(name, url)
+    }
+
+    /// [`Settings::postgres_url`] that may be absent.
+    pub fn optional_postgres_url(&mut self, name: &'static str) -> Option<SecretString> {
+        let url = self.optional_secret_url(name, POSTGRES)?;
+        Some(self.verified_postgres(name, url))
+    }
+
+    fn verified_postgres(&mut self, name: &'static str, url: SecretString) -> SecretString {
+        let Some(file) = self.ca_file("DATABASE_CA_FILE") else {
+            return url;
+        };
+        let Ok(parsed) = Url::parse(url.expose_secret()) else {
+            return url;
+        };
+        match parameter(&parsed, &["sslmode", "ssl-mode"]).as_deref() {
+            None | Some("verify-ca" | "verify-full") => {}
+            Some(mode) => self.complain(format!(
+                "{name}: sslmode={mode} verifies nothing, although DATABASE_CA_FILE is set; leave it out, or write verify-full"
+            )),
+        }
+        with_parameters(parsed, &[("sslmode", "verify-full"), ("sslrootcert", &file)])
+    }
+
+    /// The broker's URL. With `AMQP_CA_FILE` that file's authorities are trusted too.
+    pub fn amqp_url(&mut self, name: &'static str) -> SecretString {
+        let url = self.secret_url(name, AMQP);
+        let Some(file) = self.ca_file("AMQP_CA_FILE") else {
+            return url;
+        };
+        match Url::parse(url.expose_secret()) {
+            Ok(parsed) if parsed.scheme() == "amqps" => with_parameters(parsed, &[(AMQP_CA, &file)]),
+            Ok(_) => {
+                self.complain(format!(
+                    "AMQP_CA_FILE is set, but {name} begins with amqp://, which verifies nothing; write amqps://"
+                ));
+                url
+            }
+            Err(_) => url,
+        }
+    }
+
+    /// Authorities that are trusted beside the machine's own.
+    pub fn certificates(&mut self, name: &'static str) -> Vec<Certificate> {
+        let pem = self.ca_file(name).and_then(|path| std::fs::read(path).ok());
+        pem.and_then(|pem| Certificate::from_pem_bundle(&pem).ok())
+            .unwrap_or_default()
+    }
+
+    /// The path of a file that holds at least one certificate; complained of otherwise.
+    fn ca_file(&mut self, name: &'static str) -> Option<String> {
+        let path = self.text(name)?;
+        let fault = match std::fs::read(&path) {
+            Err(error) => format!("cannot read {path}: {error}"),
+            Ok(pem) => match Certificate::from_pem_bundle(&pem) {
+                Ok(found) if !found.is_empty() => return Some(path),
+                _ => format!("{path} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"),
+            },
+        };
+        self.complain(format!("{name}: {fault}"));
+        None
+    }
+}
+
+fn parameter(url: &Url, names: &[&str]) -> Option<String> {
+    url.query_pairs()
+        .find(|(name, _)| names.contains(&name.as_ref()))
+        .map(|(_, value)| value.into_owned())
+}
+
+/// Adds what the URL does not say by itself.
+fn with_parameters(mut url: Url, parameters: &[(&str, &str)]) -> SecretString {
+    for (name, value) in parameters {
+        if parameter(&url, &[name]).is_none() {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+    }
+    SecretString::from(String::from(url))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A throw-away authority; nothing is signed with it.
+    const PEM: &str = include_str!("ca.pem");
+
+    fn settings(pairs: &[(&str, &str)]) -> Settings {
+        Settings::from_map(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+
+    fn file(text: &str) -> String {
+        let path = std::env::temp_dir().join(format!("ca-{}.pem", uuid::Uuid::now_v7()));
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_ca_file_makes_the_url_verify() {
+        let path = file(PEM);
+        let mut s = settings(&[
+            ("DATABASE_URL", "postgres://u:p%40@h/d?application_name=x"),
+            ("AMQP_URL", "amqps://u:p@h/%2f"),
+            ("DATABASE_CA_FILE", &path),
+            ("AMQP_CA_FILE", &path),
+            ("POSTHOG_CA_FILE", &path),
+        ]);
+        let database = s.postgres_url("DATABASE_URL");
+        assert!(
+            database
+                .expose_secret()
+                .starts_with("postgres://u:p%40@h/d?application_name=x&sslmode=verify-full&sslrootcert=")
+        );
+        assert!(
+            s.amqp_url("AMQP_URL")
+                .expose_secret()
+                .starts_with("amqps://u:p@h/%2f?cacertfile=")
+        );
+        assert_eq!(s.certificates("POSTHOG_CA_FILE").len(), 1);
+        s.finish().unwrap();
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn what_would_verify_nothing_is_refused() {
+        let (good, bad) = (file(PEM), file("no certificate"));
+        let mut s = settings(&[
+            ("DATABASE_URL", "postgres://u:p@h/d?sslmode=require"),
+            ("AMQP_URL", "amqp://u:p@h/"),
+            ("DATABASE_CA_FILE", &good),
+            ("AMQP_CA_FILE", &good),
+            ("POSTHOG_CA_FILE", &bad),
+        ]);
+        s.postgres_url("DATABASE_URL");
+        s.amqp_url("AMQP_URL");
+        s.certificates("POSTHOG_CA_FILE");
+        let error = s.finish().unwrap_err().to_string();
+        for part in ["sslmode=require", "write amqps://", "POSTHOG_CA_FILE: "] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+        for path in [good, bad] {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+}
