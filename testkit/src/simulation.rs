@@ -303,7 +303,7 @@ impl Stage {
                 }
             }
             if self.world.queue_messages("posthog-export.dead-letters").await != Some(0) {
-                drop(self.producer(&["dead-letters", "requeue", "--all"]).await);
+                drop(self.producer(&["dead-letters", "requeue", "--all", "--yes"]).await);
                 return false;
             }
             true

@@ -77,3 +77,27 @@ pub async fn give_back(ledger: &Ledger, lease: &Lease, length: Duration) {
         Err(error) => tracing::warn!(%error, "the lease was not given back; it runs out by itself"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shared::ledger::RunKey;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_lease_is_certain_for_its_length_from_when_it_was_asked_for() {
+        let lease = Lease {
+            key: RunKey {
+                project_id: "p".into(),
+                day: "2024-06-01".parse().unwrap(),
+                run: "daily".into(),
+            },
+            token: Uuid::nil(),
+        };
+        let length = Duration::from_secs(60);
+        let asked = |seconds| Instant::now() - Duration::from_secs(seconds);
+        assert!(Held::new(lease.clone(), length, asked(50)).is_certain());
+        assert!(!Held::new(lease, length, asked(61)).is_certain());
+    }
+}

@@ -193,11 +193,11 @@ async fn after_a_dead_letter_was_published_before_the_ack() {
     first.kill();
     depth(&world, JOBS, 1).await;
     world.posthog.known_key(KEY);
-    let second = ready(&world, &[&SMALL]).await;
-    arrives(&world).await;
-    // The dead letter is stale now; to requeue it does nothing.
+    // The job comes again, and its project is paused by now; the human who requeues ends the pause.
+    let _second = ready(&world, &[&SMALL]).await;
+    world.wait_state(PROJECT, crate::DAY, "daily", "skipped").await;
     succeeds(&world, &["dead-letters", "requeue", "--all", "--yes"]).await;
-    second.wait_log("nothing to do").await;
+    arrives(&world).await;
     assert_eq!(
         (world.queue_depth(DEAD).await, world.posthog.counts(KEY).resent),
         (0, 0)
