@@ -109,7 +109,17 @@ impl Postgres {
 
     /// Starts it again, on the same port and with the same data, and waits until it answers.
     pub async fn start_again(&self) {
-        self.server.start();
+        // A child that was being born when its parent was killed holds the shared memory until it notices, moments later.
+        for _ in 0..40 {
+            self.server.start();
+            let up = wait::until(Duration::from_mins(1), async || {
+                self.server.has_ended() || PgConnection::connect(self.url.as_str()).await.is_ok()
+            });
+            if up.await.is_some() && !self.server.has_ended() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
         self.wait_ready().await;
     }
 

@@ -130,6 +130,12 @@ impl Server {
         }
     }
 
+    /// Whether its process has ended by itself.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.process()
+            .is_some_and(|process| process.as_ref().is_some_and(|process| process.exit_status().is_some()))
+    }
+
     /// Panics with the log when its process has ended by itself.
     pub(crate) fn assert_running(&self) {
         if let Some(process) = self.process()
