@@ -147,10 +147,10 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
             "set default_transaction_read_only = off; update posthog_integrations set enabled = false",
         ),
         (&reader, "select 1 from posthog_export.runs"),
-        (&app, "select 1 from traces"),
+        (&app, "select 1 from public.traces"),
         (&app, "drop table posthog_export.runs"),
         (&app, "create table posthog_export.mine (id int)"),
-        (&owner, "select 1 from traces"),
+        (&owner, "select 1 from public.traces"),
     ] {
         assert!(refused(url, statement).await, "{statement}");
     }
