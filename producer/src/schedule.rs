@@ -60,8 +60,8 @@ pub async fn run(arguments: &Arguments, config: enqueue::Config) -> Result<Outco
             shared::settings::format_duration(config.horizon.lag)
         )));
     }
-    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| no_signals(&error))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| no_signals(&error))?;
     // Held while a run is at work.
     let busy = Arc::new(Mutex::new(()));
     let work = tokio::spawn(forever(arguments.at, config, Arc::clone(&busy)));
@@ -75,7 +75,7 @@ pub async fn run(arguments: &Arguments, config: enqueue::Config) -> Result<Outco
     Ok(Outcome::Done)
 }
 
-fn no_signals(error: std::io::Error) -> CommandError {
+fn no_signals(error: &std::io::Error) -> CommandError {
     CommandError::refused(format!("cannot listen for signals: {error}"))
 }
 
