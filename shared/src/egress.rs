@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
@@ -97,16 +98,37 @@ impl Egress {
     }
 }
 
+/// What asks for the addresses of a name.
+type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, std::io::Result<Vec<SocketAddr>>> + Send + Sync>;
+
 /// The resolver that reqwest asks when it opens a socket.
-#[derive(Clone, Debug)]
-pub struct GuardedResolver(pub Arc<Egress>);
+#[derive(Clone)]
+pub struct GuardedResolver {
+    egress: Arc<Egress>,
+    lookup: Lookup,
+}
+
+impl GuardedResolver {
+    /// Asks the system's resolver.
+    pub fn new(egress: Arc<Egress>) -> Self {
+        Self::asking(
+            egress,
+            Arc::new(|host| Box::pin(async move { Ok(tokio::net::lookup_host((host, 0)).await?.collect()) })),
+        )
+    }
+
+    fn asking(egress: Arc<Egress>, lookup: Lookup) -> Self {
+        Self { egress, lookup }
+    }
+}
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let egress = Arc::clone(&self.0);
+        let egress = Arc::clone(&self.egress);
+        let host = name.as_str().to_owned();
+        let found = (self.lookup)(host.clone());
         Box::pin(async move {
-            let host = name.as_str().to_owned();
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
+            let found = found.await?;
             let allowed: Vec<SocketAddr> = found.iter().copied().filter(|a| egress.allows(&host, a.ip())).collect();
             if allowed.is_empty() && !found.is_empty() {
                 return Err(NotAllowed::PrivateAddress(host).into());
@@ -250,14 +272,103 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_resolves_to_a_private_address_is_refused_when_the_socket_opens() {
-        let guard = GuardedResolver(Arc::new(Egress::default()));
+        let guard = GuardedResolver::new(Arc::new(Egress::default()));
         let error = guard.resolve("localhost".parse().unwrap()).await.err().unwrap();
         assert!(error.downcast_ref::<NotAllowed>().is_some());
-        let listed = GuardedResolver(Arc::new("localhost".parse().unwrap()));
+        let listed = GuardedResolver::new(Arc::new("localhost".parse().unwrap()));
         assert!(listed.resolve("localhost".parse().unwrap()).await.is_ok());
     }
 
+    /// A resolver that answers these one after the other.
+    fn answering(allow: &str, answers: &[&[&str]]) -> GuardedResolver {
+        let address = |text: &&str| SocketAddr::new(text.parse().unwrap(), 0);
+        let answers: Vec<Vec<SocketAddr>> = answers.iter().map(|list| list.iter().map(address).collect()).collect();
+        let answers = std::sync::Mutex::new(answers.into_iter());
+        GuardedResolver::asking(
+            Arc::new(allow.parse().unwrap()),
+            Arc::new(move |_| {
+                let next = answers.lock().unwrap().next().unwrap_or_default();
+                Box::pin(async move { Ok(next) })
+            }),
+        )
+    }
+
+    async fn resolved(guard: &GuardedResolver) -> Option<Vec<String>> {
+        let addresses = guard.resolve("posthog.example.com".parse().unwrap()).await.ok()?;
+        Some(addresses.map(|address| address.ip().to_string()).collect())
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_rebound_to_a_private_address_is_refused_the_second_time() {
+        let guard = answering("", &[&["203.0.112.1"], &["169.254.169.254"], &["::ffff:10.0.0.1"]]);
+        assert_eq!(resolved(&guard).await.unwrap(), ["203.0.112.1"]);
+        assert_eq!(resolved(&guard).await, None);
+        assert_eq!(resolved(&guard).await, None);
+    }
+
+    #[tokio::test]
+    async fn of_many_addresses_only_the_public_ones_are_left() {
+        let mixed: &[&str] = &[
+            "10.0.0.1",
+            "203.0.112.1",
+            "fd00::1",
+            "2606:4700::1",
+            "100.64.0.1",
+            "64:ff9b::a00:1",
+        ];
+        let guard = answering("", &[mixed]);
+        assert_eq!(resolved(&guard).await.unwrap(), ["203.0.112.1", "2606:4700::1"]);
+        let guard = answering("10.0.0.0/8", &[mixed]);
+        assert_eq!(resolved(&guard).await.unwrap()[0], "10.0.0.1");
+    }
+
+    #[tokio::test]
+    async fn no_socket_is_opened_to_what_is_refused() {
+        crate::posthog::install_crypto();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let client = reqwest::Client::builder()
+            .dns_resolver(Arc::new(answering("", &[&["127.0.0.1"], &["127.0.0.1"]])))
+            .no_proxy()
+            .build()
+            .unwrap();
+        let error = client
+            .get(format!("https://posthog.example.com:{port}/"))
+            .send()
+            .await
+            .unwrap_err();
+        assert!(matches!(
+            crate::posthog::CallError::from(error),
+            crate::posthog::CallError::NotAllowed(_)
+        ));
+        let nobody = tokio::time::timeout(std::time::Duration::from_millis(200), listener.accept()).await;
+        assert!(nobody.is_err(), "a socket was opened");
+    }
+
     proptest! {
+        #[test]
+        fn checking_never_panics(text in "(https?://)?[\\[\\]a-z0-9.:/@%-]{0,40}", allow in "[a-z0-9.,:/]{0,20}") {
+            let egress = allow.parse::<Egress>().unwrap_or_default();
+            if let Ok(url) = crate::posthog::ingestion_url(&text) {
+                let _ = egress.check_url(&url);
+            }
+        }
+
+        #[test]
+        fn no_way_to_write_a_private_address_is_let_through(bits in any::<u32>(), form in 0..5) {
+            let v4 = Ipv4Addr::from(bits);
+            let [a, b, c, d] = v4.octets();
+            let host = match form {
+                0 => v4.to_string(),
+                1 => bits.to_string(),
+                2 => format!("0x{bits:x}"),
+                3 => format!("[::ffff:{v4}]"),
+                _ => format!("[64:ff9b::{:x}:{:x}]", u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])),
+            };
+            let url: Url = format!("https://{host}/").parse().unwrap();
+            prop_assert_eq!(Egress::default().check_url(&url).is_ok(), is_public(v4.into()), "{}", host);
+        }
+
         #[test]
         fn a_mapped_address_is_judged_like_the_plain_one(bits in any::<u32>()) {
             let v4 = Ipv4Addr::from(bits);

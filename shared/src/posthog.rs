@@ -109,7 +109,7 @@ impl Posthog {
         let egress = Arc::new(egress);
         let client = Client::builder()
             .user_agent(format!("{LIB}/{LIB_VERSION}"))
-            .dns_resolver(Arc::new(GuardedResolver(Arc::clone(&egress))))
+            .dns_resolver(Arc::new(GuardedResolver::new(Arc::clone(&egress))))
             // A redirect could lead past the guard, and capture never sends one.
             .redirect(reqwest::redirect::Policy::none())
             // A proxy would resolve names itself, behind the guard's back.

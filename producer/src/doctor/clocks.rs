@@ -30,7 +30,8 @@ pub(super) fn judge(whose: &str, ahead: TimeDelta) -> Finding {
     } else {
         "ahead of"
     };
-    let length = format_duration(std::time::Duration::from_secs(size.num_seconds().unsigned_abs()));
+    let seconds = (size + TimeDelta::milliseconds(500)).num_seconds().unsigned_abs();
+    let length = format_duration(std::time::Duration::from_secs(seconds));
     let found = format!("{whose} is {length} {direction} this machine's clock");
     if size >= WRONG {
         Finding::problem(

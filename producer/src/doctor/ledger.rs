@@ -1,6 +1,6 @@
 //! The ledger's database: reachable, our schema's version, rights.
 
-use shared::ledger::{Ledger, LedgerError, migrator};
+use shared::ledger::{Ledger, LedgerError, SCHEMA, migrator};
 
 use super::finding::Finding;
 use crate::config::Server;
@@ -58,10 +58,14 @@ async fn look(ledger: &Ledger, findings: &mut Vec<Finding>) -> Result<bool, Ledg
 async fn version(ledger: &Ledger) -> Result<(Finding, bool), LedgerError> {
     const CHECK: &str = "ledger.version";
     let ours = migrator().iter().map(|migration| migration.version).max().unwrap_or(0);
-    let there: bool =
-        sqlx::query_scalar("-- doctor_migrations\nselect to_regclass('posthog_export._sqlx_migrations') is not null")
-            .fetch_one(ledger.pool())
-            .await?;
+    let there: bool = sqlx::query_scalar(
+        "-- doctor_migrations
+         select exists (select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                        where n.nspname = $1 and c.relname = '_sqlx_migrations' and has_schema_privilege(n.oid, 'usage'))",
+    )
+    .bind(SCHEMA)
+    .fetch_one(ledger.pool())
+    .await?;
     if !there {
         let found = "the schema `posthog_export` is not there, or this user may not use it";
         return Ok((

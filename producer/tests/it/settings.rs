@@ -131,3 +131,31 @@ async fn every_command_has_help_with_an_example() {
         assert!(output.stdout.contains("Example"), "{command}: {}", output.stdout);
     }
 }
+
+#[tokio::test]
+async fn secrets_come_from_files_as_well() {
+    let world = bare_world().await;
+    let directory = std::env::temp_dir().join(format!("secrets-{}", uuid::Uuid::now_v7()));
+    std::fs::create_dir(&directory).unwrap();
+    let mut settings = Vec::new();
+    for name in ["DATABASE_URL", "AMQP_URL", "ENCRYPTION_KEY"] {
+        let path = directory.join(name);
+        std::fs::write(&path, format!("{}\n", world.env()[name])).unwrap();
+        settings.push((name.to_owned(), String::new()));
+        settings.push((format!("{name}_FILE"), path.to_str().unwrap().to_owned()));
+    }
+    let settings: Vec<(&str, &str)> = settings
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    for arguments in [&["enqueue"][..], &["integrations", "list"]] {
+        let output = world.producer_with_env(arguments, &settings).await;
+        assert_eq!(output.code, 0, "{}", output.stderr);
+    }
+    let worker = world.worker(&settings).await;
+    worker.wait_ready().await;
+    std::fs::remove_dir_all(directory).unwrap();
+    let (code, error) = refused(&world, &["enqueue"], &settings).await;
+    assert_eq!(code, 2);
+    assert!(error.contains("AMQP_URL_FILE: cannot read"), "{error}");
+}

@@ -1,0 +1,164 @@
+//! The roles of deploy/sql and the permissions of deploy/rabbitmq run the whole line, and may do nothing beside it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use testkit::{Servers, World, seed};
+
+use crate::{DEAD, KEY, PROJECT, add_project, yesterday};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn sql(world: &World, text: &'static str) {
+    sqlx::raw_sql(text).execute(&world.pool()).await.unwrap();
+}
+
+/// Makes the users with the permissions of the file, in this world's virtual host; answers their AMQP URLs.
+async fn broker_users(world: &World) -> BTreeMap<String, String> {
+    let file: Value = serde_json::from_str(include_str!("../../../deploy/rabbitmq/permissions.json")).unwrap();
+    let management = world.servers().rabbitmq.management();
+    let mut urls = BTreeMap::new();
+    for permission in file["permissions"].as_array().unwrap() {
+        let user = permission["user"].as_str().unwrap();
+        let password = json!({"password": "pass", "tags": ""});
+        management.request(Method::PUT, &["users", user], Some(password)).await;
+        let rights =
+            json!({"configure": permission["configure"], "write": permission["write"], "read": permission["read"]});
+        management
+            .request(Method::PUT, &["permissions", &world.vhost, user], Some(rights))
+            .await;
+        let url = format!(
+            "amqp://{user}:pass@{}/{}",
+            world.servers().rabbitmq.address(),
+            world.vhost
+        );
+        urls.insert(user.to_owned(), url);
+    }
+    urls
+}
+
+/// Whether the database refuses a statement of that role.
+async fn refused(url: &str, statement: &'static str) -> bool {
+    let pool = sqlx::PgPool::connect(url).await.unwrap();
+    let ended = sqlx::raw_sql(statement).execute(&pool).await;
+    let error = ended.err().map(|error| error.to_string()).unwrap_or_default();
+    pool.close().await;
+    error.contains("permission denied") || error.contains("must be owner") || error.contains("read-only transaction")
+}
+
+#[tokio::test]
+async fn the_documented_roles_and_users_run_the_whole_line() {
+    // Roles belong to a server, and these have the names of the documentation.
+    let mut world = World::on(Arc::new(Servers::start().await)).await;
+    world.set("EXPORT_LAG", "0s");
+    add_project(&world, PROJECT, true).await;
+    seed::realistic(&world.pool(), PROJECT, &[yesterday()], 20, 3).await;
+    sql(&world, "revoke all on schema public from public").await;
+    sql(
+        &world,
+        "revoke create on schema public from public; alter role postgres set statement_timeout = 0",
+    )
+    .await;
+    sql(&world, include_str!("../../../deploy/sql/reader.sql")).await;
+    sql(&world, include_str!("../../../deploy/sql/ledger.sql")).await;
+    let role = |name: &str| {
+        world
+            .database_url
+            .replace("postgres@", &format!("posthog_export_{name}@"))
+    };
+    let users = broker_users(&world).await;
+    let user = |name: &str| users[&format!("posthog-export-{name}")].clone();
+    let (reader, owner, app) = (role("reader"), role("owner"), role("app"));
+    let as_user = |amqp: &str, ledger: &str| {
+        [
+            ("DATABASE_URL", reader.clone()),
+            ("LEDGER_DATABASE_URL", ledger.to_owned()),
+            ("AMQP_URL", amqp.to_owned()),
+        ]
+    };
+    let run = async |arguments: &[&str], settings: &[(&str, String)]| {
+        let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let output = world.producer_with_env(arguments, &settings).await;
+        assert_eq!(output.code, 0, "{arguments:?}\n{}{}", output.stdout, output.stderr);
+        output
+    };
+    let setup = as_user(&user("setup"), &owner);
+    let producer = as_user(&user("producer"), &app);
+    let worker = as_user(&user("worker"), &app);
+    run(&["migrate"], &setup).await;
+    run(&["declare"], &setup).await;
+
+    // Enqueue, fail, dead letter, status, list, requeue, export.
+    let settings: Vec<(&str, &str)> = worker.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let process = world.worker(&settings).await;
+    process.wait_ready().await;
+    let enqueued = run(&["enqueue"], &producer).await;
+    assert!(!enqueued.stderr.contains("\"WARN\""), "{}", enqueued.stderr);
+    let dead = || async { world.queue_depth(DEAD).await == 1 };
+    world
+        .wait_until("the refused key is a dead letter", PATIENCE, dead)
+        .await;
+    let listed = run(&["dead-letters", "list"], &producer).await.stdout;
+    assert!(listed.contains("unauthorized"), "{listed}");
+    let id = format!("{PROJECT}/{}/daily", yesterday());
+    run(&["dead-letters", "show", &id], &producer).await;
+    run(&["status"], &producer).await;
+    run(&["projects", "list"], &producer).await;
+    world.posthog.known_key(KEY);
+    run(&["dead-letters", "requeue", "--all", "--yes"], &producer).await;
+    world
+        .wait_state(PROJECT, &yesterday().to_string(), "daily", "completed")
+        .await;
+    run(&["enqueue"], &producer).await;
+    run(
+        &["replay", "--project", PROJECT, "--day", &yesterday().to_string()],
+        &producer,
+    )
+    .await;
+    let report = run(&["doctor", "--json"], &producer).await.stdout;
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let of = |check: &str| {
+        let found = report["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|found| found["check"] == check);
+        found.unwrap_or_else(|| panic!("{check} in {report:#}"))["status"].clone()
+    };
+    assert_eq!((of("database.rights"), of("ledger.rights")), (json!("ok"), json!("ok")));
+    assert_eq!(of("broker.topology"), "unknown");
+
+    // A rung: the worker publishes there too.
+    world
+        .posthog
+        .script(testkit::posthog::Rule::always(testkit::posthog::Behavior::status(503)));
+    let replay = ["replay", "--project", PROJECT, "--day", &yesterday().to_string()];
+    run(&replay, &producer).await;
+    process.wait_log("will be tried again").await;
+    world.posthog.behave();
+
+    for (url, statement) in [
+        (&reader, "select input from traces limit 1"),
+        (
+            &reader,
+            "set default_transaction_read_only = off; update posthog_integrations set enabled = false",
+        ),
+        (&reader, "select 1 from posthog_export.runs"),
+        (&app, "select 1 from public.traces"),
+        (&app, "drop table posthog_export.runs"),
+        (&app, "create table posthog_export.mine (id int)"),
+        (&owner, "select 1 from public.traces"),
+    ] {
+        assert!(refused(url, statement).await, "{statement}");
+    }
+    let settings: Vec<(&str, &str)> = producer.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let output = world.producer_with_env(&["declare"], &settings).await;
+    assert!(
+        output.code == 1 && output.stderr.contains("ACCESS_REFUSED"),
+        "{}",
+        output.stderr
+    );
+}

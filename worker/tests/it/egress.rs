@@ -1,0 +1,79 @@
+//! Hosts come from users: a worker calls only what it may, and goes only where it was sent.
+
+use std::net::TcpListener;
+
+use testkit::posthog::{Behavior, FakePosthog, Rule};
+use testkit::{langfuse, seed};
+
+use crate::{DAY, KEY, PROJECT, assert_delivered, day, dead_letter, message, publish, world};
+
+/// Somebody who must not be called: answers whether anybody did.
+fn trap() -> (String, impl Fn() -> bool) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (address, move || listener.accept().is_ok())
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let world = world().await;
+    let other = FakePosthog::start().await;
+    other.known_key(KEY);
+    seed::realistic(&world.pool(), PROJECT, &[day()], 10, 1).await;
+    let location = vec![("location".to_owned(), format!("{}/batch/", other.url()))];
+    world
+        .posthog
+        .script(Rule::always(Behavior::Status(307, String::new(), location)));
+    let worker = world.worker(&[]).await;
+    worker.wait_ready().await;
+    publish(&world, &message("daily")).await;
+    let (_, headers) = dead_letter(&world).await;
+    assert_eq!(headers["x-error-code"], "endpoint_refused");
+    assert!(other.requests().is_empty());
+}
+
+#[tokio::test]
+async fn proxies_of_the_environment_are_not_used() {
+    let world = world().await;
+    seed::realistic(&world.pool(), PROJECT, &[day()], 10, 1).await;
+    let (proxy, was_called) = trap();
+    let proxy = format!("http://{proxy}");
+    let names = [
+        "HTTP_PROXY",
+        "http_proxy",
+        "HTTPS_PROXY",
+        "https_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+    ];
+    let worker = world.worker(&names.map(|name| (name, proxy.as_str()))).await;
+    worker.wait_ready().await;
+    publish(&world, &message("daily")).await;
+    world.wait_state(PROJECT, DAY, "daily", "completed").await;
+    assert_delivered(&world).await;
+    assert!(!was_called());
+}
+
+#[tokio::test]
+async fn names_and_addresses_that_lead_inside_are_not_called() {
+    let world = world().await;
+    seed::realistic(&world.pool(), PROJECT, &[day()], 10, 1).await;
+    let (address, was_called) = trap();
+    let port = address.rsplit(':').next().unwrap();
+    let worker = world.worker(&[("EGRESS_ALLOW", "")]).await;
+    worker.wait_ready().await;
+    for (run, host) in [
+        ("r1", format!("https://localhost:{port}")),
+        ("r2", format!("https://127.0.0.1:{port}")),
+        ("r3", format!("https://[::ffff:127.0.0.1]:{port}")),
+        ("r4", format!("https://2130706433:{port}")),
+        ("r5", format!("http://localhost:{port}")),
+    ] {
+        langfuse::add_integration(&world.pool(), PROJECT, &host, KEY, true).await;
+        publish(&world, &message(run)).await;
+        let (_, headers) = dead_letter(&world).await;
+        assert_eq!(headers["x-error-code"], "host_not_allowed", "{host}");
+    }
+    assert!(!was_called());
+}
