@@ -10,7 +10,7 @@ use shared::topology::Ladder;
 
 use crate::config::{self, Server};
 use crate::output::{Outcome, line};
-use crate::servers::{self, Broker};
+use crate::servers;
 use crate::{dead_letters, doctor, enqueue, integrations, projects, replay, schedule, setup, status};
 
 /// Exports Langfuse to PostHog: plans the days, publishes their jobs, shows and mends what went wrong.
@@ -219,9 +219,7 @@ async fn migrate(server: Server) -> Result<Outcome> {
 
 async fn declare(server: Server, ladder: Option<Ladder>) -> Result<Outcome> {
     let ladder = ladder.context("RETRY_RUNGS is not usable")?;
-    let broker = Broker::connect(&server).await?;
-    setup::declare(&broker, &ladder).await?;
-    broker.close().await;
+    setup::declare(&server, &ladder).await?;
     line("The broker's exchanges and queues are declared.");
     Ok(Outcome::Done)
 }

@@ -58,6 +58,13 @@ pub enum LedgerError {
     Sql(#[source] sqlx::Error),
 }
 
+impl LedgerError {
+    /// The database took too long.
+    pub fn no_answer() -> Self {
+        Self::Unreachable(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
+    }
+}
+
 impl From<sqlx::Error> for LedgerError {
     fn from(error: sqlx::Error) -> Self {
         if is_unreachable(&error) {
@@ -249,7 +256,7 @@ impl Ledger {
         }
     }
 
-    /// The checkpoint: a stream's progress and its rejects in one transaction, only forward, only under the lease. A cursor
+    /// The checkpoint: a stream's progress and its rejects in one statement, only forward, only under the lease. A cursor
     /// that moved is progress, so failures and take-overs are counted anew.
     pub async fn save(
         &self,
@@ -268,32 +275,30 @@ impl Ledger {
         progress: &Progress,
         rejects: &[Reject],
     ) -> Result<(), LedgerError> {
-        let mut tx = self.pool.begin().await?;
-        let held = sqlx::query(
-            "-- ledger_save_fence
-             update posthog_export.runs set attempt = 0, takeovers = 0, updated_at = clock_timestamp()
-             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'",
+        // One statement, not a transaction of several: a worker that is paused between two of them would keep the run's row locked
+        // from whoever takes over.
+        let held: i64 = sqlx::query_scalar(
+            "-- ledger_save
+             with fence as (
+               update posthog_export.runs set attempt = 0, takeovers = 0, updated_at = clock_timestamp()
+               where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running' returning 1),
+             saved as (
+               update posthog_export.streams
+               set cursor_time = coalesce($6, cursor_time), cursor_id = coalesce($7, cursor_id), done = $8,
+                   sent = $9, rejected = $10, batches = $11, bytes = $12, updated_at = clock_timestamp()
+               from fence
+               where project_id = $1 and day = $2 and run = $3 and stream = $5 and not done
+                 and (cursor_time is null or $6::timestamp is null or (cursor_time, cursor_id) <= ($6, $7 collate \"C\"))),
+             rejected as (
+               insert into posthog_export.rejects (project_id, day, run, stream, row_id, reason)
+               select $1, $2, $3, $5, r.id, r.reason from fence, unnest($13::text[], $14::text[]) as r (id, reason)
+               on conflict do nothing)
+             select count(*) from fence",
         )
         .bind(&lease.key.project_id)
         .bind(lease.key.day.0)
         .bind(&lease.key.run)
         .bind(lease.token)
-        .execute(&mut *tx)
-        .await?;
-        if held.rows_affected() == 0 {
-            return Err(LedgerError::LeaseLost);
-        }
-        sqlx::query(
-            "-- ledger_save
-             update posthog_export.streams
-             set cursor_time = coalesce($5, cursor_time), cursor_id = coalesce($6, cursor_id), done = $7,
-                 sent = $8, rejected = $9, batches = $10, bytes = $11, updated_at = clock_timestamp()
-             where project_id = $1 and day = $2 and run = $3 and stream = $4 and not done
-               and (cursor_time is null or $5::timestamp is null or (cursor_time, cursor_id) <= ($5, $6 collate \"C\"))",
-        )
-        .bind(&lease.key.project_id)
-        .bind(lease.key.day.0)
-        .bind(&lease.key.run)
         .bind(stream.as_str())
         .bind(progress.cursor.as_ref().map(|c| c.time))
         .bind(progress.cursor.as_ref().map(|c| c.id.as_str()))
@@ -302,28 +307,11 @@ impl Ledger {
         .bind(progress.rejected)
         .bind(progress.batches)
         .bind(progress.bytes)
-        .execute(&mut *tx)
+        .bind(rejects.iter().map(|r| r.row_id.as_str()).collect::<Vec<_>>())
+        .bind(rejects.iter().map(|r| r.reason.as_str()).collect::<Vec<_>>())
+        .fetch_one(&self.pool)
         .await?;
-        if !rejects.is_empty() {
-            let ids: Vec<&str> = rejects.iter().map(|r| r.row_id.as_str()).collect();
-            let reasons: Vec<&str> = rejects.iter().map(|r| r.reason.as_str()).collect();
-            sqlx::query(
-                "-- ledger_save_rejects
-                 insert into posthog_export.rejects (project_id, day, run, stream, row_id, reason)
-                 select $1, $2, $3, $4, r.id, r.reason from unnest($5::text[], $6::text[]) as r (id, reason)
-                 on conflict do nothing",
-            )
-            .bind(&lease.key.project_id)
-            .bind(lease.key.day.0)
-            .bind(&lease.key.run)
-            .bind(stream.as_str())
-            .bind(ids)
-            .bind(reasons)
-            .execute(&mut *tx)
-            .await?;
-        }
-        tx.commit().await?;
-        Ok(())
+        if held == 1 { Ok(()) } else { Err(LedgerError::LeaseLost) }
     }
 
     /// `running → completed`. Refuses while a stream is not done: the last net under "completed means all of it".

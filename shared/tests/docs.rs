@@ -77,6 +77,47 @@ fn the_example_environment_names_every_variable_with_its_default() {
     }
 }
 
+/// Names in `docs/GUARANTEES.md` are tests that exist: `module::test` is in a file `module.rs` below some `tests`.
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let text = read("docs/GUARANTEES.md");
+    let mut sources = Vec::new();
+    for suite in ["worker/tests/fault", "worker/tests/it", "producer/tests/it"] {
+        let entries = fs::read_dir(root().join(suite)).expect("a suite of tests");
+        for path in entries.map(|entry| entry.expect("an entry").path()) {
+            let module = path.file_stem().expect("a name").to_string_lossy().into_owned();
+            sources.push((module, fs::read_to_string(&path).expect("a source file")));
+        }
+    }
+    let exists = |module: &str, test: &str| {
+        // A function of its own, or a line of a table of tests.
+        let (function, line) = (format!("async fn {test}()"), format!("    {test}: "));
+        let mut of_module = sources.iter().filter(|(name, _)| name == module);
+        of_module.any(|(_, source)| source.contains(&function) || source.contains(&line))
+    };
+    let named: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
+    let tests = named.iter().filter_map(|name| name.split_once("::"));
+    let tests: Vec<_> = tests.filter(|(module, _)| *module != "module").collect();
+    let missing: Vec<_> = tests.iter().filter(|(module, test)| !exists(module, test)).collect();
+    assert!(
+        missing.is_empty(),
+        "docs/GUARANTEES.md names tests that are not there: {missing:?}"
+    );
+    let promises = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| promise") && !line.starts_with("| ---"));
+    let mut count = 0;
+    for promise in promises {
+        assert!(promise.contains("::"), "no test holds: {promise}");
+        count += 1;
+    }
+    assert!(
+        count > 25 && tests.len() > count,
+        "{count} promises, {} tests",
+        tests.len()
+    );
+}
+
 #[test]
 fn every_relative_link_leads_somewhere() {
     let mut documents: Vec<PathBuf> = Vec::new();

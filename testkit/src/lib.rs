@@ -39,6 +39,7 @@ pub mod rabbitmq;
 pub mod seed;
 mod server;
 pub mod servers;
+pub mod simulation;
 mod template;
 pub mod wait;
 mod worker;

@@ -362,7 +362,7 @@ impl Local {
             (
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1} \
-                 -rabbit quorum_tick_interval 1000"
+                 -rabbit quorum_tick_interval 1000 -rabbit channel_tick_interval 500"
                     .to_owned(),
             ),
         ];

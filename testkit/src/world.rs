@@ -271,6 +271,12 @@ impl World {
         }
     }
 
+    /// Everything that all programs started here wrote.
+    pub fn logs(&self) -> String {
+        let processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        processes.iter().map(|process| process.log()).collect()
+    }
+
     /// The ends of the logs of everything that was started here.
     pub fn tails(&self) -> String {
         let processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);

@@ -118,7 +118,7 @@ pub async fn export(app: &Arc<App>, job: &ExportJob, run: &str, stop: &Stop) -> 
         Claim::KillsWorkers { takeovers } => return Err(JobError::KillsWorkers { takeovers }.into()),
         Claim::DayNotOver { now } => return Err(JobError::DayNotOver(now.to_rfc3339()).into()),
     };
-    if claimed.takeovers > 0 {
+    if claimed.taken_over {
         tracing::warn!(
             takeovers = claimed.takeovers,
             "taken over: the lease of the worker before ran out"

@@ -40,14 +40,15 @@ impl Held {
     pub async fn keep(&self, ledger: &Ledger) -> LedgerError {
         loop {
             tokio::time::sleep(self.length / 3).await;
-            let asked = Instant::now();
-            match ledger.renew(&self.lease, self.length).await {
-                Ok(()) => {
+            let (asked, until) = (Instant::now(), *self.until.borrow());
+            match tokio::time::timeout_at(until, ledger.renew(&self.lease, self.length)).await {
+                Ok(Ok(())) => {
                     self.until.send_replace(asked + self.length);
                 }
-                Err(LedgerError::LeaseLost) => return LedgerError::LeaseLost,
-                Err(error) if !self.is_certain() => return error,
-                Err(error) => tracing::warn!(%error, "the lease was not renewed; trying again"),
+                Ok(Err(LedgerError::LeaseLost)) => return LedgerError::LeaseLost,
+                Ok(Err(error)) if !self.is_certain() => return error,
+                Ok(Err(error)) => tracing::warn!(%error, "the lease was not renewed; trying again"),
+                Err(_) => return LedgerError::no_answer(),
             }
         }
     }
@@ -74,5 +75,29 @@ pub async fn give_back(ledger: &Ledger, lease: &Lease, length: Duration) {
             });
         }
         Err(error) => tracing::warn!(%error, "the lease was not given back; it runs out by itself"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::ledger::RunKey;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_lease_is_certain_for_its_length_from_when_it_was_asked_for() {
+        let lease = Lease {
+            key: RunKey {
+                project_id: "p".into(),
+                day: "2024-06-01".parse().unwrap(),
+                run: "daily".into(),
+            },
+            token: Uuid::nil(),
+        };
+        let length = Duration::from_secs(60);
+        let asked = |seconds| Instant::now() - Duration::from_secs(seconds);
+        assert!(Held::new(lease.clone(), length, asked(50)).is_certain());
+        assert!(!Held::new(lease, length, asked(61)).is_certain());
     }
 }

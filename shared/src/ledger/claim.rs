@@ -54,8 +54,10 @@ pub struct Claimed {
     pub streams: BTreeMap<Stream, Progress>,
     /// Failures so far, since a cursor last moved
     pub attempt: i32,
-    /// Take-overs so far, this one included
+    /// Take-overs since a cursor last moved, this one included
     pub takeovers: i32,
+    /// Whether a worker had it whose lease ran out
+    pub taken_over: bool,
 }
 
 /// A row of the same project and day, as the decision needs it.
@@ -200,6 +202,7 @@ impl Ledger {
                     streams,
                     attempt,
                     takeovers,
+                    taken_over: found.iter().any(|row| row.run == run && row.state == "running"),
                 })
             }
         };

@@ -324,7 +324,7 @@ impl Demo {
         let set = ["integrations", "set", "--project", project];
         let output = self.producer(&set, &[("POSTHOG_API_KEY", key)]).await?;
         self.quote(&format!("the key is corrected: producer {}", set.join(" ")), &output);
-        let requeue = ["dead-letters", "requeue", "--project", project];
+        let requeue = ["dead-letters", "requeue", "--project", project, "--yes"];
         let output = self.producer(&requeue, &[]).await?;
         self.quote(&format!("producer {}", requeue.join(" ")), &output);
         let exported = async || {

@@ -17,6 +17,7 @@ mod leases;
 mod poison;
 mod posthog;
 mod shutdown;
+mod simulation;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -31,14 +32,16 @@ const KEY: &str = "phc_test_key_of_the_project";
 const PROJECT: &str = "project one";
 const DAY: &str = "2024-06-01";
 const JOBS: &str = "posthog-export.jobs";
+const BACKFILL: &str = "posthog-export.backfill";
 const DEAD: &str = "posthog-export.dead-letters";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Many small pages and batches: many windows.
-const SMALL: [(&str, &str); 3] = [
+const SMALL: [(&str, &str); 4] = [
     ("PAGE_ROWS", "50"),
     ("BATCH_MAX_EVENTS", "10"),
     ("SENDS_IN_FLIGHT", "2"),
+    ("WORKER_CONCURRENCY", "1"),
 ];
 
 fn day() -> NaiveDate {

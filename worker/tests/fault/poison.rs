@@ -51,6 +51,11 @@ async fn one_that_kills_before_the_claim_is_dead_lettered_by_the_broker() {
             .execute(&world.pool())
             .await
             .unwrap();
+        world
+            .wait_until("that statement has ended", crate::PATIENCE, async || {
+                !claims(&world).await
+            })
+            .await;
     }
     let letter = dead_letter(&world).await;
     assert_eq!(letter.body, message(PROJECT, Some("daily")));
@@ -66,15 +71,29 @@ async fn one_that_kills_before_the_claim_is_dead_lettered_by_the_broker() {
 #[tokio::test]
 async fn one_that_kills_after_the_claim_is_given_up_after_five_workers() {
     let world = world(20).await;
-    let settings = [("LEASE", "3s"), ("WORKER_CONCURRENCY", "2")];
+    let settings = [
+        ("LEASE", "3s"),
+        ("WORKER_CONCURRENCY", "2"),
+        ("SEND_TIMEOUT", "40s"),
+        ("RETRY_BUDGET", "50s"),
+    ];
+    let asked = |world: &testkit::World| {
+        let batches = world.posthog.batches();
+        batches.iter().filter(|batch| batch.key.as_deref() == Some(KEY)).count()
+    };
     world.posthog.script(Rule::always(Behavior::HoldUnstored).for_key(KEY));
     add_project(&world, NEIGHBOUR, "phc_neighbour").await;
     testkit::seed::realistic(&world.pool(), NEIGHBOUR, &[crate::day()], 20, 2).await;
     publish(&world).await;
     publish_body(&world, &message(NEIGHBOUR, Some("daily"))).await;
-    for death in 1..=5 {
+    for _ in 0..5 {
+        let before = asked(&world);
         let worker = ready(&world, &[&SMALL, &settings]).await;
-        world.posthog.held_requests(death).await;
+        world
+            .wait_until("a batch is on its way", crate::PATIENCE, async || {
+                asked(&world) > before
+            })
+            .await;
         worker.kill();
     }
     let _last = ready(&world, &[&SMALL, &settings]).await;

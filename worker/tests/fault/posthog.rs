@@ -154,6 +154,7 @@ async fn it_does_not_know_the_key_and_is_restarted_in_between() {
     assert_eq!(world.posthog.counts(KEY).dropped, 0, "nothing was sent into the void");
     worker.kill();
     world.posthog.known_key(KEY);
+    crate::succeeds(&world, &["projects", "resume", PROJECT]).await;
     let _second = ready(&world, &[]).await;
     publish(&world).await;
     arrives(&world).await;

@@ -1,1 +1,46 @@
+//! Random sequences of everything, with fixed seeds; `cargo soak` goes on with others.
 
+use std::sync::Arc;
+
+use testkit::Servers;
+use testkit::simulation::{Outcome, Step, describe, generate, parse, run};
+
+const STEPS: usize = 50;
+
+async fn simulate(servers: &Arc<Servers>, what: &str, steps: &[Step]) -> Outcome {
+    let outcome = run(servers, steps).await;
+    if let Some(failure) = &outcome.failure {
+        panic!(
+            "{what}\n{}\n{failure}\ncargo soak --run '{}'",
+            outcome.logs,
+            describe(steps)
+        );
+    }
+    eprintln!("{what}: {}; {}", outcome.report, outcome.bites);
+    outcome
+}
+
+#[tokio::test]
+async fn seeds_that_are_always_run() {
+    let servers = Arc::new(Servers::start().await);
+    for seed in [1, 2] {
+        let outcome = simulate(&servers, &format!("seed {seed}"), &generate(seed, STEPS)).await;
+        assert!(outcome.bites.bit(), "seed {seed}: no fault bit: {}", outcome.bites);
+        assert!(outcome.report.expected > 0);
+    }
+}
+
+/// What failed once, in fewer steps, by what was wrong.
+const FORMER: &[(&str, &str)] = &[(
+    "killed, paused and cut while a replay of the same day is on its way",
+    "posthog slow; enqueue; wait 700; replay 0 0; kill 0; pause 1 4000; cut-broker; wait 500; start 0; duplicate 0 0; wait 4000; kill 2; \
+     start 2",
+)];
+
+#[tokio::test]
+async fn what_failed_once() {
+    let servers = Arc::new(Servers::start().await);
+    for (what, steps) in FORMER {
+        simulate(&servers, what, &parse(steps).unwrap()).await;
+    }
+}

@@ -1,0 +1,342 @@
+//! A simulation: a seeded random sequence of everything that operators, machines and networks do to the exporter, against real
+//! workers and servers, judged by the oracle when all has settled.
+
+mod bites;
+mod shrink;
+mod step;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::NaiveDate;
+use sqlx::PgPool;
+
+use crate::oracle::{Oracle, Report};
+use crate::posthog::{Behavior, Cut, Rule};
+use crate::{Output, Servers, TcpProxy, Worker, World, langfuse, seed, wait};
+
+pub use bites::Bites;
+pub use shrink::shrink;
+pub use step::{Mood, Step, describe, generate, parse};
+
+/// Workers at once.
+pub const WORKERS: usize = 3;
+/// Project and its key.
+const PROJECTS: [(&str, &str); 2] = [("project one", "phc_one"), ("project two", "phc_two")];
+const DAYS: [&str; 3] = ["2024-06-01", "2024-06-02", "2024-06-03"];
+const TRACES_PER_DAY: usize = 80;
+const LANGFUSE_URL: &str = "https://langfuse.example.com";
+
+/// How long all may take to settle once nothing is done to it any more. A row that was created in the five minutes before a run began may
+/// or may not have been read by it; the sweep waits so long before it counts it as late.
+const SETTLING: Duration = Duration::from_mins(7);
+/// How long the jobs that are known may take.
+const SETTLED_JOBS: Duration = Duration::from_mins(2);
+
+/// What became of a simulation.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// What the oracle found
+    pub report: Report,
+    /// How often each fault really bit
+    pub bites: Bites,
+    /// Why it failed, in words; `None` when all is well
+    pub failure: Option<String>,
+    /// The ends of all logs, when it failed
+    pub logs: String,
+}
+
+/// Runs these steps in a world of their own on `servers`, and waits until all has settled.
+pub async fn run(servers: &Arc<Servers>, steps: &[Step]) -> Outcome {
+    let mut stage = Stage::set(servers).await;
+    for step in steps {
+        stage.play(*step).await;
+    }
+    let (report, failure) = stage.settle().await;
+    let bites = Bites::read(&stage.world, &PROJECTS.map(|(_, key)| key));
+    let failure = failure.or_else(|| (!report.is_clean()).then(|| format!("{report}\n{}", report.findings.join("\n"))));
+    Outcome {
+        logs: failure.as_ref().map(|_| stage.world.tails()).unwrap_or_default(),
+        report,
+        bites,
+        failure,
+    }
+}
+
+/// A world, its workers and what lies between them and the servers.
+struct Stage {
+    world: World,
+    database: TcpProxy,
+    broker: TcpProxy,
+    workers: Vec<Option<Worker>>,
+    asleep: Vec<(Instant, usize)>,
+    /// Makes the ids of late rows differ.
+    late: usize,
+}
+
+impl Stage {
+    async fn set(servers: &Arc<Servers>) -> Self {
+        let mut world = World::on(servers.clone()).await;
+        let amqp_url = format!("{}?heartbeat=2", world.amqp_url);
+        for (name, value) in [
+            ("AMQP_URL", amqp_url.as_str()),
+            ("PAGE_ROWS", "40"),
+            ("BATCH_MAX_EVENTS", "10"),
+            ("SENDS_IN_FLIGHT", "2"),
+            ("LEASE", "3s"),
+            ("SEND_TIMEOUT", "800ms"),
+            ("RETRY_BUDGET", "1500ms"),
+            ("JOB_SLICE", "2s"),
+            // No outage here lasts a minute.
+            ("RETRY_RUNGS", "1s×90"),
+            ("EXPORT_LAG", "0s"),
+        ] {
+            world.set(name, value);
+        }
+        for command in ["migrate", "declare"] {
+            let output = world.producer(&[command]).await;
+            assert_eq!(output.code, 0, "producer {command}\n{}", output.stderr);
+        }
+        servers.rabbitmq.keep_names().await;
+        let days = DAYS.map(day);
+        for (number, (project, key)) in PROJECTS.into_iter().enumerate() {
+            langfuse::add_project(&world.pool(), project, project).await;
+            langfuse::add_integration(&world.pool(), project, &world.posthog.url(), key, true).await;
+            world.posthog.known_key(key);
+            seed::realistic(&world.pool(), project, &days, TRACES_PER_DAY, number as u64).await;
+        }
+        let (database, broker) = tokio::join!(world.database_proxy(), world.amqp_proxy());
+        let mut stage = Self {
+            world,
+            database,
+            broker,
+            workers: Vec::new(),
+            asleep: Vec::new(),
+            late: 0,
+        };
+        for _ in 0..WORKERS {
+            let worker = stage.worker().await;
+            stage.workers.push(Some(worker));
+        }
+        stage
+    }
+
+    /// A worker whose connections can be cut.
+    async fn worker(&self) -> Worker {
+        let database = self.world.database_url_via(&self.database);
+        let broker = format!("{}?heartbeat=2", self.world.amqp_url_via(&self.broker));
+        self.world
+            .worker(&[("DATABASE_URL", &database), ("AMQP_URL", &broker)])
+            .await
+    }
+
+    fn pool(&self) -> PgPool {
+        self.world.pool()
+    }
+
+    async fn play(&mut self, step: Step) {
+        self.wake(Instant::now());
+        let servers = self.world.servers();
+        match step {
+            Step::Enqueue => drop(self.producer(&["enqueue"]).await),
+            Step::Replay { project, day } => {
+                let arguments = ["replay", "--project", PROJECTS[project].0, "--day", DAYS[day]];
+                drop(self.producer(&arguments).await);
+            }
+            Step::Duplicate { project, day } => {
+                let (project, day) = (PROJECTS[project].0, DAYS[day]);
+                let body = format!(r#"{{"project_id":"{project}","day":"{day}","run":"daily"}}"#);
+                self.world.publish("posthog-export", "job", body.as_bytes()).await;
+            }
+            Step::Kill(slot) => {
+                if let Some(worker) = self.workers[slot].take() {
+                    worker.kill();
+                }
+            }
+            Step::Stop(slot) => {
+                if let Some(worker) = self.workers[slot].take() {
+                    worker.resume();
+                    worker.terminate();
+                    let status = worker.wait_exit().await;
+                    assert_eq!(
+                        status.code(),
+                        Some(0),
+                        "a worker that was asked to stop\n{}",
+                        worker.log()
+                    );
+                }
+            }
+            Step::Pause(slot, milliseconds) => {
+                if let Some(worker) = &self.workers[slot] {
+                    worker.pause();
+                    self.asleep
+                        .push((Instant::now() + Duration::from_millis(milliseconds), slot));
+                }
+            }
+            Step::Start(slot) => {
+                if self.workers[slot].is_none() {
+                    self.workers[slot] = Some(self.worker().await);
+                }
+            }
+            Step::KillPostgres => {
+                servers.postgres.kill();
+                servers.postgres.start_again().await;
+            }
+            Step::StopPostgres => servers.postgres.restart().await,
+            Step::KillRabbitmq => {
+                servers.rabbitmq.kill();
+                servers.rabbitmq.start_again().await;
+            }
+            Step::StopRabbitmq => servers.rabbitmq.restart().await,
+            Step::CutDatabase => self.database.cut(),
+            Step::CutBroker => self.broker.cut(),
+            Step::StallDatabase(milliseconds) => stall(&self.database, milliseconds).await,
+            Step::StallBroker(milliseconds) => stall(&self.broker, milliseconds).await,
+            Step::Posthog(mood) => self.mood(mood),
+            Step::Late { project, day: number } => {
+                self.late += 1;
+                let label = self.late.to_string();
+                seed::late(&self.pool(), PROJECTS[project].0, day(DAYS[number]), 3, &label).await;
+            }
+            Step::LateObservations { project, day: number } => {
+                self.late += 1;
+                let label = self.late.to_string();
+                seed::late_observations(&self.pool(), PROJECTS[project].0, day(DAYS[number]), 3, &label).await;
+            }
+            Step::Wait(milliseconds) => tokio::time::sleep(Duration::from_millis(milliseconds)).await,
+        }
+    }
+
+    fn mood(&self, mood: Mood) {
+        let posthog = &self.world.posthog;
+        posthog.behave();
+        let rule = match mood {
+            Mood::Well => return,
+            Mood::Slow => Rule::always(Behavior::Delay(Duration::from_millis(60))),
+            Mood::Failing => Rule::every(3, Behavior::status(500)),
+            Mood::Down => Rule::always(Behavior::status(503)),
+            Mood::Limiting => Rule::every(4, Behavior::retry_after(429, 1)),
+            Mood::Lossy => Rule::every(3, Behavior::StoreThenCut(Cut::Rst)),
+            Mood::Forgetful => Rule::every(4, Behavior::StoreThenStatus(500)),
+            Mood::Silent => Rule::every(5, Behavior::HangAfterAccept),
+        };
+        posthog.script(rule);
+    }
+
+    /// Lets workers go on whose time has come.
+    fn wake(&mut self, now: Instant) {
+        let workers = &self.workers;
+        self.asleep.retain(|(until, slot)| {
+            let due = *until <= now;
+            if due && let Some(worker) = &workers[*slot] {
+                worker.resume();
+            }
+            !due
+        });
+    }
+
+    /// A producer that is ended when it takes too long: its servers may be gone.
+    async fn producer(&self, arguments: &[&str]) -> Option<Output> {
+        let process = self.world.spawn_producer(arguments, &[]).await;
+        let status = process.exited_within(Duration::from_secs(30)).await;
+        process.kill();
+        Some(Output {
+            code: status?.code()?,
+            stdout: process.stdout(),
+            stderr: process.stderr(),
+        })
+    }
+
+    /// Nothing is done to it any more: everybody works, and what is planned is done, until nothing is left to plan.
+    async fn settle(&mut self) -> (Report, Option<String>) {
+        self.database.pass();
+        self.broker.pass();
+        self.mood(Mood::Well);
+        for worker in self.workers.iter().flatten() {
+            worker.resume();
+        }
+        self.asleep.clear();
+        for slot in 0..WORKERS {
+            self.play(Step::Start(slot)).await;
+        }
+        let deadline = Instant::now() + SETTLING;
+        loop {
+            if let Some(failure) = self.finish_jobs().await {
+                return (self.check().await, Some(failure));
+            }
+            let planned = self.plan().await;
+            if planned == Some(0) {
+                let report = self.check().await;
+                if report.missing == 0 || Instant::now() > deadline {
+                    return (report, None);
+                }
+                tokio::time::sleep(Duration::from_secs(10)).await;
+            } else if Instant::now() > deadline {
+                return (
+                    self.check().await,
+                    Some(format!("enqueue still plans {planned:?} jobs")),
+                );
+            }
+        }
+    }
+
+    /// How many jobs `enqueue` published; `None` when it failed.
+    async fn plan(&self) -> Option<u64> {
+        let output = self.producer(&["enqueue", "--json"]).await?;
+        let answer: serde_json::Value = serde_json::from_str(&output.stdout).ok()?;
+        let planned = answer["planned"].as_object()?.values();
+        (output.code == 0).then(|| planned.filter_map(serde_json::Value::as_u64).sum())
+    }
+
+    /// Waits until every run is completed and every queue empty. Dead letters are requeued, as a human would.
+    async fn finish_jobs(&self) -> Option<String> {
+        let finished = wait::until(SETTLED_JOBS, async || {
+            let open = "select count(*) from posthog_export.runs where state not in ('completed', 'dead')";
+            let open = sqlx::query_scalar::<_, i64>(open).fetch_one(&self.pool()).await;
+            if !matches!(open, Ok(0)) {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                return false;
+            }
+            for queue in ["jobs", "backfill", "retry.1s"] {
+                if self.world.queue_messages(&format!("posthog-export.{queue}")).await != Some(0) {
+                    return false;
+                }
+            }
+            if self.world.queue_messages("posthog-export.dead-letters").await != Some(0) {
+                drop(self.producer(&["dead-letters", "requeue", "--all", "--yes"]).await);
+                return false;
+            }
+            true
+        });
+        if finished.await.is_some() {
+            return None;
+        }
+        let runs = "select coalesce(string_agg(to_jsonb(r)::text, E'\\n'), '') from posthog_export.runs r where state <> 'completed'";
+        let runs = sqlx::query_scalar::<_, String>(runs).fetch_one(&self.pool()).await;
+        Some(format!("not all jobs came to an end in {SETTLED_JOBS:?}: {runs:?}"))
+    }
+
+    async fn check(&self) -> Report {
+        let oracle = Oracle::new(self.pool(), Some(LANGFUSE_URL));
+        // Observations that come late lie on the day after their trace.
+        let days: Vec<NaiveDate> = DAYS.iter().chain(["2024-06-04"].iter()).map(|text| day(text)).collect();
+        let mut reports = Vec::new();
+        for (project, key) in PROJECTS {
+            reports.push(oracle.check(&self.world.posthog, key, project, &days).await);
+        }
+        reports.into_iter().sum()
+    }
+}
+
+async fn stall(proxy: &TcpProxy, milliseconds: u64) {
+    proxy.stall();
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    proxy.pass();
+}
+
+fn day(text: &str) -> NaiveDate {
+    text.parse().expect("a date")
+}
+
+/// Projects and days that steps may name.
+pub(crate) const CHOICES: (usize, usize) = (PROJECTS.len(), DAYS.len());

@@ -1,0 +1,88 @@
+//! How often faults really bit, read from the programs' logs and from what PostHog got.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+use crate::World;
+
+/// Counts of what faults led to. A simulation in which these stay 0 shows nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bites {
+    /// Events that PostHog got again
+    pub resent: usize,
+    /// Deliveries that the broker made again
+    pub redelivered: usize,
+    /// Runs taken over after their lease had run out
+    pub taken_over: usize,
+    /// Sessions with the broker that ended
+    pub sessions_lost: usize,
+    /// Jobs that were interrupted by a database or ledger that was away, or by another's lease
+    pub later: usize,
+    /// Jobs that failed and climbed the ladder
+    pub retried: usize,
+    /// Jobs handed back at a checkpoint: a slice was over, a worker stopped
+    pub handed_back: usize,
+    /// Deliveries of runs that had ended before
+    pub done_before: usize,
+}
+
+impl Bites {
+    pub(super) fn read(world: &World, keys: &[&str]) -> Self {
+        let logs = world.logs();
+        let lines = |text: &str| logs.lines().filter(|line| line.contains(text)).count();
+        let redelivered = |line: &&str| line.contains("\"redelivered\":true") && line.contains("worker::settle");
+        Self {
+            resent: keys.iter().map(|key| world.posthog.counts(key).resent).sum(),
+            redelivered: logs.lines().filter(redelivered).count(),
+            taken_over: lines("taken over: the lease"),
+            sessions_lost: lines("the session with RabbitMQ ended"),
+            later: lines("nothing is counted"),
+            retried: lines("will be tried again"),
+            handed_back: lines("handed back at a checkpoint"),
+            done_before: lines("nothing to do: this run has ended before"),
+        }
+    }
+
+    /// Names and counts.
+    pub fn rows(&self) -> [(&'static str, usize); 8] {
+        [
+            ("events sent again", self.resent),
+            ("deliveries made again", self.redelivered),
+            ("leases taken over", self.taken_over),
+            ("broker sessions lost", self.sessions_lost),
+            ("jobs put off, uncounted", self.later),
+            ("jobs retried, counted", self.retried),
+            ("jobs handed back", self.handed_back),
+            ("runs done before", self.done_before),
+        ]
+    }
+
+    /// Whether the faults that every simulation must show have bitten.
+    pub fn bit(&self) -> bool {
+        self.resent > 0 && self.redelivered > 0 && self.taken_over > 0
+    }
+}
+
+impl AddAssign for Bites {
+    fn add_assign(&mut self, other: Self) {
+        self.resent += other.resent;
+        self.redelivered += other.redelivered;
+        self.taken_over += other.taken_over;
+        self.sessions_lost += other.sessions_lost;
+        self.later += other.later;
+        self.retried += other.retried;
+        self.handed_back += other.handed_back;
+        self.done_before += other.done_before;
+    }
+}
+
+impl fmt::Display for Bites {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<String> = self
+            .rows()
+            .iter()
+            .map(|(name, count)| format!("{name}: {count}"))
+            .collect();
+        write!(out, "{}", parts.join(", "))
+    }
+}
