@@ -176,13 +176,13 @@ struct Reader<'a> {
 impl Reader<'_> {
     async fn everything(&self, rules: &Rules, asked: &[String]) -> Result<Found, CommandError> {
         let integrations = enabled(self.source, asked).await?;
-        let left_alone = if self.migrated {
+        let known = if self.migrated {
             projects::paused(self.ledger, &integrations).await?
         } else {
             BTreeMap::new()
         };
         let ids = integrations.into_iter().map(|stored| stored.project_id);
-        let (paused, enabled): (Vec<String>, Vec<String>) = ids.partition(|id| left_alone.contains_key(id));
+        let (paused, enabled): (Vec<String>, Vec<String>) = ids.partition(|id| known.contains_key(id));
         let projects = facts::projects(self.source, self.migrated.then_some(self.ledger), rules, &enabled).await?;
         if !self.migrated {
             let jobs = plan(rules, &projects, &Newest::new(), Vec::new());

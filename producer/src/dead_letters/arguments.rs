@@ -88,7 +88,7 @@ pub struct Filters {
 }
 
 /// Which to change: by id, by filter, or all.
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(Args, Clone, Debug, Default)]
 #[command(group(clap::ArgGroup::new("which").required(true).multiple(true)
     .args(["ids", "project", "error_code", "older_than", "all"])))]

@@ -43,7 +43,7 @@ async fn a_project_by_the_numbers() {
     assert_eq!(
         report["projects"][2],
         json!({
-            "project_id": PROJECT, "name": "Name of project one", "enabled": true, "completed": 1, "running": 0,
+            "project_id": PROJECT, "name": "Name of project one", "enabled": true, "paused": null, "completed": 1, "running": 0,
             "queued": 0, "waiting": 1, "dead": 1, "skipped": 0, "discarded": 1, "events_sent": 2000, "rows_rejected": 4,
             "oldest_missing_day": back(2).to_string(), "days_behind": 3,
         })
