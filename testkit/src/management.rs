@@ -24,10 +24,16 @@ impl Management {
     /// One request to `/api/SEGMENTS`; panics unless it is answered with success.
     pub async fn request(&self, method: Method, segments: &[&str], body: Option<Value>) -> Value {
         let what = format!("{method} /api/{}", segments.join("/"));
-        let (status, answer) = self
-            .try_request(method, segments, body)
-            .await
-            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        let mut answered = self.try_request(method.clone(), segments, body.clone()).await;
+        // Just started and busy, it may drop a connection; what is asked for twice is done once.
+        for _ in 0..3 {
+            if answered.is_ok() || method == Method::POST {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            answered = self.try_request(method.clone(), segments, body.clone()).await;
+        }
+        let (status, answer) = answered.unwrap_or_else(|error| panic!("{what}: {error}"));
         assert!(status.is_success(), "{what}: {status} {answer}");
         answer
     }

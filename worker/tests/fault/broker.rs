@@ -17,7 +17,8 @@ async fn outage(end: impl AsyncFnOnce(&Servers)) {
     let servers = fragile().await;
     let servers = servers.as_ref().unwrap();
     let world = prepared(World::on(servers.clone()).await, 300).await;
-    slow(&world, 30);
+    servers.rabbitmq.keep_names().await;
+    slow(&world, 100);
     let workers = [ready(&world, &[&SMALL]).await, ready(&world, &[&SMALL]).await];
     publish(&world).await;
     stored(&world, 100).await;
@@ -38,11 +39,7 @@ async fn outage(end: impl AsyncFnOnce(&Servers)) {
 
 #[tokio::test]
 async fn it_is_killed_and_comes_back() {
-    outage(async |servers| {
-        servers.rabbitmq.keep_names().await;
-        servers.rabbitmq.kill();
-    })
-    .await;
+    outage(async |servers| servers.rabbitmq.kill()).await;
 }
 
 #[tokio::test]
@@ -89,16 +86,21 @@ async fn no_byte_moves() {
 async fn its_memory_alarm_holds_up_neither_acks_nor_the_worker() {
     let servers = fragile().await;
     let servers = servers.as_ref().unwrap();
-    let world = prepared(World::on(servers.clone()).await, 100).await;
+    let world = prepared(World::on(servers.clone()).await, 200).await;
     slow(&world, 150);
     let slices = [("JOB_SLICE", "2s"), ("RETRY_BUDGET", "1s"), ("SEND_TIMEOUT", "900ms")];
     let worker = ready(&world, &[&SMALL, &slices]).await;
     publish(&world).await;
-    stored(&world, 1).await;
+    // The broker blocks only connections that have published something.
+    worker.wait_log("handed back at a checkpoint").await;
     alarm(servers, &world, true).await;
     worker.wait_log("RabbitMQ blocks publishing").await;
+    let before = worker.log().matches("handed back at a checkpoint").count();
     // Its next slice cannot be published; longer than a confirm may take, nothing is given up.
-    worker.wait_log("handed back at a checkpoint").await;
+    let handed_back = async || worker.log().matches("handed back at a checkpoint").count() > before;
+    world
+        .wait_until("a slice is over meanwhile", PATIENCE, handed_back)
+        .await;
     tokio::time::sleep(Duration::from_secs(12)).await;
     assert!(
         !worker.log().contains("session with RabbitMQ ended"),

@@ -97,7 +97,7 @@ async fn outages_of_the_ledger_are_no_deaths_of_workers() {
     // Each is longer than the lease; the first one also longer than giving it back is waited for.
     const OUTAGES: [u64; 2] = [14_000, 3_300];
     let mut world = world(50).await;
-    world.set("RETRY_RUNGS", "2s×1");
+    world.set("RETRY_RUNGS", "5s×1");
     crate::succeeds(&world, &["declare"]).await;
     let proxy = world.database_proxy().await;
     let url = world.database_url_via(&proxy);

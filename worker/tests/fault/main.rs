@@ -84,6 +84,9 @@ async fn fragile() -> MutexGuard<'static, Option<Arc<Servers>>> {
     if let Some(left) = servers.as_ref() {
         // A test before this one may have failed while they were down.
         tokio::join!(left.postgres.start_again(), left.rabbitmq.start_again());
+        let rabbitmq = left.rabbitmq.clone();
+        let limit = ["set_vm_memory_high_watermark", "absolute", "4GB"];
+        tokio::task::spawn_blocking(move || rabbitmq.ctl(&limit)).await.unwrap();
     } else {
         *servers = Some(Arc::new(Servers::start().await));
     }

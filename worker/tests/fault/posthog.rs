@@ -11,7 +11,9 @@ use crate::{KEY, PROJECT, SMALL, arrives, assert_delivered, dead_letter, field, 
 async fn survives(fault: Behavior, settings: &[(&str, &str)], is_stored: bool) {
     let world = world(60).await;
     world.posthog.script(Rule::next(3, fault));
-    let _worker = ready(&world, &[&SMALL, settings]).await;
+    // A busy machine may be slow to answer what was not to fail.
+    let patient = [("SEND_TIMEOUT", "20s"), ("RETRY_BUDGET", "30s")];
+    let _worker = ready(&world, &[&SMALL, &patient, settings]).await;
     publish(&world).await;
     arrives(&world).await;
     let counts = world.posthog.counts(KEY);
