@@ -4,11 +4,16 @@ use testkit::{langfuse, seed};
 
 use crate::{DAY, KEY, PATIENCE, PROJECT, assert_delivered, counts, day, field, message, publish, world};
 
+/// Where nothing may be sent twice: a busy machine answers late.
+const PATIENT: [(&str, &str); 2] = [("SEND_TIMEOUT", "20s"), ("RETRY_BUDGET", "30s")];
+
 #[tokio::test]
 async fn a_day_arrives_complete_and_exactly() {
     let world = world().await;
     seed::realistic(&world.pool(), PROJECT, &[day(), day().succ_opt().unwrap()], 700, 1).await;
-    let worker = world.worker(&[("PAGE_ROWS", "100"), ("BATCH_MAX_EVENTS", "70")]).await;
+    let worker = world
+        .worker(&[("PAGE_ROWS", "100"), ("BATCH_MAX_EVENTS", "70"), PATIENT[0], PATIENT[1]])
+        .await;
     worker.wait_ready().await;
     publish(&world, &message("daily")).await;
     world.wait_state(PROJECT, DAY, "daily", "completed").await;
@@ -48,7 +53,7 @@ async fn rows_of_every_ugly_shape_arrive() {
 async fn ten_thousand_rows_in_one_millisecond_arrive() {
     let world = world().await;
     seed::ties(&world.pool(), PROJECT, day(), 10_000).await;
-    let worker = world.worker(&[("PAGE_ROWS", "999")]).await;
+    let worker = world.worker(&[("PAGE_ROWS", "999"), PATIENT[0], PATIENT[1]]).await;
     worker.wait_ready().await;
     publish(&world, &message("daily")).await;
     world.wait_state(PROJECT, DAY, "daily", "completed").await;
