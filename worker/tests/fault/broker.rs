@@ -87,7 +87,7 @@ async fn its_memory_alarm_holds_up_neither_acks_nor_the_worker() {
     let servers = fragile().await;
     let servers = servers.as_ref().unwrap();
     let world = prepared(World::on(servers.clone()).await, 200).await;
-    slow(&world, 150);
+    slow(&world, 500);
     let slices = [("JOB_SLICE", "2s"), ("RETRY_BUDGET", "1s"), ("SEND_TIMEOUT", "900ms")];
     let worker = ready(&world, &[&SMALL, &slices]).await;
     publish(&world).await;
@@ -178,7 +178,7 @@ async fn its_consumer_timeout_is_never_met_by_a_job_of_any_length() {
         .iter()
         .map(|worker| worker.log().matches("handed back at a checkpoint").count())
         .sum();
-    assert!(slices >= 3, "{slices} slices");
+    assert!(slices >= 2, "{slices} slices");
     drop(workers);
 
     // Held for longer, a delivery is taken away; the worker notices, and the day arrives all the same.

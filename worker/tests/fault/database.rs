@@ -122,6 +122,7 @@ async fn outages_of_the_ledger_are_no_deaths_of_workers() {
                 worker.log().matches("waits; nothing is counted").count() > before
             })
             .await;
+        world.wait_state(PROJECT, DAY, "daily", "queued").await;
     }
     world.posthog.behave();
     arrives(&world).await;
