@@ -308,11 +308,14 @@ impl Demo {
     async fn mend_dead_letters(&self, progress: &Progress, days: u64) -> anyhow::Result<()> {
         let (project, key, _) = PROJECTS[WRONG];
         // A worker that was killed at the wrong moment leaves a second letter of the same run.
-        let all_dead = async || {
-            Ok(self.runs(project, "dead").await? == days
-                && self.world.queue_depth("posthog-export.dead-letters").await >= days)
+        // The first failure pauses the project, so that its other days are skipped instead of dead.
+        let all_stopped = async || {
+            let dead = self.runs(project, "dead").await?;
+            Ok(dead >= 1
+                && dead + self.runs(project, "skipped").await? == days
+                && self.world.queue_depth("posthog-export.dead-letters").await >= dead)
         };
-        self.wait("the days of the wrong key are dead letters", all_dead)
+        self.wait("the days of the wrong key are dead letters, or skipped", all_stopped)
             .await?;
         let list = self.producer(&["dead-letters", "list"], &[]).await?;
         self.quote(
@@ -327,6 +330,8 @@ impl Demo {
         let requeue = ["dead-letters", "requeue", "--project", project, "--yes"];
         let output = self.producer(&requeue, &[]).await?;
         self.quote(&format!("producer {}", requeue.join(" ")), &output);
+        let output = self.producer(&["enqueue"], &[]).await?;
+        self.quote("the days that were skipped meanwhile: producer enqueue", &output);
         let exported = async || {
             progress.show(self);
             self.completed(project).await
