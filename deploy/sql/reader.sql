@@ -1,4 +1,4 @@
--- The role of DATABASE_URL: reads what is exported of Langfuse's tables, and nothing else: no `input` or `output` of a trace. Run once as the owner of Langfuse's tables, in Langfuse's database:
+-- The role of DATABASE_URL: reads what is exported of Langfuse's tables, and nothing else: no `input`, no `output`. Run once as the owner of Langfuse's tables, in Langfuse's database:
 --
 --   psql "$LANGFUSE_DATABASE_URL" -f deploy/sql/reader.sql
 --
@@ -13,8 +13,12 @@ grant usage on schema public to posthog_export_reader;
 grant select (id, name, created_at) on public.projects to posthog_export_reader;
 grant select (id, project_id, timestamp, name, user_id, session_id, release, version, tags, metadata, created_at)
     on public.traces to posthog_export_reader;
--- Whole tables: the statements that read them name them as a whole.
-grant select on public.observations, public.scores to posthog_export_reader;
+grant select (id, project_id, trace_id, type, start_time, end_time, completion_start_time, name, version, model, internal_model,
+              level, unit, prompt_tokens, completion_tokens, total_tokens, input_cost, output_cost, total_cost,
+              calculated_total_cost, created_at)
+    on public.observations to posthog_export_reader;
+grant select (id, project_id, trace_id, timestamp, name, value, string_value, data_type, comment, created_at)
+    on public.scores to posthog_export_reader;
 grant select (project_id, model_name, unit, start_date, input_price, output_price, total_price)
     on public.models to posthog_export_reader;
 grant select (project_id, encrypted_posthog_api_key, posthog_host_name, enabled) on public.posthog_integrations

@@ -1,0 +1,303 @@
+#!/usr/bin/env python3
+"""Checks the manifests without a cluster: `KUBECTL=kubectl deploy/k8s/check.py` with requirements.txt installed.
+
+Renders the base and every overlay, holds each object against the schemas of several Kubernetes versions (strictly: an unknown
+field is a fault) or, for custom resources, against schemas/, which know the fields that are used here and no others; then
+checks what no schema knows: that the manifests agree with the programs and with each other.
+"""
+
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import kubernetes_validate
+import yaml
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+VERSIONS = ["1.29", "1.31", "1.33", "1.35", "1.37"]
+NOWHERE = "registry.invalid/"
+
+
+def read(path):
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def programs_know():
+    """What the programs know, read out of their sources: variables, which of them are secret, paths that are served, queues."""
+    source = read("shared/src/settings/variables.rs")
+    variables = re.findall(r'\b(secret|variable)\(\s*"([A-Z_]+)"', source)
+    default = dict(re.findall(r'"([A-Z_]+)",\s*"\w+",\s*Value\("([^"]*)"\)', source))
+    return {
+        "variables": {name for _, name in variables},
+        "jobs": default["WORKER_CONCURRENCY"],
+        "backfill": default["BACKFILL_CONCURRENCY"],
+        "grace": default["SHUTDOWN_GRACE"],
+        "connections": int(re.search(r"connection limit (\d+)", read("deploy/sql/reader.sql"))[1]),
+        "secrets": {name for kind, name in variables if kind == "secret"},
+        "paths": set(re.findall(r'\.route\(\s*"(/\w+)"', read("worker/src/health.rs"))),
+        "queues": set(re.findall(r'"(posthog-export\.[a-z-]+)"', read("shared/src/topology.rs"))),
+    }
+
+
+def render(directory):
+    command = [os.environ.get("KUBECTL", "kubectl"), "kustomize", str(HERE / directory)]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return list(yaml.safe_load_all(text))
+
+
+def name(thing):
+    return f"{thing['kind']} {thing['metadata']['name']}"
+
+
+def of_kind(objects, kind):
+    return [thing for thing in objects if thing["kind"] == kind]
+
+
+def schema_faults(thing):
+    """An unknown, missing or mistyped field, by the schemas."""
+    return schema_faults_of_text(json.dumps(thing))
+
+
+@functools.cache
+def schema_faults_of_text(text):
+    thing = json.loads(text)
+    own = HERE / "schemas" / f"{thing['kind']}.json"
+    if own.exists():
+        validator = jsonschema.Draft7Validator(json.loads(own.read_text(encoding="utf-8")))
+        return [f"{name(thing)}: {error.json_path}: {error.message}" for error in validator.iter_errors(thing)]
+    faults = []
+    for version in VERSIONS:
+        try:
+            kubernetes_validate.validate(thing, version, strict=True)
+        except kubernetes_validate.SchemaNotFoundError:
+            faults.append(f"{name(thing)}: Kubernetes {version} has no {thing['apiVersion']} {thing['kind']}")
+        except kubernetes_validate.ValidationError as error:
+            faults.append(f"{name(thing)}: Kubernetes {version}: {'.'.join(map(str, error.path))}: {error.message}")
+    return faults
+
+
+def pod_of(thing):
+    """The pod template of a workload, or nothing."""
+    spec = thing.get("spec", {})
+    return spec.get("jobTemplate", {}).get("spec", spec).get("template")
+
+
+def containers_of(pod):
+    return pod["spec"].get("initContainers", []) + pod["spec"]["containers"]
+
+
+def seconds(duration):
+    number, unit = re.fullmatch(r"(\d+)(s|m|h)", duration).groups()
+    return int(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+
+
+def pod_faults(thing):
+    """Least rights, as the Pod Security Standard `restricted` asks and a little more."""
+    pod = pod_of(thing)["spec"]
+    context = pod.get("securityContext", {})
+    wanted = {
+        "runs as root": context.get("runAsNonRoot") is True and context.get("runAsUser", 0) > 0,
+        "lacks seccomp": context.get("seccompProfile") == {"type": "RuntimeDefault"},
+        "mounts a token": pod.get("automountServiceAccountToken") is False,
+        "runs as the default service account": bool(pod.get("serviceAccountName")),
+        "is told of services": pod.get("enableServiceLinks") is False,
+    }
+    for container in containers_of(pod_of(thing)):
+        own, resources = container.get("securityContext", {}), container.get("resources", {})
+        wanted |= {
+            f"{container['name']} may escalate": own.get("allowPrivilegeEscalation") is False,
+            f"{container['name']} may write its root": own.get("readOnlyRootFilesystem") is True,
+            f"{container['name']} keeps capabilities": own.get("capabilities") == {"drop": ["ALL"]},
+            f"{container['name']} requests too little": {"cpu", "memory"} <= resources.get("requests", {}).keys(),
+            f"{container['name']} has no memory limit": "memory" in resources.get("limits", {}),
+            f"{container['name']} overrides the context": not {"runAsUser", "privileged"} & own.keys(),
+        }
+    return [f"{name(thing)} {fault}" for fault, holds in wanted.items() if not holds]
+
+
+def environment_faults(thing, objects, example, known):
+    """Each variable is one that the programs read, no secret stands in a ConfigMap, each file is a key of its Secret."""
+    pod = pod_of(thing)["spec"]
+    secret_of = {volume["name"]: volume["secret"]["secretName"] for volume in pod.get("volumes", []) if "secret" in volume}
+    keys_of = {secret["metadata"]["name"]: set(secret["stringData"]) for secret in example}
+    maps = {config["metadata"]["name"]: config["data"] for config in of_kind(objects, "ConfigMap")}
+    faults = []
+    for container in containers_of(pod_of(thing)):
+        settings = {}
+        for source in container.get("envFrom", []):
+            settings |= maps[source["configMapRef"]["name"]]
+        faults += [f"{variable} is no variable of the programs" for variable in settings.keys() - known["variables"]]
+        faults += [f"{variable} is a secret" for variable in settings.keys() & known["secrets"]]
+        files = {
+            f"{mount['mountPath']}/{key}"
+            for mount in container.get("volumeMounts", [])
+            for key in keys_of.get(secret_of.get(mount["name"]), ())
+        }
+        for entry in container.get("env", []):
+            variable, value = entry["name"], entry.get("value")
+            if variable.removesuffix("_FILE") not in known["secrets"] or not variable.endswith("_FILE"):
+                faults.append(f"{variable} is no NAME_FILE of a secret of the programs")
+            elif value not in files:
+                faults.append(f"{variable}: no Secret of secrets.example.yaml has {value}")
+        if "worker" in container["args"]:
+            grace = pod.get("terminationGracePeriodSeconds", 30)
+            if grace < seconds(settings.get("SHUTDOWN_GRACE", known["grace"])) + 5:
+                faults.append(f"terminationGracePeriodSeconds {grace} leaves no room for SHUTDOWN_GRACE")
+    return [f"{name(thing)}: {fault}" for fault in faults]
+
+
+def worker_faults(worker, known):
+    """Probes ask for what is served; a rolling update keeps all workers."""
+    container = pod_of(worker)["spec"]["containers"][0]
+    paths = {probe: container.get(probe, {}).get("httpGet", {}).get("path") for probe in ("livenessProbe", "readinessProbe")}
+    update = worker["spec"].get("strategy", {}).get("rollingUpdate")
+    wanted = {
+        "a probe's path is not served": set(paths.values()) <= known["paths"],
+        "liveness is not /livez": paths["livenessProbe"] == "/livez",
+        "readiness is not /readyz": paths["readinessProbe"] == "/readyz",
+        "an update takes workers away first": update == {"maxUnavailable": 0, "maxSurge": 1},
+    }
+    return [f"{name(worker)}: {fault}" for fault, holds in wanted.items() if not holds]
+
+
+def selects(selector, labels):
+    return selector["matchLabels"].items() <= labels.items()
+
+
+def reference_faults(objects, known):
+    """What one object says of another."""
+    pods = {thing["metadata"]["name"]: pod_of(thing)["metadata"]["labels"] for thing in objects if pod_of(thing)}
+    worker = of_kind(objects, "Deployment")[0]
+    ports = {port["name"] for port in pod_of(worker)["spec"]["containers"][0]["ports"]}
+    faults = []
+    for thing in of_kind(objects, "PodDisruptionBudget") + of_kind(objects, "PodMonitor"):
+        selected = {pod for pod, labels in pods.items() if selects(thing["spec"]["selector"], labels)}
+        if selected != {worker["metadata"]["name"]}:
+            faults.append(f"{name(thing)} selects {selected or 'nothing'}")
+    for thing in of_kind(objects, "NetworkPolicy"):
+        if not any(selects(thing["spec"]["podSelector"], labels) for labels in pods.values()):
+            faults.append(f"{name(thing)} selects nothing")
+    for thing in of_kind(objects, "PodMonitor"):
+        faults += [f"{name(thing)}: no port {end['port']}" for end in thing["spec"]["podMetricsEndpoints"] if end["port"] not in ports]
+        faults += [f"{name(thing)}: {end['path']} is not served" for end in thing["spec"]["podMetricsEndpoints"] if end["path"] not in known["paths"]]
+    authentications = {thing["metadata"]["name"] for thing in of_kind(objects, "TriggerAuthentication")}
+    settings = of_kind(objects, "ConfigMap")[0]["data"]
+    jobs = int(settings.get("WORKER_CONCURRENCY", known["jobs"])) + int(settings.get("BACKFILL_CONCURRENCY", known["backfill"]))
+    for thing in of_kind(objects, "ScaledObject"):
+        # Three for each job, one more worker while an update runs, and some for the producer and people.
+        connections = 3 * jobs * (thing["spec"]["maxReplicaCount"] + 1)
+        if connections + 5 > known["connections"]:
+            faults.append(f"{name(thing)}: {connections} connections are too many for deploy/sql/reader.sql")
+        if thing["spec"]["scaleTargetRef"]["name"] != worker["metadata"]["name"] or "replicas" in worker["spec"]:
+            faults.append(f"{name(thing)}: not the one who says how many workers there are")
+        for trigger in thing["spec"]["triggers"]:
+            if trigger["metadata"]["queueName"] not in known["queues"]:
+                faults.append(f"{name(thing)}: there is no queue {trigger['metadata']['queueName']}")
+            if trigger["metadata"]["protocol"] != "http":
+                faults.append(f"{name(thing)}: only http counts the jobs at work")
+            if trigger["authenticationRef"]["name"] not in authentications:
+                faults.append(f"{name(thing)}: no such authentication")
+    documented = {entry["user"]: entry for entry in json.loads(read("deploy/rabbitmq/permissions.json"))["permissions"]}
+    for thing in of_kind(objects, "Permission"):
+        spec = thing["spec"]
+        if documented.get(spec["user"]) != {"user": spec["user"], "vhost": spec["vhost"], **spec["permissions"]}:
+            faults.append(f"{name(thing)} differs from deploy/rabbitmq/permissions.json")
+    return faults
+
+
+def overlay_faults(directory, objects):
+    """An overlay says where the image is and puts everything into its own namespace; Secrets are not ours to render."""
+    faults = []
+    namespaces = {thing["metadata"]["name"] for thing in of_kind(objects, "Namespace")}
+    for thing in objects:
+        if pod_of(thing):
+            images = {container["image"] for container in containers_of(pod_of(thing))}
+            placed = not any(image.startswith(NOWHERE) for image in images)
+            if len(images) != 1 or placed != (directory != "base"):
+                faults.append(f"{name(thing)}: images {images}")
+        if thing["kind"] == "Secret":
+            faults.append(f"{name(thing)} is rendered")
+        if directory != "base" and thing["kind"] != "Namespace" and thing["metadata"].get("namespace") not in namespaces:
+            faults.append(f"{name(thing)} lies in no namespace of the overlay")
+        if thing["kind"] == "ServiceAccount" and thing.get("automountServiceAccountToken") is not False:
+            faults.append(f"{name(thing)} hands out a token")
+    return faults
+
+
+def faults_of(directory, objects, example, known):
+    """Everything that is wrong with what a directory renders to."""
+    faults = overlay_faults(directory, objects)
+    for thing in objects:
+        faults += schema_faults(thing)
+        if pod_of(thing):
+            faults += pod_faults(thing) + environment_faults(thing, objects, example, known)
+    for worker in of_kind(objects, "Deployment"):
+        faults += worker_faults(worker, known)
+    faults += reference_faults(objects, known) + secret_faults(example, known, objects)
+    return [f"{directory}: {fault}" for fault in faults]
+
+
+def forgotten_files():
+    """A manifest that no kustomization names is never applied."""
+    faults = []
+    for kustomization in HERE.glob("**/kustomization.yaml"):
+        named = set(yaml.safe_load(kustomization.read_text(encoding="utf-8")).get("resources", []))
+        there = {path.name for path in kustomization.parent.glob("*.yaml")} - {kustomization.name}
+        faults += [f"{kustomization.parent.relative_to(HERE)}: {path} is named by no kustomization" for path in there - named]
+    return faults
+
+
+def secret_faults(example, known, objects):
+    """Each key of a Secret that a pod mounts is a secret of the programs, and each Secret that is named is there."""
+    keys_of = {secret["metadata"]["name"]: set(secret["stringData"]) for secret in example}
+    mounted = {
+        volume["secret"]["secretName"]
+        for thing in objects
+        if pod_of(thing)
+        for volume in pod_of(thing)["spec"].get("volumes", [])
+        if "secret" in volume
+    }
+    named = mounted | {
+        target["name"] for thing in of_kind(objects, "TriggerAuthentication") for target in thing["spec"]["secretTargetRef"]
+    }
+    faults = [f"secrets.example.yaml has no {missing}" for missing in sorted(named - keys_of.keys())]
+    for secret in sorted(mounted & keys_of.keys()):
+        faults += [f"secrets.example.yaml: {secret}: {key} is no secret of the programs" for key in keys_of[secret] - known["secrets"]]
+    return faults
+
+
+def document_faults(text, objects):
+    """What the documents' kubectl commands name is there, or was made by one of them."""
+    commands = "\n".join(line for line in text.splitlines() if "kubectl" in line)
+    kinds = {"deploy": "Deployment", "job": "Job", "cronjob": "CronJob"}
+    there = {name(thing) for thing in objects} | {f"Job {made}" for made in re.findall(r"create job (?:--\S+ )*([a-z-]+)", commands)}
+    named = {f"{kinds[kind]} {called}" for kind, called in re.findall(r"\b(deploy|job|cronjob)/([a-z-]+)\b(?!/)", commands)}
+    named |= {f"Job {called}" for called in re.findall(r"delete job ([a-z-]+)", commands)}
+    return [f"docs/OPERATIONS.md: there is no {thing}" for thing in sorted(named - there)]
+
+
+def main():
+    known = programs_know()
+    example = list(yaml.safe_load_all((HERE / "secrets.example.yaml").read_text(encoding="utf-8")))
+    faults = forgotten_files() + [fault for secret in example for fault in schema_faults(secret)]
+    count = 0
+    for directory in ["base", *sorted(f"overlays/{path.name}" for path in (HERE / "overlays").iterdir())]:
+        objects = render(directory)
+        count += len(objects)
+        if directory == "base":
+            faults += document_faults(read("docs/OPERATIONS.md"), objects)
+        faults += faults_of(directory, objects, example, known)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    print(f"{count} objects, Kubernetes {', '.join(VERSIONS)}: {len(faults)} faults")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Plants faults in what is rendered, and looks whether check.py finds each: `python3 -m unittest discover deploy/k8s`."""
+
+import copy
+import unittest
+
+import yaml
+
+import check
+
+DIRECTORY = "overlays/production"
+KNOWN = check.programs_know()
+EXAMPLE = list(yaml.safe_load_all((check.HERE / "secrets.example.yaml").read_text(encoding="utf-8")))
+OBJECTS = check.render(DIRECTORY)
+
+
+def at(thing, path):
+    """What a path of names and numbers leads to."""
+    for part in path:
+        thing = thing[part]
+    return thing
+
+
+WORKER = ("Deployment", "posthog-export-worker")
+POD = ("spec", "template", "spec")
+CONTAINER = (*POD, "containers", 0)
+CRON_POD = ("spec", "jobTemplate", "spec", "template", "spec")
+SCALER = ("ScaledObject", "posthog-export-worker")
+MONITOR = ("PodMonitor", "posthog-export-worker")
+
+# Of which object, where, which key, its new value, and what the finding must say. `None` takes the key away.
+PLANTED = [
+    # Typos that only a strict schema sees.
+    (("PodDisruptionBudget", "posthog-export-worker"), ("spec",), "maxUnavailabel", 1, "maxUnavailabel"),
+    (WORKER, POD, "terminationGracePeriodSecond", 45, "terminationGracePeriodSecond"),
+    (WORKER, ("spec", "strategy"), "rollingUpdates", {}, "rollingUpdates"),
+    (("CronJob", "posthog-export-enqueue"), ("spec",), "timezone", "Etc/UTC", "timezone"),
+    (("CronJob", "posthog-export-enqueue"), ("spec",), "schedule", 5, "schedule"),
+    (SCALER, ("spec", "triggers", 0, "metadata"), "queuName", "x", "queuName"),
+    (SCALER, ("spec",), "minReplicas", 1, "minReplicas"),
+    (MONITOR, ("spec", "podMetricsEndpoints", 0), "intervall", "30s", "intervall"),
+    (("Policy", "posthog-export"), ("spec", "definition"), "consumer-timeuot", 7200000, "consumer-timeuot"),
+    (("TriggerAuthentication", "posthog-export-rabbitmq"), ("spec",), "secretTargetRefs", [], "secretTargetRefs"),
+    # More rights than needed.
+    (WORKER, (*POD, "securityContext"), "runAsNonRoot", None, "runs as root"),
+    (WORKER, (*POD, "securityContext"), "seccompProfile", None, "lacks seccomp"),
+    (WORKER, POD, "automountServiceAccountToken", True, "mounts a token"),
+    (WORKER, (*CONTAINER, "securityContext"), "readOnlyRootFilesystem", False, "may write its root"),
+    (WORKER, (*CONTAINER, "securityContext"), "allowPrivilegeEscalation", None, "may escalate"),
+    (WORKER, (*CONTAINER, "securityContext", "capabilities"), "add", ["NET_ADMIN"], "keeps capabilities"),
+    (WORKER, (*CONTAINER, "securityContext"), "privileged", True, "overrides the context"),
+    (WORKER, (*CONTAINER, "resources"), "limits", None, "no memory limit"),
+    (("CronJob", "posthog-export-enqueue"), (*CRON_POD, "securityContext"), "runAsUser", 0, "runs as root"),
+    (("Job", "posthog-export-setup"), (*POD, "initContainers", 0, "securityContext"), "capabilities", None, "migrate keeps capabilities"),
+    (("ServiceAccount", "posthog-export"), (), "automountServiceAccountToken", True, "hands out a token"),
+    # Disagreement with the programs.
+    (WORKER, POD, "terminationGracePeriodSeconds", 25, "leaves no room for SHUTDOWN_GRACE"),
+    (WORKER, POD, "terminationGracePeriodSeconds", None, None),
+    (WORKER, (*CONTAINER, "livenessProbe", "httpGet"), "path", "/healthz", "a probe's path is not served"),
+    (WORKER, (*CONTAINER, "livenessProbe", "httpGet"), "path", "/readyz", "liveness is not /livez"),
+    (WORKER, ("spec", "strategy", "rollingUpdate"), "maxUnavailable", 1, "takes workers away first"),
+    (WORKER, (*CONTAINER, "env", 0), "name", "DATABSE_URL_FILE", "no NAME_FILE of a secret"),
+    (WORKER, (*CONTAINER, "env", 0), "name", "DATABASE_URL", "no NAME_FILE of a secret"),
+    (WORKER, (*CONTAINER, "env", 0), "value", "/etc/posthog-export/DATABASE", "no Secret of secrets.example.yaml"),
+    (SCALER, ("spec", "triggers", 0, "metadata"), "queueName", "posthog-export.job", "there is no queue"),
+    (SCALER, ("spec",), "maxReplicaCount", 5, "too many for deploy/sql/reader.sql"),
+    (SCALER, ("spec", "triggers", 0, "metadata"), "protocol", "amqp", "only http counts"),
+    # Disagreement with each other.
+    (WORKER, ("spec",), "replicas", 2, "not the one who says how many"),
+    (SCALER, ("spec", "triggers", 0, "authenticationRef"), "name", "x", "no such authentication"),
+    (MONITOR, ("spec", "podMetricsEndpoints", 0), "port", "metrics", "no port metrics"),
+    (MONITOR, ("spec", "podMetricsEndpoints", 0), "path", "/metric", "is not served"),
+    (MONITOR, ("spec", "selector", "matchLabels"), "app.kubernetes.io/component", "wroker", "selects nothing"),
+    (("NetworkPolicy", "posthog-export"), ("spec", "podSelector", "matchLabels"), "app.kubernetes.io/name", "x", "selects nothing"),
+    (("Permission", "posthog-export-worker"), ("spec", "permissions"), "read", ".*", "differs from"),
+    (WORKER, CONTAINER, "image", "registry.invalid/posthog-export:set-by-overlay", "images"),
+    (WORKER, ("metadata",), "namespace", "default", "lies in no namespace"),
+]
+
+
+class EveryPlantedFaultIsFound(unittest.TestCase):
+    def test_nothing_is_found_where_nothing_is_wrong(self):
+        self.assertEqual(check.faults_of(DIRECTORY, OBJECTS, EXAMPLE, KNOWN), [])
+
+    def test_planted(self):
+        for (kind, called), path, key, value, says in PLANTED:
+            with self.subTest(kind=kind, key=key, value=value):
+                objects = copy.deepcopy(OBJECTS)
+                (found,) = [thing for thing in objects if (thing["kind"], thing["metadata"]["name"]) == (kind, called)]
+                # Anchors of the YAML would be changed together.
+                place = at(found, path)
+                if value is None:
+                    del place[key]
+                else:
+                    place[key] = value
+                faults = [fault for fault in check.faults_of(DIRECTORY, objects, EXAMPLE, KNOWN) if called in fault]
+                if says is None:
+                    # Kubernetes' own 30 s still leave room for the default.
+                    self.assertEqual(faults, [])
+                else:
+                    self.assertTrue(any(says in fault for fault in faults), faults)
+
+    def test_settings(self):
+        for variable, value, says in [
+            ("JOB_SLICES", "10m", "JOB_SLICES is no variable"),
+            ("AMQP_URL", "amqp://u:p@h/", "AMQP_URL is a secret"),
+            ("SHUTDOWN_GRACE", "1m", "leaves no room"),
+        ]:
+            objects = copy.deepcopy(OBJECTS)
+            (config,) = check.of_kind(objects, "ConfigMap")
+            config["data"][variable] = value
+            faults = check.faults_of(DIRECTORY, objects, EXAMPLE, KNOWN)
+            self.assertTrue(any(says in fault for fault in faults), (variable, faults))
+
+    def test_the_example_of_secrets(self):
+        example = copy.deepcopy(EXAMPLE)
+        example[0]["stringData"]["ENCRYPTION_KEYS"] = "0"
+        faults = check.faults_of(DIRECTORY, OBJECTS, example, KNOWN)
+        self.assertTrue(any("ENCRYPTION_KEYS is no secret" in fault for fault in faults), faults)
+        faults = check.faults_of(DIRECTORY, OBJECTS, EXAMPLE[:-1], KNOWN)
+        self.assertTrue(any("has no posthog-export-keda" in fault for fault in faults), faults)
+
+    def test_documents(self):
+        text = "kubectl create job a --from=cronjob/posthog-export-enqueue; kubectl logs job/a; kubectl exec deploy/wroker"
+        self.assertEqual(check.document_faults(text, OBJECTS), ["docs/OPERATIONS.md: there is no Deployment wroker"])
+
+    def test_a_secret_that_is_rendered(self):
+        faults = check.faults_of(DIRECTORY, [*OBJECTS, EXAMPLE[0]], EXAMPLE, KNOWN)
+        self.assertTrue(any("is rendered" in fault for fault in faults), faults)
+
+    def test_rules_need_a_runbook(self):
+        rule = {"alert": "A", "expr": "up == 0", "labels": {"severity": "page"}, "annotations": {"summary": "s", "runbook_url": "u"}}
+        rules = {
+            "apiVersion": "monitoring.coreos.com/v1",
+            "kind": "PrometheusRule",
+            "metadata": {"name": "r"},
+            "spec": {"groups": [{"name": "g", "rules": [rule]}]},
+        }
+        self.assertEqual(check.schema_faults(rules), [])
+        del rule["annotations"]["runbook_url"]
+        self.assertTrue(check.schema_faults(rules))
+        rule |= {"annotations": {"summary": "s", "runbook_url": "u"}, "fro": "5m"}
+        self.assertTrue(check.schema_faults(rules))
+
+
+if __name__ == "__main__":
+    unittest.main()
