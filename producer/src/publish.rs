@@ -106,7 +106,7 @@ pub async fn publish(publisher: &Publisher, ledger: &Ledger, jobs: &[Planned]) -
         let message = |planned: &Planned| Outgoing {
             lane: planned.lane,
             body: planned.job.encode(),
-            headers: Headers::default(),
+            headers: Headers::fresh(),
         };
         let messages: Vec<Outgoing> = window.iter().map(message).collect();
         let mut confirmed = Vec::with_capacity(window.len());

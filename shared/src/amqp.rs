@@ -19,6 +19,8 @@ use crate::settings::{AMQP_CA, ExposeSecret, SecretString};
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time limit of a publish until the broker's confirm.
 pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a frame. The client library keeps 64 frames for each connection; jobs are small, and 32 kB hold any header of ours.
+const FRAME_MAX: u32 = 32 << 10;
 /// Seconds between heartbeats; a dead peer is noticed after two.
 const HEARTBEAT: u16 = 10;
 
@@ -61,6 +63,7 @@ pub enum AmqpError {
 pub async fn connect(url: &SecretString, name: &str) -> Result<Connection, AmqpError> {
     let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| AmqpError::BadUrl)?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
+    uri.query.frame_max.get_or_insert(FRAME_MAX);
     let tls = OwnedTLSConfig {
         identity: None,
         cert_chain: authorities(url)?,

@@ -56,7 +56,7 @@ error_codes! {
     /// PostHog could not be reached or kept failing for longer than the retry budget.
     PosthogUnavailable = "posthog_unavailable", "Nothing while it is on the ladder; requeue the dead letter once PostHog answers again.";
     /// Too many jobs of this process are already waiting for this host.
-    HostBusy = "host_busy", "Nothing: the job waits its turn.";
+    HostBusy = "host_busy", "Nothing: the host fails or is slow, and the job waits its turn.";
     /// Langfuse's database cannot be reached.
     DatabaseUnavailable = "database_unavailable", "Nothing: the job waits until the database is back.";
     /// A statement failed: timeout, permission, cancelled by a replica's recovery.

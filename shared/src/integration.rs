@@ -280,5 +280,29 @@ mod tests {
         fn decrypt_never_panics(stored in "[0-9a-f:é]{0,120}") {
             let _ = key().decrypt(&stored);
         }
+
+        /// The right form with any bytes: only what was sealed with the key opens.
+        #[test]
+        fn what_was_not_sealed_with_the_key_does_not_open(
+            iv in proptest::collection::vec(any::<u8>(), 0..20), text in proptest::collection::vec(any::<u8>(), 0..60),
+            tag in proptest::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let stored = format!("{}:{}:{}", hex::encode(iv), hex::encode(text), hex::encode(tag));
+            prop_assert!(key().decrypt(&stored).is_err());
+        }
+
+        #[test]
+        fn one_changed_digit_is_noticed(plain in ".{0,40}", place in any::<prop::sample::Index>()) {
+            let mut stored = key().encrypt(&plain.into()).unwrap().into_bytes();
+            let digits: Vec<usize> = (0..stored.len()).filter(|place| stored[*place] != b':').collect();
+            let changed = &mut stored[*place.get(&digits)];
+            *changed = if *changed == b'0' { b'1' } else { b'0' };
+            prop_assert_eq!(key().decrypt(std::str::from_utf8(&stored).unwrap()).unwrap_err(), CipherError::WrongKey);
+        }
+
+        #[test]
+        fn any_key_is_read_or_refused(digits in ".{0,70}|[0-9a-fA-F]{60,66}") {
+            let _ = EncryptionKey::from_hex(&digits.into());
+        }
     }
 }

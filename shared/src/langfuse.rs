@@ -22,13 +22,24 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A pool that never writes: Langfuse's tables belong to Langfuse.
 pub fn source_pool(url: &SecretString, name: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
-    let options = options(url, name)?.options([
+    Ok(pool(connections).connect_lazy_with(reading_options(url, name)?))
+}
+
+fn reading_options(url: &SecretString, name: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    Ok(options(url, name)?.options([
         ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
         ("default_transaction_read_only", "on".to_owned()),
         // A page touches few rows; compiling its plan costs more than running it.
         ("jit", "off".to_owned()),
-    ]);
-    Ok(pool(connections).connect_lazy_with(options))
+    ]))
+}
+
+/// [`source_pool`] for pages and lookups, whose plans are known: by index, in order. A planner that takes a whole day's sort or a scan of
+/// a table for cheaper has old or no statistics, and the day would be sorted again for each page.
+pub fn paging_pool(url: &SecretString, name: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
+    let off = ["seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin", "material"];
+    let planner = off.map(|way| (format!("enable_{way}"), "off".to_owned()));
+    Ok(pool(connections).connect_lazy_with(reading_options(url, name)?.options(planner)))
 }
 
 /// A pool that may write: the ledger's, and `integrations set`.

@@ -3,6 +3,7 @@
 
 mod claim;
 mod enqueue;
+mod gauges;
 mod list;
 mod pause;
 mod show;
@@ -15,8 +16,9 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-pub use claim::{Claim, Claimed};
+pub use claim::{Claim, ClaimBegun, Claimed};
 pub use enqueue::{Lock, Summary};
+pub use gauges::Gauges;
 pub use list::{Counts, Filter, RunRow, State};
 pub use pause::{HUMAN, Pause};
 pub use show::{Discard, RejectRow, StreamRow};
@@ -79,11 +81,7 @@ impl From<sqlx::Error> for LedgerError {
 async fn answered<T>(statement: impl Future<Output = Result<T, LedgerError>>) -> Result<T, LedgerError> {
     tokio::time::timeout(ANSWER_TIMEOUT, statement)
         .await
-        .unwrap_or_else(|_| {
-            Err(LedgerError::Unreachable(
-                std::io::Error::from(std::io::ErrorKind::TimedOut).into(),
-            ))
-        })
+        .unwrap_or_else(|_| Err(LedgerError::no_answer()))
 }
 
 /// Whether an error says "the server is away" rather than "the statement is wrong".
@@ -145,6 +143,20 @@ pub struct Lease {
     pub key: RunKey,
     /// Shown with every write
     pub token: Uuid,
+}
+
+impl Lease {
+    /// One that nobody holds yet, to ask for.
+    pub fn wanted(job: &ExportJob, run: &str) -> Self {
+        Self {
+            key: RunKey {
+                project_id: job.project_id.clone(),
+                day: job.day,
+                run: run.to_owned(),
+            },
+            token: Uuid::new_v4(),
+        }
+    }
 }
 
 /// Keyset position of a row.
@@ -490,7 +502,8 @@ pub async fn record_queued(connection: &mut PgConnection, job: &ExportJob, run: 
         "-- ledger_record_queued
          insert into posthog_export.runs (project_id, day, run, events, created_after) values ($1, $2, $3, $4, $5)
          on conflict (project_id, day, run) do update
-         set state = 'queued', queued_at = clock_timestamp(), updated_at = clock_timestamp(), error_code = null, error = null
+         set state = 'queued', queued_at = clock_timestamp(), updated_at = clock_timestamp(), error_code = null, error = null,
+             asked_at = case when runs.state = 'skipped' then clock_timestamp() else runs.asked_at end
          where runs.state in ('queued', 'skipped')",
     )
     .bind(&job.project_id)

@@ -12,3 +12,4 @@ pub mod posthog;
 pub mod settings;
 pub mod telemetry;
 pub mod topology;
+pub mod trace;

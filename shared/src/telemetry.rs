@@ -26,7 +26,10 @@ impl std::str::FromStr for LogFormat {
 
 /// Sets the process's subscriber. Call once, first thing.
 pub fn init(format: LogFormat, filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // lapin logs every closed channel as an error, expected ones too (a queue that is looked for, a right that a user of least
+    // rights lacks). What comes of it is said by whoever asked. A filter that names it comes later, and wins.
+    let filter = format!("lapin=off,{filter}");
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("lapin=off,info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -52,6 +52,44 @@ fn the_readme_tells_the_configuration_and_the_error_codes() {
     expect_table("error codes", &codes);
 }
 
+/// The words in the first column of a document's table between a pair of markers.
+fn first_column(text: &str, name: &str) -> BTreeSet<String> {
+    let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+    let (_, rest) = text.split_once(&open).expect("the opening marker");
+    let (table, _) = rest.split_once(&close).expect("the closing marker");
+    let words = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    words.map(str::to_owned).collect()
+}
+
+#[test]
+fn operations_tells_what_to_do_about_every_error_code_and_alert() {
+    let text = read("docs/OPERATIONS.md");
+    let dead = first_column(&text, "dead letters");
+    let never_dead = first_column(&text, "no dead letters");
+    let told: Vec<&String> = dead.iter().chain(&never_dead).collect();
+    let known: BTreeSet<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+    assert_eq!(told.len(), known.len(), "a code is told twice, or not at all");
+    assert!(told.iter().all(|code| known.contains(code.as_str())), "{told:?}");
+    // The alerts link here.
+    let alerts = [
+        "deadletters",
+        "late",
+        "nothingexported",
+        "retriesrising",
+        "brokerblocked",
+        "noconsumers",
+        "rejects",
+        "keyrefused",
+    ];
+    let anchors = anchors(&text);
+    for alert in alerts {
+        let anchor = format!("alert-posthogexport{alert}");
+        assert!(anchors.contains(&anchor), "docs/OPERATIONS.md has no section #{anchor}");
+    }
+}
+
 #[test]
 fn the_example_environment_names_every_variable_with_its_default() {
     let text = read(".env.example");
@@ -116,6 +154,67 @@ fn every_promise_names_tests_that_exist() {
         "{count} promises, {} tests",
         tests.len()
     );
+}
+
+const ALERTS: &str = "deploy/prometheus/alerts.yaml";
+
+/// One truth: Kubernetes' rules are those of the file that `promtool` tests. `UPDATE_DOCS=1` writes them anew.
+#[test]
+fn the_prometheus_operator_gets_the_same_rules() {
+    let mut wanted = format!(
+        "# Written from {ALERTS}, and held equal to it by a test; change it there.\n\
+         apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: posthog-export\nspec:\n"
+    );
+    let alerts = read(ALERTS);
+    let groups = alerts.lines().skip_while(|line| *line != "groups:");
+    for line in groups {
+        let indented = format!("  {line}");
+        wanted += indented.trim_end();
+        wanted.push('\n');
+    }
+    let path = root().join("deploy/k8s/components/prometheus-operator/prometheusrule.yaml");
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    if found != wanted && std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(path, wanted).expect("write the rules");
+        return;
+    }
+    assert!(found == wanted, "{}: write it anew with UPDATE_DOCS=1", path.display());
+}
+
+/// Each alert has a severity, a summary, a description, and a heading of its own in the operations guide to go to.
+#[test]
+fn every_alert_says_what_it_means_and_where_to_read_on() {
+    let text = read(ALERTS);
+    let alerts: Vec<&str> = text.split("- alert: ").skip(1).collect();
+    assert!(alerts.len() >= 8, "{} alerts", alerts.len());
+    // The guide is written elsewhere; once it is there, every link must lead into it.
+    let guide = fs::read_to_string(root().join("docs/OPERATIONS.md")).ok();
+    for alert in alerts {
+        let name = alert.lines().next().unwrap_or_default();
+        for part in ["severity: ", "summary: ", "description: "] {
+            assert!(alert.contains(part), "{name} lacks its {part}");
+        }
+        let anchor = format!("alert-{}", name.to_lowercase());
+        assert!(
+            alert.contains(&format!("runbook_url: docs/OPERATIONS.md#{anchor}\n")),
+            "{name}"
+        );
+        assert!(
+            guide.as_ref().is_none_or(|guide| anchors(guide).contains(&anchor)),
+            "docs/OPERATIONS.md lacks {anchor}"
+        );
+    }
+}
+
+/// A container that scrapes or shows: what it mounts is there.
+#[test]
+fn the_sandbox_mounts_files_that_exist() {
+    let text = read("docker-compose.yml");
+    let mounts = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- ./")?.split(':').next());
+    let missing: Vec<&str> = mounts.filter(|path| !root().join(path).exists()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]

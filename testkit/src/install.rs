@@ -9,7 +9,7 @@ use crate::docker;
 /// Said when nothing else is left to try.
 const ADVICE: &str = "install PostgreSQL (13 or later) and RabbitMQ (3.10 or later), or start Docker, or set TEST_DATABASE_URL, \
                       TEST_AMQP_URL and TEST_MANAGEMENT_URL; on Debian or Ubuntu: \
-                      sudo apt-get install postgresql rabbitmq-server";
+                      sudo apt-get install postgresql rabbitmq-server (and prometheus, for the test of that name)";
 
 /// How a server is to be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +87,22 @@ pub fn rabbitmq_programs() -> Option<PathBuf> {
         .find(complete)
 }
 
+/// The directory with `prometheus` and `promtool`; installs them if they are missing and this machine allows it.
+pub fn prometheus_programs() -> Result<PathBuf, String> {
+    let look = || {
+        on_path().find(|directory| {
+            ["prometheus", "promtool"]
+                .iter()
+                .all(|name| directory.join(name).is_file())
+        })
+    };
+    if let Some(found) = look() {
+        return Ok(found);
+    }
+    package("prometheus")?;
+    look().ok_or_else(|| format!("testkit: prometheus is still missing: {ADVICE}"))
+}
+
 fn on_path() -> impl Iterator<Item = PathBuf> {
     std::env::var_os("PATH")
         .map(|path| std::env::split_paths(&path).collect::<Vec<_>>())
@@ -115,7 +131,7 @@ fn may_install() -> Result<(), String> {
     let allowed = root && Path::new("/usr/bin/apt-get").exists();
     allowed
         .then_some(())
-        .ok_or_else(|| format!("testkit: PostgreSQL or RabbitMQ is missing: {ADVICE}"))
+        .ok_or_else(|| format!("testkit: PostgreSQL, RabbitMQ or Prometheus is missing: {ADVICE}"))
 }
 
 /// Held while packages are installed, so that two test processes do not do it at once.

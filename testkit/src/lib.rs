@@ -34,6 +34,7 @@ pub mod oracle;
 pub mod postgres;
 pub mod posthog;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 pub mod rabbitmq;
 pub mod seed;
@@ -47,6 +48,7 @@ pub mod world;
 
 pub use messages::Message;
 pub use process::{Process, program};
+pub use prometheus::Prometheus;
 pub use proxy::TcpProxy;
 pub use servers::Servers;
 pub use worker::Worker;

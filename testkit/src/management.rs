@@ -70,6 +70,28 @@ impl Management {
         let all = json!({"configure": ".*", "write": ".*", "read": ".*"});
         self.request(Method::PUT, &["permissions", vhost, user], Some(all))
             .await;
+        self.start_vhost_everywhere(vhost).await;
+    }
+
+    /// A busy node of a cluster may fail to start a new virtual host, and then refuses every connection to it for ever.
+    async fn start_vhost_everywhere(&self, vhost: &str) {
+        let started = crate::wait::until(Duration::from_secs(30), async || {
+            let answer = self.request(Method::GET, &["vhosts", vhost], None).await;
+            let states = answer["cluster_state"].as_object().expect("the states by node");
+            let stopped = states.iter().filter(|(_, state)| *state != "running");
+            let stopped: Vec<&String> = stopped.map(|(node, _)| node).collect();
+            for node in &stopped {
+                // It may be on its way; then this is refused.
+                let segments = ["vhosts", vhost, "start", node];
+                let _ = self.try_request(Method::POST, &segments, Some(json!({}))).await;
+            }
+            stopped.is_empty() && !states.is_empty()
+        })
+        .await;
+        assert!(
+            started.is_some(),
+            "RabbitMQ does not start the virtual host {vhost} on every node"
+        );
     }
 
     /// Removes a virtual host with all it holds.

@@ -47,12 +47,12 @@ impl Postgres {
         }
     }
 
-    /// Starts a private server and waits until it answers.
-    pub async fn start(directory: &Arc<Directory>, found: &Found) -> Self {
+    /// Starts a private server, with those settings over the usual ones, and waits until it answers.
+    pub async fn start(directory: &Arc<Directory>, found: &Found, settings: &[String]) -> Self {
         let port = free_port();
         let server = match found {
-            Found::Installed(programs) => local(directory, programs, port),
-            Found::Docker => container(directory, port),
+            Found::Installed(programs) => local(directory, programs, port, settings),
+            Found::Docker => container(directory, port, settings),
         };
         let url = format!("postgres://postgres@127.0.0.1:{port}/postgres")
             .parse()
@@ -150,7 +150,7 @@ impl Postgres {
     }
 }
 
-fn local(directory: &Arc<Directory>, programs: &Path, port: u16) -> Server {
+fn local(directory: &Arc<Directory>, programs: &Path, port: u16, settings: &[String]) -> Server {
     let home = directory.path().join("postgres");
     fs::create_dir(&home).expect("create the database's directory");
     let owner = owner();
@@ -189,16 +189,22 @@ fn local(directory: &Arc<Directory>, programs: &Path, port: u16) -> Server {
         String::from_utf8_lossy(&made.stderr)
     );
 
-    let directory = directory.clone();
+    let (directory, settings) = (directory.clone(), all_settings(settings));
     Server::local(move || {
         let mut postgres = command("postgres");
         postgres.arg("-D").arg(home.join("data")).arg("-k").arg(&home);
         postgres.args(["-h", "127.0.0.1", "-p", &port.to_string()]);
-        for setting in SETTINGS {
+        for setting in &settings {
             postgres.args(["-c", setting]);
         }
         Process::spawn(&directory, "postgres", postgres)
     })
+}
+
+/// The usual settings and others; of two with one name the last one counts.
+fn all_settings(others: &[String]) -> Vec<String> {
+    let usual = SETTINGS.iter().map(|&setting| setting.to_owned());
+    usual.chain(others.iter().cloned()).collect()
 }
 
 /// The user and group to run as: PostgreSQL refuses to run as root.
@@ -219,9 +225,10 @@ fn owner() -> Option<(u32, u32)> {
     Some(find("postgres").or_else(|| find("nobody")).unwrap_or((65534, 65534)))
 }
 
-fn container(directory: &Directory, port: u16) -> Server {
+fn container(directory: &Directory, port: u16, settings: &[String]) -> Server {
+    let settings = all_settings(settings);
     let mut arguments = vec!["postgres"];
-    for setting in SETTINGS {
+    for setting in &settings {
         arguments.extend(["-c", setting]);
     }
     let trust = ["POSTGRES_HOST_AUTH_METHOD=trust"];

@@ -1,7 +1,7 @@
 //! A fake PostHog on a loopback port: it takes, refuses, drops and folds as the real one does, and misbehaves on demand.
 //!
 //! It runs on threads of its own, so it outlives the runtime of the test that started it, and ends when the last handle
-//! is dropped. What it imitates is written down in POSTHOG.md.
+//! is dropped. What it imitates was measured on PostHog's own capture server, or read in its source.
 
 mod behavior;
 mod capture;

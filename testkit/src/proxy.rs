@@ -1,8 +1,8 @@
 //! A TCP proxy that can be told to misbehave.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,8 +28,8 @@ pub enum Flow {
 struct Orders {
     to_server: Flow,
     to_client: Flow,
-    /// The client of this connection has an order of its own.
-    single: Option<(u64, Flow)>,
+    /// Clients that said this word when they connected have an order of their own.
+    named: Option<(&'static str, Flow)>,
     refuse: bool,
     /// How often all connections were cut.
     cuts: u64,
@@ -89,11 +89,10 @@ impl TcpProxy {
         self.orders.send_modify(|orders| orders.to_server = flow);
     }
 
-    /// From now on, what the client of one connection sends is treated so, whatever the others' orders are. Connections are
-    /// numbered from 0 in the order in which they were accepted.
-    pub fn to_server_on(&self, connection: u64, flow: Flow) {
-        self.orders
-            .send_modify(|orders| orders.single = Some((connection, flow)));
+    /// From now on, what some clients send is treated so, whatever the others' orders are: those who said `word` among their first
+    /// bytes, as AMQP clients say the name of their connection.
+    pub fn to_server_of(&self, word: &'static str, flow: Flow) {
+        self.orders.send_modify(|orders| orders.named = Some((word, flow)));
     }
 
     /// From now on, what the server sends is treated so.
@@ -111,7 +110,7 @@ impl TcpProxy {
     pub fn pass(&self) {
         self.orders.send_modify(|orders| {
             (orders.to_server, orders.to_client, orders.refuse) = (Flow::Pass, Flow::Pass, false);
-            orders.single = None;
+            orders.named = None;
         });
     }
 
@@ -185,8 +184,8 @@ async fn listen(
                 _ = closed.wait_for(|orders| orders.stop || orders.refuse) => break,
                 accepted = listener.accept() => {
                     let Ok((client, _)) = accepted else { continue };
-                    let number = counts.accepted.fetch_add(1, Ordering::Relaxed);
-                    tokio::spawn(connection(client, number, target, orders.clone(), counts.clone()));
+                    counts.accepted.fetch_add(1, Ordering::Relaxed);
+                    tokio::spawn(connection(client, target, orders.clone(), counts.clone()));
                 }
             }
         }
@@ -195,7 +194,6 @@ async fn listen(
 
 async fn connection(
     mut client: TcpStream,
-    number: u64,
     target: SocketAddr,
     mut orders: watch::Receiver<Orders>,
     counts: Arc<Counts>,
@@ -208,19 +206,25 @@ async fn connection(
             let (from_client, to_client) = client.split();
             let (from_server, to_server) = server.split();
             let (up, down) = (orders.clone(), orders.clone());
-            let from_client_of = move |orders: &Orders| match orders.single {
-                Some((single, flow)) if single == number => flow,
+            let greeting = Greeting::default();
+            let from_client_of = |orders: &Orders| match orders.named {
+                Some((word, flow)) if greeting.holds(word) => flow,
                 _ => orders.to_server,
             };
             let pumps = async {
                 tokio::join!(
-                    pump(from_client, to_server, up, from_client_of, &counts.to_server),
+                    pump(from_client, to_server, up, from_client_of, |bytes| {
+                        counts.to_server.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                        greeting.add(bytes);
+                    }),
                     pump(
                         from_server,
                         to_client,
                         down,
                         |orders: &Orders| orders.to_client,
-                        &counts.to_client
+                        |bytes| {
+                            counts.to_client.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                        }
                     ),
                 )
             };
@@ -237,13 +241,33 @@ async fn connection(
     counts.open.fetch_sub(1, Ordering::Relaxed);
 }
 
+/// The first bytes of a client.
+#[derive(Default)]
+struct Greeting(Mutex<Vec<u8>>);
+
+impl Greeting {
+    /// Longer than an AMQP client's properties.
+    const LENGTH: usize = 4096;
+
+    fn add(&self, bytes: &[u8]) {
+        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = Self::LENGTH.saturating_sub(first.len());
+        first.extend(bytes.iter().take(missing));
+    }
+
+    fn holds(&self, word: &str) -> bool {
+        let first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        first.windows(word.len()).any(|part| part == word.as_bytes())
+    }
+}
+
 /// Moves the bytes of one direction until it ends.
 async fn pump(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     mut orders: watch::Receiver<Orders>,
     flow: impl Fn(&Orders) -> Flow,
-    count: &AtomicU64,
+    seen: impl Fn(&[u8]),
 ) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -260,7 +284,7 @@ async fn pump(
             let _ = to.shutdown().await;
             return;
         }
-        count.fetch_add(read as u64, Ordering::Relaxed);
+        seen(&buffer[..read]);
         let pass = flow(&orders.borrow()) == Flow::Pass;
         if pass && to.write_all(&buffer[..read]).await.is_err() {
             return;

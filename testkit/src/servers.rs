@@ -46,6 +46,15 @@ impl Servers {
         .await
     }
 
+    /// The same, with settings of the database server over those of the tests, as `name=value`.
+    pub async fn start_with_postgres(settings: &[&str]) -> Self {
+        Self::wanted(Wanted {
+            database_settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
+            ..Wanted::default()
+        })
+        .await
+    }
+
     /// A PostgreSQL and a RabbitMQ cluster of so many nodes.
     pub async fn start_cluster(nodes: usize) -> Self {
         Self::wanted(Wanted {
@@ -79,6 +88,7 @@ impl Servers {
 /// What to start.
 #[derive(Debug)]
 struct Wanted {
+    database_settings: Vec<String>,
     broker_configuration: String,
     /// Of RabbitMQ; more than one is a cluster.
     nodes: usize,
@@ -87,6 +97,7 @@ struct Wanted {
 impl Default for Wanted {
     fn default() -> Self {
         Self {
+            database_settings: Vec::new(),
             broker_configuration: String::new(),
             nodes: 1,
         }
@@ -116,7 +127,10 @@ async fn start(wanted: &Wanted) -> Result<Servers, String> {
     let start_postgres = async {
         match (&database, &postgres) {
             (Some(url), _) => Postgres::existing(url),
-            (None, found) => Postgres::start(&directory, found.as_ref().expect("PostgreSQL was looked for")).await,
+            (None, found) => {
+                let found = found.as_ref().expect("PostgreSQL was looked for");
+                Postgres::start(&directory, found, &wanted.database_settings).await
+            }
         }
     };
     let start_rabbitmq = async {

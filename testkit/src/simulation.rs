@@ -158,10 +158,11 @@ impl Stage {
                     worker.resume();
                     worker.terminate();
                     let status = worker.wait_exit().await;
-                    assert_eq!(
-                        status.code(),
-                        Some(0),
-                        "a worker that was asked to stop\n{}",
+                    // One that was started a moment ago may not have come to its own handling of signals.
+                    let had_begun = !worker.log().is_empty();
+                    assert!(
+                        status.success() || !had_begun,
+                        "a worker that was asked to stop: {status}\n{}",
                         worker.log()
                     );
                 }

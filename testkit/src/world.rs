@@ -167,8 +167,21 @@ impl World {
     /// The same, with `overrides` over [`env`](Self::env).
     pub async fn producer_with_env(&self, arguments: &[&str], overrides: &[(&str, &str)]) -> Output {
         let process = self.spawn_producer(arguments, overrides).await;
+        self.output_of(&process, arguments).await
+    }
+
+    /// Asks a worker by running `worker health` beside it.
+    pub async fn worker_health(&self, address: &str) -> Output {
+        let (arguments, overrides) = (["health"], [("HTTP_ADDR", address)]);
+        let process = self
+            .spawn(&[], "worker", &arguments, &overrides, Process::spawn_apart)
+            .await;
+        self.output_of(&process, &arguments).await
+    }
+
+    async fn output_of(&self, process: &Process, arguments: &[&str]) -> Output {
         let ended = process.exited_within(PATIENCE).await;
-        let status = ended.unwrap_or_else(|| panic!("producer {arguments:?} does not end\n{}", self.tails()));
+        let status = ended.unwrap_or_else(|| panic!("{arguments:?} does not end\n{}", self.tails()));
         Output {
             code: status.code().unwrap_or(-1),
             stdout: process.stdout(),

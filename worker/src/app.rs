@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
-use shared::langfuse::{source_pool, writing_pool};
+use shared::langfuse::{paging_pool, writing_pool};
 use shared::ledger::Ledger;
 use shared::posthog::Posthog;
 use tokio::net::TcpListener;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::capture::Capture;
 use crate::config::Config;
 use crate::consumer::consume;
+use crate::gauges::{watch_ledger, watch_queues};
 use crate::health::{self, Health};
 use crate::hosts::Hosts;
 use crate::source::Source;
@@ -32,6 +33,8 @@ pub struct App {
     pub worker: String,
     /// Langfuse's tables
     pub source: Source,
+    /// Pages turned into bodies at once: as many as there are cores, each of which takes megabytes
+    pub packing: Arc<Semaphore>,
     /// Our tables, on a pool of its own
     pub ledger: Ledger,
     /// Sending
@@ -54,8 +57,8 @@ impl Worker {
     pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         let worker = worker_name();
         let jobs = u32::from(config.jobs) + u32::from(config.backfill);
-        let source = source_pool(&config.database_url, &worker, jobs * CONNECTIONS_PER_JOB)
-            .context("DATABASE_URL cannot be used")?;
+        let connections = (jobs * CONNECTIONS_PER_JOB).min(config.connections.unwrap_or(u32::MAX));
+        let source = paging_pool(&config.database_url, &worker, connections).context("DATABASE_URL cannot be used")?;
         let ledger = writing_pool(&config.ledger_url, &format!("{worker} ledger"), jobs + 1)
             .context("LEDGER_DATABASE_URL cannot be used")?;
         let posthog = Posthog::trusting(config.egress.clone(), config.sends_in_flight, config.posthog_ca.clone())
@@ -64,7 +67,10 @@ impl Worker {
             .await
             .with_context(|| format!("HTTP_ADDR: cannot listen on {}", config.http_addr))?;
         let app = App {
-            source: Source::new(source, config.page_rows),
+            source: Source::new(source, config.page_rows, config.rows_per_second),
+            packing: Arc::new(Semaphore::new(
+                std::thread::available_parallelism().map_or(1, usize::from),
+            )),
             ledger: Ledger::new(ledger),
             capture: Capture {
                 posthog,
@@ -72,7 +78,7 @@ impl Worker {
                 send_timeout: config.send_timeout,
                 retry_budget: config.retry_budget,
             },
-            hosts: Hosts::default(),
+            hosts: Hosts::new(config.sends_in_flight),
             health: Health::default(),
             worker,
             config,
@@ -97,7 +103,15 @@ impl Worker {
             probes_end.clone(),
         ));
         if ledger_is_ready(&self.app, &shutdown).await {
-            consume(Arc::clone(&self.app), shutdown).await;
+            let App {
+                config, ledger, worker, ..
+            } = &*self.app;
+            let every = config.metrics_interval;
+            tokio::select! {
+                () = consume(Arc::clone(&self.app), shutdown) => {}
+                never = watch_ledger(ledger, every) => match never {},
+                never = watch_queues(&config.amqp_url, worker, &config.ladder, every) => match never {},
+            }
         }
         probes_end.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(1), probes).await;

@@ -7,12 +7,16 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use shared::ledger::Cursor;
+use smol_str::SmolStr;
 
 use crate::event::{self, ProjectContext};
 use crate::rows::Row;
 
 /// The knee of zlib-rs: level 1 is a third larger, level 3 a fifth slower.
 const LEVEL: Compression = Compression::new(2);
+
+/// Bytes of an event, often. Room for so many is made at once.
+const USUAL_EVENT: usize = 1_200;
 
 /// Bounds of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +50,7 @@ const CLOSING: &[u8] = b"]}";
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Mark {
     end: usize,
-    row_id: String,
+    row_id: SmolStr,
 }
 
 /// A body, ready to be sent as often as needed.
@@ -117,22 +121,25 @@ pub struct Batch {
 pub fn pack(rows: &[Row], last: bool, project: &ProjectContext, preamble: &Preamble, limits: Limits) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
     let mut json = preamble.0.clone();
+    json.reserve(rows.len().min(limits.events) * USUAL_EVENT);
     let mut marks: Vec<Mark> = Vec::new();
-    let mut event = Vec::new();
     for (position, row) in rows.iter().enumerate() {
-        event.clear();
-        event::write(row, project, &mut event);
-        let full = marks.len() >= limits.events || json.len() + event.len() + CLOSING.len() + 1 > limits.bytes;
-        if full && !marks.is_empty() {
-            batches.push(close(&mut json, &mut marks, preamble, &rows[position - 1]));
-        }
+        let before = json.len();
         if !marks.is_empty() {
             json.push(b',');
         }
-        json.extend_from_slice(&event);
+        let start = json.len();
+        event::write(row, project, &mut json);
+        let full = marks.len() >= limits.events || json.len() + CLOSING.len() > limits.bytes;
+        if full && !marks.is_empty() {
+            let event = json.split_off(start);
+            json.truncate(before);
+            batches.push(close(&mut json, &mut marks, preamble, &rows[position - 1]));
+            json.extend_from_slice(&event);
+        }
         marks.push(Mark {
             end: json.len(),
-            row_id: row.id().to_owned(),
+            row_id: row.id().clone(),
         });
     }
     if let Some(row) = rows.last() {

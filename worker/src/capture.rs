@@ -9,17 +9,20 @@ use reqwest::header::{CONTENT_ENCODING, HeaderValue};
 use shared::job::Stream;
 use shared::ledger::Reject;
 use shared::posthog::{Posthog, endpoint, json_headers};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use crate::batch::Body;
+use crate::hosts::Place;
 use crate::lease::Held;
 use crate::metrics;
 use crate::retry::{SendError, Step, Tries};
 
 /// So many refusals and not one accepted event: a fault of the mapping.
 const REFUSED_LIMIT: i64 = 50;
+
+/// An answer that takes this part of its time limit is late.
+const LATE: u32 = 4;
 
 /// What all sends of the process share.
 #[derive(Clone)]
@@ -54,23 +57,50 @@ pub struct Accepted {
     pub rejects: Vec<Reject>,
 }
 
+/// A place in flight, of the host's share and of the process's.
+struct InFlight(
+    #[expect(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit,
+    #[expect(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit,
+);
+
+/// A body that has its place in flight for the first try.
+pub struct Admitted {
+    body: Body,
+    in_flight: InFlight,
+}
+
 impl Capture {
+    /// Waits until a body may be on its way to the `place`'s host. Until then its stream makes no other: bodies that wait take memory, too.
+    pub async fn admit(&self, place: &Place, body: Body) -> Result<Admitted, SendError> {
+        let in_flight = self.enter_flight(place).await?;
+        Ok(Admitted { body, in_flight })
+    }
+
+    async fn enter_flight(&self, place: &Place) -> Result<InFlight, SendError> {
+        let enter = async |places: &Arc<Semaphore>| Arc::clone(places).acquire_owned().await;
+        // The host's own first: what waits for a slow host's answers must not keep a place of the process meanwhile.
+        let of_host = enter(place.in_flight()).await.map_err(|_| SendError::Interrupted)?;
+        let of_process = enter(&self.in_flight).await.map_err(|_| SendError::Interrupted)?;
+        Ok(InFlight(of_host, of_process))
+    }
+
     /// Sends a body while the lease is `held`; takes it apart when PostHog refuses it as it is. `stop` ends the waiting between tries, never a request
     /// that is on its way.
     pub async fn send(
         &self,
-        host: &Url,
+        place: &Place,
         stream: Stream,
-        body: Body,
+        Admitted { body, in_flight }: Admitted,
         tally: &Tally,
         held: &Held,
         stop: &CancellationToken,
     ) -> Result<Accepted, SendError> {
-        let url = endpoint(host, "batch/");
         let mut accepted = Accepted::default();
         let mut open = vec![body];
+        let mut in_flight = Some(in_flight);
         while let Some(body) = open.pop() {
-            let Some((too_large, said)) = self.send_whole(&url, stream, &body, held, stop).await? else {
+            let sent = self.send_whole(place, stream, &body, &mut in_flight, held, stop);
+            let Some((too_large, said)) = sent.await? else {
                 let events = i64::try_from(body.events()).unwrap_or(i64::MAX);
                 accepted.events += events;
                 accepted.bytes += i64::try_from(body.bytes().len()).unwrap_or(i64::MAX);
@@ -102,33 +132,38 @@ impl Capture {
     /// The same bytes until there is a verdict. `Some`: refused as it is (too large?, what was said).
     async fn send_whole(
         &self,
-        url: &Url,
+        place: &Place,
         stream: Stream,
         body: &Body,
+        admitted: &mut Option<InFlight>,
         held: &Held,
         stop: &CancellationToken,
     ) -> Result<Option<(bool, String)>, SendError> {
+        let url = endpoint(place.url(), "batch/");
         let mut tries = Tries::new(self.retry_budget);
         let began = Instant::now();
         loop {
-            let sent = Instant::now();
+            let sent;
             let outcome = {
                 // Nobody waits for the next try with a place in flight.
-                let _place = self.in_flight.acquire().await.map_err(|_| SendError::Interrupted)?;
+                let _in_flight = match admitted.take() {
+                    Some(in_flight) => in_flight,
+                    None => self.enter_flight(place).await?,
+                };
+                sent = Instant::now();
                 if !held.is_certain() {
                     return Err(SendError::LeaseUncertain);
                 }
+                let _on_its_way = metrics::Counted::send();
                 let mut headers = json_headers();
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
                 self.posthog
                     .post(url.clone(), headers, body.bytes().into(), self.send_timeout)
                     .await
             };
-            metrics::sent(
-                stream,
-                sent.elapsed(),
-                outcome.as_ref().ok().map(|answer| answer.status),
-            );
+            let took = sent.elapsed();
+            place.answered(took > self.send_timeout / LATE);
+            metrics::sent(stream, took, outcome.as_ref().ok().map(|answer| answer.status));
             match tries.decide(outcome, began.elapsed(), Utc::now()) {
                 Step::Accepted => return Ok(None),
                 Step::Halve(said) => return Ok(Some((true, said))),
@@ -146,3 +181,6 @@ impl Capture {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

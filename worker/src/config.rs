@@ -34,6 +34,10 @@ pub struct Config {
     pub jobs: u16,
     /// Jobs of the backfill queue at once
     pub backfill: u16,
+    /// Most connections to Langfuse's Postgres
+    pub connections: Option<u32>,
+    /// Most rows a second
+    pub rows_per_second: Option<u32>,
     /// Rows of a page
     pub page_rows: u32,
     /// Bounds of a body
@@ -60,6 +64,8 @@ pub struct Config {
     pub posthog_ca: Vec<reqwest::Certificate>,
     /// Health and metrics
     pub http_addr: SocketAddr,
+    /// How often queues and ledger are looked at for metrics
+    pub metrics_interval: Duration,
     /// Log lines
     pub log_format: LogFormat,
     /// Which log lines
@@ -93,6 +99,8 @@ impl Config {
         }
         let jobs = s.number("WORKER_CONCURRENCY", 1, 64);
         let backfill = s.number("BACKFILL_CONCURRENCY", 0, 64);
+        let connections = s.optional_number("DATABASE_CONNECTIONS", 1, 1_000);
+        let rows_per_second = s.optional_number("ROWS_PER_SECOND", 1, 10_000_000);
         let page_rows = s.number("PAGE_ROWS", 1, 100_000);
         let limits = Limits {
             events: s.number("BATCH_MAX_EVENTS", 1, 20_000),
@@ -115,6 +123,7 @@ impl Config {
             Egress::default()
         });
         let http_addr = s.address("HTTP_ADDR");
+        let metrics_interval = s.duration("METRICS_INTERVAL");
         let log_format = s.parsed("LOG_FORMAT").unwrap_or(LogFormat::Text);
         let log_filter = s.text("RUST_LOG").unwrap_or_default();
         for (shorter, short, longer, long) in [
@@ -131,6 +140,9 @@ impl Config {
                 s.complain(format!("{shorter} must be shorter than {longer}"));
             }
         }
+        if metrics_interval < Duration::from_secs(1) {
+            s.complain("METRICS_INTERVAL must be at least 1s".into());
+        }
         if lease < Duration::from_secs(3) {
             s.complain("LEASE must be at least 3s: it is renewed every third of it".into());
         }
@@ -145,6 +157,8 @@ impl Config {
             langfuse_url,
             jobs,
             backfill,
+            connections,
+            rows_per_second,
             page_rows,
             limits,
             sends_in_flight,
@@ -158,6 +172,7 @@ impl Config {
             egress,
             posthog_ca,
             http_addr,
+            metrics_interval,
             log_format,
             log_filter,
         };
@@ -200,6 +215,7 @@ mod tests {
             ("SEND_TIMEOUT", "3m"),
             ("RETRY_BUDGET", "10m"),
             ("LEASE", "1s"),
+            ("METRICS_INTERVAL", "500ms"),
         ] {
             assert!(read(&[(name, value)]).err().unwrap().contains(name), "{name}={value}");
         }

@@ -50,7 +50,9 @@ pub async fn consume(app: Arc<App>, shutdown: CancellationToken) {
         let ended = session(&app, &shutdown).await;
         app.health.broker(false);
         metrics::broker(false);
+        metrics::blocked(false);
         let Err(error) = ended else { return };
+        metrics::session_lost();
         if began.elapsed() > LONGEST_PAUSE * 2 {
             pause = FIRST_PAUSE;
         }
@@ -199,14 +201,9 @@ async fn drain(
 
 /// One delivery, to its settlement.
 async fn handle(session: Session, lane: Lane, delivery: Delivery) {
-    let _running = metrics::Running::begin();
+    let _running = metrics::Counted::job();
     let decoded = ExportJob::decode(&delivery.data);
-    let settlement = Settlement {
-        app: &session.app,
-        publisher: &session.publisher,
-        lane,
-        delivery,
-    };
+    let settlement = Settlement::new(&session.app, &session.publisher, lane, delivery);
     let settled = match decoded {
         Err(bad) => settlement.bad_message(&bad.0).await,
         Ok(job) if job.run.is_none() => {
@@ -219,11 +216,9 @@ async fn handle(session: Session, lane: Lane, delivery: Delivery) {
         }
         Ok(job) => {
             let run = job.run.clone().unwrap_or_default();
-            let redelivered = settlement.delivery.redelivered;
-            let traceparent =
-                shared::job::Headers::from_table(settlement.delivery.properties.headers().as_ref()).traceparent;
             let span = tracing::info_span!(
-                "job", project_id = %job.project_id, day = %job.day, run = %run, redelivered, traceparent = traceparent.as_deref()
+                "job", project_id = %job.project_id, day = %job.day, run = %run,
+                redelivered = settlement.delivery.redelivered, trace_id = settlement.trace_id()
             );
             async {
                 let ended = export(&session.app, &job, &run, &session.stop).await;

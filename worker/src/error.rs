@@ -41,8 +41,8 @@ pub enum JobError {
         /// until `retry_at`
         wait: Duration,
     },
-    /// A failing host has a job of this process already.
-    #[error("the host is failing and another job is already waiting for it")]
+    /// A host that fails or is slow has a job of this process already.
+    #[error("the host fails or is slow, and another job is already waiting for it")]
     HostBusy,
     /// Too many take-overs; the ledger says `dead` already.
     #[error("{takeovers} workers ended with this run before a cursor moved")]

@@ -9,24 +9,27 @@ use chrono::Utc;
 use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use secrecy::ExposeSecret;
-use shared::integration::{self, Integration, Loaded};
+use shared::integration::{Integration, Loaded};
 use shared::job::{ExportJob, Stream};
-use shared::ledger::{Claim, Lease, LedgerError, Progress, State};
+use shared::ledger::{Claim, Cursor, Lease, LedgerError, Progress, State};
 use shared::posthog::KeyCheck;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use crate::app::App;
 use crate::batch::{Batch, Preamble, pack};
-use crate::capture::{Accepted, Tally};
+use crate::capture::{Accepted, Admitted, Tally};
 use crate::error::JobError;
 use crate::event::ProjectContext;
+use crate::hosts::Place;
 use crate::lease::Held;
 use crate::metrics;
 use crate::pause;
+use crate::recent::{Kept, RecentTraces};
 use crate::retry::SendError;
-use crate::source::{Page, SourceError, Window};
+use crate::source::{Page, Window};
 
 /// Batches of days at least this old may be marked as historical: PostHog treats younger ones as new anyway.
 const HISTORICAL_AGE: chrono::TimeDelta = chrono::TimeDelta::hours(48);
@@ -94,22 +97,32 @@ impl<E: Into<JobError>> From<E> for Failure {
 
 /// Exports a job whose run is `run`.
 pub async fn export(app: &Arc<App>, job: &ExportJob, run: &str, stop: &Stop) -> Result<Exported, Failure> {
-    let loaded = integration::load(app.source.pool(), &app.config.encryption_key, &job.project_id).await;
     let Loaded {
         settings,
         integration: loaded,
-    } = loaded.map_err(SourceError::from)?;
-    // A failing host has its one job already: do not even claim.
-    let place = match &loaded {
-        Ok(integration) => Some(app.hosts.enter(&integration.host).ok_or(JobError::HostBusy)?),
-        Err(_) => None,
-    };
-    let target = loaded.as_ref().ok().map(Integration::target);
-    let asked = Instant::now();
-    let claim = app
-        .ledger
-        .claim(job, run, &app.worker, app.config.lease, target.as_deref())
+    } = app
+        .source
+        .integration(&app.config.encryption_key, &job.project_id)
         .await?;
+    // A host in trouble has its one job already: do not even claim.
+    let loaded = match loaded {
+        Ok(integration) => {
+            let place = app.hosts.enter(&integration.host).ok_or(JobError::HostBusy)?;
+            Ok((integration, Arc::new(place)))
+        }
+        Err(fault) => Err(fault),
+    };
+    let place = loaded.as_ref().ok().map(|(_, place)| Arc::clone(place));
+    let target = loaded.as_ref().ok().map(|(integration, _)| integration.target());
+    let asked = Instant::now();
+    let wanted = Lease::wanted(job, run);
+    let claim = app.ledger.begin_claim().await?;
+    let claim = claim.claim(job, &wanted, &app.worker, app.config.lease, target.as_deref());
+    let claim = claim.await.map_err(|error| Failure {
+        // The answer may have been lost, not the claim; run out by itself, the lease would count as our death.
+        lease: matches!(error, LedgerError::Unreachable(_)).then_some(wanted),
+        error: error.into(),
+    })?;
     let claimed = match claim {
         Claim::Run(claimed) => claimed,
         Claim::Done(state) => return Ok(Exported::Before(state)),
@@ -128,7 +141,7 @@ pub async fn export(app: &Arc<App>, job: &ExportJob, run: &str, stop: &Stop) -> 
     let held = Held::new(claimed.lease, app.config.lease, asked);
     let worked = match (pause::check(app, job, settings.as_deref()).await, loaded) {
         (Err(paused), _) => Err(paused),
-        (Ok(()), Ok(integration)) => work(app, job, &held, claimed.streams, integration, stop).await,
+        (Ok(()), Ok(receiver)) => work(app, job, &held, claimed.streams, receiver, stop).await,
         (Ok(()), Err(fault)) => Err(fault.into()),
     };
     if let Err(error) = &worked {
@@ -156,7 +169,7 @@ async fn work(
     job: &ExportJob,
     held: &Held,
     streams: BTreeMap<Stream, Progress>,
-    integration: Integration,
+    receiver: (Integration, Arc<Place>),
     stop: &Stop,
 ) -> Result<Exported, JobError> {
     // On a task of its own, so that a panic is this job's failure and not the process's.
@@ -165,11 +178,11 @@ async fn work(
         job.clone(),
         held.clone(),
         streams,
-        integration,
+        receiver,
         stop.clone(),
     );
     tokio::select! {
-        worked = AbortOnDropHandle::new(tokio::spawn(run)) => {
+        worked = AbortOnDropHandle::new(tokio::spawn(run.in_current_span())) => {
             worked.unwrap_or_else(|panic| Err(JobError::Internal(panic.to_string())))
         }
         error = held.keep(&app.ledger) => Err(error.into()),
@@ -184,16 +197,24 @@ async fn overdue(app: &App, stop: &Stop) -> JobError {
     stop.reason().unwrap_or(JobError::ShuttingDown)
 }
 
+/// What the acceptance of a batch, and of all before it, means for the stream.
+struct Checkpoint {
+    cursor: Option<Cursor>,
+    last: bool,
+}
+
 /// What the three streams of a job share.
 struct Export {
     app: Arc<App>,
     held: Held,
     window: Window,
-    integration: Integration,
+    place: Arc<Place>,
     project: Arc<ProjectContext>,
     preamble: Preamble,
+    recent: Arc<RecentTraces>,
     tally: Tally,
-    /// Asks the streams to stop at the next batch border: the slice is over, somebody wants it, or another stream failed.
+    /// Asks the streams to stop at the next batch border: the slice is over, somebody wants it, its host is slow
+    /// and has another job, or another stream failed.
     halt: CancellationToken,
 }
 
@@ -202,7 +223,7 @@ async fn run(
     job: ExportJob,
     held: Held,
     streams: BTreeMap<Stream, Progress>,
-    integration: Integration,
+    (integration, place): (Integration, Arc<Place>),
     stop: Stop,
 ) -> Result<Exported, JobError> {
     app.source.check_columns().await?;
@@ -214,17 +235,22 @@ async fn run(
     }
     let total = |count: fn(&Progress) -> i64| streams.values().map(count).sum::<i64>();
     let historical = app.config.historical && job.day.end().and_utc() + HISTORICAL_AGE < Utc::now();
+    let open = streams
+        .iter()
+        .filter(|(_, progress)| !progress.done)
+        .map(|(stream, _)| *stream);
     let export = Export {
         window: Window::of(&job),
         project: Arc::new(ProjectContext::new(&job.project_id, app.config.langfuse_url.as_deref())),
         preamble: Preamble::new(integration.api_key.expose_secret(), historical),
+        recent: Arc::new(RecentTraces::new(open, Kept::default())),
         tally: Tally {
             accepted: AtomicI64::new(total(|p| p.sent)),
             refused: AtomicI64::new(total(|p| p.rejected)),
         },
         halt: CancellationToken::new(),
         held,
-        integration,
+        place,
         app,
     };
     let streams = streams
@@ -255,7 +281,11 @@ async fn run(
         return Err(error);
     }
     if !done {
-        return Err(stop.reason().unwrap_or(JobError::SliceOver));
+        return Err(match stop.reason() {
+            Some(reason) => reason,
+            None if export.place.is_crowded() => JobError::HostBusy,
+            None => JobError::SliceOver,
+        });
     }
     export.app.ledger.complete(export.held.lease()).await?;
     Ok(Exported::Completed { sent, rejected })
@@ -267,6 +297,7 @@ impl Export {
         tokio::select! {
             () = stop.asked() => {}
             () = tokio::time::sleep(self.app.config.slice) => {}
+            () = self.place.crowded() => {}
         }
         self.halt.cancel();
         std::future::pending().await
@@ -286,7 +317,9 @@ impl Export {
             .try_buffered(2)
             .map_ok(|batches| stream::iter(batches.into_iter().map(Ok::<_, JobError>)))
             .try_flatten()
-            .map_ok(|batch| self.send(stream, batch))
+            .map_ok(|batch| self.admit(batch))
+            .try_buffered(1)
+            .map_ok(|(admitted, checkpoint)| self.send(stream, admitted, checkpoint))
             .try_buffered(in_flight)
             .ready_chunks(in_flight);
         tokio::pin!(accepted);
@@ -296,7 +329,7 @@ impl Export {
             let mut moved = false;
             for sent in chunk {
                 match sent {
-                    Ok((accepted, cursor, last)) => {
+                    Ok((accepted, Checkpoint { cursor, last })) => {
                         progress.sent += accepted.events;
                         progress.bytes += accepted.bytes;
                         progress.batches += i64::from(accepted.events > 0);
@@ -336,8 +369,8 @@ impl Export {
         progress: &Progress,
     ) -> impl futures::Stream<Item = Result<Page, JobError>> + use<'_> {
         let read = move |cursor| {
-            let (app, window) = (Arc::clone(&self.app), self.window.clone());
-            let page = async move { app.source.page(stream, &window, Option::as_ref(&cursor)).await };
+            let (app, recent, window) = (Arc::clone(&self.app), Arc::clone(&self.recent), self.window.clone());
+            let page = async move { recent.page(&app.source, stream, &window, Option::as_ref(&cursor)).await };
             AbortOnDropHandle::new(tokio::spawn(page))
         };
         stream::try_unfold(Some(read(progress.cursor.clone())), move |pending| async move {
@@ -360,36 +393,45 @@ impl Export {
     /// JSON and gzip, off the runtime's own threads.
     async fn pack(&self, page: Page) -> Result<Vec<Batch>, JobError> {
         let (project, preamble, limits) = (Arc::clone(&self.project), self.preamble.clone(), self.app.config.limits);
-        tokio::task::spawn_blocking(move || pack(&page.rows, page.last, &project, &preamble, limits))
+        let packing = Arc::clone(&self.app.packing);
+        // On a task of its own: a stream that waits for its host is not polled, and would keep the place from all the others.
+        let packed = AbortOnDropHandle::new(tokio::spawn(async move {
+            let _place = packing.acquire_owned().await;
+            tokio::task::spawn_blocking(move || pack(&page.rows, page.last, &project, &preamble, limits)).await
+        }));
+        packed
             .await
+            .and_then(|packed| packed)
             .map_err(|panic| JobError::Internal(panic.to_string()))
     }
 
-    /// Sends on a task of its own, so that it goes on while a checkpoint is saved.
-    fn send(
-        &self,
-        stream: Stream,
-        batch: Batch,
-    ) -> impl Future<Output = Result<(Accepted, Option<shared::ledger::Cursor>, bool), JobError>> + use<'_> {
+    /// Waits for the batch's place in flight.
+    fn admit(&self, batch: Batch) -> impl Future<Output = Result<(Option<Admitted>, Checkpoint), JobError>> + use<'_> {
         let Batch { body, cursor, last } = batch;
         async move {
-            let Some(body) = body else {
-                return Ok((Accepted::default(), cursor, last));
+            let admitted = match body {
+                Some(body) => Some(self.app.capture.admit(&self.place, body).await?),
+                None => None,
             };
-            let accepted = self
-                .app
-                .capture
-                .send(
-                    &self.integration.host,
-                    stream,
-                    body,
-                    &self.tally,
-                    &self.held,
-                    &self.halt,
-                )
-                .await?;
-            metrics::accepted(stream, accepted.events, accepted.bytes);
-            Ok((accepted, cursor, last))
+            Ok((admitted, Checkpoint { cursor, last }))
         }
+    }
+
+    /// What was accepted of a batch, and the checkpoint that this allows.
+    async fn send(
+        &self,
+        stream: Stream,
+        admitted: Option<Admitted>,
+        checkpoint: Checkpoint,
+    ) -> Result<(Accepted, Checkpoint), JobError> {
+        let Some(admitted) = admitted else {
+            return Ok((Accepted::default(), checkpoint));
+        };
+        let (place, capture) = (&self.place, &self.app.capture);
+        let accepted = capture
+            .send(place, stream, admitted, &self.tally, &self.held, &self.halt)
+            .await?;
+        metrics::accepted(stream, accepted.events, accepted.bytes);
+        Ok((accepted, checkpoint))
     }
 }

@@ -1,91 +1,205 @@
-//! How many jobs may be at one PostHog host: any number while it answers, one while it does not. A dead host then costs the
-//! process one place, and the other projects' jobs go on.
+//! How much of this process one PostHog host may take: any number of jobs while it answers in time, one while it fails or is slow, and
+//! never all places for bodies in flight. A dead or slow host then costs the process one job, and the other projects' jobs go on.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
+use tokio::sync::{Semaphore, watch};
 use url::Url;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Host {
-    jobs: usize,
+    /// At work here, in the order in which they came
+    jobs: BTreeSet<u64>,
+    /// The last job that ended could not deliver
     failing: bool,
+    /// The last answer was late
+    slow: bool,
+    in_flight: Arc<Semaphore>,
+}
+
+impl Host {
+    fn is_well(&self) -> bool {
+        !self.failing && !self.slow
+    }
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    hosts: HashMap<String, Host>,
+    /// Jobs that ever came
+    came: u64,
 }
 
 /// The hosts that this process has to do with.
-#[derive(Clone, Debug, Default)]
-pub struct Hosts(Arc<Mutex<HashMap<String, Host>>>);
+#[derive(Clone, Debug)]
+pub struct Hosts {
+    known: Arc<watch::Sender<Known>>,
+    share: usize,
+}
 
 /// A job's place at its host; given back when dropped.
 #[derive(Debug)]
 pub struct Place {
     hosts: Hosts,
+    url: Url,
     host: String,
+    number: u64,
+    in_flight: Arc<Semaphore>,
 }
 
 impl Hosts {
-    /// A place at the host, or `None` while it is failing and another job is already waiting for it.
+    /// Of `in_flight` bodies at once a quarter is left to other hosts.
+    pub fn new(in_flight: usize) -> Self {
+        Self {
+            known: Arc::default(),
+            share: in_flight - in_flight / 4,
+        }
+    }
+
+    /// A place at the host, or `None` while it fails or is slow and another job is there already.
     pub fn enter(&self, url: &Url) -> Option<Place> {
         let name = url.origin().ascii_serialization();
-        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let host = hosts.entry(name.clone()).or_default();
-        if host.failing && host.jobs > 0 {
-            return None;
-        }
-        host.jobs += 1;
+        let mut place = None;
+        self.known.send_modify(|known| {
+            known.came += 1;
+            let host = known.hosts.entry(name.clone()).or_insert_with(|| Host {
+                jobs: BTreeSet::new(),
+                failing: false,
+                slow: false,
+                in_flight: Arc::new(Semaphore::new(self.share)),
+            });
+            if host.is_well() || host.jobs.is_empty() {
+                host.jobs.insert(known.came);
+                place = Some((known.came, Arc::clone(&host.in_flight)));
+            }
+        });
+        let (number, in_flight) = place?;
         Some(Place {
             hosts: self.clone(),
+            url: url.clone(),
             host: name,
+            number,
+            in_flight,
         })
     }
 
-    fn with(&self, name: &str, change: impl FnOnce(&mut Host)) {
-        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(host) = hosts.get_mut(name) {
-            change(host);
+    /// Wakes who watches only when something has changed: this is called after each answer.
+    fn with(&self, name: &str, change: impl FnOnce(&mut Host) -> bool) {
+        self.known.send_if_modified(|known| {
+            let Some(host) = known.hosts.get_mut(name) else {
+                return false;
+            };
+            let changed = change(host);
             // A healthy host nobody is at is as good as an unknown one; users bring new hosts for ever.
-            if host.jobs == 0 && !host.failing {
-                hosts.remove(name);
+            if host.jobs.is_empty() && host.is_well() {
+                known.hosts.remove(name);
             }
-        }
+            changed
+        });
     }
 }
 
 impl Place {
-    /// The job's end: did the host answer?
+    /// The host, as it was configured.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The host's own share of bodies in flight. To be acquired before a place of the process, which others wait for too.
+    pub fn in_flight(&self) -> &Arc<Semaphore> {
+        &self.in_flight
+    }
+
+    /// An answer came, or did not: was it late?
+    pub fn answered(&self, late: bool) {
+        self.hosts
+            .with(&self.host, |host| std::mem::replace(&mut host.slow, late) != late);
+    }
+
+    /// The job's end: could it deliver?
     pub fn report(&self, failing: bool) {
-        self.hosts.with(&self.host, |host| host.failing = failing);
+        self.hosts.with(&self.host, |host| {
+            std::mem::replace(&mut host.failing, failing) != failing
+        });
+    }
+
+    /// Whether the host is slow while a job that came earlier is still there: one of them is enough.
+    pub fn is_crowded(&self) -> bool {
+        self.is_one_too_many(&self.hosts.known.borrow())
+    }
+
+    /// Waits until it is.
+    pub async fn crowded(&self) {
+        let is_crowded = |known: &Known| self.is_one_too_many(known);
+        let _ = self.hosts.known.subscribe().wait_for(is_crowded).await;
+    }
+
+    fn is_one_too_many(&self, known: &Known) -> bool {
+        let host = known.hosts.get(&self.host);
+        host.is_some_and(|host| host.slow && host.jobs.first().is_some_and(|first| *first != self.number))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.hosts.with(&self.host, |host| host.jobs -= 1);
+        self.hosts.with(&self.host, |host| host.jobs.remove(&self.number));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
+
+    fn urls() -> (Url, Url) {
+        (
+            "https://bad.example".parse().unwrap(),
+            "https://good.example".parse().unwrap(),
+        )
+    }
 
     #[test]
     fn a_failing_host_takes_one_job_at_a_time_and_others_any_number() {
-        let hosts = Hosts::default();
-        let (dead, good): (Url, Url) = (
-            "https://dead.example".parse().unwrap(),
-            "https://good.example".parse().unwrap(),
-        );
-        let first = hosts.enter(&dead).unwrap();
-        let second = hosts.enter(&dead).unwrap();
+        let hosts = Hosts::new(8);
+        let (bad, good) = urls();
+        let first = hosts.enter(&bad).unwrap();
+        let second = hosts.enter(&bad).unwrap();
         first.report(true);
-        assert!(hosts.enter(&dead).is_none());
+        assert!(hosts.enter(&bad).is_none());
         assert!(hosts.enter(&good).is_some());
         drop((first, second));
-        let probe = hosts.enter(&dead).unwrap();
-        assert!(hosts.enter(&dead).is_none());
+        let probe = hosts.enter(&bad).unwrap();
+        assert!(hosts.enter(&bad).is_none());
         probe.report(false);
-        assert!(hosts.enter(&dead).is_some());
+        assert!(hosts.enter(&bad).is_some());
         drop(probe);
-        assert!(hosts.0.lock().unwrap().is_empty());
+        assert!(hosts.known.borrow().hosts.is_empty());
+    }
+
+    #[test]
+    fn a_slow_host_keeps_the_job_that_came_first() {
+        let hosts = Hosts::new(8);
+        let (bad, _) = urls();
+        let first = hosts.enter(&bad).unwrap();
+        let second = hosts.enter(&bad).unwrap();
+        assert!(second.crowded().now_or_never().is_none());
+        second.answered(true);
+        assert!(hosts.enter(&bad).is_none());
+        assert!(first.crowded().now_or_never().is_none() && second.crowded().now_or_never().is_some());
+        drop(first);
+        assert!(second.crowded().now_or_never().is_none());
+        second.answered(false);
+        assert!(hosts.enter(&bad).is_some());
+    }
+
+    #[test]
+    fn no_host_gets_all_places_for_bodies_unless_they_are_few() {
+        for (in_flight, share) in [(1, 1), (3, 3), (4, 3), (8, 6), (32, 24)] {
+            let hosts = Hosts::new(in_flight);
+            let place = hosts.enter(&urls().0).unwrap();
+            assert_eq!(place.in_flight().available_permits(), share, "{in_flight}");
+        }
     }
 }

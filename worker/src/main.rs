@@ -2,16 +2,23 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+use clap::Parser as _;
 use shared::settings::Settings;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use worker::app::Worker;
+use worker::cli::{Cli, Command};
 use worker::config::Config;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     shared::posthog::install_crypto();
-    match start().await {
+    let ended = match Cli::parse().command {
+        None => start().await,
+        Some(Command::Health) => health(),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("worker: {error:#}\n").as_bytes());
@@ -21,23 +28,31 @@ async fn main() -> ExitCode {
 }
 
 async fn start() -> anyhow::Result<()> {
-    let (config, shown) = Config::read(Settings::from_env())?;
-    shared::telemetry::init(config.log_format, &config.log_filter);
+    // Before anything else: as PID 1 a program without a handler does not hear a signal at all.
     let shutdown = CancellationToken::new();
     tokio::spawn(signals(
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
         shutdown.clone(),
     ));
+    let (config, shown) = Config::read(Settings::from_env())?;
+    shared::telemetry::init(config.log_format, &config.log_filter);
     for (name, value) in shown {
         tracing::info!(name, value, "setting");
     }
-    let metrics = worker::metrics::install()?;
+    let metrics = worker::metrics::install(&config.ladder)?;
     Worker::build(config, metrics).await?.run_until_stopped(shutdown).await;
     Ok(())
 }
 
-/// The first signal stops gracefully, the second at once. Handlers also make it work as PID 1, where defaults are ignored.
+fn health() -> anyhow::Result<()> {
+    let mut settings = Settings::from_env();
+    let listening = settings.address("HTTP_ADDR");
+    settings.finish()?;
+    worker::probe::ask(listening).with_context(|| format!("no live worker at {listening}"))
+}
+
+/// The first signal stops gracefully, the second at once.
 async fn signals(
     mut terminate: tokio::signal::unix::Signal,
     mut interrupt: tokio::signal::unix::Signal,

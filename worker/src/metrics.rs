@@ -1,6 +1,9 @@
-//! What `/metrics` shows. Labels are bounded: no project ids.
+//! What `/metrics` shows. Labels are bounded: no project ids. What alerts look at is there from the start, at zero: an increase is
+//! seen only of what was there before.
 
-use std::time::Duration;
+mod catalogue;
+
+use std::time::{Duration, SystemTime};
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
@@ -8,63 +11,84 @@ use reqwest::StatusCode;
 use shared::error_code::ErrorCode;
 use shared::job::Stream;
 use shared::posthog::LIB_VERSION;
+use shared::topology::{DEAD_LETTER_QUEUE, Ladder, Lane, Rung};
 
-const JOBS: &str = "posthog_export_jobs_total";
-const EVENTS: &str = "posthog_export_events_total";
-const BATCHES: &str = "posthog_export_batches_total";
-const BYTES: &str = "posthog_export_sent_bytes_total";
-const REJECTS: &str = "posthog_export_rejects_total";
-const RETRIES: &str = "posthog_export_send_retries_total";
-const SPLITS: &str = "posthog_export_batch_splits_total";
-const SEND: &str = "posthog_export_send_duration_seconds";
-const PAGE: &str = "posthog_export_page_duration_seconds";
-const RUNNING: &str = "posthog_export_jobs_running";
-const TAKEOVERS: &str = "posthog_export_lease_takeovers_total";
-const CONNECTED: &str = "posthog_export_broker_connected";
-const BLOCKED: &str = "posthog_export_broker_blocked";
-const BUILD: &str = "posthog_export_build_info";
+use crate::ending::Outcome;
+use catalogue::{
+    BATCHES, BLOCKED, BUILD, BYTES, CONNECTED, CONSUMERS, DEPTH, EVENTS, IN_FLIGHT, JOBS, LAG, LAST_COMPLETED, LOOKED,
+    PAGE, PAUSED, REJECTS, RETRIES, RUNNING, SEND, SESSIONS_LOST, SPLITS, TAKEOVERS,
+};
+pub use catalogue::{Kind, METRICS, Metric};
+
+/// Of a pause that a human made.
+const HUMAN: &str = "human";
 
 /// Installs the process's recorder.
-pub fn install() -> Result<PrometheusHandle, BuildError> {
+pub fn install(ladder: &Ladder) -> Result<PrometheusHandle, BuildError> {
     const SECONDS: &[f64] = &[
         0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
     ];
     // Without buckets the exporter would make summaries, which cannot be added up over workers.
     let handle = PrometheusBuilder::new().set_buckets(SECONDS)?.install_recorder()?;
-    describe_counter!(
-        JOBS,
-        "Deliveries by what became of their job (completed, done_before, retry, later, dead, skipped, handed_back, abandoned) and error code"
-    );
-    describe_counter!(EVENTS, "Events accepted by PostHog, by kind; replays count again");
-    describe_counter!(BATCHES, "Bodies accepted by PostHog");
-    describe_counter!(BYTES, Unit::Bytes, "Compressed bytes of accepted bodies");
-    describe_counter!(REJECTS, "Rows that PostHog will never accept");
-    describe_counter!(RETRIES, "Bodies sent again after a transient failure");
-    describe_counter!(SPLITS, "Bodies taken apart, by cause");
-    describe_histogram!(SEND, Unit::Seconds, "One POST, by status");
-    describe_histogram!(PAGE, Unit::Seconds, "One page of Langfuse's rows");
-    describe_gauge!(RUNNING, "Jobs at work in this process");
-    describe_counter!(TAKEOVERS, "Runs taken over from a worker whose lease ran out");
-    describe_gauge!(CONNECTED, "1 while connected to RabbitMQ and consuming");
-    describe_gauge!(BLOCKED, "1 while RabbitMQ blocks publishing");
-    describe_gauge!(BUILD, "Always 1; the version is a label");
+    for Metric { name, kind, help, .. } in METRICS.iter().copied() {
+        match kind {
+            Kind::Counter => describe_counter!(name, help),
+            Kind::Gauge => describe_gauge!(name, help),
+            Kind::Histogram => describe_histogram!(name, Unit::Seconds, help),
+        }
+    }
+    at_zero();
+    queues_unknown(ladder);
     gauge!(BUILD, "version" => LIB_VERSION).set(1.0);
-    gauge!(CONNECTED).set(0.0);
-    gauge!(BLOCKED).set(0.0);
-    gauge!(RUNNING).set(0.0);
     Ok(handle)
 }
 
-/// A delivery's end.
-pub fn job_ended(outcome: &'static str, code: Option<ErrorCode>) {
-    counter!(JOBS, "outcome" => outcome, "error_code" => code.map_or("", ErrorCode::as_str)).increment(1);
+fn at_zero() {
+    for outcome in Outcome::ALL {
+        counter!(JOBS, "outcome" => outcome.as_str(), "error_code" => "").absolute(0);
+    }
+    for outcome in [Outcome::Dead, Outcome::Retry] {
+        for code in ErrorCode::ALL {
+            counter!(JOBS, "outcome" => outcome.as_str(), "error_code" => code.as_str()).absolute(0);
+        }
+    }
+    for kind in Stream::ALL.map(Stream::as_str) {
+        for name in [EVENTS, BATCHES, BYTES, REJECTS, RETRIES] {
+            counter!(name, "kind" => kind).absolute(0);
+        }
+        for cause in [TOO_LARGE, REFUSED] {
+            counter!(SPLITS, "kind" => kind, "cause" => cause).absolute(0);
+        }
+        // Looking at one makes it.
+        let _ = histogram!(PAGE, "kind" => kind);
+        let _ = histogram!(SEND, "kind" => kind, "status" => "200");
+    }
+    for name in [TAKEOVERS, SESSIONS_LOST] {
+        counter!(name).absolute(0);
+    }
+    for name in [RUNNING, IN_FLIGHT, CONNECTED, BLOCKED, LAST_COMPLETED] {
+        gauge!(name).set(0.0);
+    }
+    for class in [DAILY, BACKFILL] {
+        gauge!(LAG, "class" => class).set(0.0);
+    }
+    for source in [LEDGER, BROKER] {
+        gauge!(LOOKED, "source" => source).set(0.0);
+    }
+    paused(&[]);
 }
 
-/// A batch was accepted and saved.
+/// A delivery's end.
+pub fn job_ended(outcome: Outcome, code: Option<ErrorCode>) {
+    let code = code.map_or("", ErrorCode::as_str);
+    counter!(JOBS, "outcome" => outcome.as_str(), "error_code" => code).increment(1);
+}
+
+/// A batch was accepted.
 pub fn accepted(stream: Stream, events: i64, bytes: i64) {
     counter!(EVENTS, "kind" => stream.as_str()).increment(events.unsigned_abs());
     counter!(BATCHES, "kind" => stream.as_str()).increment(1);
-    counter!(BYTES).increment(bytes.unsigned_abs());
+    counter!(BYTES, "kind" => stream.as_str()).increment(bytes.unsigned_abs());
 }
 
 /// One POST has ended.
@@ -78,9 +102,12 @@ pub fn retried(stream: Stream) {
     counter!(RETRIES, "kind" => stream.as_str()).increment(1);
 }
 
+const TOO_LARGE: &str = "too_large";
+const REFUSED: &str = "refused";
+
 /// A body is taken apart.
 pub fn split(stream: Stream, too_large: bool) {
-    let cause = if too_large { "too_large" } else { "refused" };
+    let cause = if too_large { TOO_LARGE } else { REFUSED };
     counter!(SPLITS, "kind" => stream.as_str(), "cause" => cause).increment(1);
 }
 
@@ -99,29 +126,108 @@ pub fn taken_over() {
     counter!(TAKEOVERS).increment(1);
 }
 
-/// Counts a job as running until dropped.
-pub struct Running(());
+/// Counts one more of a gauge until dropped.
+pub struct Counted(&'static str);
 
-impl Running {
-    /// From now on.
-    pub fn begin() -> Self {
-        gauge!(RUNNING).increment(1.0);
-        Self(())
+impl Counted {
+    /// A job is at work from now on.
+    pub fn job() -> Self {
+        Self::begin(RUNNING)
+    }
+
+    /// A body is on its way from now on.
+    pub fn send() -> Self {
+        Self::begin(IN_FLIGHT)
+    }
+
+    fn begin(name: &'static str) -> Self {
+        gauge!(name).increment(1.0);
+        Self(name)
     }
 }
 
-impl Drop for Running {
+impl Drop for Counted {
     fn drop(&mut self) {
-        gauge!(RUNNING).decrement(1.0);
+        gauge!(self.0).decrement(1.0);
     }
 }
 
-/// The broker's state.
+/// A session with the broker consumes, or has ended.
 pub fn broker(connected: bool) {
     gauge!(CONNECTED).set(f64::from(u8::from(connected)));
+}
+
+/// A session with the broker has failed.
+pub fn session_lost() {
+    counter!(SESSIONS_LOST).increment(1);
 }
 
 /// The broker's alarm.
 pub fn blocked(blocked: bool) {
     gauge!(BLOCKED).set(f64::from(u8::from(blocked)));
+}
+
+/// The queues that are shown: both lanes, the dead letters, each rung once.
+pub fn queues(ladder: &Ladder) -> Vec<String> {
+    let mut rungs: Vec<String> = ladder.rungs().iter().map(|rung| Rung::queue(rung.delay)).collect();
+    rungs.sort_unstable();
+    rungs.dedup();
+    let others = Lane::ALL.map(Lane::queue).into_iter().chain([DEAD_LETTER_QUEUE]);
+    others.map(str::to_owned).chain(rungs).collect()
+}
+
+/// A queue as the broker counts it; `None` when it cannot be looked at.
+pub fn queue(name: &str, counts: Option<(u32, u32)>) {
+    let (messages, consumers) = counts.map_or((f64::NAN, f64::NAN), |(messages, consumers)| {
+        (f64::from(messages), f64::from(consumers))
+    });
+    gauge!(DEPTH, "queue" => name.to_owned()).set(messages);
+    if Lane::ALL.iter().any(|lane| lane.queue() == name) {
+        gauge!(CONSUMERS, "queue" => name.to_owned()).set(consumers);
+    }
+}
+
+/// Without an answer of the broker nothing is known of the queues, and an old number would be a lie.
+pub fn queues_unknown(ladder: &Ladder) {
+    for name in queues(ladder) {
+        queue(&name, None);
+    }
+}
+
+const DAILY: &str = "daily";
+const BACKFILL: &str = "backfill";
+
+/// How late the oldest unfinished day of each class is.
+pub fn lag(daily: Duration, backfill: Duration) {
+    gauge!(LAG, "class" => DAILY).set(daily.as_secs_f64());
+    gauge!(LAG, "class" => BACKFILL).set(backfill.as_secs_f64());
+}
+
+/// When a job was completed last, in seconds since 1970.
+#[expect(clippy::cast_precision_loss, reason = "a number of seconds")]
+pub fn last_completed(unix_seconds: i64) {
+    gauge!(LAST_COMPLETED).set(unix_seconds as f64);
+}
+
+/// Paused projects by cause; those that are not named are none.
+#[expect(clippy::cast_precision_loss, reason = "a number of projects")]
+pub fn paused(counts: &[(Option<String>, i64)]) {
+    let causes = ErrorCode::ALL.iter().filter(|code| code.pauses_project());
+    for cause in causes.map(|code| code.as_str()).chain([HUMAN]) {
+        let found = counts
+            .iter()
+            .find(|(code, _)| code.as_deref().unwrap_or(HUMAN) == cause);
+        gauge!(PAUSED, "cause" => cause).set(found.map_or(0, |(_, count)| *count) as f64);
+    }
+}
+
+/// Where gauges are read.
+pub const LEDGER: &str = "ledger";
+/// The other place.
+pub const BROKER: &str = "broker";
+
+/// Gauges were read just now.
+pub fn looked(source: &'static str) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    gauge!(LOOKED, "source" => source).set(now.unwrap_or_default().as_secs_f64());
 }

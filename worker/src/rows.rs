@@ -1,41 +1,77 @@
 //! The rows of the three streams, decoded by position, with the columns that EVENTS.md needs and no others.
 
+use std::sync::{Arc, LazyLock};
+
 use chrono::NaiveDateTime;
 use shared::ledger::Cursor;
+use smol_str::SmolStr;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row as _};
+
+/// What an event says of a trace that is missing.
+static MISSING: LazyLock<Arc<TraceColumns>> = LazyLock::new(Arc::default);
 
 /// What every event says of its trace. All absent when the trace is missing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TraceColumns {
     /// `traces.name`
-    pub name: Option<String>,
+    pub name: Option<SmolStr>,
     /// `traces.user_id`
-    pub user_id: Option<String>,
+    pub user_id: Option<SmolStr>,
     /// `traces.session_id`
-    pub session_id: Option<String>,
+    pub session_id: Option<SmolStr>,
     /// `traces.release`
-    pub release: Option<String>,
+    pub release: Option<SmolStr>,
     /// `traces.tags`; null when the column is
     pub tags: Option<Vec<Option<String>>>,
     /// `metadata."$posthog_distinct_id"`, when it is a string
-    pub posthog_distinct_id: Option<String>,
+    pub posthog_distinct_id: Option<SmolStr>,
     /// `metadata."$posthog_session_id"`, when it is a string
-    pub posthog_session_id: Option<String>,
+    pub posthog_session_id: Option<SmolStr>,
 }
 
 impl TraceColumns {
     /// Decodes seven columns from `at` on, in the order of the fields.
-    fn decode(row: &PgRow, at: usize) -> Result<Self, sqlx::Error> {
+    pub(crate) fn decode(row: &PgRow, at: usize) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            name: row.try_get(at)?,
-            user_id: row.try_get(at + 1)?,
-            session_id: row.try_get(at + 2)?,
-            release: row.try_get(at + 3)?,
+            name: text(row, at)?,
+            user_id: text(row, at + 1)?,
+            session_id: text(row, at + 2)?,
+            release: text(row, at + 3)?,
             tags: row.try_get(at + 4)?,
-            posthog_distinct_id: row.try_get(at + 5)?,
-            posthog_session_id: row.try_get(at + 6)?,
+            posthog_distinct_id: text(row, at + 5)?,
+            posthog_session_id: text(row, at + 6)?,
         })
+    }
+
+    /// Those of a trace that is not there.
+    pub fn missing() -> Arc<Self> {
+        Arc::clone(&MISSING)
+    }
+
+    /// About what it takes in memory.
+    pub fn size(&self) -> usize {
+        let on_heap = |text: &&SmolStr| text.is_heap_allocated();
+        let texts = [
+            &self.name,
+            &self.user_id,
+            &self.session_id,
+            &self.release,
+            &self.posthog_distinct_id,
+            &self.posthog_session_id,
+        ];
+        let tags = self.tags.as_deref().unwrap_or_default();
+        size_of::<Self>()
+            + texts
+                .into_iter()
+                .flatten()
+                .filter(on_heap)
+                .map(SmolStr::len)
+                .sum::<usize>()
+            + tags
+                .iter()
+                .map(|tag| size_of_val(tag) + tag.as_ref().map_or(0, String::capacity))
+                .sum::<usize>()
     }
 }
 
@@ -45,11 +81,11 @@ pub struct TraceRow {
     /// `traces.timestamp`, UTC
     pub time: NaiveDateTime,
     /// `traces.id`
-    pub id: String,
+    pub id: SmolStr,
     /// the trace's own columns
-    pub trace: TraceColumns,
+    pub trace: Arc<TraceColumns>,
     /// `traces.version`
-    pub version: Option<String>,
+    pub version: Option<SmolStr>,
     /// number of its observations, all types
     pub observations: i64,
     /// earliest start
@@ -60,27 +96,27 @@ pub struct TraceRow {
     pub cost: Option<f64>,
 }
 
-/// A generation with its trace's columns.
+/// A generation. Decoded without its trace, which is added from elsewhere.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GenerationRow {
     /// `observations.start_time`, UTC
     pub time: NaiveDateTime,
     /// `observations.id`
-    pub id: String,
+    pub id: SmolStr,
     /// the trace's columns
-    pub trace: TraceColumns,
+    pub trace: Arc<TraceColumns>,
     /// `observations.trace_id`
-    pub trace_id: Option<String>,
+    pub trace_id: Option<SmolStr>,
     /// `observations.name`
-    pub name: Option<String>,
+    pub name: Option<SmolStr>,
     /// `observations.version`
-    pub version: Option<String>,
+    pub version: Option<SmolStr>,
     /// `observations.model`
-    pub model: Option<String>,
+    pub model: Option<SmolStr>,
     /// `observations.level`
-    pub level: Option<String>,
+    pub level: Option<SmolStr>,
     /// `observations.unit`
-    pub unit: Option<String>,
+    pub unit: Option<SmolStr>,
     /// `observations.end_time`
     pub end: Option<NaiveDateTime>,
     /// `observations.completion_start_time`
@@ -95,27 +131,27 @@ pub struct GenerationRow {
     pub cost: Option<f64>,
 }
 
-/// A score with its trace's columns.
+/// A score. Decoded without its trace, which is added from elsewhere.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScoreRow {
     /// `scores.timestamp`, UTC
     pub time: NaiveDateTime,
     /// `scores.id`
-    pub id: String,
+    pub id: SmolStr,
     /// the trace's columns
-    pub trace: TraceColumns,
+    pub trace: Arc<TraceColumns>,
     /// `scores.trace_id`
-    pub trace_id: Option<String>,
+    pub trace_id: Option<SmolStr>,
     /// `scores.name`
-    pub name: Option<String>,
+    pub name: Option<SmolStr>,
     /// `scores.value`
     pub value: Option<f64>,
     /// `scores.string_value`
-    pub string_value: Option<String>,
+    pub string_value: Option<SmolStr>,
     /// `scores.data_type`
-    pub data_type: Option<String>,
+    pub data_type: Option<SmolStr>,
     /// `scores.comment`
-    pub comment: Option<String>,
+    pub comment: Option<SmolStr>,
 }
 
 /// A row of any stream.
@@ -131,7 +167,7 @@ pub enum Row {
 
 impl Row {
     /// The row's id in Langfuse.
-    pub fn id(&self) -> &str {
+    pub fn id(&self) -> &SmolStr {
         match self {
             Row::Trace(row) => &row.id,
             Row::Generation(row) => &row.id,
@@ -139,27 +175,68 @@ impl Row {
         }
     }
 
-    /// Its keyset position.
-    pub fn cursor(&self) -> Cursor {
-        let time = match self {
+    /// When it happened.
+    pub fn time(&self) -> NaiveDateTime {
+        match self {
             Row::Trace(row) => row.time,
             Row::Generation(row) => row.time,
             Row::Score(row) => row.time,
-        };
-        Cursor {
-            time,
-            id: self.id().to_owned(),
         }
     }
+
+    /// The columns of its trace, or of itself.
+    pub fn trace(&self) -> &Arc<TraceColumns> {
+        match self {
+            Row::Trace(row) => &row.trace,
+            Row::Generation(row) => &row.trace,
+            Row::Score(row) => &row.trace,
+        }
+    }
+
+    /// The id of its trace; a trace's own.
+    pub fn trace_id(&self) -> Option<&str> {
+        match self {
+            Row::Trace(row) => Some(row.id.as_str()),
+            Row::Generation(row) => row.trace_id.as_deref(),
+            Row::Score(row) => row.trace_id.as_deref(),
+        }
+    }
+
+    /// Whether it was not given its trace's columns.
+    pub fn lacks_trace(&self) -> bool {
+        Arc::ptr_eq(self.trace(), &MISSING)
+    }
+
+    /// Gives it its trace's columns.
+    pub fn join(&mut self, trace: Arc<TraceColumns>) {
+        match self {
+            Row::Trace(row) => row.trace = trace,
+            Row::Generation(row) => row.trace = trace,
+            Row::Score(row) => row.trace = trace,
+        }
+    }
+
+    /// Its keyset position.
+    pub fn cursor(&self) -> Cursor {
+        Cursor {
+            time: self.time(),
+            id: self.id().to_string(),
+        }
+    }
+}
+
+/// A text; the short ones, and most are, without an allocation.
+fn text(row: &PgRow, at: usize) -> Result<Option<SmolStr>, sqlx::Error> {
+    Ok(row.try_get::<Option<&str>, _>(at)?.map(SmolStr::new))
 }
 
 impl FromRow<'_, PgRow> for TraceRow {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
             time: row.try_get(0)?,
-            id: row.try_get(1)?,
-            trace: TraceColumns::decode(row, 2)?,
-            version: row.try_get(9)?,
+            id: SmolStr::new(row.try_get::<&str, _>(1)?),
+            trace: Arc::new(TraceColumns::decode(row, 2)?),
+            version: text(row, 9)?,
             observations: row.try_get(10)?,
             first_start: row.try_get(11)?,
             last_end: row.try_get(12)?,
@@ -172,20 +249,20 @@ impl FromRow<'_, PgRow> for GenerationRow {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
             time: row.try_get(0)?,
-            id: row.try_get(1)?,
-            trace: TraceColumns::decode(row, 2)?,
-            trace_id: row.try_get(9)?,
-            name: row.try_get(10)?,
-            version: row.try_get(11)?,
-            model: row.try_get(12)?,
-            level: row.try_get(13)?,
-            unit: row.try_get(14)?,
-            end: row.try_get(15)?,
-            completion_start: row.try_get(16)?,
-            input_units: row.try_get(17)?,
-            output_units: row.try_get(18)?,
-            total_units: row.try_get(19)?,
-            cost: row.try_get(20)?,
+            id: SmolStr::new(row.try_get::<&str, _>(1)?),
+            trace: TraceColumns::missing(),
+            trace_id: text(row, 2)?,
+            name: text(row, 3)?,
+            version: text(row, 4)?,
+            model: text(row, 5)?,
+            level: text(row, 6)?,
+            unit: text(row, 7)?,
+            end: row.try_get(8)?,
+            completion_start: row.try_get(9)?,
+            input_units: row.try_get(10)?,
+            output_units: row.try_get(11)?,
+            total_units: row.try_get(12)?,
+            cost: row.try_get(13)?,
         })
     }
 }
@@ -194,14 +271,14 @@ impl FromRow<'_, PgRow> for ScoreRow {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
             time: row.try_get(0)?,
-            id: row.try_get(1)?,
-            trace: TraceColumns::decode(row, 2)?,
-            trace_id: row.try_get(9)?,
-            name: row.try_get(10)?,
-            value: row.try_get(11)?,
-            string_value: row.try_get(12)?,
-            data_type: row.try_get(13)?,
-            comment: row.try_get(14)?,
+            id: SmolStr::new(row.try_get::<&str, _>(1)?),
+            trace: TraceColumns::missing(),
+            trace_id: text(row, 2)?,
+            name: text(row, 3)?,
+            value: row.try_get(4)?,
+            string_value: text(row, 5)?,
+            data_type: text(row, 6)?,
+            comment: text(row, 7)?,
         })
     }
 }

@@ -9,14 +9,19 @@ use lapin::options::BasicAckOptions;
 use shared::amqp::{AmqpError, CONFIRM_TIMEOUT, Publisher, within};
 use shared::error_code::ErrorCode;
 use shared::job::{ExportJob, Headers};
-use shared::ledger::{Lease, LedgerError, Retry};
+use shared::ledger::{Lease, LedgerError, Retry, RunKey};
 use shared::topology::{DEAD_KEY, EXCHANGE, Ladder, Lane, Rung};
+use shared::trace::Traceparent;
+use tokio::time::Instant;
 
 use crate::app::App;
+use crate::ending::{About, Ending, Outcome, say};
 use crate::error::{Disposition, JobError};
 use crate::export::{Exported, Failure};
 use crate::lease::give_back;
-use crate::metrics;
+
+/// How long a log line waits for the ledger's counts.
+const COUNTS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A delivery that is being worked on. Settled by value, once; dropped unsettled, the broker delivers it again.
 pub struct Settlement<'a> {
@@ -28,13 +33,46 @@ pub struct Settlement<'a> {
     pub lane: Lane,
     /// what to settle
     pub delivery: Delivery,
+    /// our own headers as they came, with a trace; the broker's are not copied
+    pub carried: Headers,
+    /// when it arrived
+    pub began: Instant,
 }
 
-impl Settlement<'_> {
+impl<'a> Settlement<'a> {
+    /// Of a delivery that has just arrived. One without a trace, or with one that is not valid, begins one.
+    pub fn new(app: &'a App, publisher: &'a Publisher, lane: Lane, delivery: Delivery) -> Self {
+        let mut carried = Headers::from_table(delivery.properties.headers().as_ref());
+        carried.traceparent.get_or_insert_with(Traceparent::fresh);
+        Self {
+            app,
+            publisher,
+            lane,
+            delivery,
+            carried,
+            began: Instant::now(),
+        }
+    }
+
+    /// The trace it belongs to.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.carried.traceparent.as_ref().map(Traceparent::trace_id)
+    }
+
+    /// Which attempt this delivery is, from 1 on: as far as its message tells; the ledger decides.
+    pub fn attempt(&self) -> i32 {
+        self.carried.attempt.unwrap_or(0).saturating_add(1)
+    }
+
+    /// Which slice of its run this delivery is, from 1 on.
+    pub fn slice(&self) -> i32 {
+        self.carried.slice.unwrap_or(1)
+    }
+
     /// Not a job: to the dead letters, the body untouched.
     pub async fn bad_message(self, reason: &str) -> Result<(), AmqpError> {
-        tracing::error!(reason, "dead letter: the message is no job");
-        metrics::job_ended("dead", Some(ErrorCode::BadMessage));
+        let ending = Ending::failed(Outcome::Dead, Some(ErrorCode::BadMessage), reason);
+        say(&self, None, &ending, &[]);
         let headers = self.headers(0, ErrorCode::BadMessage, reason);
         self.publish_dead(&headers).await?;
         self.ack().await
@@ -42,32 +80,39 @@ impl Settlement<'_> {
 
     /// A message without a run is published again with one, in its lane.
     pub async fn with_run(self, job: &ExportJob) -> Result<(), AmqpError> {
-        tracing::info!(project_id = %job.project_id, day = %job.day, run = job.run.as_deref(), "given a run of its own");
-        let headers = self.carried();
+        tracing::info!(
+            project_id = %job.project_id, day = %job.day, run = job.run.as_deref(), trace_id = self.trace_id(),
+            "given a run of its own"
+        );
         self.publisher
-            .publish(EXCHANGE, self.lane.routing_key(), &job.encode(), &headers)
+            .publish(EXCHANGE, self.lane.routing_key(), &job.encode(), &self.carried)
             .await?;
         self.ack().await
     }
 
     /// The job's end.
     pub async fn job(self, job: &ExportJob, run: &str, ended: Result<Exported, Failure>) -> Result<(), AmqpError> {
+        let key = RunKey {
+            project_id: job.project_id.clone(),
+            day: job.day,
+            run: run.to_owned(),
+        };
         match ended {
-            Ok(Exported::Completed { sent, rejected }) => {
-                tracing::info!(sent, rejected, "completed");
-                metrics::job_ended("completed", None);
+            Ok(Exported::Completed { .. }) => {
+                self.say(&key, true, &Ending::of(Outcome::Completed)).await;
                 self.ack().await
             }
             Ok(Exported::Before(state)) => {
-                tracing::warn!(%state, run, "nothing to do: this run has ended before; for a replay leave `run` out");
-                metrics::job_ended("done_before", None);
+                let state = format!("it is {state}");
+                let ending = Ending::failed(Outcome::DoneBefore, None, &state);
+                self.say(&key, false, &ending).await;
                 self.ack().await
             }
-            Err(Failure { lease, error }) => self.failed(job, lease.as_ref(), error).await,
+            Err(Failure { lease, error }) => self.failed(&key, lease.as_ref(), error).await,
         }
     }
 
-    async fn failed(self, job: &ExportJob, lease: Option<&Lease>, error: JobError) -> Result<(), AmqpError> {
+    async fn failed(self, key: &RunKey, lease: Option<&Lease>, error: JobError) -> Result<(), AmqpError> {
         let text = error.to_string();
         let code = error.code();
         let counted = code.unwrap_or(ErrorCode::Internal);
@@ -77,16 +122,20 @@ impl Settlement<'_> {
                 if let Some(lease) = lease {
                     give_back(ledger, lease, length).await;
                 }
-                tracing::warn!(reason = %text, "abandoned; the broker delivers it again");
-                metrics::job_ended("abandoned", code);
+                let ending = Ending::failed(Outcome::Abandoned, code, &text);
+                self.say(key, lease.is_some(), &ending).await;
                 return Ok(());
             }
             (Disposition::HandBack, Some(lease)) => {
                 give_back(ledger, lease, length).await;
-                tracing::info!(reason = %text, "handed back at a checkpoint");
-                metrics::job_ended("handed_back", code);
+                self.say(key, true, &Ending::failed(Outcome::HandedBack, code, &text))
+                    .await;
+                let headers = Headers {
+                    slice: Some(self.slice().saturating_add(1)),
+                    ..self.carried.clone()
+                };
                 self.publisher
-                    .publish(EXCHANGE, self.lane.routing_key(), &self.delivery.data, &self.carried())
+                    .publish(EXCHANGE, self.lane.routing_key(), &self.delivery.data, &headers)
                     .await?;
                 return self.ack().await;
             }
@@ -94,13 +143,13 @@ impl Settlement<'_> {
                 if let Some(lease) = lease {
                     give_back(ledger, lease, length).await;
                 }
-                return self.later(wait, code, &text).await;
+                return self.later(key, lease.is_some(), wait, code, &text).await;
             }
             (Disposition::Skip, Some(lease)) => {
                 let skipped = ledger.skip(lease, counted, &text).await;
                 if skipped.is_ok() {
-                    tracing::info!(reason = %text, "skipped");
-                    metrics::job_ended("skipped", code);
+                    self.say(key, true, &Ending::failed(Outcome::Skipped, code, &text))
+                        .await;
                     return self.ack().await;
                 }
                 skipped.map(|()| Retry::Exhausted { attempt: 0 })
@@ -119,26 +168,32 @@ impl Settlement<'_> {
             }
             // Failed before there was a row to count on (a statement on the way to the claim).
             (Disposition::Retry | Disposition::Skip | Disposition::HandBack, None) => {
-                return self.later(None, code, &text).await;
+                return self.later(key, false, None, code, &text).await;
             }
         };
         match written {
             Ok(Retry::Wait { attempt, delay }) => {
-                tracing::warn!(reason = %text, code = %counted, attempt, delay_s = delay.as_secs(), "will be tried again");
-                metrics::job_ended("retry", code);
+                let ending = Ending {
+                    attempt: Some(attempt),
+                    delay: Some(delay),
+                    ..Ending::failed(Outcome::Retry, code, &text)
+                };
+                self.say(key, true, &ending).await;
                 self.publish_rung(delay, &self.headers(attempt, counted, &text)).await?;
                 self.ack().await
             }
             Ok(Retry::Exhausted { attempt }) => {
-                tracing::error!(reason = %text, code = %counted, attempt, advice = counted.advice(), "dead letter");
-                metrics::job_ended("dead", code);
+                let ending = Ending {
+                    attempt: Some(attempt),
+                    ..Ending::failed(Outcome::Dead, code, &text)
+                };
+                self.say(key, lease.is_some(), &ending).await;
                 let mut headers = self.headers(attempt, counted, &text);
                 if let Some(lease) = lease
                     && let Ok(Some(first)) = ledger.first_failed_at(&lease.key).await
                 {
                     headers.first_failed_at = Some(first);
                 }
-                tracing::debug!(project_id = %job.project_id, "to the dead letters");
                 self.publish_dead(&headers).await?;
                 self.ack().await
             }
@@ -148,19 +203,46 @@ impl Settlement<'_> {
                 if let (LedgerError::Unreachable(_), Some(lease)) = (&error, lease) {
                     give_back(ledger, lease, length).await;
                 }
-                self.later(None, code, &text).await
+                self.later(key, false, None, code, &text).await
             }
         }
     }
 
     /// Nothing counted: to a rung.
-    async fn later(self, wait: Option<Duration>, code: Option<ErrorCode>, reason: &str) -> Result<(), AmqpError> {
+    async fn later(
+        self,
+        key: &RunKey,
+        ours: bool,
+        wait: Option<Duration>,
+        code: Option<ErrorCode>,
+        reason: &str,
+    ) -> Result<(), AmqpError> {
         let ladder = &self.app.config.ladder;
         let delay = wait.map_or_else(|| ladder.uncounted(), |wait| ladder.towards(wait));
-        tracing::info!(reason, delay_s = delay.as_secs(), "waits; nothing is counted");
-        metrics::job_ended("later", code);
-        self.publish_rung(delay, &self.carried()).await?;
+        let ending = Ending {
+            delay: Some(delay),
+            ..Ending::failed(Outcome::Later, code, reason)
+        };
+        self.say(key, ours, &ending).await;
+        self.publish_rung(delay, &self.carried).await?;
         self.ack().await
+    }
+
+    /// The line of this delivery's end; with how far the run has come when it was ours.
+    async fn say(&self, key: &RunKey, ours: bool, ending: &Ending<'_>) {
+        let streams = if ours {
+            // The ledger's counts are those of all slices. Without an answer the line goes without them.
+            let streams = tokio::time::timeout(COUNTS_TIMEOUT, self.app.ledger.streams(key)).await;
+            streams.ok().and_then(Result::ok).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        let about = About {
+            project_id: &key.project_id,
+            day: &key.day.to_string(),
+            run: &key.run,
+        };
+        say(self, Some(about), ending, &streams);
     }
 
     async fn publish_rung(&self, delay: Duration, headers: &Headers) -> Result<(), AmqpError> {
@@ -181,19 +263,13 @@ impl Settlement<'_> {
             .await
     }
 
-    /// Our own headers as they came; the broker's are not copied.
-    fn carried(&self) -> Headers {
-        Headers::from_table(self.delivery.properties.headers().as_ref())
-    }
-
     fn headers(&self, attempt: i32, code: ErrorCode, error: &str) -> Headers {
-        let carried = self.carried();
         Headers {
             attempt: Some(attempt),
             error_code: Some(code.as_str().to_owned()),
             error: Some(error.to_owned()),
-            first_failed_at: carried.first_failed_at.or_else(|| Some(Utc::now())),
-            traceparent: carried.traceparent,
+            first_failed_at: self.carried.first_failed_at.or_else(|| Some(Utc::now())),
+            ..self.carried.clone()
         }
     }
 

@@ -1,17 +1,25 @@
 //! Langfuse's tables, read by keyset pages: each page starts behind the last row of the one before, whatever happened between.
 
-use std::time::Instant;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use futures::TryStreamExt as _;
 use shared::error_code::ErrorCode;
+use shared::integration::{self, EncryptionKey, Loaded};
 use shared::job::{Day, ExportJob, Stream};
-use shared::langfuse;
+use shared::langfuse::{self, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT};
 use shared::ledger::{Cursor, is_unreachable};
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{FromRow, Row as _};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::metrics;
-use crate::rows::{GenerationRow, Row, ScoreRow, TraceRow};
+use crate::pace::Pacer;
+use crate::rows::{GenerationRow, Row, ScoreRow, TraceColumns, TraceRow};
+
+mod statements;
+pub use statements::{TRACE_COLUMNS, statement};
 
 /// What went wrong while reading.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +54,22 @@ impl From<sqlx::Error> for SourceError {
             Self::Sql(error)
         }
     }
+}
+
+/// Longest that a statement is waited for, with a connection for it: the server ends it sooner, but its word may be swallowed, and
+/// the turn would be lost for good.
+const LONGEST: Duration = STATEMENT_TIMEOUT.saturating_add(ACQUIRE_TIMEOUT);
+
+async fn in_time<T, E: Into<SourceError>>(statement: impl Future<Output = Result<T, E>>) -> Result<T, SourceError> {
+    let answer = tokio::time::timeout(LONGEST, statement).await;
+    answer.map_or_else(
+        |_| {
+            Err(SourceError::Unreachable(
+                std::io::Error::from(std::io::ErrorKind::TimedOut).into(),
+            ))
+        },
+        |answer| answer.map_err(Into::into),
+    )
 }
 
 /// One page of one stream.
@@ -83,149 +107,37 @@ impl Window {
 #[derive(Debug)]
 pub struct Source {
     pool: PgPool,
-    page_rows: i64,
+    /// One for each connection: waiting for a turn, unlike waiting for the pool, has no time limit.
+    turns: Semaphore,
+    pacer: Option<Pacer>,
+    page_rows: u32,
     checked: OnceCell<()>,
 }
 
-/// A time that PostgreSQL can hold and a calendar cannot (`infinity`, the year 290000) counts as not set.
-macro_rules! sane {
-    ($column:literal) => {
-        concat!(
-            "case when ",
-            $column,
-            " between '0001-01-01' and '9999-12-31' then ",
-            $column,
-            " end"
-        )
-    };
-}
-
-/// The seven columns of `TraceColumns`. Only strings of `metadata` leave the database, and only these two.
-macro_rules! trace_columns {
-    () => {
-        "t.name, t.user_id, t.session_id, t.release,
-         case when array_ndims(t.tags) > 1 then array(select unnest(t.tags)) else t.tags end as tags,
-         case when jsonb_typeof(t.metadata -> '$posthog_distinct_id') = 'string'
-              then t.metadata ->> '$posthog_distinct_id' end as distinct_id,
-         case when jsonb_typeof(t.metadata -> '$posthog_session_id') = 'string'
-              then t.metadata ->> '$posthog_session_id' end as ph_session_id"
-    };
-}
-
-/// The cost of observation `o` as Langfuse's `observations_view` has it. As `numeric`, so that sums are exact.
-macro_rules! cost {
-    () => {
-        "case
-           when coalesce(o.calculated_total_cost, o.total_cost) is not null
-             then coalesce(o.calculated_total_cost, o.total_cost)
-           when o.input_cost is null and o.output_cost is null and o.internal_model is not null
-             then (select case when m.total_price is not null then m.total_price * o.total_tokens
-                               else o.prompt_tokens * m.input_price + o.completion_tokens * m.output_price end
-                   from models m
-                   where m.model_name = o.internal_model and m.unit = o.unit
-                     and (m.project_id = o.project_id or m.project_id is null)
-                     and (m.start_date is null or m.start_date < o.start_time)
-                   order by m.project_id nulls last, m.start_date desc nulls last limit 1)
-         end"
-    };
-}
-
-/// $1 project, $2 lower bound, $3 end of the day, ($4, $5) cursor, $6 limit, $7 created after. Ids compare by bytes: a failover to
-/// another system library may change what a collation says. The lower bound repeats the cursor for the index.
-macro_rules! keyset {
-    ($alias:literal, $time:literal) => {
-        concat!(
-            $alias,
-            ".project_id = $1 and ",
-            $alias,
-            ".",
-            $time,
-            " >= $2 and ",
-            $alias,
-            ".",
-            $time,
-            " < $3 and (",
-            $alias,
-            ".",
-            $time,
-            ", ",
-            $alias,
-            ".id collate \"C\") > ($4, $5)"
-        )
-    };
-}
-
-const TRACES: &str = concat!(
-    "-- source_traces
-     select p.timestamp, p.id, p.name, p.user_id, p.session_id, p.release, p.tags, p.distinct_id, p.ph_session_id, p.version,
-            a.observations, a.first_start, a.last_end, a.cost::float8
-     from (select t.timestamp, t.id, t.version, ",
-    trace_columns!(),
-    "
-           from traces t where ",
-    keyset!("t", "timestamp"),
-    "        and ($7::timestamp is null or t.created_at >= $7
-                or exists (select 1 from observations o where o.trace_id = t.id and o.project_id = t.project_id
-                           and o.created_at >= $7))
-           order by t.timestamp, t.id collate \"C\" limit $6) p
-     left join lateral (
-       select count(*) as observations, min(", sane!("o.start_time"), ") as first_start,
-              max(greatest(", sane!("o.start_time"), ", ", sane!("o.end_time"), ")) as last_end, sum(", cost!(), ") as cost
-       from observations o where o.trace_id = p.id and o.project_id = $1) a on true
-     order by p.timestamp, p.id collate \"C\""
-);
-
-const GENERATIONS: &str = concat!(
-    "-- source_generations
-     select o.start_time, o.id, ",
-    trace_columns!(),
-    ", o.trace_id, o.name, o.version, o.model, o.level::text, o.unit, ",
-    sane!("o.end_time"),
-    ", ",
-    sane!("o.completion_start_time"),
-    ", o.prompt_tokens, o.completion_tokens, o.total_tokens, (",
-    cost!(),
-    ")::float8
-     from (select * from observations o where o.type = 'GENERATION' and ",
-    keyset!("o", "start_time"),
-    "        and ($7::timestamp is null or o.created_at >= $7)
-           order by o.start_time, o.id collate \"C\" limit $6) o
-     left join traces t on t.id = o.trace_id and t.project_id = $1
-     order by o.start_time, o.id collate \"C\""
-);
-
-const SCORES: &str = concat!(
-    "-- source_scores
-     select s.timestamp, s.id, ",
-    trace_columns!(),
-    ", s.trace_id, s.name, s.value, s.string_value, s.data_type::text, s.comment
-     from (select * from scores s where ",
-    keyset!("s", "timestamp"),
-    "        and ($7::timestamp is null or s.created_at >= $7)
-           order by s.timestamp, s.id collate \"C\" limit $6) s
-     left join traces t on t.id = s.trace_id and t.project_id = $1
-     order by s.timestamp, s.id collate \"C\""
-);
-
 impl Source {
-    /// A reader of pages of `page_rows` rows.
-    pub fn new(pool: PgPool, page_rows: u32) -> Self {
+    /// A reader of pages of up to `page_rows` rows, at most so many a second.
+    pub fn new(pool: PgPool, page_rows: u32, rows_per_second: Option<u32>) -> Self {
         Self {
+            turns: Semaphore::new(usize::try_from(pool.options().get_max_connections()).unwrap_or(usize::MAX)),
             pool,
-            page_rows: i64::from(page_rows),
+            pacer: rows_per_second.map(Pacer::new),
+            // More than a second's rows at once would be a burst, and a pause.
+            page_rows: page_rows.min(rows_per_second.unwrap_or(u32::MAX)),
             checked: OnceCell::new(),
         }
     }
 
-    /// The pool, for reading integrations.
-    pub fn pool(&self) -> &PgPool {
-        &self.pool
+    /// The project's PostHog settings.
+    pub async fn integration(&self, key: &EncryptionKey, project_id: &str) -> Result<Loaded, SourceError> {
+        let _turn = self.turns.acquire().await;
+        in_time(integration::load(&self.pool, key, project_id)).await
     }
 
     /// Checks once in the life of the process that the columns are there, so that one clear error stands for many.
     pub async fn check_columns(&self) -> Result<(), SourceError> {
         let check = async || {
-            let missing = langfuse::missing_columns(&self.pool).await?;
+            let _turn = self.turns.acquire().await;
+            let missing = in_time(langfuse::missing_columns(&self.pool)).await?;
             if missing.is_empty() {
                 Ok(())
             } else {
@@ -237,52 +149,87 @@ impl Source {
 
     /// The rows of a stream behind a cursor.
     pub async fn page(&self, stream: Stream, window: &Window, after: Option<&Cursor>) -> Result<Page, SourceError> {
+        // A connection is taken when the page may be read at once.
+        let charged = match &self.pacer {
+            Some(pacer) => Some(pacer.page(self.page_rows).await),
+            None => None,
+        };
+        let _turn = self.turns.acquire().await;
         let began = Instant::now();
         let rows = match stream {
-            Stream::Trace => self.fetch::<TraceRow>(TRACES, window, after, Row::Trace).await?,
-            Stream::Generation => {
-                self.fetch::<GenerationRow>(GENERATIONS, window, after, Row::Generation)
-                    .await?
-            }
-            Stream::Score => self.fetch::<ScoreRow>(SCORES, window, after, Row::Score).await?,
+            Stream::Trace => in_time(self.fetch::<TraceRow>(stream, window, after, Row::Trace)).await?,
+            Stream::Generation => in_time(self.fetch::<GenerationRow>(stream, window, after, Row::Generation)).await?,
+            Stream::Score => in_time(self.fetch::<ScoreRow>(stream, window, after, Row::Score)).await?,
         };
         metrics::page_read(stream, began.elapsed());
-        let last = i64::try_from(rows.len()).unwrap_or(i64::MAX) < self.page_rows;
+        if let Some(charged) = charged {
+            charged.read(rows.len());
+        }
+        let last = rows.len() < usize::try_from(self.page_rows).unwrap_or(usize::MAX);
         Ok(Page { rows, last })
     }
 
     async fn fetch<T>(
         &self,
-        statement: &'static str,
+        stream: Stream,
         window: &Window,
         after: Option<&Cursor>,
         wrap: fn(T) -> Row,
     ) -> Result<Vec<Row>, SourceError>
     where
-        T: for<'r> FromRow<'r, PgRow>,
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
         let start = window.day.start();
         // Before the first row: a moment before the day, which the lower bound keeps out.
         let before_all = start - chrono::TimeDelta::seconds(1);
         let (time, id) = after.map_or((before_all, ""), |cursor| (cursor.time, cursor.id.as_str()));
-        let rows = sqlx::query(statement)
+        // Decoded as they come, so that no page is in memory twice.
+        let rows = sqlx::query_as::<_, T>(statement(stream))
             .bind(&window.project_id)
             .bind(time.max(start))
             .bind(window.day.end())
             .bind(time)
             .bind(id)
-            .bind(self.page_rows)
+            .bind(i64::from(self.page_rows))
             .bind(window.created_after)
-            .fetch_all(&self.pool)
+            .fetch(&self.pool)
+            .map_ok(wrap)
+            .try_collect()
             .await?;
-        Ok(rows
-            .iter()
-            .map(|row| T::from_row(row).map(wrap))
-            .collect::<Result<_, _>>()?)
+        Ok(rows)
     }
 
-    /// Whether the database answers.
+    /// Looks up the traces of rows that have none yet. A row whose trace does not exist stays without.
+    pub async fn join_missing(&self, project_id: &str, rows: &mut [Row]) -> Result<(), SourceError> {
+        let ids: HashSet<&str> = rows
+            .iter()
+            .filter(|row| row.lacks_trace())
+            .filter_map(Row::trace_id)
+            .collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<&str> = ids.into_iter().collect();
+        let _turn = self.turns.acquire().await;
+        let lookup = sqlx::query(TRACE_COLUMNS).bind(project_id).bind(ids);
+        let found = in_time(lookup.fetch_all(&self.pool)).await?;
+        let mut traces = HashMap::with_capacity(found.len());
+        for row in &found {
+            traces.insert(row.try_get::<&str, _>(0)?, Arc::new(TraceColumns::decode(row, 1)?));
+        }
+        for row in rows.iter_mut().filter(|row| row.lacks_trace()) {
+            if let Some(trace) = row.trace_id().and_then(|id| traces.get(id)) {
+                row.join(Arc::clone(trace));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the database answers. Without a free turn it is at work, which is an answer too.
     pub async fn ping(&self) -> Result<(), sqlx::Error> {
+        let Ok(_turn) = self.turns.try_acquire() else {
+            return Ok(());
+        };
         sqlx::query("-- source_ping\nselect 1")
             .fetch_one(&self.pool)
             .await?

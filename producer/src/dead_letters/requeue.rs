@@ -9,6 +9,7 @@ use shared::error_code::ErrorCode;
 use shared::job::Headers;
 use shared::ledger::{Ledger, RunKey};
 use shared::topology::Lane;
+use shared::trace::Traceparent;
 
 use super::arguments::RequeueArguments;
 use super::choose::confirmed;
@@ -47,7 +48,7 @@ struct Job {
     key: Option<RunKey>,
     lane: Lane,
     body: Vec<u8>,
-    traceparent: Option<String>,
+    traceparent: Option<Traceparent>,
     /// Those to remove once it is confirmed
     tags: Vec<u64>,
 }

@@ -38,11 +38,12 @@ fn body(the_day: &str) -> String {
     format!(r#"{{"project_id":"{PROJECT}","day":"{the_day}","run":"daily"}}"#)
 }
 
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const UNAUTHORIZED: &[(&str, &str)] = &[
     ("x-error-code", "unauthorized"),
     ("x-error", "PostHog does not know the key"),
     ("x-first-failed-at", "2024-06-02T01:00:00.000Z"),
-    ("traceparent", "00-ab-cd-01"),
+    ("traceparent", TRACEPARENT),
 ];
 
 /// Two refused keys, one endpoint, one of another project, and a body that is no job.
@@ -159,7 +160,7 @@ async fn requeue_by_id_publishes_the_body_and_leaves_the_rest_in_order() {
 
     succeeds(&world, &arguments).await;
     let message = drain(&world, BACKFILL).await.remove(0);
-    assert_eq!(headers(&message), json!({"traceparent": "00-ab-cd-01"}));
+    assert_eq!(headers(&message), json!({"traceparent": TRACEPARENT}));
     assert_eq!(String::from_utf8(message.body).unwrap(), body("2024-06-02"));
     let left = listed(&world, &[]).await;
     let mut expected = ids(&before);
@@ -433,7 +434,7 @@ async fn one_is_shown_with_all_that_is_known_of_it() {
     )
     .await;
     assert_eq!(shown["error"], "PostHog does not know the key");
-    assert_eq!(shown["headers"]["traceparent"], "00-ab-cd-01");
+    assert_eq!(shown["headers"]["traceparent"], TRACEPARENT);
     assert_eq!(
         (&shown["messages"], &shown["run_row"]["state"]),
         (&1.into(), &"dead".into())

@@ -1,10 +1,13 @@
 //! `doctor` finds each planted fault, names it, and says what to do; where nothing is wrong it says so.
 
-use reqwest::Method;
+use chrono::{TimeDelta, Utc};
+use reqwest::{Method, Url};
 use serde_json::{Value, json};
 use testkit::{World, langfuse};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
 
-use crate::{DEAD, JOBS, KEY, PROJECT, add_project, alter, bare_world, world};
+use crate::{DEAD, JOBS, KEY, PROJECT, add_project, alter, bare_world, succeeds, world};
 
 async fn examined(world: &World, overrides: &[(&str, &str)]) -> (i32, Vec<Value>) {
     let management = world.management_url.clone();
@@ -148,6 +151,11 @@ async fn faults_of_the_broker_are_named() {
 #[tokio::test]
 async fn faults_of_the_databases_are_named() {
     let world = world().await;
+    let newest = shared::ledger::migrator()
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap();
     alter(&world, "delete from posthog_export._sqlx_migrations where version = (select max(version) from posthog_export._sqlx_migrations)").await;
     alter(
         &world,
@@ -173,7 +181,10 @@ async fn faults_of_the_databases_are_named() {
         &checks,
         "ledger.version",
         "problem",
-        &["version 2; this program's is 3", "producer migrate"],
+        &[
+            &format!("version {}; this program's is {newest}", newest - 1),
+            "producer migrate",
+        ],
     );
     finds(&checks, "clocks", "problem", &["DATABASE_URL", "10m behind", "NTP"]);
     finds(
@@ -325,5 +336,125 @@ async fn faults_of_keys_and_hosts_are_named() {
         output.stdout.contains("What to do:") && output.stdout.contains("PROBLEM"),
         "{}",
         output.stdout
+    );
+}
+
+/// The management API, retold as a broker of that version, with that policy on every queue and its clock so far ahead, would.
+async fn retold_management(world: &World, version: &'static str, policy: Value, ahead: TimeDelta) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let real: Url = world.management_url.parse().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut stream = BufReader::new(stream);
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).await.unwrap() > 0 {}
+            let path = head.split(' ').nth(1).unwrap();
+            let client = reqwest::Client::builder().no_proxy().build().unwrap();
+            let answered = client.get(real.join(path).unwrap()).send().await.unwrap();
+            let mut body: Value = answered.json().await.unwrap();
+            if body["rabbitmq_version"].is_string() {
+                body["rabbitmq_version"] = json!(version);
+            }
+            if body["arguments"].is_object() {
+                body["effective_policy_definition"] = policy.clone();
+            }
+            let date = (Utc::now() + ahead).format("%a, %d %b %Y %H:%M:%S GMT");
+            let body = body.to_string();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ndate: {date}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            stream.write_all((head + &body).as_bytes()).await.unwrap();
+        }
+    });
+    url
+}
+
+/// RabbitMQ 3.10 takes no policy for it, and no server's clock can be changed here; what the doctor is told can.
+#[tokio::test]
+async fn a_consumer_timeout_that_is_too_short_and_a_wrong_clock_of_the_broker_are_named() {
+    let world = world().await;
+    for (version, policy, ahead, timeout, clock) in [
+        (
+            "4.1.0",
+            json!({"consumer-timeout": 660_000}),
+            -600,
+            "problem",
+            "problem",
+        ),
+        ("4.1.0", json!({"consumer-timeout": 3_600_000}), 20, "ok", "warning"),
+        ("3.13.7", json!({}), 0, "ok", "ok"),
+        ("3.10.8", json!({}), 0, "unknown", "ok"),
+    ] {
+        let url = retold_management(&world, version, policy, TimeDelta::seconds(ahead)).await;
+        let (code, checks) = examined(&world, &[("AMQP_MANAGEMENT_URL", &url), ("JOB_SLICE", "10m")]).await;
+        finds(&checks, "broker.management", "ok", &[version]);
+        finds(&checks, "broker.consumer_timeout", timeout, &["JOB_SLICE is 10m"]);
+        finds(&checks, "clocks", clock, &["the broker's clock"]);
+        if timeout == "problem" {
+            assert_eq!(code, 1);
+            let advice = "Raise the policy's consumer-timeout";
+            finds(
+                &checks,
+                "broker.consumer_timeout",
+                timeout,
+                &["a policy sets 11m", advice],
+            );
+            finds(&checks, "clocks", clock, &["the broker's clock", "behind", "NTP"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_answer_and_an_export_of_nothing_are_named() {
+    let world = world().await;
+    add_project(&world, "silent", true).await;
+    let key = langfuse::encrypt(langfuse::ENCRYPTION_KEY, KEY);
+    langfuse::add_integration_as_stored(&world.pool(), "silent", "http://127.0.0.1:1", &key, true).await;
+    let (_, checks) = examined(&world, &[]).await;
+    finds(
+        &checks,
+        "projects",
+        "warning",
+        &["silent at http://127.0.0.1:1", "cannot_tell", "reached from here"],
+    );
+    alter(&world, "update posthog_integrations set enabled = false").await;
+    let (_, checks) = examined(&world, &[]).await;
+    finds(
+        &checks,
+        "projects",
+        "warning",
+        &["no project has an enabled PostHog integration"],
+    );
+}
+
+#[tokio::test]
+async fn a_newer_ledger_and_one_that_takes_no_writes_are_named() {
+    let world = world().await;
+    alter(
+        &world,
+        "insert into posthog_export._sqlx_migrations (version, description, success, checksum, execution_time)
+         values (9999, 'of a later version', true, '', 0)",
+    )
+    .await;
+    let (_, checks) = examined(&world, &[]).await;
+    finds(
+        &checks,
+        "ledger.version",
+        "warning",
+        &["version 9999", "during an upgrade"],
+    );
+    // An older program's own migration refuses, and its daily run goes on.
+    assert_eq!(world.producer(&["migrate"]).await.code, 1);
+    succeeds(&world, &["enqueue"]).await;
+    alter(&world, "do $$ begin execute format('alter database %I set default_transaction_read_only = on', current_database()); end $$").await;
+    let (code, checks) = examined(&world, &[]).await;
+    assert_eq!(code, 1);
+    finds(
+        &checks,
+        "ledger.reachable",
+        "problem",
+        &["takes no writes", "LEDGER_DATABASE_URL"],
     );
 }

@@ -92,7 +92,8 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
     run(&["declare"], &setup).await;
 
     // Enqueue, fail, dead letter, status, list, requeue, export.
-    let settings: Vec<(&str, &str)> = worker.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut settings: Vec<(&str, &str)> = worker.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    settings.push(("METRICS_INTERVAL", "1s"));
     let process = world.worker(&settings).await;
     process.wait_ready().await;
     let enqueued = run(&["enqueue"], &producer).await;
@@ -101,6 +102,14 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
     world
         .wait_until("the refused key is a dead letter", PATIENCE, dead)
         .await;
+    // The worker may look at queues that it may not read.
+    let counted = async || {
+        let depth = "posthog_export_queue_messages{queue=\"posthog-export.dead-letters\"} 1\n";
+        let lag = "posthog_export_last_look_timestamp_seconds{source=\"ledger\"} 0\n";
+        let metrics = process.metrics().await;
+        metrics.contains(depth) && !metrics.contains(lag)
+    };
+    world.wait_until("the dead letter is counted", PATIENCE, counted).await;
     let listed = run(&["dead-letters", "list"], &producer).await.stdout;
     assert!(listed.contains("unauthorized"), "{listed}");
     let id = format!("{PROJECT}/{}/daily", yesterday());
@@ -139,6 +148,14 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
     run(&replay, &producer).await;
     process.wait_log("will be tried again").await;
     world.posthog.behave();
+    // Lacking a right that is not needed is nobody's error.
+    let errors: Vec<String> = process
+        .log()
+        .lines()
+        .filter(|line| line.contains("\"ERROR\""))
+        .map(str::to_owned)
+        .collect();
+    assert!(errors.iter().all(|line| line.contains("dead letter")), "{errors:?}");
 
     for (url, statement) in [
         (&reader, "select input from traces limit 1"),

@@ -1,5 +1,9 @@
 //! A replay is what a human would publish, and goes before history.
 
+use std::collections::BTreeSet;
+
+use shared::trace::Traceparent;
+
 use crate::{
     BACKFILL, JOBS, PROJECT, add_project, add_traces, alter, day, drain, headers, json, ledger, succeeds, world,
 };
@@ -24,6 +28,7 @@ async fn a_replay_is_a_hand_made_message_with_a_fresh_run() {
 
     let messages = drain(&world, JOBS).await;
     assert_eq!(messages.len(), 2);
+    let mut traces = BTreeSet::new();
     for (message, the_day) in messages.iter().zip(["2024-06-03", "2024-06-01"]) {
         let body = String::from_utf8(message.body.clone()).unwrap();
         let run = message.json()["run"].as_str().unwrap().to_owned();
@@ -40,7 +45,13 @@ async fn a_replay_is_a_hand_made_message_with_a_fresh_run() {
                 .await
                 .contains(&format!("{PROJECT}/{the_day}/{run} queued"))
         );
-        assert_eq!(headers(message), serde_json::json!({}));
+        let headers = headers(message);
+        let traceparent: Traceparent = headers["traceparent"].as_str().unwrap().parse().unwrap();
+        assert!(
+            traces.insert(traceparent.trace_id().to_owned()),
+            "two jobs share a trace"
+        );
+        assert_eq!(headers.as_object().unwrap().len(), 1, "{headers}");
     }
     assert_eq!(world.queue_depth(BACKFILL).await, 0);
 }

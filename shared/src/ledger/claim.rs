@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
-use sqlx::postgres::PgConnection;
+use sqlx::Transaction;
+use sqlx::postgres::{PgConnection, Postgres};
 use uuid::Uuid;
 
 use super::{Cursor, Lease, Ledger, LedgerError, Progress, RunKey, State, answered, interval, record_queued};
@@ -83,7 +84,7 @@ enum Decision {
     KillsWorkers(i32),
 }
 
-/// The table of DESIGN.md, "Claim". PURE.
+/// The table of docs/ARCHITECTURE.md, "Claim". PURE.
 fn decide(run: &str, found: &[Found], target: Option<&str>, now: DateTime<Utc>) -> Decision {
     let lease_held = |row: &Found| row.state == "running" && row.lease_expires_at.is_some_and(|end| end > now);
     if let Some(row) = found.iter().find(|row| lease_held(row)) {
@@ -136,39 +137,48 @@ fn decide(run: &str, found: &[Found], target: Option<&str>, now: DateTime<Utc>) 
 }
 
 impl Ledger {
-    /// Asks for the run of `job` (whose `run` is `run`). `target` is where it would be sent, when that is known.
+    /// Makes ready to claim. When this fails, nothing was asked for.
+    pub async fn begin_claim(&self) -> Result<ClaimBegun, LedgerError> {
+        answered(async { Ok(ClaimBegun(self.pool.begin().await?)) }).await
+    }
+}
+
+/// A claim that is about to be made.
+#[derive(Debug)]
+pub struct ClaimBegun(Transaction<'static, Postgres>);
+
+impl ClaimBegun {
+    /// Asks for the run of `job` under the `wanted` lease. `target` is where it would be sent, when that is known. When the answer
+    /// is lost ([`LedgerError::Unreachable`]), the lease may be held all the same: it is to be given back.
     pub async fn claim(
-        &self,
+        self,
         job: &ExportJob,
-        run: &str,
+        wanted: &Lease,
         worker: &str,
-        lease: Duration,
+        length: Duration,
         target: Option<&str>,
     ) -> Result<Claim, LedgerError> {
-        answered(self.claim_in_time(job, run, worker, lease, target)).await
+        answered(self.claim_in_time(job, wanted, worker, length, target)).await
     }
 
     async fn claim_in_time(
-        &self,
+        self,
         job: &ExportJob,
-        run: &str,
+        wanted: &Lease,
         worker: &str,
-        lease: Duration,
+        length: Duration,
         target: Option<&str>,
     ) -> Result<Claim, LedgerError> {
-        let key = RunKey {
-            project_id: job.project_id.clone(),
-            day: job.day,
-            run: run.to_owned(),
-        };
-        let mut tx = self.pool.begin().await?;
+        let Self(mut tx) = self;
+        let Lease { key, token } = wanted;
+        let run = key.run.as_str();
         // One claim at a time for a project's day: two runs of it must see each other's lease. The lock's number is a hash;
         // two days that share one wait for each other a moment, no more.
         sqlx::query("-- ledger_claim_lock\nselect pg_advisory_xact_lock(hashtextextended($1, 0))")
             .bind(format!("posthog_export.claim/{}/{}", key.project_id, key.day))
             .execute(&mut *tx)
             .await?;
-        let found = lock_rows(&mut tx, &key).await?;
+        let found = lock_rows(&mut tx, key).await?;
         let now: DateTime<Utc> = sqlx::query_scalar("-- ledger_claim_now\nselect clock_timestamp()")
             .fetch_one(&mut *tx)
             .await?;
@@ -180,7 +190,7 @@ impl Ledger {
             Decision::NotYet(wait) => Claim::NotYet { wait },
             Decision::Held(by) => Claim::Held { by },
             Decision::KillsWorkers(takeovers) => {
-                give_up(&mut tx, &key, takeovers).await?;
+                give_up(&mut tx, key, takeovers).await?;
                 Claim::KillsWorkers { takeovers }
             }
             Decision::Run {
@@ -192,13 +202,12 @@ impl Ledger {
                     record_queued(&mut tx, job, run).await?;
                 }
                 if anew {
-                    forget_progress(&mut tx, &key).await?;
+                    forget_progress(&mut tx, key).await?;
                 }
-                let token = Uuid::new_v4();
-                take(&mut tx, &key, token, worker, lease, target, attempt, takeovers, anew).await?;
-                let streams = open_streams(&mut tx, &key, job).await?;
+                take(&mut tx, key, *token, worker, length, target, attempt, takeovers, anew).await?;
+                let streams = open_streams(&mut tx, key, job).await?;
                 Claim::Run(Claimed {
-                    lease: Lease { key, token },
+                    lease: wanted.clone(),
                     streams,
                     attempt,
                     takeovers,
@@ -280,6 +289,7 @@ async fn take(
          update posthog_export.runs
          set state = 'running', lease_token = $4, lease_expires_at = clock_timestamp() + $5, worker = $6,
              target = coalesce($7, target), attempt = $8, takeovers = $9, retry_at = null, completed_at = null,
+             asked_at = case when state in ('dead', 'skipped') then clock_timestamp() else asked_at end,
              started_at = case when $10 or started_at is null then clock_timestamp() else started_at end,
              updated_at = clock_timestamp()
          where project_id = $1 and day = $2 and run = $3",

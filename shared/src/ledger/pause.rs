@@ -66,15 +66,6 @@ impl Ledger {
             .collect())
     }
 
-    /// How many projects are paused, for a metric.
-    pub async fn paused_projects(&self) -> Result<i64, LedgerError> {
-        Ok(
-            sqlx::query_scalar("-- ledger_paused_projects\nselect count(*) from posthog_export.paused")
-                .fetch_one(&self.pool)
-                .await?,
-        )
-    }
-
     /// Pauses a project because of a failure, under the settings that led to it. A human's pause stays as it is.
     pub async fn pause_after(
         &self,

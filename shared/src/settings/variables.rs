@@ -140,6 +140,18 @@ pub const VARIABLES: &[Variable] = &[
         Unset("all days that hold data"),
         "How many days before yesterday `enqueue` goes back.",
     ),
+    variable(
+        "DATABASE_CONNECTIONS",
+        "worker",
+        Unset("three a job"),
+        "Most connections to `DATABASE_URL` at once, over all jobs of the process; the streams then wait for their turn. The ledger's own (one more than jobs) are not counted.",
+    ),
+    variable(
+        "ROWS_PER_SECOND",
+        "worker",
+        Unset("as fast as it goes"),
+        "Most rows of pages read in a second, over all jobs of the process; looking up traces of other pages is not counted.",
+    ),
     variable("PAGE_ROWS", "worker", Value("2000"), "Rows read by one statement."),
     variable("BATCH_MAX_EVENTS", "worker", Value("1000"), "Events in one body."),
     variable(
@@ -151,7 +163,7 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "SENDS_IN_FLIGHT",
         "worker",
-        Value("8"),
+        Value("32"),
         "Bodies on their way to PostHog at once, over all jobs of the process.",
     ),
     variable(
@@ -215,6 +227,12 @@ pub const VARIABLES: &[Variable] = &[
         "Where `/livez`, `/readyz` and `/metrics` are served.",
     ),
     variable(
+        "METRICS_INTERVAL",
+        "worker",
+        Value("30s"),
+        "How often the depths of the queues and the ledger's state are read for `/metrics`.",
+    ),
+    variable(
         "LOG_FORMAT",
         "both",
         Value("text"),
@@ -224,7 +242,7 @@ pub const VARIABLES: &[Variable] = &[
         "RUST_LOG",
         "both",
         Value("info"),
-        "Which log lines are written, by level and module.",
+        "Which log lines are written, by level and module. The AMQP library's own only when it is named: `info,lapin=warn`.",
     ),
 ];
 

@@ -30,7 +30,7 @@ impl Bites {
     pub(super) fn read(world: &World, keys: &[&str]) -> Self {
         let logs = world.logs();
         let lines = |text: &str| logs.lines().filter(|line| line.contains(text)).count();
-        let redelivered = |line: &&str| line.contains("\"redelivered\":true") && line.contains("worker::settle");
+        let redelivered = |line: &&str| line.contains("\"redelivered\":true") && line.contains("\"outcome\":");
         Self {
             resent: keys.iter().map(|key| world.posthog.counts(key).resent).sum(),
             redelivered: logs.lines().filter(redelivered).count(),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::rows::ScoreRow;
+use crate::rows::{GenerationRow, ScoreRow, TraceRow};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -8,8 +8,8 @@ fn rows(sizes: &[usize]) -> Vec<Row> {
     let row = |(n, size): (usize, &usize)| {
         Row::Score(ScoreRow {
             time,
-            id: format!("row {n}"),
-            comment: Some("x".repeat(*size)),
+            id: format!("row {n}").into(),
+            comment: Some("x".repeat(*size).into()),
             ..ScoreRow::default()
         })
     };
@@ -141,5 +141,53 @@ proptest! {
         prop_assert_eq!(packed, rows.iter().map(|r| r.id().to_owned()).collect::<Vec<_>>());
         prop_assert_eq!(batches.last().is_some_and(|b| b.last), last);
         prop_assert_eq!(batches.iter().filter(|b| b.last).count(), usize::from(last));
+    }
+
+    /// Whatever rows and keys hold: a body is JSON, and taking it apart gives back each event as it was.
+    #[test]
+    fn any_text_is_packed_and_taken_apart_unchanged(
+        texts in proptest::collection::vec(any::<String>(), 1..12), number in any::<f64>(), count in any::<i32>(),
+        api_key in any::<String>(), historical in any::<bool>(),
+    ) {
+        let time = "2024-06-01T00:00:00".parse().unwrap();
+        let row = |(n, text): (usize, &String)| {
+            let (id, text) = (SmolStr::from(format!("{n} {text}")), Some(SmolStr::from(text)));
+            match n % 3 {
+                0 => Row::Score(ScoreRow {
+                    time, id, trace_id: text.clone(), name: text.clone(), value: Some(number), string_value: text.clone(),
+                    data_type: text.clone(), comment: text, ..ScoreRow::default()
+                }),
+                1 => Row::Generation(GenerationRow {
+                    time, id, trace_id: text.clone(), name: text.clone(), model: text.clone(), level: text.clone(), unit: text.clone(),
+                    version: text, end: Some(time), input_units: count, total_units: i32::MIN, cost: Some(number), ..GenerationRow::default()
+                }),
+                _ => Row::Trace(TraceRow {
+                    time, id, version: text, observations: count.into(), first_start: Some(time), last_end: Some(time), cost: Some(number),
+                    ..TraceRow::default()
+                }),
+            }
+        };
+        let rows: Vec<Row> = texts.iter().enumerate().map(row).collect();
+        let limits = Limits { events: 100, bytes: 10_000_000 };
+        let batches = pack(&rows, true, &project(), &Preamble::new(&api_key, historical), limits);
+        prop_assert_eq!(batches.len(), 1);
+        let whole = batches[0].body.clone().unwrap();
+        let (_, sent) = json(&whole);
+        prop_assert_eq!(&sent["api_key"], &api_key);
+        let mut open = vec![whole];
+        let mut events = Vec::new();
+        while let Some(body) = open.pop() {
+            let (_, part) = json(&body);
+            prop_assert_eq!(&part["api_key"], &api_key);
+            prop_assert_eq!(part.get("historical_migration").is_some(), historical);
+            if body.events() == 1 {
+                events.extend(part["batch"].as_array().unwrap().clone());
+            } else {
+                let (first, second) = body.halves().unwrap();
+                open.extend([second, first]);
+            }
+        }
+        prop_assert_eq!(&Value::from(events), &sent["batch"]);
+        prop_assert_eq!(sent["batch"].as_array().unwrap().len(), texts.len());
     }
 }

@@ -1,5 +1,7 @@
 //! Golden events: every property of every kind, byte for byte as docs/EVENTS.md has them.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -37,7 +39,7 @@ fn a_trace() {
     let row = Row::Trace(TraceRow {
         time: time("2024-06-01T09:30:00.123"),
         id: "tr 1/ü".into(),
-        trace: trace(),
+        trace: trace().into(),
         version: Some("7".into()),
         observations: 3,
         first_start: Some(time("2024-06-01T09:30:00")),
@@ -84,10 +86,10 @@ fn a_generation() {
     let row = Row::Generation(GenerationRow {
         time: time("2024-06-01T00:00:00"),
         id: "gen'1".into(),
-        trace: TraceColumns {
+        trace: Arc::new(TraceColumns {
             posthog_distinct_id: Some("ph-1".into()),
             ..trace()
-        },
+        }),
         trace_id: Some("t 1".into()),
         name: Some("answer".into()),
         version: None,
@@ -141,7 +143,7 @@ fn a_score_whose_trace_is_missing() {
     let row = Row::Score(ScoreRow {
         time: time("2024-06-01T23:59:59.999"),
         id: "s1".into(),
-        trace: TraceColumns::default(),
+        trace: Arc::default(),
         trace_id: Some("gone".into()),
         name: Some("helpful".into()),
         value: Some(f64::INFINITY),
@@ -184,7 +186,7 @@ fn without_a_langfuse_url_there_are_no_links() {
     let row = Row::Trace(TraceRow {
         time: time("2024-06-01T00:00:00"),
         id: "t".into(),
-        trace: trace(),
+        trace: trace().into(),
         ..TraceRow::default()
     });
     let properties = &event_with(&row, None)["properties"];
@@ -196,13 +198,13 @@ fn without_a_langfuse_url_there_are_no_links() {
 fn white_space_is_no_user() {
     let columns = TraceColumns {
         user_id: Some(" \t".into()),
-        posthog_distinct_id: Some(String::new()),
+        posthog_distinct_id: Some("".into()),
         ..trace()
     };
     let row = Row::Trace(TraceRow {
         time: time("2024-06-01T00:00:00"),
         id: "t".into(),
-        trace: columns,
+        trace: columns.into(),
         ..TraceRow::default()
     });
     let event = event(&row);

@@ -11,9 +11,9 @@ use crate::{
     publish, publish_body, ready, sent, slow, stored, succeeds, world,
 };
 
-/// The number of the connection on which a worker consumes, and acks; it publishes on the next one.
-const CONSUMING: u64 = 0;
-const PUBLISHING: u64 = 1;
+/// What is in the names of the connections on which a worker consumes, and acks, and on which it publishes.
+const CONSUMING: &str = "(consume)";
+const PUBLISHING: &str = "(publish)";
 
 const SLICES: [(&str, &str); 3] = [
     ("JOB_SLICE", "1s"),
@@ -85,7 +85,7 @@ async fn after_complete_before_the_ack() {
     let first = ready(&world, &[&SMALL, &[("AMQP_URL", &url)]]).await;
     publish(&world).await;
     world.posthog.until(|posthog| posthog.counts(KEY).requests > 0).await;
-    proxy.to_server_on(CONSUMING, Flow::Swallow);
+    proxy.to_server_of(CONSUMING, Flow::Swallow);
     arrives(&world).await;
     first.wait_log("\"completed\"").await;
     first.kill();
@@ -105,7 +105,7 @@ async fn after_a_slice_was_published_before_the_ack() {
     let first = ready(&world, &[&SMALL, &SLICES, &[("AMQP_URL", &url)]]).await;
     publish(&world).await;
     stored(&world, 1).await;
-    proxy.to_server_on(CONSUMING, Flow::Swallow);
+    proxy.to_server_of(CONSUMING, Flow::Swallow);
     // The worker believes that it has acked; the broker still waits for it, so the next slice stays in the queue.
     depth(&world, JOBS, 1).await;
     first.kill();
@@ -145,8 +145,9 @@ async fn a_slice_that_the_broker_never_got_is_not_acked() {
     let worker = ready(&world, &[&SMALL, &SLICES, &[("AMQP_URL", &url)]]).await;
     publish(&world).await;
     stored(&world, 1).await;
-    proxy.to_server_on(PUBLISHING, Flow::Swallow);
+    proxy.to_server_of(PUBLISHING, Flow::Swallow);
     worker.wait_log("the session with RabbitMQ ended").await;
+    proxy.pass();
     world.posthog.behave();
     arrives(&world).await;
     assert!(worker.log().contains("\"redelivered\":true"), "the fault did not bite");
@@ -165,7 +166,7 @@ async fn after_a_retry_was_published_before_the_ack() {
     let first = ready(&world, &[&SMALL, &budget]).await;
     publish(&world).await;
     world.posthog.until(|posthog| !posthog.batches().is_empty()).await;
-    proxy.to_server_on(CONSUMING, Flow::Swallow);
+    proxy.to_server_of(CONSUMING, Flow::Swallow);
     world.wait_state(PROJECT, crate::DAY, "daily", "waiting").await;
     // Back from its rung.
     depth(&world, JOBS, 1).await;
@@ -187,7 +188,7 @@ async fn after_a_dead_letter_was_published_before_the_ack() {
     let first = ready(&world, &[&SMALL, &[("AMQP_URL", &url)]]).await;
     publish(&world).await;
     gate.reached(&world).await;
-    proxy.to_server_on(CONSUMING, Flow::Swallow);
+    proxy.to_server_of(CONSUMING, Flow::Swallow);
     gate.open().await;
     depth(&world, DEAD, 1).await;
     first.kill();
@@ -209,7 +210,7 @@ async fn after_a_run_was_given_before_the_ack() {
     let world = world(100).await;
     let (proxy, url) = through(&world).await;
     let first = ready(&world, &[&SMALL, &[("AMQP_URL", &url)]]).await;
-    proxy.to_server_on(CONSUMING, Flow::Swallow);
+    proxy.to_server_of(CONSUMING, Flow::Swallow);
     publish_body(&world, &message(PROJECT, None)).await;
     depth(&world, JOBS, 1).await;
     first.kill();

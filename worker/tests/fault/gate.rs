@@ -17,11 +17,15 @@ pub(crate) struct Gate {
 impl Gate {
     /// Changes of `table` for which `condition` (on `old` and `new`) holds wait from now on. `event` is `insert` or `update`.
     pub(crate) async fn close(world: &World, event: &str, table: &str, condition: &str) -> Self {
+        let trigger = format!("trigger fault_gate before {event} on posthog_export.{table}");
+        Self::with(world, &trigger, condition).await
+    }
+
+    async fn with(world: &World, trigger: &str, condition: &str) -> Self {
         let sql = format!(
             "create or replace function fault_gate() returns trigger language plpgsql as $$
              begin perform pg_advisory_xact_lock({LOCK}); return new; end $$;
-             create trigger fault_gate before {event} on posthog_export.{table} for each row when ({condition})
-             execute function fault_gate();
+             create {trigger} for each row when ({condition}) execute function fault_gate();
              select pg_advisory_lock({LOCK})"
         );
         // The lock belongs to the session.
@@ -37,8 +41,13 @@ impl Gate {
 
     /// Before a run changes into that state.
     pub(crate) async fn before_state(world: &World, state: &str) -> Self {
-        let condition = format!("new.state = '{state}' and old.state <> new.state");
-        Self::close(world, "update", "runs", &condition).await
+        Self::close(world, "update", "runs", &becomes(state)).await
+    }
+
+    /// Before the commit by which a run changes into that state: the statement itself has been answered.
+    pub(crate) async fn before_commit_of_state(world: &World, state: &str) -> Self {
+        let trigger = "constraint trigger fault_gate after update on posthog_export.runs deferrable initially deferred";
+        Self::with(world, trigger, &becomes(state)).await
     }
 
     /// Waits until somebody stands before it.
@@ -72,6 +81,10 @@ impl Gate {
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.lock).await.unwrap();
         let _ = self.lock.close().await;
     }
+}
+
+fn becomes(state: &str) -> String {
+    format!("new.state = '{state}' and old.state <> new.state")
 }
 
 async fn waiting(connection: &mut PgConnection) -> Vec<i32> {

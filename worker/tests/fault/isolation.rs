@@ -53,6 +53,78 @@ async fn a_dead_host_of_one_project_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
+async fn a_slow_host_of_one_project_does_not_hold_up_the_others() {
+    const DAYS: [&str; 4] = ["2024-06-01", "2024-06-02", "2024-06-03", "2024-06-04"];
+    let world = world(0).await;
+    let slow = FakePosthog::start().await;
+    slow.script(Rule::always(Behavior::Delay(Duration::from_secs(1))));
+    slow.known_key(KEY);
+    langfuse::add_integration(&world.pool(), PROJECT, &slow.url(), KEY, true).await;
+    let days = DAYS.map(|day| day.parse().unwrap());
+    seed::realistic(&world.pool(), PROJECT, &days, 150, 1).await;
+    add_project(&world, "quick", "phc_quick").await;
+    seed::realistic(&world.pool(), "quick", &days, 10, 1).await;
+    // Late is what takes longer than a quarter of the time limit.
+    let settings = [
+        ("WORKER_CONCURRENCY", "2"),
+        ("SENDS_IN_FLIGHT", "4"),
+        ("SEND_TIMEOUT", "3s"),
+        ("RETRY_BUDGET", "5s"),
+    ];
+    let worker = ready(&world, &[&SMALL, &settings]).await;
+    // All jobs of the slow host are ahead of the others, and two of them at work.
+    for project in [PROJECT, "quick"] {
+        for day in DAYS {
+            let body = format!(r#"{{"project_id":"{project}","day":"{day}","run":"daily"}}"#);
+            publish_body(&world, body.as_bytes()).await;
+        }
+    }
+    for day in DAYS {
+        world.wait_state("quick", day, "daily", "completed").await;
+    }
+    // Three by three its 52 bodies a day take 17 seconds.
+    let ended = "select count(*) from posthog_export.runs where project_id = $1 and state = 'completed'";
+    let ended: i64 = sqlx::query_scalar(ended)
+        .bind(PROJECT)
+        .fetch_one(&world.pool())
+        .await
+        .unwrap();
+    assert_eq!(ended, 0, "the others waited for a day of the slow host");
+    let log = worker.log();
+    assert!(log.contains("the host fails or is slow"), "the fault did not bite");
+    assert!(!log.contains("will be tried again"), "{log}");
+}
+
+#[tokio::test]
+async fn a_host_that_hangs_keeps_nothing_that_another_project_needs() {
+    let world = world(0).await;
+    let hanging = FakePosthog::start().await;
+    hanging.script(Rule::always(Behavior::Hold));
+    hanging.known_key(KEY);
+    langfuse::add_integration(&world.pool(), PROJECT, &hanging.url(), KEY, true).await;
+    seed::realistic(&world.pool(), PROJECT, &[crate::day()], 1_000, 1).await;
+    add_project(&world, "well", "phc_well").await;
+    seed::realistic(&world.pool(), "well", &[crate::day()], 300, 2).await;
+    let settings = [
+        ("WORKER_CONCURRENCY", "2"),
+        ("SENDS_IN_FLIGHT", "8"),
+        ("SEND_TIMEOUT", "300s"),
+        ("RETRY_BUDGET", "310s"),
+        ("JOB_SLICE", "320s"),
+    ];
+    let _worker = ready(&world, &[&SMALL, &settings]).await;
+    publish(&world).await;
+    // All that one host may have in flight; behind it its pages wait, packed and read.
+    hanging.held_requests(6).await;
+    publish_body(&world, &message("well", Some("daily"))).await;
+    world.wait_state("well", DAY, "daily", "completed").await;
+    let sent: i64 = crate::sent(&world).await;
+    assert_eq!(sent, 0, "the fault did not bite");
+    hanging.behave();
+    hanging.release();
+}
+
+#[tokio::test]
 async fn while_posthog_does_not_answer_only_so_many_pages_are_read() {
     let world = world(2_000).await;
     world.posthog.script(Rule::always(Behavior::Hold));

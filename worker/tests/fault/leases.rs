@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use shared::job::{ExportJob, Stream};
-use shared::ledger::{Claim, Claimed, Cursor, Ledger, LedgerError, Progress};
+use shared::ledger::{Claim, Claimed, Cursor, Lease, Ledger, LedgerError, Progress};
 use testkit::posthog::{Behavior, Rule};
+use testkit::proxy::Flow;
 
+use crate::gate::Gate;
 use crate::{
     DAY, DEAD, JOBS, KEY, PATIENCE, PROJECT, SMALL, arrives, depth, field, publish, ready, slow, stored, world,
 };
@@ -14,8 +16,9 @@ use crate::{
 async fn claim(ledger: &Ledger, worker: &str, milliseconds: u64) -> Claim {
     let job = ExportJob::daily(PROJECT, DAY.parse().unwrap());
     let length = Duration::from_millis(milliseconds);
-    ledger
-        .claim(&job, "daily", worker, length, Some("target"))
+    let claim = ledger.begin_claim().await.unwrap();
+    claim
+        .claim(&job, &Lease::wanted(&job, "daily"), worker, length, Some("target"))
         .await
         .unwrap()
 }
@@ -136,6 +139,28 @@ async fn a_worker_that_wakes_up_after_its_lease_sends_and_moves_nothing() {
     awake.resume();
     arrives(&world).await;
     depth(&world, JOBS, 0).await;
+    assert_eq!(world.queue_depth(DEAD).await, 0);
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_is_lost_is_given_back() {
+    let world = world(50).await;
+    let proxy = world.database_proxy().await;
+    let url = world.database_url_via(&proxy);
+    let mut gate = Gate::before_commit_of_state(&world, "running").await;
+    let settings = [("LEDGER_DATABASE_URL", url.as_str()), ("LEASE", "8s")];
+    let worker = ready(&world, &[&SMALL, &settings]).await;
+    publish(&world).await;
+    gate.reached(&world).await;
+    proxy.to_client(Flow::Swallow);
+    gate.open().await;
+    world.wait_state(PROJECT, DAY, "daily", "running").await;
+    proxy.cut();
+    proxy.pass();
+    worker.wait_log("the ledger cannot be reached").await;
+    arrives(&world).await;
+    // A lease that had run out would have been taken over.
+    assert!(!worker.log().contains("taken over"), "{}", worker.log());
     assert_eq!(world.queue_depth(DEAD).await, 0);
 }
 

@@ -2,9 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::NaiveDate;
+use testkit::oracle::Oracle;
 use testkit::posthog::{Behavior, Rule};
+use testkit::{Worker, World, seed};
 
-use crate::{JOBS, SMALL, arrives, depth, field, publish, ready, slow, stored, world};
+use crate::{
+    JOBS, KEY, PATIENCE, PROJECT, SMALL, arrives, day, depth, field, publish, publish_body, ready, slow, stored, world,
+};
 
 #[tokio::test]
 async fn sigint_hands_back_too() {
@@ -83,4 +88,68 @@ async fn it_stops_as_pid_1() {
     assert_eq!(first.wait_exit().await.code(), Some(0), "{}", first.log());
     assert_eq!(field(&world, "state").await.as_deref(), Some("queued"));
     depth(&world, JOBS, 1).await;
+}
+
+/// As an orchestrator does it with `maxSurge: 1` and `maxUnavailable: 0`.
+#[tokio::test]
+async fn a_rolling_restart_of_three_workers_loses_nothing() {
+    let world = world(0).await;
+    let days: Vec<NaiveDate> = day().iter_days().take(9).collect();
+    seed::realistic(&world.pool(), PROJECT, &days, 200, 1).await;
+    slow(&world, 100);
+    let one_at_a_time = [("BACKFILL_CONCURRENCY", "0")];
+    let mut old = Vec::new();
+    for _ in 0..3 {
+        old.push(ready(&world, &[&SMALL, &one_at_a_time]).await);
+    }
+    for day in &days {
+        let body = format!(r#"{{"project_id":"{PROJECT}","day":"{day}","run":"daily"}}"#);
+        publish_body(&world, body.as_bytes()).await;
+    }
+    let mut new = Vec::new();
+    for worker in old {
+        new.push(ready(&world, &[&SMALL, &one_at_a_time]).await);
+        is_sending(&world, &worker).await;
+        worker.terminate();
+        assert_eq!(worker.wait_exit().await.code(), Some(0), "{}", worker.log());
+        assert!(worker.log().contains("handed back"), "{}", worker.log());
+    }
+    assert!(open_runs(&world).await > 0, "there was no load to the end");
+    world.posthog.behave();
+    world
+        .wait_until("all runs are completed", PATIENCE, async || {
+            open_runs(&world).await == 0
+        })
+        .await;
+    let oracle = Oracle::new(world.pool(), Some("https://langfuse.example.com"));
+    let report = oracle.check(&world.posthog, KEY, PROJECT, &days).await;
+    report.assert_delivered();
+    let counted: i64 = sqlx::query_scalar(
+        "select count(*) from posthog_export.runs where attempt > 0 or takeovers > 0 or error_code is not null",
+    )
+    .fetch_one(&world.pool())
+    .await
+    .unwrap();
+    assert_eq!(counted, 0, "a restart is no failure");
+}
+
+/// Waits until that worker is in the middle of a day.
+async fn is_sending(world: &World, worker: &Worker) {
+    let name = format!("worker-{}", worker.pid());
+    let query =
+        "select exists (select 1 from posthog_export.runs r join posthog_export.streams s using (project_id, day, run)
+                 where r.state = 'running' and r.worker = $1 and s.sent > 0)";
+    let look = async || {
+        let sending = sqlx::query_scalar::<_, bool>(query).bind(&name);
+        sending.fetch_one(&world.pool()).await.unwrap()
+    };
+    world.wait_until("the worker is sending", PATIENCE, look).await;
+}
+
+/// Runs that are not completed.
+async fn open_runs(world: &World) -> i64 {
+    sqlx::query_scalar("select count(*) from posthog_export.runs where state <> 'completed'")
+        .fetch_one(&world.pool())
+        .await
+        .unwrap()
 }

@@ -4,9 +4,15 @@
 
 mod egress;
 mod failures;
+mod gauges;
+mod health;
 mod line;
+mod logs;
 mod messages;
+mod neighbour;
+mod pages;
 mod stop;
+mod upgrade;
 
 use std::time::Duration;
 

@@ -1,0 +1,130 @@
+//! What can be asked for.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// Exports the same day side by side: by the worker, by posthog-node, and by COPY to nowhere, which is what the database itself
+/// needs for the rows. Everything runs on private servers that are gone afterwards.
+#[derive(Parser, Clone, Debug, PartialEq)]
+#[command(name = "bench-export", bin_name = "cargo bench-export", after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Events of the measured day: 2/7 traces, 4/7 generations, 1/7 scores
+    #[arg(long, value_name = "N", default_value_t = 700_000, value_parser = clap::value_parser!(u32).range(700..=20_000_000))]
+    pub events: u32,
+    /// Delays of the receiver's answer at which the worker is measured, in milliseconds
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0,50,200", value_parser = clap::value_parser!(u64).range(..=10_000))]
+    pub latency: Vec<u64>,
+    /// Those of them at which posthog-node is measured too: it waits for each answer, so a large delay takes minutes
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0,50")]
+    pub peer_latency: Vec<u64>,
+    /// How often each is measured, in turn
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub runs: u32,
+    /// Measure only these
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_enum)]
+    pub only: Vec<Part>,
+    /// Measure also a day ten times as large against a small one, both without inputs and outputs
+    #[arg(long)]
+    pub large: bool,
+    /// Leave inputs and outputs out of all rows
+    #[arg(long)]
+    pub bare: bool,
+    /// Write everything that was measured to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the tables to this file, as docs/PERFORMANCE.md has them
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo bench-export --runs 5                        the numbers of docs/PERFORMANCE.md: half an hour, 10 GB in the temporary directory
+  cargo bench-export --runs 5 --large                with the day of 7 million events: another hour
+  cargo bench-export --only worker,copy --runs 3     against the database's own limit; needs no Node.js
+  cargo bench-export --events 70000 --latency 0      a quick look
+
+Progress goes to standard error, the tables to standard output. Before anything is timed, each contestant's events are checked:
+every uuid must arrive exactly once, and posthog-node's events must say what the worker's do.
+
+Exit codes: 0 measured, whether the targets were held or not; 1 something failed, or an event was lost, doubled or other than
+it should be; 2 wrong arguments; 130 stopped.";
+
+/// What can be measured apart.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The worker, one day
+    Worker,
+    /// The same day by posthog-node
+    PosthogNode,
+    /// The same rows by COPY, in three connections at once and in one
+    Copy,
+    /// Four small projects at once, together the same number of rows
+    Projects,
+    /// Two workers, a day each
+    Workers,
+    /// A worker without work
+    Idle,
+}
+
+impl Arguments {
+    /// Whether a part was asked for.
+    pub fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+
+    /// Traces of the measured day.
+    pub fn traces(&self) -> u32 {
+        self.events * 2 / 7
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(words: &str) -> Result<Arguments, String> {
+        Arguments::try_parse_from(std::iter::once("bench-export").chain(words.split_whitespace()))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn without_arguments_everything_but_the_large_day_is_measured() {
+        let arguments = parse("").unwrap();
+        assert_eq!((arguments.events, arguments.traces()), (700_000, 200_000));
+        assert_eq!(arguments.latency, [0, 50, 200]);
+        assert_eq!(arguments.peer_latency, [0, 50]);
+        assert!(arguments.wants(Part::PosthogNode) && arguments.wants(Part::Idle));
+        assert!(!arguments.large && !arguments.bare);
+    }
+
+    #[test]
+    fn lists_are_separated_by_commas() {
+        let arguments = parse("--only worker,posthog-node --latency 0,20 --runs 7 --events 7000 --large").unwrap();
+        assert_eq!(arguments.only, [Part::Worker, Part::PosthogNode]);
+        assert!(!arguments.wants(Part::Copy));
+        assert_eq!((arguments.latency, arguments.runs), (vec![0, 20], 7));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for words in [
+            "--events 10",
+            "--runs 0",
+            "--only everything",
+            "--latency soon",
+            "--latency 99999",
+            "stray",
+        ] {
+            assert!(parse(words).is_err(), "{words}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Langfuse's tables, filled, and what must come out of them.
+
+use anyhow::{Context as _, Result, ensure};
+use chrono::{Days, NaiveDate};
+use futures::TryStreamExt as _;
+use sqlx::{Connection as _, PgConnection};
+use testkit::{World, langfuse};
+
+use crate::verify;
+
+/// The base of the links in the events.
+pub const LANGFUSE_URL: &str = "https://langfuse.example.com";
+/// The key of every project.
+pub const API_KEY: &str = "phc_bench";
+/// The large project.
+pub const BIG: &str = "big";
+/// Four that are together as large, for a day.
+pub const QUARTERS: [&str; 4] = ["quarter-1", "quarter-2", "quarter-3", "quarter-4"];
+/// What PostgreSQL is told beyond what tests tell it: room for what a warm server has in memory, and nobody else at work.
+pub const POSTGRES_SETTINGS: [&str; 4] = [
+    "shared_buffers=1GB",
+    "max_wal_size=8GB",
+    "checkpoint_timeout=1h",
+    "autovacuum=off",
+];
+
+/// A day of a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Day {
+    /// Its id
+    pub project: &'static str,
+    /// The UTC day
+    pub date: NaiveDate,
+}
+
+impl Day {
+    /// So many days after the measured one.
+    pub fn of(project: &'static str, number: u64) -> Self {
+        let first = NaiveDate::from_ymd_opt(2025, 1, 14).unwrap_or_default();
+        Self {
+            project,
+            date: first + Days::new(number),
+        }
+    }
+}
+
+/// A day that is to be filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which
+    pub day: Day,
+    /// How many traces
+    pub traces: u32,
+    /// Without inputs and outputs
+    pub bare: bool,
+}
+
+/// Two days of a large project and of two small ones, and one of the four quarters.
+pub fn usual_days(traces: u32, bare: bool) -> Vec<Wanted> {
+    let mut days = Vec::new();
+    for number in 0..2 {
+        days.push((Day::of(BIG, number), traces));
+        days.push((Day::of("small-1", number), traces / 10));
+        days.push((Day::of("small-2", number), traces / 10));
+    }
+    days.extend(QUARTERS.map(|project| (Day::of(project, 2), traces / 4)));
+    let wanted = |(day, traces)| Wanted { day, traces, bare };
+    days.into_iter().map(wanted).collect()
+}
+
+/// A day, and a day ten times as large, both bare.
+pub fn bare_days(traces: u32) -> Vec<Wanted> {
+    let wanted = |number, traces| Wanted {
+        day: Day::of(BIG, number),
+        traces,
+        bare: true,
+    };
+    vec![wanted(0, traces), wanted(1, traces * 10)]
+}
+
+/// Fills an empty database with the days, makes their projects and integrations, and leaves it as one that has been in use.
+pub async fn fill(world: &World, host: &str, days: &[Wanted]) -> Result<()> {
+    for wanted in days {
+        langfuse::add_project(&world.pool(), wanted.day.project, wanted.day.project).await;
+        langfuse::add_integration(&world.pool(), wanted.day.project, host, API_KEY, true).await;
+    }
+    let mut connection = PgConnection::connect(&world.database_url).await?;
+    let table = "create temporary table bench_days (project_id text, day timestamp, traces integer, bare boolean)";
+    sqlx::raw_sql(table).execute(&mut connection).await?;
+    for wanted in days {
+        sqlx::query("insert into bench_days values ($1, $2, $3, $4)")
+            .bind(wanted.day.project)
+            .bind(wanted.day.date.and_time(chrono::NaiveTime::MIN))
+            .bind(i32::try_from(wanted.traces)?)
+            .bind(wanted.bare)
+            .execute(&mut connection)
+            .await?;
+    }
+    sqlx::raw_sql(include_str!("generator.sql"))
+        .execute(&mut connection)
+        .await
+        .context("generate the rows")?;
+    for statement in [
+        "vacuum (analyze) traces",
+        "vacuum (analyze) observations",
+        "vacuum (analyze) scores",
+        "checkpoint",
+    ] {
+        sqlx::raw_sql(statement).execute(&mut connection).await?;
+    }
+    connection.close().await?;
+    Ok(())
+}
+
+/// The uuids of all events of a day.
+pub async fn expected(world: &World, day: Day) -> Result<Vec<u128>> {
+    let rows = "select id from traces where project_id = $1 and timestamp >= $2 and timestamp < $2 + interval '1 day'
+        union all select id from observations
+        where project_id = $1 and start_time >= $2 and start_time < $2 + interval '1 day' and type = 'GENERATION'
+        union all select id from scores where project_id = $1 and timestamp >= $2 and timestamp < $2 + interval '1 day'";
+    let pool = world.pool();
+    // By the row: the ids of a large day as texts would take a gigabyte.
+    let uuids: Vec<u128> = sqlx::query_scalar::<_, String>(rows)
+        .bind(day.project)
+        .bind(day.date.and_time(chrono::NaiveTime::MIN))
+        .fetch(&pool)
+        .map_ok(|id| verify::uuid_of(day.project, &id))
+        .try_collect()
+        .await?;
+    ensure!(!uuids.is_empty(), "{} {} has no rows", day.project, day.date);
+    Ok(uuids)
+}
+
+/// The size of the tables and their indexes, in bytes.
+pub async fn size(world: &World) -> Result<u64> {
+    let size: i64 = sqlx::query_scalar("select pg_database_size(current_database())")
+        .fetch_one(&world.pool())
+        .await?;
+    Ok(size.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quarters_are_together_as_large_as_the_large_day() {
+        let days = usual_days(200_000, false);
+        let traces = |project| {
+            days.iter()
+                .filter(|wanted| wanted.day.project == project)
+                .map(|wanted| wanted.traces)
+                .sum::<u32>()
+        };
+        assert_eq!(QUARTERS.map(traces).iter().sum::<u32>(), traces(BIG) / 2);
+        assert_eq!(traces("small-1"), 40_000);
+        assert!(bare_days(200_000).iter().all(|wanted| wanted.bare));
+    }
+}

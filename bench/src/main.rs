@@ -1,0 +1,67 @@
+//! Wiring only: arguments, signals, and the end of everything that was started.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
+
+use std::process::ExitCode;
+use std::sync::{Arc, PoisonError};
+
+use bench::arguments::Arguments;
+use bench::report::Report;
+use bench::run::{Slot, run};
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        eprintln!("bench-export: signals cannot be handled here");
+        return ExitCode::FAILURE;
+    };
+    let slot = Slot::default();
+    // On a task of its own: a panic of the test kit is a failed benchmark, and what was started is ended all the same.
+    let mut running = tokio::spawn(run(arguments.clone(), Arc::clone(&slot)));
+    let ended = tokio::select! {
+        ended = &mut running => Some(ended),
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+    };
+    let code = match ended {
+        Some(Ok(Ok(report))) => match write(&arguments, &report) {
+            Ok(()) => 0,
+            Err(error) => complain(&error),
+        },
+        Some(Ok(Err(error))) => complain(&error),
+        Some(Err(_)) => 1,
+        None => {
+            eprintln!("\nstopped; ending everything that was started");
+            running.abort();
+            let _ = running.await;
+            130
+        }
+    };
+    let servers = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(servers) = servers.and_then(Arc::into_inner) {
+        servers.close().await;
+    }
+    // Not by returning: that would wait for a build or a start that was interrupted. The guard ends what it began.
+    std::process::exit(code)
+}
+
+fn complain(error: &anyhow::Error) -> i32 {
+    eprintln!("bench-export: {error:#}");
+    1
+}
+
+fn write(arguments: &Arguments, report: &Report) -> anyhow::Result<()> {
+    let tables = report.markdown();
+    println!("{tables}");
+    if let Some(file) = &arguments.markdown {
+        std::fs::write(file, &tables)?;
+    }
+    if let Some(file) = &arguments.json {
+        std::fs::write(file, report.json()? + "\n")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! PURE: the targets, and whether they were held.
+
+use serde::Serialize;
+
+use crate::sample::{Case, Sample, Spread, as_f64, ratio};
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// What a worker without work took.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct IdleWorker {
+    /// Bytes it holds
+    pub memory: u64,
+    /// CPU seconds
+    pub cpu: f64,
+    /// Seconds it was watched
+    pub watched: f64,
+}
+
+/// Size of the same bodies, in bytes.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Compressed {
+    /// Before compression
+    pub json: u64,
+    /// As the worker sent them
+    pub worker: u64,
+    /// By gzip level 6
+    pub gzip_6: u64,
+}
+
+/// A target and what was found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Target {
+    /// Of what
+    pub what: &'static str,
+    /// What is wanted
+    pub wanted: String,
+    /// What was found; none when it was not measured
+    pub found: Option<String>,
+    /// Whether it was held
+    pub held: Option<bool>,
+}
+
+#[derive(Clone, Copy)]
+enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+use Bound::{AtLeast, AtMost};
+
+impl Bound {
+    fn holds(self, found: f64) -> bool {
+        match self {
+            AtMost(bound) => found <= bound,
+            AtLeast(bound) => found >= bound,
+        }
+    }
+
+    fn text(self, unit: &str) -> String {
+        match self {
+            AtMost(bound) => format!("≤ {bound}{unit}"),
+            AtLeast(bound) => format!("≥ {bound}{unit}"),
+        }
+    }
+}
+
+/// All of them.
+pub fn targets(samples: &[Sample], idle: Option<IdleWorker>, compressed: Option<Compressed>) -> Vec<Target> {
+    let wall = |above, below| ratio(samples, above, below, |sample| Some(sample.wall));
+    let per_event = |above, below| {
+        ratio(samples, above, below, |sample| {
+            Some(sample.wall / as_f64(sample.events))
+        })
+    };
+    let day = Case::Worker(0);
+    let peak = samples
+        .iter()
+        .filter(|sample| matches!(sample.case, Case::Worker(_)))
+        .filter_map(|sample| sample.peak_memory)
+        .max();
+    vec![
+        times(
+            "posthog-node's time over ours, answers at once",
+            AtLeast(10.0),
+            wall(Case::PosthogNode(0), day),
+        ),
+        times(
+            "the same, answers after 50 ms",
+            AtLeast(18.0),
+            wall(Case::PosthogNode(50), Case::Worker(50)),
+        ),
+        times(
+            "our time with answers after 200 ms over that with answers at once",
+            AtMost(1.15),
+            wall(Case::Worker(200), day),
+        ),
+        times(
+            "posthog-node's CPU over the worker's",
+            AtLeast(12.0),
+            ratio(samples, Case::PosthogNode(0), day, |sample| sample.cpu),
+        ),
+        times(
+            "our time over the database's own limit (COPY, 3 connections)",
+            AtMost(1.1),
+            wall(day, Case::Copy(3)),
+        ),
+        times("the same, the stretch goal", AtMost(1.0), wall(day, Case::Copy(3))),
+        times(
+            "PostgreSQL's CPU over that of COPY in one connection",
+            AtMost(0.75),
+            ratio(samples, day, Case::Copy(1), |sample| Some(sample.postgres_cpu)),
+        ),
+        number(
+            "peak memory of the worker",
+            AtMost(64.0),
+            " MiB",
+            peak.map(|peak| as_f64(peak) / MIB),
+        ),
+        times(
+            "peak memory, a day ten times as large over a small one",
+            AtMost(1.1),
+            ratio(samples, Case::LargeDay, Case::BareDay, |sample| {
+                sample.peak_memory.map(as_f64)
+            }),
+        ),
+        times(
+            "time per event, a day ten times as large over a small one",
+            AtMost(1.1),
+            per_event(Case::LargeDay, Case::BareDay),
+        ),
+        times(
+            "time per event, four projects at once over one job",
+            AtMost(1.0),
+            per_event(Case::Projects, day),
+        ),
+        times(
+            "time per event, two workers with a day each over one job",
+            AtMost(1.0),
+            per_event(Case::Workers, day),
+        ),
+        number(
+            "memory of an idle worker",
+            AtMost(25.0),
+            " MiB",
+            idle.map(|idle| as_f64(idle.memory) / MIB),
+        ),
+        // One tick of the process's clock in ten seconds: less cannot be measured.
+        number(
+            "CPU of an idle worker, per thousand",
+            AtMost(1.0),
+            " ‰",
+            idle.map(|idle| 1000.0 * idle.cpu / idle.watched),
+        ),
+        number(
+            "bytes sent over those of gzip level 6",
+            AtMost(1.4),
+            " ×",
+            compressed.map(|size| as_f64(size.worker) / as_f64(size.gzip_6)),
+        ),
+    ]
+}
+
+fn times(what: &'static str, bound: Bound, found: Option<Spread>) -> Target {
+    Target {
+        what,
+        wanted: bound.text(" ×"),
+        found: found.map(|found| format!("{:.2} × ({:.2}–{:.2})", found.median, found.min, found.max)),
+        held: found.map(|found| bound.holds(found.median)),
+    }
+}
+
+fn number(what: &'static str, bound: Bound, unit: &str, found: Option<f64>) -> Target {
+    Target {
+        what,
+        wanted: bound.text(unit),
+        found: found.map(|found| format!("{found:.2}{unit}")),
+        held: found.map(|found| bound.holds(found)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::tests::sample;
+
+    fn held(samples: &[Sample]) -> Vec<(&'static str, bool)> {
+        let targets = targets(samples, None, None);
+        targets
+            .iter()
+            .filter_map(|target| Some((target.what, target.held?)))
+            .collect()
+    }
+
+    #[test]
+    fn what_was_not_measured_is_neither_held_nor_missed() {
+        let targets = targets(&[], None, None);
+        assert!(
+            targets
+                .iter()
+                .all(|target| target.held.is_none() && target.found.is_none())
+        );
+    }
+
+    #[test]
+    fn bounds_are_inclusive_and_point_the_right_way() {
+        let samples = |ours: f64, theirs: f64| {
+            [
+                sample(Case::Worker(0), 1, ours, 1.0),
+                sample(Case::PosthogNode(0), 1, theirs, 12.0),
+            ]
+        };
+        let time = "posthog-node's time over ours, answers at once";
+        assert!(held(&samples(1.0, 10.0)).contains(&(time, true)));
+        assert!(held(&samples(1.0, 9.9)).contains(&(time, false)));
+        assert!(held(&samples(1.0, 9.9)).contains(&("posthog-node's CPU over the worker's", true)));
+        let limit = |ours| {
+            held(&[
+                sample(Case::Worker(0), 1, ours, 1.0),
+                sample(Case::Copy(3), 1, 1.0, 0.0),
+            ])
+        };
+        let what = "our time over the database's own limit (COPY, 3 connections)";
+        assert!(limit(1.1).contains(&(what, true)) && limit(1.11).contains(&(what, false)));
+    }
+
+    #[test]
+    fn several_jobs_are_compared_by_the_event() {
+        let mut two = sample(Case::Workers, 1, 9.0, 1.0);
+        two.events *= 2;
+        let found = held(&[sample(Case::Worker(0), 1, 5.0, 1.0), two]);
+        assert!(found.contains(&("time per event, two workers with a day each over one job", true)));
+    }
+
+    #[test]
+    fn the_greatest_peak_counts_and_idle_is_per_thousand() {
+        let mut high = sample(Case::Worker(200), 2, 1.0, 1.0);
+        high.peak_memory = Some(65 << 20);
+        let samples = [sample(Case::Worker(0), 1, 1.0, 1.0), high];
+        let idle = IdleWorker {
+            memory: 20 << 20,
+            cpu: 0.02,
+            watched: 10.0,
+        };
+        let all = targets(&samples, Some(idle), None);
+        let find = |what: &str| all.iter().find(|target| target.what == what).unwrap();
+        assert_eq!(find("peak memory of the worker").held, Some(false));
+        assert_eq!(find("memory of an idle worker").held, Some(true));
+        assert_eq!(
+            find("CPU of an idle worker, per thousand").found.as_deref(),
+            Some("2.00 ‰")
+        );
+    }
+}

@@ -1,0 +1,46 @@
+//! What the ledger says about the whole, for metrics. Read by every worker all the time, so nothing here may grow with the
+//! ledger: each answer is the first entry of an index, or a small table.
+
+use chrono::{DateTime, Utc};
+
+use super::{Ledger, LedgerError, answered};
+
+/// The ledger at a glance.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Gauges {
+    /// The database's clock
+    pub now: DateTime<Utc>,
+    /// End of the oldest unfinished day that was asked for the day after, as the producer asks for yesterday
+    pub daily_since: Option<DateTime<Utc>>,
+    /// When the oldest unfinished run of any other day was asked for: history, and most replays
+    pub backfill_since: Option<DateTime<Utc>>,
+    /// When a run was completed last
+    pub last_completed: Option<DateTime<Utc>>,
+}
+
+impl Ledger {
+    /// Reads it. Unfinished is what is `queued`, `running` or `waiting`: what is dead waits for a human, and says so itself.
+    pub async fn gauges(&self) -> Result<Gauges, LedgerError> {
+        let gauges = sqlx::query_as(
+            "-- ledger_gauges
+             select clock_timestamp() as now,
+               (select min(day) + 1 from posthog_export.runs
+                where state in ('queued', 'running', 'waiting') and (asked_at at time zone 'UTC')::date <= day + 1
+               )::timestamp at time zone 'UTC' as daily_since,
+               (select min(asked_at) from posthog_export.runs
+                where state in ('queued', 'running', 'waiting') and (asked_at at time zone 'UTC')::date > day + 1
+               ) as backfill_since,
+               (select max(completed_at) from posthog_export.runs where state = 'completed') as last_completed",
+        );
+        answered(async { Ok(gauges.fetch_one(&self.pool).await?) }).await
+    }
+
+    /// How many projects are paused, by the error code that led to it; `None`: by a human.
+    pub async fn paused_projects(&self) -> Result<Vec<(Option<String>, i64)>, LedgerError> {
+        let paused = sqlx::query_as(
+            "-- ledger_paused_projects
+             select error_code, count(*) from posthog_export.paused group by error_code",
+        );
+        answered(async { Ok(paused.fetch_all(&self.pool).await?) }).await
+    }
+}

@@ -1,0 +1,25 @@
+//! What may be said to the program: nothing, or `health`.
+
+use clap::{Parser, Subcommand};
+
+/// Exports Langfuse days to PostHog: takes jobs from RabbitMQ until it is stopped.
+#[derive(Parser, Debug)]
+#[command(name = "worker", version, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// Nothing: work
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Anything but working.
+#[derive(Subcommand, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Ask the worker that serves HTTP_ADDR on this host whether it is alive
+    #[command(after_help = "\
+Exit code: 0 when its /livez answers, 1 when it does not. Reads HTTP_ADDR and nothing else. For images without a shell.")]
+    Health,
+}
+
+const AFTER_HELP: &str = "\
+Settings come from the environment (see the README); each secret may come from a file named by NAME_FILE.
+SIGTERM or SIGINT: running jobs are handed back within SHUTDOWN_GRACE, exit code 0. A second signal exits now.";

@@ -1,0 +1,105 @@
+//! What is read of the ledger and the broker for `/metrics`, every `METRICS_INTERVAL` and not at each scrape.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use lapin::{Channel, Connection};
+use shared::amqp::{AmqpError, CONNECT_TIMEOUT, connect, look, within};
+use shared::ledger::{Gauges, Ledger, LedgerError};
+use shared::settings::SecretString;
+use shared::topology::Ladder;
+use tokio::time::Instant;
+
+use crate::metrics;
+
+/// Reads the ledger for ever. While it cannot be read, what was late then grows later.
+pub async fn watch_ledger(ledger: &Ledger, every: Duration) -> Infallible {
+    let mut known: Option<(Gauges, Instant)> = None;
+    loop {
+        match read_ledger(ledger).await {
+            Ok(gauges) => known = Some((gauges, Instant::now())),
+            Err(error) => tracing::debug!(%error, "the ledger cannot be read for the metrics"),
+        }
+        if let Some((gauges, read)) = &known {
+            let late = |since: Option<DateTime<Utc>>| lateness(since, gauges.now, read.elapsed());
+            metrics::lag(late(gauges.daily_since), late(gauges.backfill_since));
+        }
+        tokio::time::sleep(every).await;
+    }
+}
+
+async fn read_ledger(ledger: &Ledger) -> Result<Gauges, LedgerError> {
+    let gauges = ledger.gauges().await?;
+    metrics::paused(&ledger.paused_projects().await?);
+    metrics::last_completed(gauges.last_completed.map_or(0, |completed| completed.timestamp()));
+    metrics::looked(metrics::LEDGER);
+    Ok(gauges)
+}
+
+/// PURE. By the database's clock, and ours for the time since it was read.
+fn lateness(since: Option<DateTime<Utc>>, now: DateTime<Utc>, elapsed: Duration) -> Duration {
+    since.map_or(Duration::ZERO, |since| {
+        (now - since).to_std().unwrap_or_default() + elapsed
+    })
+}
+
+/// Looks at the queues for ever, by passive declares, which need no right and no management plugin. On a connection of its own: a
+/// queue that is not there is an error to the connection that asks, and would end a session that consumes.
+pub async fn watch_queues(url: &SecretString, worker: &str, ladder: &Ladder, every: Duration) -> Infallible {
+    let mut connection = None;
+    loop {
+        match look_at_queues(url, worker, ladder, &mut connection).await {
+            Ok(()) => metrics::looked(metrics::BROKER),
+            Err(error) => {
+                tracing::debug!(%error, "the queues cannot be looked at for the metrics");
+                connection = None;
+                metrics::queues_unknown(ladder);
+            }
+        }
+        tokio::time::sleep(every).await;
+    }
+}
+
+async fn look_at_queues(
+    url: &SecretString,
+    worker: &str,
+    ladder: &Ladder,
+    connection: &mut Option<Connection>,
+) -> Result<(), AmqpError> {
+    let connection = match connection {
+        Some(connection) => connection,
+        None => connection.insert(connect(url, &format!("{worker} (metrics)")).await?),
+    };
+    let mut channel = open(connection).await?;
+    for queue in metrics::queues(ladder) {
+        let looked = look(&channel, &queue).await?;
+        let counts = looked.map(|queue| (queue.message_count(), queue.consumer_count()));
+        metrics::queue(&queue, counts);
+        if counts.is_none() {
+            channel = open(connection).await?;
+        }
+    }
+    within(CONNECT_TIMEOUT, channel.close(200, "done".into())).await
+}
+
+async fn open(connection: &Connection) -> Result<Channel, AmqpError> {
+    within(CONNECT_TIMEOUT, connection.create_channel()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_late_grows_later_while_the_ledger_is_away() {
+        let now: DateTime<Utc> = "2024-06-02T03:00:00Z".parse().unwrap();
+        let since = "2024-06-02T00:00:00Z".parse().ok();
+        let hours = |n: u64| Duration::from_secs(n * 3600);
+        assert_eq!(lateness(since, now, Duration::ZERO), hours(3));
+        assert_eq!(lateness(since, now, hours(1)), hours(4));
+        assert_eq!(lateness(None, now, hours(1)), Duration::ZERO);
+        // Clocks differ: a day may be asked for a little before it has ended.
+        assert_eq!(lateness(Some(now + hours(1)), now, Duration::ZERO), Duration::ZERO);
+    }
+}

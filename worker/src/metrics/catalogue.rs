@@ -1,0 +1,233 @@
+//! Every metric: its name, type, labels and meaning. What is described to Prometheus, and the table of docs/METRICS.md.
+
+/// The type of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows; starts at zero with the process
+    Counter,
+    /// Goes up and down
+    Gauge,
+    /// Buckets of seconds
+    Histogram,
+}
+
+impl Kind {
+    /// The word after `# TYPE`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its name
+    pub name: &'static str,
+    /// Its type
+    pub kind: Kind,
+    /// Its labels; each has few values, and none is a project's
+    pub labels: &'static [&'static str],
+    /// What it says
+    pub help: &'static str,
+}
+
+pub(super) const JOBS: &str = "posthog_export_jobs_total";
+pub(super) const EVENTS: &str = "posthog_export_events_total";
+pub(super) const BATCHES: &str = "posthog_export_batches_total";
+pub(super) const BYTES: &str = "posthog_export_sent_bytes_total";
+pub(super) const REJECTS: &str = "posthog_export_rejects_total";
+pub(super) const RETRIES: &str = "posthog_export_send_retries_total";
+pub(super) const SPLITS: &str = "posthog_export_batch_splits_total";
+pub(super) const SEND: &str = "posthog_export_send_duration_seconds";
+pub(super) const PAGE: &str = "posthog_export_page_duration_seconds";
+pub(super) const RUNNING: &str = "posthog_export_jobs_running";
+pub(super) const IN_FLIGHT: &str = "posthog_export_sends_in_flight";
+pub(super) const TAKEOVERS: &str = "posthog_export_lease_takeovers_total";
+pub(super) const CONNECTED: &str = "posthog_export_broker_connected";
+pub(super) const BLOCKED: &str = "posthog_export_broker_blocked";
+pub(super) const SESSIONS_LOST: &str = "posthog_export_broker_sessions_lost_total";
+pub(super) const DEPTH: &str = "posthog_export_queue_messages";
+pub(super) const CONSUMERS: &str = "posthog_export_queue_consumers";
+pub(super) const LAG: &str = "posthog_export_lag_seconds";
+pub(super) const LAST_COMPLETED: &str = "posthog_export_last_completed_timestamp_seconds";
+pub(super) const PAUSED: &str = "posthog_export_paused_projects";
+pub(super) const LOOKED: &str = "posthog_export_last_look_timestamp_seconds";
+pub(super) const BUILD: &str = "posthog_export_build_info";
+
+/// All of them, in the order of the documentation.
+pub const METRICS: &[Metric] = {
+    use Kind::{Counter, Gauge, Histogram};
+    &[
+        metric(
+            JOBS,
+            Counter,
+            &["outcome", "error_code"],
+            "Deliveries by what became of their job: completed, done_before, retry, later, dead, skipped, handed_back or abandoned.",
+        ),
+        metric(
+            EVENTS,
+            Counter,
+            &["kind"],
+            "Events accepted by PostHog; a replay counts again.",
+        ),
+        metric(BATCHES, Counter, &["kind"], "Batches accepted by PostHog."),
+        metric(
+            BYTES,
+            Counter,
+            &["kind"],
+            "Compressed bytes of the batches that PostHog accepted.",
+        ),
+        metric(
+            REJECTS,
+            Counter,
+            &["kind"],
+            "Rows that PostHog will never accept; each stands in posthog_export.rejects.",
+        ),
+        metric(
+            RETRIES,
+            Counter,
+            &["kind"],
+            "Bodies sent again after a transient failure, within a job.",
+        ),
+        metric(
+            SPLITS,
+            Counter,
+            &["kind", "cause"],
+            "Bodies taken apart: too_large, or refused because of one of their events.",
+        ),
+        metric(
+            SEND,
+            Histogram,
+            &["kind", "status"],
+            "Time of one POST to PostHog, by the answer's status (none: no answer).",
+        ),
+        metric(
+            PAGE,
+            Histogram,
+            &["kind"],
+            "Time of reading one page of Langfuse's rows.",
+        ),
+        metric(RUNNING, Gauge, &[], "Jobs at work in this process."),
+        metric(
+            IN_FLIGHT,
+            Gauge,
+            &[],
+            "Bodies on their way to PostHog; SENDS_IN_FLIGHT is the most.",
+        ),
+        metric(
+            TAKEOVERS,
+            Counter,
+            &[],
+            "Runs taken over from a worker whose lease ran out: it was killed, or could not reach the ledger.",
+        ),
+        metric(
+            CONNECTED,
+            Gauge,
+            &[],
+            "1 while this worker is connected to RabbitMQ and consumes, else 0.",
+        ),
+        metric(
+            BLOCKED,
+            Gauge,
+            &[],
+            "1 while RabbitMQ blocks publishing (memory or disk alarm), else 0.",
+        ),
+        metric(
+            SESSIONS_LOST,
+            Counter,
+            &[],
+            "Sessions with RabbitMQ that failed and were begun anew.",
+        ),
+        metric(
+            DEPTH,
+            Gauge,
+            &["queue"],
+            "Messages ready in a queue, those that workers hold left out; NaN while unknown.",
+        ),
+        metric(
+            CONSUMERS,
+            Gauge,
+            &["queue"],
+            "Consumers of a job queue, over all workers; NaN while unknown.",
+        ),
+        metric(
+            LAG,
+            Gauge,
+            &["class"],
+            "How late the oldest unfinished day is; 0: none is. Of class daily since the day's end, of class backfill since it was asked for.",
+        ),
+        metric(
+            LAST_COMPLETED,
+            Gauge,
+            &[],
+            "When a job was completed last, by any worker; 0: never, or not known yet.",
+        ),
+        metric(
+            PAUSED,
+            Gauge,
+            &["cause"],
+            "Paused projects, by the error code that led to it or `human`.",
+        ),
+        metric(
+            LOOKED,
+            Gauge,
+            &["source"],
+            "When the gauges were last read from the ledger or the broker; 0: never.",
+        ),
+        metric(BUILD, Gauge, &["version"], "Always 1; the version is a label."),
+    ]
+};
+
+const fn metric(name: &'static str, kind: Kind, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric {
+        name,
+        kind,
+        labels,
+        help,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// `UPDATE_DOCS=1` writes the table anew.
+    #[test]
+    fn the_document_lists_every_metric() {
+        let mut table = String::from("\n| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n");
+        for metric in METRICS {
+            let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+            table += &format!(
+                "| `{}` | {} | {} | {} |\n",
+                metric.name,
+                metric.kind.as_str(),
+                labels.join(", "),
+                metric.help
+            );
+        }
+        table += "\n";
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/METRICS.md");
+        let text = fs::read_to_string(&path).unwrap();
+        let (before, rest) = text.split_once("<!-- metrics -->\n").unwrap();
+        let (found, after) = rest.split_once("<!-- /metrics -->").unwrap();
+        if found != table && std::env::var_os("UPDATE_DOCS").is_some() {
+            fs::write(
+                path,
+                [before, "<!-- metrics -->\n", &table, "<!-- /metrics -->", after].concat(),
+            )
+            .unwrap();
+            return;
+        }
+        assert!(
+            found == table,
+            "docs/METRICS.md: write its table anew with UPDATE_DOCS=1"
+        );
+    }
+}

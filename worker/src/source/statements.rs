@@ -1,0 +1,136 @@
+//! The statements: one page of each stream, and the lookup of traces.
+
+use shared::job::Stream;
+
+/// A time that PostgreSQL can hold and a calendar cannot (`infinity`, the year 290000) counts as not set.
+macro_rules! sane {
+    ($column:literal) => {
+        concat!(
+            "case when ",
+            $column,
+            " between '0001-01-01' and '9999-12-31' then ",
+            $column,
+            " end"
+        )
+    };
+}
+
+/// The seven columns of `TraceColumns`. Only strings of `metadata` leave the database, and only these two.
+macro_rules! trace_columns {
+    () => {
+        "t.name, t.user_id, t.session_id, t.release,
+         case when array_ndims(t.tags) > 1 then array(select unnest(t.tags)) else t.tags end as tags,
+         case when jsonb_typeof(t.metadata -> '$posthog_distinct_id') = 'string'
+              then t.metadata ->> '$posthog_distinct_id' end as distinct_id,
+         case when jsonb_typeof(t.metadata -> '$posthog_session_id') = 'string'
+              then t.metadata ->> '$posthog_session_id' end as ph_session_id"
+    };
+}
+
+/// The cost of observation `o` as Langfuse's `observations_view` has it. As `numeric`, so that sums are exact.
+macro_rules! cost {
+    () => {
+        "case
+           when coalesce(o.calculated_total_cost, o.total_cost) is not null
+             then coalesce(o.calculated_total_cost, o.total_cost)
+           when o.input_cost is null and o.output_cost is null and o.internal_model is not null
+             then (select case when m.total_price is not null then m.total_price * o.total_tokens
+                               else o.prompt_tokens * m.input_price + o.completion_tokens * m.output_price end
+                   from models m
+                   where m.model_name = o.internal_model and m.unit = o.unit
+                     and (m.project_id = o.project_id or m.project_id is null)
+                     and (m.start_date is null or m.start_date < o.start_time)
+                   order by m.project_id nulls last, m.start_date desc nulls last limit 1)
+         end"
+    };
+}
+
+/// $1 project, $2 lower bound, $3 end of the day, ($4, $5) cursor, $6 limit, $7 created after. Ids compare by bytes: a failover to
+/// another system library may change what a collation says. The lower bound repeats the cursor for the index.
+macro_rules! keyset {
+    ($alias:literal, $time:literal) => {
+        concat!(
+            $alias,
+            ".project_id = $1 and ",
+            $alias,
+            ".",
+            $time,
+            " >= $2 and ",
+            $alias,
+            ".",
+            $time,
+            " < $3 and (",
+            $alias,
+            ".",
+            $time,
+            ", ",
+            $alias,
+            ".id collate \"C\") > ($4, $5)"
+        )
+    };
+}
+
+const TRACES: &str = concat!(
+    "-- source_traces
+     select p.timestamp, p.id, p.name, p.user_id, p.session_id, p.release, p.tags, p.distinct_id, p.ph_session_id, p.version,
+            a.observations, a.first_start, a.last_end, a.cost::float8
+     from (select t.timestamp, t.id, t.version, ",
+    trace_columns!(),
+    "
+           from traces t where ",
+    keyset!("t", "timestamp"),
+    "        and ($7::timestamp is null or t.created_at >= $7
+                or exists (select 1 from observations o where o.trace_id = t.id and o.project_id = t.project_id
+                           and o.created_at >= $7))
+           order by t.timestamp, t.id collate \"C\" limit $6) p
+     left join lateral (
+       select count(*) as observations, min(", sane!("o.start_time"), ") as first_start,
+              max(greatest(", sane!("o.start_time"), ", ", sane!("o.end_time"), ")) as last_end, sum(", cost!(), ") as cost
+       from observations o where o.trace_id = p.id and o.project_id = $1) a on true
+     order by p.timestamp, p.id collate \"C\""
+);
+
+const GENERATIONS: &str = concat!(
+    "-- source_generations
+     select o.start_time, o.id, o.trace_id, o.name, o.version, o.model, o.level::text, o.unit, ",
+    sane!("o.end_time"),
+    ", ",
+    sane!("o.completion_start_time"),
+    ", o.prompt_tokens, o.completion_tokens, o.total_tokens, (",
+    cost!(),
+    ")::float8
+     from (select o.start_time, o.id, o.project_id, o.trace_id, o.name, o.version, o.model, o.internal_model, o.level, o.unit,
+                  o.end_time, o.completion_start_time, o.prompt_tokens, o.completion_tokens, o.total_tokens,
+                  o.input_cost, o.output_cost, o.total_cost, o.calculated_total_cost
+           from observations o where o.type = 'GENERATION' and ",
+    keyset!("o", "start_time"),
+    "        and ($7::timestamp is null or o.created_at >= $7)
+           order by o.start_time, o.id collate \"C\" limit $6) o
+     order by o.start_time, o.id collate \"C\""
+);
+
+const SCORES: &str = concat!(
+    "-- source_scores
+     select s.timestamp, s.id, s.trace_id, s.name, s.value, s.string_value, s.data_type::text, s.comment
+     from scores s where ",
+    keyset!("s", "timestamp"),
+    "  and ($7::timestamp is null or s.created_at >= $7)
+     order by s.timestamp, s.id collate \"C\" limit $6"
+);
+
+/// Looks up traces. $1 project, $2 ids; another project's trace with the id is none.
+pub const TRACE_COLUMNS: &str = concat!(
+    "-- source_trace_columns
+     select t.id, ",
+    trace_columns!(),
+    " from traces t where t.id = any($2) and t.project_id = $1"
+);
+
+/// What reads a page of a stream.
+pub const fn statement(stream: Stream) -> &'static str {
+    match stream {
+        Stream::Trace => TRACES,
+        Stream::Generation => GENERATIONS,
+        Stream::Score => SCORES,
+    }
+}

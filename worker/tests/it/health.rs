@@ -1,0 +1,46 @@
+//! `worker health`, as an image without a shell asks.
+
+use testkit::World;
+
+use crate::world;
+
+#[tokio::test]
+async fn a_live_worker_is_found_and_an_ended_one_is_not() {
+    // Alive is not ready: without a ledger this one waits, and an orchestrator must not restart it for that.
+    let world = World::new().await;
+    let worker = world.worker(&[]).await;
+    worker.wait_log("serving /livez").await;
+    let address = worker.url().trim_start_matches("http://").to_owned();
+    let asked = world.worker_health(&address).await;
+    assert_eq!(asked.code, 0, "{}", asked.stderr);
+
+    // As the default says it.
+    let (_, port) = address.rsplit_once(':').unwrap();
+    assert_eq!(world.worker_health(&format!("0.0.0.0:{port}")).await.code, 0);
+
+    // Stopped in the middle: the kernel takes the connection, nobody answers.
+    worker.pause();
+    let asked = world.worker_health(&address).await;
+    assert_eq!(asked.code, 1, "{}", asked.stderr);
+    worker.resume();
+
+    worker.kill();
+    let asked = world.worker_health(&address).await;
+    assert!(
+        asked.code == 1 && asked.stderr.contains("no live worker"),
+        "{}",
+        asked.stderr
+    );
+}
+
+#[tokio::test]
+async fn another_answer_than_200_is_no_life() {
+    let world = world().await;
+    // The fake PostHog knows no /livez.
+    let asked = world.worker_health(&world.posthog.address().to_string()).await;
+    assert!(
+        asked.code == 1 && asked.stderr.contains("/livez answered"),
+        "{}",
+        asked.stderr
+    );
+}

@@ -1,0 +1,197 @@
+//! What a job leaves in the log: one line with all that matters, and the trace of the one who asked for it.
+
+use lapin::options::BasicPublishOptions;
+use lapin::types::{AMQPValue, FieldTable, LongString};
+use lapin::{BasicProperties, Connection, ConnectionProperties};
+use serde_json::{Map, Value};
+use testkit::posthog::{Behavior, Rule};
+use testkit::{Worker, World, seed};
+
+use crate::{DAY, PATIENCE, PROJECT, counts, day, dead_letter, message, publish, world};
+
+const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+fn traceparent() -> String {
+    format!("00-{TRACE_ID}-00f067aa0ba902b7-01")
+}
+
+/// As a program that knows W3C's trace context publishes.
+async fn publish_traced(world: &World, body: &[u8], traceparent: &str) {
+    let connection = Connection::connect(&world.amqp_url, ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let mut headers = FieldTable::default();
+    headers.insert(
+        "traceparent".into(),
+        AMQPValue::LongString(LongString::from(traceparent)),
+    );
+    let properties = BasicProperties::default().with_headers(headers);
+    let options = BasicPublishOptions::default();
+    let sent = channel.basic_publish("posthog-export".into(), "job".into(), options, body, properties);
+    sent.await.unwrap().await.unwrap();
+    connection.close(200, "done".into()).await.unwrap();
+}
+
+/// The lines of ended jobs, in order.
+fn ends(worker: &Worker) -> Vec<Map<String, Value>> {
+    let log = worker.log();
+    let lines = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|e| panic!("{e}: {line}")));
+    let objects = lines.filter_map(|line| line.as_object().cloned());
+    objects.filter(|line| line.contains_key("outcome")).collect()
+}
+
+/// Waits for the line of that outcome.
+async fn end(world: &World, worker: &Worker, outcome: &str) -> Map<String, Value> {
+    let look = async || ends(worker).into_iter().find(|line| line["outcome"] == outcome);
+    world.wait_until(&format!("a job is {outcome}"), PATIENCE, look).await
+}
+
+#[tokio::test]
+async fn a_completed_job_leaves_one_line_with_all_that_matters() {
+    let world = world().await;
+    seed::realistic(&world.pool(), PROJECT, &[day()], 60, 1).await;
+    let worker = world
+        .worker(&[("PAGE_ROWS", "20"), ("SEND_TIMEOUT", "20s"), ("RETRY_BUDGET", "30s")])
+        .await;
+    worker.wait_ready().await;
+    publish_traced(&world, &message("daily"), &traceparent()).await;
+    let mut line = end(&world, &worker, "completed").await;
+    world.wait_state(PROJECT, DAY, "daily", "completed").await;
+    assert_eq!(ends(&worker).len(), 1);
+
+    let (sent, bytes, batches): (i64, i64, i64) = sqlx::query_as(
+        "select sum(sent)::bigint, sum(bytes)::bigint, sum(batches)::bigint from posthog_export.streams",
+    )
+    .fetch_one(&world.pool())
+    .await
+    .unwrap();
+    assert_eq!(counts(&world, "daily").await.0, sent);
+    let kinds = ["trace_events", "generation_events", "score_events"];
+    let of_kinds: i64 = kinds
+        .iter()
+        .map(|kind| line.remove(*kind).unwrap().as_i64().unwrap())
+        .sum();
+    assert_eq!(of_kinds, sent);
+    for gone in ["timestamp", "target", "span"] {
+        assert!(line.remove(gone).is_some(), "{gone}");
+    }
+    let duration = line.remove("duration_ms").unwrap();
+    assert!(duration.as_u64().is_some_and(|ms| ms > 0 && ms < 60_000), "{duration}");
+    let name = line.remove("worker").unwrap();
+    assert!(
+        name.as_str().unwrap().ends_with(&format!("-{}", worker.pid())),
+        "{name}"
+    );
+    let expected = serde_json::json!({
+        "level": "INFO", "message": "completed", "outcome": "completed",
+        "project_id": PROJECT, "day": DAY, "run": "daily", "lane": "job",
+        "attempt": 1, "slice": 1, "redelivered": false, "trace_id": TRACE_ID,
+        "events": sent, "rejected_rows": 0, "batches": batches, "sent_bytes": bytes,
+    });
+    assert_eq!(Value::Object(line), expected);
+}
+
+#[tokio::test]
+async fn a_trace_goes_with_its_job_over_rungs_to_the_dead_letters() {
+    let world = world().await;
+    seed::realistic(&world.pool(), PROJECT, &[day()], 5, 2).await;
+    world.posthog.script(Rule::always(Behavior::status(503)));
+    let settings = [
+        ("SEND_TIMEOUT", "1s"),
+        ("RETRY_BUDGET", "1100ms"),
+        ("RETRY_RUNGS", "300ms×1"),
+    ];
+    let worker = world.worker(&settings).await;
+    worker.wait_ready().await;
+    publish_traced(&world, &message("daily"), &traceparent()).await;
+    let (_, headers) = dead_letter(&world).await;
+    assert_eq!(headers["traceparent"], traceparent());
+
+    let seen: Vec<_> = ends(&worker)
+        .iter()
+        .map(|line| {
+            assert_eq!(line["trace_id"], TRACE_ID);
+            assert_eq!(line["error_code"], "posthog_unavailable");
+            assert!(line["error"].as_str().unwrap().contains("503"), "{line:?}");
+            let field = |name: &str| line[name].as_str().unwrap().to_owned();
+            (field("outcome"), field("level"), line["attempt"].as_i64().unwrap())
+        })
+        .collect();
+    let expected = [("retry", "WARN", 1), ("dead", "ERROR", 2)]
+        .map(|(outcome, level, attempt)| (outcome.to_owned(), level.to_owned(), attempt));
+    assert_eq!(seen, expected);
+    assert!(
+        ends(&worker)[0]["retry_in_s"]
+            .as_f64()
+            .is_some_and(|seconds| seconds < 1.0)
+    );
+}
+
+#[tokio::test]
+async fn a_trace_that_is_not_valid_is_replaced_and_a_replay_keeps_its_own() {
+    let world = world().await;
+    let worker = world.worker(&[]).await;
+    worker.wait_ready().await;
+    publish_traced(&world, &message("daily"), "00-not-a-trace; drop table runs").await;
+    let line = end(&world, &worker, "completed").await;
+    let made = line["trace_id"].as_str().unwrap();
+    assert!(
+        made.len() == 32 && made.bytes().all(|b| b.is_ascii_hexdigit()),
+        "{made}"
+    );
+
+    // Without a run: given one, published again, exported under the same trace.
+    let bare = format!(r#"{{"project_id":"{PROJECT}","day":"{DAY}"}}"#);
+    publish_traced(&world, bare.as_bytes(), &traceparent()).await;
+    let replayed = async || ends(&worker).into_iter().find(|line| line["trace_id"] == TRACE_ID);
+    let line = world.wait_until("the replay ends", PATIENCE, replayed).await;
+    assert_eq!(line["outcome"], "completed");
+    assert!(line["run"].as_str().unwrap().starts_with("replay-"));
+
+    // What is no job at all has a line too.
+    publish_traced(&world, b"no job", &traceparent()).await;
+    let line = end(&world, &worker, "dead").await;
+    assert_eq!(
+        (&line["error_code"], &line["trace_id"]),
+        (&"bad_message".into(), &TRACE_ID.into())
+    );
+    assert!(!line.contains_key("project_id"), "{line:?}");
+    assert_eq!(dead_letter(&world).await.1["traceparent"], traceparent());
+}
+
+#[tokio::test]
+async fn each_slice_says_which_it_is() {
+    let world = world().await;
+    seed::realistic(&world.pool(), PROJECT, &[day()], 100, 3).await;
+    let slow = Behavior::Delay(std::time::Duration::from_millis(200));
+    world.posthog.script(Rule::always(slow));
+    let settings = [
+        ("PAGE_ROWS", "20"),
+        ("BATCH_MAX_EVENTS", "5"),
+        ("SENDS_IN_FLIGHT", "1"),
+        ("JOB_SLICE", "2s"),
+        ("RETRY_BUDGET", "1900ms"),
+        ("SEND_TIMEOUT", "1800ms"),
+    ];
+    let worker = world.worker(&settings).await;
+    worker.wait_ready().await;
+    publish(&world, &message("daily")).await;
+    end(&world, &worker, "handed_back").await;
+    world.posthog.behave();
+    end(&world, &worker, "completed").await;
+    let lines = ends(&worker);
+    let slices: Vec<i64> = lines.iter().map(|line| line["slice"].as_i64().unwrap()).collect();
+    assert_eq!(slices, (1..=i64::try_from(lines.len()).unwrap()).collect::<Vec<_>>());
+    assert!(lines.len() > 1);
+    let traces: std::collections::BTreeSet<String> = lines.iter().map(|line| line["trace_id"].to_string()).collect();
+    assert_eq!(traces.len(), 1);
+    // The counts are those of the run so far.
+    let events: Vec<i64> = lines.iter().map(|line| line["events"].as_i64().unwrap()).collect();
+    assert!(
+        events.is_sorted() && *events.last().unwrap() == counts(&world, "daily").await.0,
+        "{events:?}"
+    );
+}

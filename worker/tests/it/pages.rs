@@ -1,0 +1,281 @@
+//! Pages as they are read: what is in memory and what is looked up together give every row its own trace, and the plans stay those of an
+//! index whatever else the database holds.
+
+use std::collections::BTreeMap;
+
+use chrono::{NaiveDateTime, TimeDelta};
+use proptest::prelude::*;
+use serde_json::Value;
+use shared::job::{Day, Stream};
+use shared::langfuse::paging_pool;
+use shared::ledger::Cursor;
+use shared::settings::SecretString;
+use sqlx::{PgPool, Row as _};
+use testkit::oracle::{Kind, Oracle};
+use testkit::seed::{Observation, Rows, Score, Trace, at};
+use testkit::{World, langfuse, seed};
+use worker::event::{self, ProjectContext};
+use worker::recent::{Kept, RecentTraces};
+use worker::source::{self, Source, Window};
+
+use crate::{PROJECT, day};
+
+const NEIGHBOUR: &str = "project two";
+const LANGFUSE: &str = "https://langfuse.example.com";
+
+/// Everything a stream reads behind a cursor, as events by uuid, and the cursors behind its pages.
+async fn read(
+    source: &Source,
+    recent: &RecentTraces,
+    stream: Stream,
+    window: &Window,
+    mut after: Option<Cursor>,
+) -> (BTreeMap<String, Value>, Vec<Cursor>) {
+    let project = ProjectContext::new(&window.project_id, Some(LANGFUSE));
+    let (mut events, mut cursors) = (BTreeMap::new(), Vec::new());
+    loop {
+        let page = recent.page(source, stream, window, after.as_ref()).await.unwrap();
+        for row in &page.rows {
+            let mut json = Vec::new();
+            event::write(row, &project, &mut json);
+            let event: Value = serde_json::from_slice(&json).unwrap();
+            let twice = events.insert(event["uuid"].as_str().unwrap().to_owned(), comparable(event));
+            assert!(twice.is_none(), "a row came twice");
+        }
+        after = page.rows.last().map(worker::rows::Row::cursor).or(after);
+        cursors.extend(after.clone());
+        if page.last {
+            return (events, cursors);
+        }
+    }
+}
+
+/// The streams of a job side by side, each from its cursor on.
+async fn read_all(
+    source: &Source,
+    kept: Kept,
+    window: &Window,
+    from: &BTreeMap<Stream, Option<Cursor>>,
+) -> BTreeMap<Stream, (BTreeMap<String, Value>, Vec<Cursor>)> {
+    let recent = RecentTraces::new(from.keys().copied(), kept);
+    let streams = from.iter().map(async |(stream, after)| {
+        let read = read(source, &recent, *stream, window, after.clone()).await;
+        (*stream, read)
+    });
+    let all = futures::future::join_all(streams);
+    let all = tokio::time::timeout(crate::PATIENCE, all).await;
+    all.expect("the streams wait for each other").into_iter().collect()
+}
+
+/// Without what names the program.
+fn comparable(mut event: Value) -> Value {
+    for name in ["$lib", "$lib_version"] {
+        event["properties"].as_object_mut().unwrap().remove(name);
+    }
+    event
+}
+
+async fn expected(oracle: &Oracle, kind: Kind, created_after: Option<NaiveDateTime>) -> BTreeMap<String, Value> {
+    let events = oracle.expected_filtered(PROJECT, day(), &[kind], created_after).await;
+    events
+        .into_iter()
+        .map(|event| (event["uuid"].as_str().unwrap().to_owned(), comparable(event)))
+        .collect()
+}
+
+const fn kind(stream: Stream) -> Kind {
+    match stream {
+        Stream::Trace => Kind::Trace,
+        Stream::Generation => Kind::Generation,
+        Stream::Score => Kind::Score,
+    }
+}
+
+fn source(world: &World, page_rows: u32) -> Source {
+    let pool = paging_pool(&SecretString::from(world.database_url.clone()), "it", 3).unwrap();
+    Source::new(pool, page_rows, None)
+}
+
+/// A day whose generations and scores find their traces in every way there is: just before, long before, later, on another day, in
+/// another project, nowhere.
+async fn seeded() -> World {
+    let world = crate::world().await;
+    langfuse::add_project(&world.pool(), NEIGHBOUR, "Project Two").await;
+    seed::realistic(&world.pool(), PROJECT, &[day(), day().succ_opt().unwrap()], 60, 11).await;
+    let mut rows = Rows::default();
+    let named = |id: &str, project: &str, time| Trace {
+        name: Some(format!("name of {id}")),
+        user_id: Some(format!("user of {id}")),
+        ..Trace::new(project, id, time)
+    };
+    rows.traces = vec![
+        named("early", PROJECT, at(day(), 0, 0, 0, 0)),
+        named("late", PROJECT, at(day(), 23, 59, 59, 999)),
+        named("the day before", PROJECT, at(day(), 0, 0, 0, 0) - TimeDelta::hours(1)),
+        named("the neighbour's", NEIGHBOUR, at(day(), 12, 0, 0, 0)),
+    ];
+    let ids = ["early", "late", "the day before", "the neighbour's", "nobody's"];
+    for (n, id) in (0..).zip(ids.iter().cycle().take(40)) {
+        let time = at(day(), n / 2 + 2, 0, 0, 0);
+        rows.observations
+            .push(Observation::generation(PROJECT, &format!("g{n}"), id, time));
+        rows.scores.push(Score::new(PROJECT, &format!("s{n}"), id, time));
+    }
+    rows.observations.push(Observation {
+        trace_id: None,
+        ..Observation::generation(PROJECT, "without a trace id", "", at(day(), 3, 0, 0, 0))
+    });
+    rows.insert(&world.pool()).await;
+    // Ids are unique over all projects; what differs here is only whose they are.
+    seed::ties(&world.pool(), PROJECT, day(), 90).await;
+    world
+}
+
+/// Whole jobs, subsets, resumed jobs and jobs of late rows, with pages and a memory of any size, against what must arrive.
+#[tokio::test]
+async fn pages_of_any_size_give_every_row_its_own_trace() {
+    let world = seeded().await;
+    let oracle = Oracle::new(world.pool(), Some(LANGFUSE));
+    let strategy = (
+        prop_oneof![1_u32..20, 20_u32..300],
+        0_usize..5,
+        prop_oneof![Just(0_usize), Just(2_000), Just(1 << 20)],
+        proptest::sample::subsequence(Stream::ALL.to_vec(), 1..=3),
+        proptest::collection::vec(any::<prop::sample::Index>(), 3),
+        any::<bool>(),
+    );
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    for _ in 0..16 {
+        let case = proptest::strategy::Strategy::new_tree(&strategy, &mut runner).unwrap();
+        let (page_rows, pages, bytes, streams, resumed, late) = proptest::strategy::ValueTree::current(&case);
+        let what = format!("page_rows {page_rows}, kept {pages}/{bytes}, {streams:?}, late {late}");
+        let source = source(&world, page_rows);
+        let kept = Kept { pages, bytes };
+        let created_after = late.then(|| at(day(), 9, 0, 0, 0));
+        let window = Window {
+            project_id: PROJECT.to_owned(),
+            day: Day(day()),
+            created_after,
+        };
+        let from = streams.iter().map(|stream| (*stream, None)).collect();
+        let whole = read_all(&source, kept, &window, &from).await;
+        for (stream, (events, _)) in &whole {
+            assert_eq!(*events, expected(&oracle, kind(*stream), created_after).await, "{what}");
+        }
+        // Each stream goes on from a checkpoint of its own: together with what was before, nothing lacks and nothing differs.
+        let from: BTreeMap<_, _> = whole
+            .iter()
+            .zip(&resumed)
+            .map(|((stream, (_, cursors)), index)| {
+                let at = (!cursors.is_empty()).then(|| index.get(cursors).clone());
+                (*stream, at)
+            })
+            .collect();
+        for (stream, (events, _)) in read_all(&source, kept, &window, &from).await {
+            let all = &whole[&stream].0;
+            assert!(events.iter().all(|(uuid, event)| all[uuid] == *event), "{what}");
+            let left = left_behind(&world.pool(), stream, &window, from[&stream].as_ref()).await;
+            assert_eq!(events.len(), left, "{what}, {stream} from {:?}", from[&stream]);
+        }
+    }
+}
+
+/// How many rows lie behind a cursor.
+async fn left_behind(pool: &PgPool, stream: Stream, window: &Window, after: Option<&Cursor>) -> usize {
+    let source = Source::new(pool.clone(), 100_000, None);
+    source.page(stream, window, after).await.unwrap().rows.len()
+}
+
+/// A database with many projects and many days, in which the day that is read is a small part.
+async fn crowded() -> World {
+    let world = crate::world().await;
+    let projects: Vec<String> = (0..20).map(|n| format!("project {n}")).collect();
+    for project in &projects {
+        langfuse::add_project(&world.pool(), project, project).await;
+    }
+    let fill = "-- Thirty days of twenty projects, and a large day of the one that is read.
+        with r as (
+          select 'project ' || p as project, timestamp '2024-05-20' + d * interval '1 day' + n * interval '7 minutes' as time,
+                 p || '/' || d || '/' || n as id
+          from generate_series(0, 19) p, generate_series(0, 29) d, generate_series(0, 39) n
+          union all
+          select $1, timestamp '2024-06-01' + n * interval '17 seconds', 'big/' || n from generate_series(0, 4999) n),
+        t as (insert into traces (id, project_id, timestamp, name, created_at)
+              select id, project, time, 'n', time from r),
+        o as (insert into observations (id, project_id, trace_id, type, start_time, created_at)
+              select id || k, project, id, (array['GENERATION', 'SPAN'])[1 + k % 2]::\"ObservationType\", time, time
+              from r, generate_series(0, 3) k)
+        insert into scores (id, project_id, trace_id, timestamp, name, source, created_at)
+        select id, project, id, time, 'quality', 'API', time from r";
+    sqlx::query(fill).bind(PROJECT).execute(&world.pool()).await.unwrap();
+    for table in ["traces", "observations", "scores"] {
+        let analyze = format!("vacuum analyze {table}");
+        sqlx::query(sqlx::AssertSqlSafe(analyze))
+            .execute(&world.pool())
+            .await
+            .unwrap();
+    }
+    world
+}
+
+/// Every plan node: its type, and the table when it reads one.
+fn nodes(plan: &Value, found: &mut Vec<(String, String)>) {
+    let text = |name: &str| plan[name].as_str().unwrap_or_default().to_owned();
+    found.push((text("Node Type"), text("Relation Name")));
+    for below in plan["Plans"].as_array().into_iter().flatten() {
+        nodes(below, found);
+    }
+}
+
+/// The statements as they run, on a connection as they run on, for the plan that knows the values and for the one that does not.
+#[tokio::test]
+async fn pages_and_lookups_are_read_by_index_without_sorting_the_day() {
+    let world = crowded().await;
+    let pool = paging_pool(&SecretString::from(world.database_url.clone()), "it", 1).unwrap();
+    let mut connection = pool.acquire().await.unwrap();
+    let pages = Stream::ALL.map(|stream| {
+        let types = "text, timestamp, timestamp, timestamp, text, int8, timestamp";
+        (source::statement(stream), types)
+    });
+    let lookup = (source::TRACE_COLUMNS, "text, text[]");
+    for (number, (statement, types)) in pages.into_iter().chain([lookup]).enumerate() {
+        let prepare = format!("prepare s{number} ({types}) as {statement}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(prepare))
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+        for project in [PROJECT, "project 7"] {
+            let values = if types.ends_with("text[]") {
+                let ids: Vec<String> = (0..500).map(|n| format!("'big/{n}'")).collect();
+                format!("'{project}', array[{}]", ids.join(", "))
+            } else {
+                let noon = "'2024-06-01 12:00'";
+                format!("'{project}', {noon}, '2024-06-02', {noon}, 'x', 500, null")
+            };
+            for mode in ["force_custom_plan", "force_generic_plan"] {
+                let explain =
+                    format!("set plan_cache_mode = {mode}; explain (format json) execute s{number} ({values})");
+                let row = sqlx::raw_sql(sqlx::AssertSqlSafe(explain))
+                    .fetch_all(&mut *connection)
+                    .await
+                    .unwrap();
+                let plan: Value = row.last().unwrap().try_get(0).unwrap();
+                let mut found = Vec::new();
+                nodes(&plan[0]["Plan"], &mut found);
+                let reads: Vec<_> = found
+                    .iter()
+                    .filter(|(_, table)| !table.is_empty() && table != "models")
+                    .collect();
+                assert!(!reads.is_empty(), "{plan:#}");
+                assert!(
+                    reads.iter().all(|(node, _)| node == "Index Scan"),
+                    "{mode}, {project}: {reads:?} in {plan:#}"
+                );
+                // A model's prices are sorted, which are a few; nothing else is, but within equal times.
+                let sorts = found.iter().filter(|(node, _)| node == "Sort").count();
+                let models = found.iter().filter(|(_, table)| table == "models").count();
+                assert!(sorts <= models, "{mode}, {project}: {plan:#}");
+            }
+        }
+    }
+}
