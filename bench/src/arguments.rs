@@ -30,6 +30,9 @@ pub struct Arguments {
     /// Leave inputs and outputs out of all rows
     #[arg(long)]
     pub bare: bool,
+    /// Keep the rows in this directory, and use those that are there: making them takes minutes
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
     /// Write everything that was measured to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -42,7 +45,8 @@ const EXAMPLES: &str = "\
 Examples:
   cargo bench-export --runs 5                        the numbers of docs/PERFORMANCE.md: half an hour, 10 GB in the temporary directory
   cargo bench-export --runs 5 --large                with the day of 7 million events: another hour
-  cargo bench-export --only worker,copy --runs 3     against the database's own limit; needs no Node.js
+  cargo bench-export --only worker,copy --runs 3 --keep /var/tmp/rows
+                                                     against the database's own limit; needs no Node.js
   cargo bench-export --events 70000 --latency 0      a quick look
 
 Progress goes to standard error, the tables to standard output. Before anything is timed, each contestant's events are checked:

@@ -3,7 +3,9 @@
 use anyhow::{Context as _, Result, ensure};
 use chrono::{Days, NaiveDate};
 use futures::TryStreamExt as _;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use testkit::langfuse::SCHEMA_SQL;
+use testkit::template::fingerprint;
 use testkit::{World, langfuse};
 
 use crate::verify;
@@ -78,12 +80,36 @@ pub fn bare_days(traces: u32) -> Vec<Wanted> {
     vec![wanted(0, traces), wanted(1, traces * 10)]
 }
 
-/// Fills an empty database with the days, makes their projects and integrations, and leaves it as one that has been in use.
-pub async fn fill(world: &World, host: &str, days: &[Wanted]) -> Result<()> {
+/// What makes the rows of the days that the temporary table `bench_days` lists.
+const GENERATOR: &str = include_str!("generator.sql");
+/// What a database is called that has them all.
+const FILLED: &str = "filled";
+
+/// The name of the database for these days: another one when the days, or what makes their rows, change.
+pub fn name(days: &[Wanted]) -> String {
+    format!(
+        "bench_{:016x}",
+        fingerprint(&format!("{days:?}{GENERATOR}{SCHEMA_SQL}"))
+    )
+}
+
+/// Whether the rows are there, from this or an earlier run.
+pub async fn is_filled(world: &World) -> Result<bool> {
+    let comment = "select shobj_description(oid, 'pg_database') from pg_database where datname = current_database()";
+    let comment: Option<String> = sqlx::query_scalar(comment).fetch_one(&world.pool()).await?;
+    Ok(comment.as_deref() == Some(FILLED))
+}
+
+/// Makes the days' projects and integrations, those of this run's receiver.
+pub async fn connect_projects(world: &World, host: &str, days: &[Wanted]) {
     for wanted in days {
         langfuse::add_project(&world.pool(), wanted.day.project, wanted.day.project).await;
         langfuse::add_integration(&world.pool(), wanted.day.project, host, API_KEY, true).await;
     }
+}
+
+/// Fills an empty database with the days, and leaves it as one that has been in use.
+pub async fn fill(world: &World, days: &[Wanted]) -> Result<()> {
     let mut connection = PgConnection::connect(&world.database_url).await?;
     let table = "create temporary table bench_days (project_id text, day timestamp, traces integer, bare boolean)";
     sqlx::raw_sql(table).execute(&mut connection).await?;
@@ -96,7 +122,7 @@ pub async fn fill(world: &World, host: &str, days: &[Wanted]) -> Result<()> {
             .execute(&mut connection)
             .await?;
     }
-    sqlx::raw_sql(include_str!("generator.sql"))
+    sqlx::raw_sql(GENERATOR)
         .execute(&mut connection)
         .await
         .context("generate the rows")?;
@@ -108,6 +134,9 @@ pub async fn fill(world: &World, host: &str, days: &[Wanted]) -> Result<()> {
     ] {
         sqlx::raw_sql(statement).execute(&mut connection).await?;
     }
+    // Last, so that rows that were begun only are made anew.
+    let comment = format!("comment on database {} is '{FILLED}'", name(days));
+    sqlx::raw_sql(AssertSqlSafe(comment)).execute(&mut connection).await?;
     connection.close().await?;
     Ok(())
 }

@@ -32,12 +32,14 @@ pub async fn run(arguments: Arguments, slot: Slot) -> Result<Report> {
     say("building the worker");
     tokio::task::spawn_blocking(|| program("worker")).await?;
     say("starting a private PostgreSQL and a private RabbitMQ");
-    let servers = Arc::new(Servers::start_with_postgres(&database::POSTGRES_SETTINGS).await);
+    let kept = arguments.keep.as_deref();
+    let servers = Arc::new(Servers::start_with_postgres(&database::POSTGRES_SETTINGS, kept).await);
     *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&servers));
 
     let receiver = Receiver::start()?;
+    let usual = database::usual_days(arguments.traces(), arguments.bare);
     let mut bench = Bench {
-        world: world(&servers).await?,
+        world: world(&servers, &usual).await?,
         report: Report {
             circumstances: Vec::new(),
             verdicts: Vec::new(),
@@ -52,18 +54,19 @@ pub async fn run(arguments: Arguments, slot: Slot) -> Result<Report> {
         receiver,
         began,
     };
-    bench.usual().await?;
+    bench.usual(&usual).await?;
     if bench.arguments.large {
         // A database of its own: ten times the rows would change what the small day is measured in.
-        bench.world = world(&servers).await?;
-        bench.large().await?;
+        let days = database::bare_days(bench.arguments.traces());
+        bench.world = world(&servers, &days).await?;
+        bench.large(&days).await?;
     }
     Ok(bench.report)
 }
 
-/// A database and a virtual host, ready for a worker.
-async fn world(servers: &Arc<Servers>) -> Result<World> {
-    let mut world = World::on(Arc::clone(servers)).await;
+/// A database for those days and a virtual host, ready for a worker.
+async fn world(servers: &Arc<Servers>, days: &[Wanted]) -> Result<World> {
+    let mut world = World::in_database(Arc::clone(servers), &database::name(days)).await;
     world.set("LANGFUSE_URL", LANGFUSE_URL);
     for command in ["migrate", "declare"] {
         let output = world.producer(&[command]).await;
@@ -95,9 +98,8 @@ impl Bench {
         eprintln!("[{:6.1}s] {text}", self.began.elapsed().as_secs_f64());
     }
 
-    async fn usual(&mut self) -> Result<()> {
-        self.fill(&database::usual_days(self.arguments.traces(), self.arguments.bare))
-            .await?;
+    async fn usual(&mut self, days: &[Wanted]) -> Result<()> {
+        self.fill(days).await?;
         self.report.circumstances = machine::circumstances(&self.world).await?;
         if self.arguments.wants(Part::PosthogNode) {
             self.say("installing posthog-node");
@@ -122,15 +124,21 @@ impl Bench {
         self.measure(&cases(&self.arguments), Depth::Contents).await
     }
 
-    async fn large(&mut self) -> Result<()> {
-        self.fill(&database::bare_days(self.arguments.traces())).await?;
+    async fn large(&mut self, days: &[Wanted]) -> Result<()> {
+        self.fill(days).await?;
         self.measure(&[Case::BareDay, Case::LargeDay], Depth::Uuids).await
     }
 
     async fn fill(&self, days: &[Wanted]) -> Result<()> {
-        let traces: u32 = days.iter().map(|wanted| wanted.traces).sum();
-        self.say(&format!("generating {} days with {traces} traces in all", days.len()));
-        database::fill(&self.world, self.receiver.url(), days).await
+        if database::is_filled(&self.world).await? {
+            self.say("the rows are there already");
+        } else {
+            let traces: u32 = days.iter().map(|wanted| wanted.traces).sum();
+            self.say(&format!("generating {} days with {traces} traces in all", days.len()));
+            database::fill(&self.world, days).await?;
+        }
+        database::connect_projects(&self.world, self.receiver.url(), days).await;
+        Ok(())
     }
 
     /// Verifies each contestant, then measures all of them in turn, round after round.

@@ -41,7 +41,7 @@ pub mod seed;
 mod server;
 pub mod servers;
 pub mod simulation;
-mod template;
+pub mod template;
 pub mod wait;
 mod worker;
 pub mod world;

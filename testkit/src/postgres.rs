@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,11 +47,12 @@ impl Postgres {
         }
     }
 
-    /// Starts a private server, with those settings over the usual ones, and waits until it answers.
-    pub async fn start(directory: &Arc<Directory>, found: &Found, settings: &[String]) -> Self {
+    /// Starts a private server, with those settings over the usual ones, and waits until it answers. Its files are in `directory`, or in
+    /// `kept`, which outlives it.
+    pub async fn start(directory: &Arc<Directory>, found: &Found, settings: &[String], kept: Option<&Path>) -> Self {
         let port = free_port();
         let server = match found {
-            Found::Installed(programs) => local(directory, programs, port, settings),
+            Found::Installed(programs) => local(directory, programs, port, settings, kept),
             Found::Docker => container(directory, port, settings),
         };
         let url = format!("postgres://postgres@127.0.0.1:{port}/postgres")
@@ -150,9 +151,10 @@ impl Postgres {
     }
 }
 
-fn local(directory: &Arc<Directory>, programs: &Path, port: u16, settings: &[String]) -> Server {
-    let home = directory.path().join("postgres");
-    fs::create_dir(&home).expect("create the database's directory");
+fn local(directory: &Arc<Directory>, programs: &Path, port: u16, settings: &[String], kept: Option<&Path>) -> Server {
+    let home = kept.map_or_else(|| directory.path().join("postgres"), Path::to_owned);
+    fs::create_dir_all(&home).unwrap_or_else(|error| panic!("create {}: {error}", home.display()));
+    let home = home.canonicalize().expect("the database's directory");
     let owner = owner();
     if let Some((user, group)) = owner {
         std::os::unix::fs::chown(&home, Some(user), Some(group)).expect("give the directory to the database's user");
@@ -169,7 +171,23 @@ fn local(directory: &Arc<Directory>, programs: &Path, port: u16, settings: &[Str
         }
     };
 
-    let mut initdb = command("initdb");
+    if !home.join("data/PG_VERSION").exists() {
+        initdb(command("initdb"), &home);
+    }
+    let (directory, settings) = (directory.clone(), all_settings(settings));
+    Server::local(move || {
+        let mut postgres = command("postgres");
+        // No Unix socket: nobody asks for one, and a kept directory may lie too deep for its name.
+        postgres.arg("-D").arg(home.join("data")).arg("-k").arg("");
+        postgres.args(["-h", "127.0.0.1", "-p", &port.to_string()]);
+        for setting in &settings {
+            postgres.args(["-c", setting]);
+        }
+        Process::spawn(&directory, "postgres", postgres)
+    })
+}
+
+fn initdb(mut initdb: Command, home: &Path) {
     initdb.args([
         "--no-sync",
         "--auth=trust",
@@ -188,17 +206,6 @@ fn local(directory: &Arc<Directory>, programs: &Path, port: u16, settings: &[Str
         "initdb: {}",
         String::from_utf8_lossy(&made.stderr)
     );
-
-    let (directory, settings) = (directory.clone(), all_settings(settings));
-    Server::local(move || {
-        let mut postgres = command("postgres");
-        postgres.arg("-D").arg(home.join("data")).arg("-k").arg(&home);
-        postgres.args(["-h", "127.0.0.1", "-p", &port.to_string()]);
-        for setting in &settings {
-            postgres.args(["-c", setting]);
-        }
-        Process::spawn(&directory, "postgres", postgres)
-    })
 }
 
 /// The usual settings and others; of two with one name the last one counts.

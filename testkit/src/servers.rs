@@ -1,5 +1,6 @@
 //! The pair of servers that everything runs on.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use crate::directory::Directory;
@@ -46,10 +47,12 @@ impl Servers {
         .await
     }
 
-    /// The same, with settings of the database server over those of the tests, as `name=value`.
-    pub async fn start_with_postgres(settings: &[&str]) -> Self {
+    /// The same, with settings of the database server over those of the tests, as `name=value`. What the database holds stays in
+    /// `kept` when there is one, for the next who starts there.
+    pub async fn start_with_postgres(settings: &[&str], kept: Option<&Path>) -> Self {
         Self::wanted(Wanted {
             database_settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
+            database_kept: kept.map(Path::to_owned),
             ..Wanted::default()
         })
         .await
@@ -89,6 +92,8 @@ impl Servers {
 #[derive(Debug)]
 struct Wanted {
     database_settings: Vec<String>,
+    /// Where the database's files outlive this process
+    database_kept: Option<PathBuf>,
     broker_configuration: String,
     /// Of RabbitMQ; more than one is a cluster.
     nodes: usize,
@@ -98,6 +103,7 @@ impl Default for Wanted {
     fn default() -> Self {
         Self {
             database_settings: Vec::new(),
+            database_kept: None,
             broker_configuration: String::new(),
             nodes: 1,
         }
@@ -129,7 +135,8 @@ async fn start(wanted: &Wanted) -> Result<Servers, String> {
             (Some(url), _) => Postgres::existing(url),
             (None, found) => {
                 let found = found.as_ref().expect("PostgreSQL was looked for");
-                Postgres::start(&directory, found, &wanted.database_settings).await
+                let (settings, kept) = (&wanted.database_settings, wanted.database_kept.as_deref());
+                Postgres::start(&directory, found, settings, kept).await
             }
         }
     };

@@ -13,6 +13,23 @@ pub(crate) async fn execute(connection: &mut PgConnection, statement: String) {
     done.unwrap_or_else(|error| panic!("{}: {error}", statement.lines().next().unwrap_or_default()));
 }
 
+/// A database that may be there from an earlier process; without our tables, if it is.
+pub(crate) async fn find_or_create_database(postgres: &Postgres, name: &str) {
+    let mut connection = postgres.connect().await;
+    let found = sqlx::query("SELECT FROM pg_database WHERE datname = $1")
+        .bind(name)
+        .fetch_optional(&mut connection)
+        .await;
+    let _ = connection.close().await;
+    if found.expect("look for the database").is_none() {
+        create_database(postgres, name).await;
+        return;
+    }
+    let mut inside = PgConnection::connect(&postgres.url(name)).await.expect("connect to it");
+    execute(&mut inside, "DROP SCHEMA IF EXISTS posthog_export CASCADE".to_owned()).await;
+    let _ = inside.close().await;
+}
+
 /// Makes a database as a copy of one that holds the Langfuse tables, which the first to come makes.
 pub(crate) async fn create_database(postgres: &Postgres, name: &str) {
     // Named after what it holds, so that on a server that lives longer than this process it is neither stale nor many.
@@ -51,8 +68,8 @@ pub(crate) async fn create_database(postgres: &Postgres, name: &str) {
     let _ = connection.close().await;
 }
 
-/// FNV-1a, which stays the same from build to build.
-fn fingerprint(text: &str) -> u64 {
+/// A short name for a text: FNV-1a, which stays the same from build to build.
+pub fn fingerprint(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })

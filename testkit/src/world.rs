@@ -13,7 +13,7 @@ use crate::management::Management;
 use crate::posthog::FakePosthog;
 use crate::process::{Process, program};
 use crate::server::{free_port, via};
-use crate::template::{create_database, execute};
+use crate::template::{create_database, execute, find_or_create_database};
 use crate::wait::{self, Reached};
 use crate::worker::Worker;
 use crate::{Servers, TcpProxy, langfuse};
@@ -35,6 +35,7 @@ pub struct World {
     pub posthog: FakePosthog,
     pub(crate) management: Management,
     name: String,
+    database: String,
     pool: PgPool,
     servers: Arc<Servers>,
     settings: BTreeMap<String, String>,
@@ -50,15 +51,26 @@ impl World {
 
     /// A fresh world on other servers.
     pub async fn on(servers: Arc<Servers>) -> Self {
+        let name = format!("world_{}", random_hex(8));
+        create_database(&servers.postgres, &name).await;
+        Self::with_database(servers, &name).await
+    }
+
+    /// A world whose database may be there already, with rows in Langfuse's tables; ours are made anew.
+    pub async fn in_database(servers: Arc<Servers>, name: &str) -> Self {
+        find_or_create_database(&servers.postgres, name).await;
+        Self::with_database(servers, name).await
+    }
+
+    async fn with_database(servers: Arc<Servers>, database: &str) -> Self {
         crate::install_crypto();
         let name = format!("world_{}", random_hex(8));
         let management = servers.rabbitmq.management();
-        let (posthog, (), ()) = tokio::join!(
+        let (posthog, ()) = tokio::join!(
             FakePosthog::start(),
-            create_database(&servers.postgres, &name),
             management.create_vhost(&name, servers.rabbitmq.user()),
         );
-        let database_url = servers.postgres.url(&name);
+        let database_url = servers.postgres.url(database);
         let pool = PgPoolOptions::new()
             .max_connections(4)
             .connect_lazy(&database_url)
@@ -74,6 +86,7 @@ impl World {
             posthog,
             management,
             name,
+            database: database.to_owned(),
             pool,
             servers,
         };
@@ -306,7 +319,7 @@ impl Drop for World {
             process.kill();
         }
         // A private server goes as a whole. Somebody else's is left as it was found.
-        let (servers, name) = (self.servers.clone(), self.name.clone());
+        let (servers, name, database) = (self.servers.clone(), self.name.clone(), self.database.clone());
         if servers.postgres.is_ours() && servers.rabbitmq.is_ours() {
             return;
         }
@@ -317,7 +330,7 @@ impl Drop for World {
                 .expect("a runtime");
             runtime.block_on(async {
                 if !servers.postgres.is_ours() {
-                    let drop_database = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+                    let drop_database = format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)");
                     execute(&mut servers.postgres.connect().await, drop_database).await;
                 }
                 if !servers.rabbitmq.is_ours() {
