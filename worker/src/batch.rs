@@ -1,19 +1,15 @@
 //! PURE: rows → bodies of `POST /batch/`, bounded by bytes and count, compressed once; and how a body is taken apart again.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 
 use bytes::Bytes;
-use flate2::Compression;
 use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
 use shared::ledger::Cursor;
 use smol_str::SmolStr;
 
 use crate::event::{self, ProjectContext};
+use crate::gzip::gzip;
 use crate::rows::Row;
-
-/// The knee of zlib-rs: level 1 is a third larger, level 3 a fifth slower.
-const LEVEL: Compression = Compression::new(2);
 
 /// Bytes of an event, often. Room for so many is made at once.
 const USUAL_EVENT: usize = 1_200;
@@ -93,7 +89,7 @@ impl Body {
                 row_id: mark.row_id.clone(),
             };
             Body {
-                gzip: compress(&body),
+                gzip: gzip(&body).into(),
                 preamble: self.preamble,
                 marks: marks.iter().map(moved).collect(),
             }
@@ -161,7 +157,7 @@ pub fn pack(rows: &[Row], last: bool, project: &ProjectContext, preamble: &Pream
 fn close(json: &mut Vec<u8>, marks: &mut Vec<Mark>, preamble: &Preamble, row: &Row) -> Batch {
     json.extend_from_slice(CLOSING);
     let body = Body {
-        gzip: compress(json),
+        gzip: gzip(json).into(),
         preamble: preamble.0.len(),
         marks: std::mem::take(marks),
     };
@@ -171,13 +167,6 @@ fn close(json: &mut Vec<u8>, marks: &mut Vec<Mark>, preamble: &Preamble, row: &R
         cursor: Some(row.cursor()),
         last: false,
     }
-}
-
-fn compress(json: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(json.len() / 6), LEVEL);
-    // Into memory: cannot fail.
-    let _ = encoder.write_all(json);
-    encoder.finish().unwrap_or_default().into()
 }
 
 #[cfg(test)]

@@ -183,11 +183,15 @@ async fn work(
     );
     tokio::select! {
         worked = AbortOnDropHandle::new(tokio::spawn(run.in_current_span())) => {
-            worked.unwrap_or_else(|panic| Err(JobError::Internal(panic.to_string())))
+            worked.unwrap_or_else(|panic| Err(internal(panic)))
         }
         error = held.keep(&app.ledger) => Err(error.into()),
         error = overdue(app, stop) => Err(error),
     }
+}
+
+fn internal(panic: tokio::task::JoinError) -> JobError {
+    JobError::Internal(panic.to_string())
 }
 
 /// Ends a job that was asked to stop and does not: a request that hangs must not outlast the grace period.
@@ -313,7 +317,7 @@ impl Export {
         let accepted = self
             .pages(stream, &progress)
             .map_ok(|page| self.pack(page))
-            // Two at once: while one page is packed, the next is read.
+            // Two at once: while one page is packed, the next is read, or added up.
             .try_buffered(2)
             .map_ok(|batches| stream::iter(batches.into_iter().map(Ok::<_, JobError>)))
             .try_flatten()
@@ -378,7 +382,7 @@ impl Export {
                 return Ok(None);
             };
             let page = tokio::select! {
-                page = pending => page.map_err(|panic| JobError::Internal(panic.to_string()))??,
+                page = pending => page.map_err(internal)??,
                 () = self.halt.cancelled() => return Ok(None),
             };
             let next = page
@@ -390,19 +394,18 @@ impl Export {
         })
     }
 
-    /// JSON and gzip, off the runtime's own threads.
-    async fn pack(&self, page: Page) -> Result<Vec<Batch>, JobError> {
+    /// The totals of traces, then JSON and gzip, off the runtime's own threads.
+    async fn pack(&self, mut page: Page) -> Result<Vec<Batch>, JobError> {
         let (project, preamble, limits) = (Arc::clone(&self.project), self.preamble.clone(), self.app.config.limits);
-        let packing = Arc::clone(&self.app.packing);
+        let (app, project_id) = (Arc::clone(&self.app), self.window.project_id.clone());
         // On a task of its own: a stream that waits for its host is not polled, and would keep the place from all the others.
         let packed = AbortOnDropHandle::new(tokio::spawn(async move {
-            let _place = packing.acquire_owned().await;
-            tokio::task::spawn_blocking(move || pack(&page.rows, page.last, &project, &preamble, limits)).await
+            app.source.add_totals(&project_id, &mut page.rows).await?;
+            let _place = app.packing.acquire().await;
+            let packed = move || pack(&page.rows, page.last, &project, &preamble, limits);
+            tokio::task::spawn_blocking(packed).await.map_err(internal)
         }));
-        packed
-            .await
-            .and_then(|packed| packed)
-            .map_err(|panic| JobError::Internal(panic.to_string()))
+        packed.await.map_err(internal)?
     }
 
     /// Waits for the batch's place in flight.

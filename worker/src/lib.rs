@@ -20,6 +20,7 @@ pub mod error;
 pub mod event;
 pub mod export;
 pub mod gauges;
+pub mod gzip;
 pub mod health;
 pub mod hosts;
 pub mod lease;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use chrono::NaiveDateTime;
+use foldhash::fast::RandomState;
 use shared::job::Stream;
 use shared::ledger::Cursor;
 use smol_str::SmolStr;
@@ -49,7 +50,7 @@ struct Remembered {
 #[derive(Debug)]
 struct Memory {
     kept: Kept,
-    traces: HashMap<SmolStr, Arc<TraceColumns>>,
+    traces: HashMap<SmolStr, Arc<TraceColumns>, RandomState>,
     pages: VecDeque<Remembered>,
     bytes: usize,
     /// All traces up to here have been read, or none are to come.
@@ -64,7 +65,7 @@ impl Memory {
         let traces_run = followers.remove(&Stream::Trace).is_some();
         Self {
             kept,
-            traces: HashMap::new(),
+            traces: HashMap::default(),
             pages: VecDeque::new(),
             bytes: 0,
             horizon: if traces_run {

@@ -75,7 +75,7 @@ impl TraceColumns {
     }
 }
 
-/// A trace with what its observations add up to.
+/// A trace. Decoded without what its observations add up to, which is read apart.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TraceRow {
     /// `traces.timestamp`, UTC
@@ -216,6 +216,14 @@ impl Row {
         }
     }
 
+    /// The trace, if it is one.
+    pub(crate) fn as_trace_mut(&mut self) -> Option<&mut TraceRow> {
+        match self {
+            Row::Trace(row) => Some(row),
+            Row::Generation(_) | Row::Score(_) => None,
+        }
+    }
+
     /// Its keyset position.
     pub fn cursor(&self) -> Cursor {
         Cursor {
@@ -230,17 +238,25 @@ fn text(row: &PgRow, at: usize) -> Result<Option<SmolStr>, sqlx::Error> {
     Ok(row.try_get::<Option<&str>, _>(at)?.map(SmolStr::new))
 }
 
+impl TraceRow {
+    /// Takes what its observations add up to.
+    pub(crate) fn add_totals(&mut self, row: &PgRow) -> Result<(), sqlx::Error> {
+        self.observations = row.try_get(0)?;
+        self.first_start = row.try_get(1)?;
+        self.last_end = row.try_get(2)?;
+        self.cost = row.try_get(3)?;
+        Ok(())
+    }
+}
+
 impl FromRow<'_, PgRow> for TraceRow {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
             time: row.try_get(0)?,
             id: SmolStr::new(row.try_get::<&str, _>(1)?),
-            trace: Arc::new(TraceColumns::decode(row, 2)?),
-            version: text(row, 9)?,
-            observations: row.try_get(10)?,
-            first_start: row.try_get(11)?,
-            last_end: row.try_get(12)?,
-            cost: row.try_get(13)?,
+            version: text(row, 2)?,
+            trace: Arc::new(TraceColumns::decode(row, 3)?),
+            ..Self::default()
         })
     }
 }

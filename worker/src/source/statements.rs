@@ -1,4 +1,4 @@
-//! The statements: one page of each stream, and the lookup of traces.
+//! The statements: one page of each stream, the totals of traces, and the lookup of traces.
 
 use shared::job::Stream;
 
@@ -72,22 +72,35 @@ macro_rules! keyset {
 
 const TRACES: &str = concat!(
     "-- source_traces
-     select p.timestamp, p.id, p.name, p.user_id, p.session_id, p.release, p.tags, p.distinct_id, p.ph_session_id, p.version,
-            a.observations, a.first_start, a.last_end, a.cost::float8
-     from (select t.timestamp, t.id, t.version, ",
+     select t.timestamp, t.id, t.version, ",
     trace_columns!(),
     "
-           from traces t where ",
+     from traces t where ",
     keyset!("t", "timestamp"),
-    "        and ($7::timestamp is null or t.created_at >= $7
-                or exists (select 1 from observations o where o.trace_id = t.id and o.project_id = t.project_id
-                           and o.created_at >= $7))
-           order by t.timestamp, t.id collate \"C\" limit $6) p
-     left join lateral (
-       select count(*) as observations, min(", sane!("o.start_time"), ") as first_start,
-              max(greatest(", sane!("o.start_time"), ", ", sane!("o.end_time"), ")) as last_end, sum(", cost!(), ") as cost
-       from observations o where o.trace_id = p.id and o.project_id = $1) a on true
-     order by p.timestamp, p.id collate \"C\""
+    "  and ($7::timestamp is null or t.created_at >= $7
+            or exists (select 1 from observations o where o.trace_id = t.id and o.project_id = t.project_id
+                       and o.created_at >= $7))
+     order by t.timestamp, t.id collate \"C\" limit $6"
+);
+
+/// What the observations of traces add up to, whatever their time. $1 project, $2 ids of traces; a row for each, in their order.
+pub const TOTALS: &str = concat!(
+    "-- source_totals
+     select a.observations, a.first_start, a.last_end, a.cost::float8
+     from unnest($2) with ordinality as p (id, place)
+     cross join lateral (
+       select count(*) as observations, min(",
+    sane!("o.start_time"),
+    ") as first_start,
+              max(greatest(",
+    sane!("o.start_time"),
+    ", ",
+    sane!("o.end_time"),
+    ")) as last_end, sum(",
+    cost!(),
+    ") as cost
+       from observations o where o.trace_id = p.id and o.project_id = $1) a
+     order by p.place"
 );
 
 const GENERATIONS: &str = concat!(

@@ -34,7 +34,8 @@ async fn read(
     let project = ProjectContext::new(&window.project_id, Some(LANGFUSE));
     let (mut events, mut cursors) = (BTreeMap::new(), Vec::new());
     loop {
-        let page = recent.page(source, stream, window, after.as_ref()).await.unwrap();
+        let mut page = recent.page(source, stream, window, after.as_ref()).await.unwrap();
+        source.add_totals(&window.project_id, &mut page.rows).await.unwrap();
         for row in &page.rows {
             let mut json = Vec::new();
             event::write(row, &project, &mut json);
@@ -237,8 +238,8 @@ async fn pages_and_lookups_are_read_by_index_without_sorting_the_day() {
         let types = "text, timestamp, timestamp, timestamp, text, int8, timestamp";
         (source::statement(stream), types)
     });
-    let lookup = (source::TRACE_COLUMNS, "text, text[]");
-    for (number, (statement, types)) in pages.into_iter().chain([lookup]).enumerate() {
+    let lookups = [source::TOTALS, source::TRACE_COLUMNS].map(|statement| (statement, "text, text[]"));
+    for (number, (statement, types)) in pages.into_iter().chain(lookups).enumerate() {
         let prepare = format!("prepare s{number} ({types}) as {statement}");
         sqlx::raw_sql(sqlx::AssertSqlSafe(prepare))
             .execute(&mut *connection)
