@@ -63,24 +63,31 @@ struct InFlight(
     #[expect(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit,
 );
 
-/// A body that has its place in flight for the first try.
+/// A body that has its place in flight for the first try, and for all its tries one of its job's places.
 pub struct Admitted {
     body: Body,
     in_flight: InFlight,
+    of_job: OwnedSemaphorePermit,
 }
 
 impl Capture {
     /// Waits until a body may be on its way to the `place`'s host. Until then its stream makes no other: bodies that wait take memory, too.
-    pub async fn admit(&self, place: &Place, body: Body) -> Result<Admitted, SendError> {
+    /// One of the `job`'s places is kept from here to the body's end, also between its tries. It comes first: whoever has one needs only
+    /// places that are given back after a request, so none waits for another's end.
+    pub async fn admit(&self, job: &Arc<Semaphore>, place: &Place, body: Body) -> Result<Admitted, SendError> {
+        let of_job = enter(job).await?;
         let in_flight = self.enter_flight(place).await?;
-        Ok(Admitted { body, in_flight })
+        Ok(Admitted {
+            body,
+            in_flight,
+            of_job,
+        })
     }
 
     async fn enter_flight(&self, place: &Place) -> Result<InFlight, SendError> {
-        let enter = async |places: &Arc<Semaphore>| Arc::clone(places).acquire_owned().await;
         // The host's own first: what waits for a slow host's answers must not keep a place of the process meanwhile.
-        let of_host = enter(place.in_flight()).await.map_err(|_| SendError::Interrupted)?;
-        let of_process = enter(&self.in_flight).await.map_err(|_| SendError::Interrupted)?;
+        let of_host = enter(place.in_flight()).await?;
+        let of_process = enter(&self.in_flight).await?;
         Ok(InFlight(of_host, of_process))
     }
 
@@ -90,11 +97,16 @@ impl Capture {
         &self,
         place: &Place,
         stream: Stream,
-        Admitted { body, in_flight }: Admitted,
+        admitted: Admitted,
         tally: &Tally,
         held: &Held,
         stop: &CancellationToken,
     ) -> Result<Accepted, SendError> {
+        let Admitted {
+            body,
+            in_flight,
+            of_job: _kept_to_the_end,
+        } = admitted;
         let mut accepted = Accepted::default();
         let mut open = vec![body];
         let mut in_flight = Some(in_flight);
@@ -180,6 +192,11 @@ impl Capture {
             }
         }
     }
+}
+
+async fn enter(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, SendError> {
+    let permit = Arc::clone(places).acquire_owned().await;
+    permit.map_err(|_| SendError::Interrupted)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use shared::integration::{Integration, Loaded};
 use shared::job::{ExportJob, Stream};
 use shared::ledger::{Claim, Cursor, Lease, LedgerError, Progress, State};
 use shared::posthog::KeyCheck;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -213,6 +214,8 @@ struct Export {
     preamble: Preamble,
     recent: Arc<RecentTraces>,
     tally: Tally,
+    /// For bodies that are on their way or wait for their next try
+    bodies: Arc<Semaphore>,
     /// Asks the streams to stop at the next batch border: the slice is over, somebody wants it, its host is slow
     /// and has another job, or another stream failed.
     halt: CancellationToken,
@@ -248,6 +251,7 @@ async fn run(
             accepted: AtomicI64::new(total(|p| p.sent)),
             refused: AtomicI64::new(total(|p| p.rejected)),
         },
+        bodies: Arc::new(Semaphore::new(app.config.sends_in_flight)),
         halt: CancellationToken::new(),
         held,
         place,
@@ -410,7 +414,7 @@ impl Export {
         let Batch { body, cursor, last } = batch;
         async move {
             let admitted = match body {
-                Some(body) => Some(self.app.capture.admit(&self.place, body).await?),
+                Some(body) => Some(self.app.capture.admit(&self.bodies, &self.place, body).await?),
                 None => None,
             };
             Ok((admitted, Checkpoint { cursor, last }))

@@ -52,7 +52,7 @@ async fn nothing_is_sent_under_a_lease_that_may_be_somebody_elses() {
     let send = |held: Held| {
         let (capture, place, tally, stop) = (&capture, &place, &tally, &stop);
         async move {
-            let admitted = capture.admit(place, body()).await?;
+            let admitted = capture.admit(&Arc::new(Semaphore::new(1)), place, body()).await?;
             capture.send(place, Stream::Score, admitted, tally, &held, stop).await
         }
     };

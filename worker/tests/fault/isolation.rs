@@ -1,5 +1,7 @@
 //! A slow or dead PostHog slows the reading, holds up nobody else, and fills no memory.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use testkit::posthog::{Behavior, FakePosthog, Rule};
@@ -141,6 +143,36 @@ async fn while_posthog_does_not_answer_only_so_many_pages_are_read() {
         .sum();
     // Of 40 pages of traces alone: for each stream those being packed, those being sent, and one ahead.
     assert!((1.0..=18.0).contains(&pages), "{pages} pages were read");
+    world.posthog.behave();
+    crate::arrives(&world).await;
+}
+
+#[tokio::test]
+async fn while_posthog_fails_a_job_holds_only_so_many_bodies() {
+    let world = world(600).await;
+    // Each body by its first event; a failure is answered at once, so all of them wait for their next try.
+    let bodies = Arc::new(Mutex::new(BTreeMap::<String, usize>::new()));
+    let tried = Arc::clone(&bodies);
+    let fails = Rule::choose(move |seen| {
+        let first = seen.events.first()?["uuid"].as_str()?.to_owned();
+        *tried.lock().unwrap().entry(first).or_default() += 1;
+        Some(Behavior::status(503))
+    });
+    world.posthog.script(fails);
+    let settings = [
+        ("SEND_TIMEOUT", "40s"),
+        ("RETRY_BUDGET", "50s"),
+        ("SENDS_IN_FLIGHT", "4"),
+    ];
+    let _worker = ready(&world, &[&SMALL, &settings]).await;
+    publish(&world).await;
+    // Long enough for everything that was admitted to be tried over and over.
+    let all_again = async || bodies.lock().unwrap().values().filter(|tries| **tries >= 3).count() >= 4;
+    world
+        .wait_until("bodies are tried again and again", crate::PATIENCE, all_again)
+        .await;
+    let held = bodies.lock().unwrap().len();
+    assert_eq!(held, 4, "bodies at once, of all streams together");
     world.posthog.behave();
     crate::arrives(&world).await;
 }
