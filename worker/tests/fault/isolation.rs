@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use testkit::posthog::{Behavior, FakePosthog, Rule};
+use testkit::posthog::{Behavior, FakePosthog, Route, Rule};
 use testkit::{langfuse, seed};
 
 use crate::{DAY, KEY, PROJECT, SMALL, add_project, message, publish, publish_body, ready, world};
@@ -95,6 +95,36 @@ async fn a_slow_host_of_one_project_does_not_hold_up_the_others() {
     let log = worker.log();
     assert!(log.contains("the host fails or is slow"), "the fault did not bite");
     assert!(!log.contains("will be tried again"), "{log}");
+}
+
+#[tokio::test]
+async fn a_host_that_is_slow_to_say_whether_it_knows_the_key_keeps_one_job() {
+    let world = world(50).await;
+    let next: chrono::NaiveDate = "2024-06-02".parse().unwrap();
+    seed::realistic(&world.pool(), PROJECT, &[next], 50, 2).await;
+    world
+        .posthog
+        .script(Rule::always(Behavior::Delay(Duration::from_secs(3))).on(Route::Flags));
+    world.posthog.script(Rule::always(Behavior::Hold));
+    // Late is what takes longer than a quarter of the time limit.
+    let settings = [
+        ("WORKER_CONCURRENCY", "2"),
+        ("SEND_TIMEOUT", "10s"),
+        ("RETRY_BUDGET", "20s"),
+    ];
+    let worker = ready(&world, &[&SMALL, &settings]).await;
+    publish(&world).await;
+    publish_body(
+        &world,
+        format!(r#"{{"project_id":"{PROJECT}","day":"{next}","run":"daily"}}"#).as_bytes(),
+    )
+    .await;
+    worker.wait_log("another job is already waiting for it").await;
+    let answered = world.posthog.batches().iter().any(|batch| batch.ended.is_some());
+    assert!(!answered, "only an answer to a body told that it is slow");
+    world.posthog.behave();
+    crate::arrives(&world).await;
+    world.wait_state(PROJECT, "2024-06-02", "daily", "completed").await;
 }
 
 #[tokio::test]
