@@ -2,10 +2,11 @@
 //! workers and servers, judged by the oracle when all has settled.
 
 mod bites;
+mod letters;
 mod shrink;
 mod step;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::NaiveDate;
@@ -16,6 +17,7 @@ use crate::posthog::{Behavior, Cut, Rule};
 use crate::{Output, Servers, TcpProxy, Worker, World, langfuse, seed, wait};
 
 pub use bites::Bites;
+pub use letters::Letters;
 pub use shrink::shrink;
 pub use step::{Mood, Step, describe, generate, parse};
 
@@ -40,6 +42,8 @@ pub struct Outcome {
     pub report: Report,
     /// How often each fault really bit
     pub bites: Bites,
+    /// Dead letters that were found, and requeued
+    pub letters: Letters,
     /// Why it failed, in words; `None` when all is well
     pub failure: Option<String>,
     /// The ends of all logs, when it failed
@@ -54,9 +58,14 @@ pub async fn run(servers: &Arc<Servers>, steps: &[Step]) -> Outcome {
     }
     let (report, failure) = stage.settle().await;
     let bites = Bites::read(&stage.world, &PROJECTS.map(|(_, key)| key));
-    let failure = failure.or_else(|| (!report.is_clean()).then(|| format!("{report}\n{}", report.findings.join("\n"))));
+    let letters = stage.letters.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let unexplained = letters.unexplained();
+    let failure = failure
+        .or_else(|| (!report.is_clean()).then(|| format!("{report}\n{}", report.findings.join("\n"))))
+        .or_else(|| (!unexplained.is_empty()).then(|| format!("dead letters that nothing explains: {unexplained:?}")));
     Outcome {
         logs: failure.as_ref().map(|_| stage.world.tails()).unwrap_or_default(),
+        letters,
         report,
         bites,
         failure,
@@ -72,6 +81,7 @@ struct Stage {
     asleep: Vec<(Instant, usize)>,
     /// Makes the ids of late rows differ.
     late: usize,
+    letters: Mutex<Letters>,
 }
 
 impl Stage {
@@ -113,6 +123,7 @@ impl Stage {
             workers: Vec::new(),
             asleep: Vec::new(),
             late: 0,
+            letters: Mutex::default(),
         };
         for _ in 0..WORKERS {
             let worker = stage.worker().await;
@@ -304,6 +315,7 @@ impl Stage {
                 }
             }
             if self.world.queue_messages("posthog-export.dead-letters").await != Some(0) {
+                self.count_dead_letters().await;
                 drop(self.producer(&["dead-letters", "requeue", "--all", "--yes"]).await);
                 return false;
             }
@@ -315,6 +327,13 @@ impl Stage {
         let runs = "select coalesce(string_agg(to_jsonb(r)::text, E'\\n'), '') from posthog_export.runs r where state <> 'completed'";
         let runs = sqlx::query_scalar::<_, String>(runs).fetch_one(&self.pool()).await;
         Some(format!("not all jobs came to an end in {SETTLED_JOBS:?}: {runs:?}"))
+    }
+
+    async fn count_dead_letters(&self) {
+        let output = self.producer(&["dead-letters", "list", "--group", "--json"]).await;
+        if let Some(answer) = output.and_then(|output| serde_json::from_str(&output.stdout).ok()) {
+            *self.letters.lock().unwrap_or_else(PoisonError::into_inner) += Letters::read(&answer);
+        }
     }
 
     async fn check(&self) -> Report {

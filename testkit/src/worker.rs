@@ -65,6 +65,20 @@ impl Worker {
         );
     }
 
+    /// Waits until it says that it is not ready.
+    pub async fn wait_unready(&self) {
+        let client = client();
+        let unready = wait::until(PATIENCE, async || {
+            let answer = client.get(format!("{}/readyz", self.url)).send().await;
+            answer.is_ok_and(|answer| answer.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE)
+        });
+        assert!(
+            unready.await.is_some(),
+            "the worker goes on saying that it is ready\n{}",
+            self.process.tail()
+        );
+    }
+
     /// The body of `/metrics`.
     pub async fn metrics(&self) -> String {
         let answer = client().get(format!("{}/metrics", self.url)).send().await;

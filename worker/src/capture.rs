@@ -63,42 +63,73 @@ struct InFlight(
     #[expect(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit,
 );
 
-/// A body that has its place in flight for the first try.
+/// A body that has its place in flight for the first try, and for all its tries one of its job's places.
 pub struct Admitted {
     body: Body,
     in_flight: InFlight,
+    of_job: OwnedSemaphorePermit,
+    is_first: bool,
 }
 
 impl Capture {
     /// Waits until a body may be on its way to the `place`'s host. Until then its stream makes no other: bodies that wait take memory, too.
-    pub async fn admit(&self, place: &Place, body: Body) -> Result<Admitted, SendError> {
+    /// One of the `job`'s places is kept from here to the body's end, also between its tries. It comes first: whoever has one needs only
+    /// places that are given back after a request, so none waits for another's end.
+    /// `is_first`: of its stream in this slice.
+    pub async fn admit(
+        &self,
+        job: &Arc<Semaphore>,
+        place: &Place,
+        body: Body,
+        is_first: bool,
+    ) -> Result<Admitted, SendError> {
+        let of_job = enter(job).await?;
         let in_flight = self.enter_flight(place).await?;
-        Ok(Admitted { body, in_flight })
+        Ok(Admitted {
+            body,
+            in_flight,
+            of_job,
+            is_first,
+        })
+    }
+
+    /// Whether an answer took so long that its host counts as slow.
+    pub fn is_late(&self, took: Duration) -> bool {
+        took > self.send_timeout / LATE
     }
 
     async fn enter_flight(&self, place: &Place) -> Result<InFlight, SendError> {
-        let enter = async |places: &Arc<Semaphore>| Arc::clone(places).acquire_owned().await;
         // The host's own first: what waits for a slow host's answers must not keep a place of the process meanwhile.
-        let of_host = enter(place.in_flight()).await.map_err(|_| SendError::Interrupted)?;
-        let of_process = enter(&self.in_flight).await.map_err(|_| SendError::Interrupted)?;
+        let of_host = enter(place.in_flight()).await?;
+        let of_process = enter(&self.in_flight).await?;
         Ok(InFlight(of_host, of_process))
     }
 
-    /// Sends a body while the lease is `held`; takes it apart when PostHog refuses it as it is. `stop` ends the waiting between tries, never a request
-    /// that is on its way.
+    /// Sends a body while the lease is `held`; takes it apart when PostHog refuses it as it is. `stop` ends the waiting between tries and the
+    /// taking apart, never a request that is on its way. A stream's first body is taken apart to the end: what was accepted of a body does not
+    /// move the cursor, so one that takes longer than a slice would be begun anew for ever.
     pub async fn send(
         &self,
         place: &Place,
         stream: Stream,
-        Admitted { body, in_flight }: Admitted,
+        admitted: Admitted,
         tally: &Tally,
         held: &Held,
         stop: &CancellationToken,
     ) -> Result<Accepted, SendError> {
+        let Admitted {
+            body,
+            in_flight,
+            of_job: _kept_to_the_end,
+            is_first,
+        } = admitted;
         let mut accepted = Accepted::default();
         let mut open = vec![body];
         let mut in_flight = Some(in_flight);
         while let Some(body) = open.pop() {
+            if in_flight.is_none() && !is_first && stop.is_cancelled() {
+                return Err(SendError::Interrupted);
+            }
             let sent = self.send_whole(place, stream, &body, &mut in_flight, held, stop);
             let Some((too_large, said)) = sent.await? else {
                 let events = i64::try_from(body.events()).unwrap_or(i64::MAX);
@@ -162,10 +193,13 @@ impl Capture {
                     .await
             };
             let took = sent.elapsed();
-            place.answered(took > self.send_timeout / LATE);
+            place.answered(self.is_late(took));
             metrics::sent(stream, took, outcome.as_ref().ok().map(|answer| answer.status));
             match tries.decide(outcome, began.elapsed(), Utc::now()) {
-                Step::Accepted => return Ok(None),
+                Step::Accepted => {
+                    place.report(false);
+                    return Ok(None);
+                }
                 Step::Halve(said) => return Ok(Some((true, said))),
                 Step::Bisect(said) => return Ok(Some((false, said))),
                 Step::Stop(error) => return Err(error),
@@ -180,6 +214,11 @@ impl Capture {
             }
         }
     }
+}
+
+async fn enter(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, SendError> {
+    let permit = Arc::clone(places).acquire_owned().await;
+    permit.map_err(|_| SendError::Interrupted)
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 //! publishers must not keep acks from it). Any error ends the session; a new one begins, for ever. Deliveries of an ended
 //! session are never settled on a new one.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::stream::SelectAll;
+use futures::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
@@ -40,6 +41,9 @@ enum SessionError {
     Lost(String),
     #[error("a delivery could not be settled: {0}")]
     Unsettled(AmqpError),
+    /// Its delivery would stay unsettled, and keep a place in the prefetch window until the consumer timeout.
+    #[error("the handling of a delivery panicked")]
+    Panicked,
 }
 
 /// Consumes until `shutdown`.
@@ -72,7 +76,6 @@ struct Session {
     app: Arc<App>,
     publisher: Publisher,
     stop: Stop,
-    unsettled: mpsc::UnboundedSender<AmqpError>,
 }
 
 async fn session(app: &Arc<App>, shutdown: &CancellationToken) -> Result<(), SessionError> {
@@ -88,7 +91,6 @@ async fn session(app: &Arc<App>, shutdown: &CancellationToken) -> Result<(), Ses
             shutdown: shutdown.clone(),
             connection_lost: lost.clone(),
         },
-        unsettled,
     };
     let jobs = TaskTracker::new();
     // Ends the session's jobs at their next batch border, however this function is left.
@@ -112,12 +114,18 @@ async fn session(app: &Arc<App>, shutdown: &CancellationToken) -> Result<(), Ses
             () = shutdown.cancelled() => break Ok(()),
             error = &mut publishing_ended => break Err(SessionError::Lost(describe(error))),
             error = &mut consuming_ended => break Err(SessionError::Lost(describe(error))),
-            Some(error) = failures.recv() => break Err(SessionError::Unsettled(error)),
+            Some(error) = failures.recv() => break Err(error),
             Ok(()) = blocked_now.changed() => {}
             // While the broker blocks us nothing could be handed on, so nothing new is begun.
             delivery = deliveries.next(), if !is_blocked => match delivery {
                 Some((lane, Some(Ok(delivery)))) => {
-                    jobs.spawn(handle(session.clone(), lane, delivery));
+                    let unsettled = unsettled.clone();
+                    let handled = Box::pin(handle(session.clone(), lane, delivery));
+                    jobs.spawn(async move {
+                        if let Err(error) = ended(handled).await {
+                            let _ = unsettled.send(error);
+                        }
+                    });
                 }
                 Some((_, Some(Err(error)))) => break Err(AmqpError::from(error).into()),
                 Some((_, None)) | None => break Err(SessionError::Cancelled),
@@ -126,7 +134,7 @@ async fn session(app: &Arc<App>, shutdown: &CancellationToken) -> Result<(), Ses
     };
     jobs.close();
     match ended {
-        Ok(()) => drain(app, &channels, &jobs, publishing_ended).await,
+        Ok(()) => drain(app, &channels, &jobs, publishing_ended, &lost).await,
         Err(error) => {
             drop(ending);
             // They stop at their next batch border; their leases are given back before anybody is delivered the same job.
@@ -183,28 +191,45 @@ async fn drain(
     channels: &[(Channel, String)],
     jobs: &TaskTracker,
     publishing: impl Future<Output = Option<lapin::Error>>,
+    lost: &CancellationToken,
 ) {
     app.health.broker(false);
     for (channel, tag) in channels {
         let cancel = channel.basic_cancel(tag.clone().into(), BasicCancelOptions::default());
         let _ = within(Duration::from_secs(2), cancel).await;
     }
+    // Keeps the publisher's idea of a blocked connection true meanwhile. Without a connection jobs cannot settle, and still save what was
+    // accepted and give their leases back.
+    let serve = async {
+        let error = describe(publishing.await);
+        tracing::warn!(%error, "the connection to RabbitMQ was lost while stopping; the jobs are redelivered");
+        lost.cancel();
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         () = jobs.wait() => {}
-        // Keeps the publisher's idea of a blocked connection true meanwhile.
-        _ = publishing => {}
+        () = serve => {}
         () = tokio::time::sleep(app.config.grace.mul_f64(0.8)) => {
             tracing::warn!(jobs = jobs.len(), "the grace period is over; the rest is redelivered");
         }
     }
 }
 
+/// The end of a delivery's handling, as it concerns the session.
+async fn ended(handled: impl Future<Output = Result<(), AmqpError>>) -> Result<(), SessionError> {
+    // Nothing that was in the middle of a change is looked at again: the session ends.
+    match AssertUnwindSafe(handled).catch_unwind().await {
+        Ok(settled) => settled.map_err(SessionError::Unsettled),
+        Err(_) => Err(SessionError::Panicked),
+    }
+}
+
 /// One delivery, to its settlement.
-async fn handle(session: Session, lane: Lane, delivery: Delivery) {
+async fn handle(session: Session, lane: Lane, delivery: Delivery) -> Result<(), AmqpError> {
     let _running = metrics::Counted::job();
     let decoded = ExportJob::decode(&delivery.data);
     let settlement = Settlement::new(&session.app, &session.publisher, lane, delivery);
-    let settled = match decoded {
+    match decoded {
         Err(bad) => settlement.bad_message(&bad.0).await,
         Ok(job) if job.run.is_none() => {
             settlement
@@ -227,8 +252,19 @@ async fn handle(session: Session, lane: Lane, delivery: Delivery) {
             .instrument(span)
             .await
         }
-    };
-    if let Err(error) = settled {
-        let _ = session.unsettled.send(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_the_session_as_a_failed_settlement_does() {
+        let panics = async { panic!("on purpose") };
+        assert!(matches!(ended(panics).await, Err(SessionError::Panicked)));
+        let unsettled = std::future::ready(Err(AmqpError::BadUrl));
+        assert!(matches!(ended(unsettled).await, Err(SessionError::Unsettled(_))));
+        assert!(ended(std::future::ready(Ok(()))).await.is_ok());
     }
 }

@@ -2,6 +2,7 @@
 //! Nothing here settles a delivery; `settle.rs` does, with what this returns.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
@@ -13,6 +14,7 @@ use shared::integration::{Integration, Loaded};
 use shared::job::{ExportJob, Stream};
 use shared::ledger::{Claim, Cursor, Lease, LedgerError, Progress, State};
 use shared::posthog::KeyCheck;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -147,12 +149,9 @@ pub async fn export(app: &Arc<App>, job: &ExportJob, run: &str, stop: &Stop) -> 
     if let Err(error) = &worked {
         pause::after(app, job, settings.as_deref(), error).await;
     }
-    if let Some(place) = place {
-        match &worked {
-            Ok(_) => place.report(false),
-            Err(JobError::Send(SendError::Unavailable(_))) => place.report(true),
-            Err(_) => {}
-        }
+    // The next body that is accepted takes it back.
+    if let (Some(place), Err(JobError::Send(SendError::Unavailable(_)))) = (&place, &worked) {
+        place.report(true);
     }
     worked.map_err(|error| {
         let lost = matches!(error, JobError::Ledger(LedgerError::LeaseLost));
@@ -217,6 +216,8 @@ struct Export {
     preamble: Preamble,
     recent: Arc<RecentTraces>,
     tally: Tally,
+    /// For bodies that are on their way or wait for their next try
+    bodies: Arc<Semaphore>,
     /// Asks the streams to stop at the next batch border: the slice is over, somebody wants it, its host is slow
     /// and has another job, or another stream failed.
     halt: CancellationToken,
@@ -231,7 +232,13 @@ async fn run(
     stop: Stop,
 ) -> Result<Exported, JobError> {
     app.source.check_columns().await?;
-    match app.capture.posthog.knows_key(&integration).await {
+    let asked = Instant::now();
+    let known = app.capture.posthog.knows_key(&integration).await;
+    // Only a late answer says something: that of `/flags/` may be quick while those to bodies are not.
+    if app.capture.is_late(asked.elapsed()) {
+        place.answered(true);
+    }
+    match known {
         Ok(KeyCheck::Known) => {}
         Ok(KeyCheck::Unknown) => return Err(JobError::KeyRefused),
         Ok(KeyCheck::CannotTell(why)) => tracing::debug!(%why, "the host cannot be asked whether it knows the key"),
@@ -252,6 +259,7 @@ async fn run(
             accepted: AtomicI64::new(total(|p| p.sent)),
             refused: AtomicI64::new(total(|p| p.rejected)),
         },
+        bodies: Arc::new(Semaphore::new(app.config.sends_in_flight)),
         halt: CancellationToken::new(),
         held,
         place,
@@ -314,6 +322,7 @@ impl Export {
             return Ok(progress);
         }
         let in_flight = self.app.config.sends_in_flight;
+        let mut is_first = true;
         let accepted = self
             .pages(stream, &progress)
             .map_ok(|page| self.pack(page))
@@ -321,8 +330,11 @@ impl Export {
             .try_buffered(2)
             .map_ok(|batches| stream::iter(batches.into_iter().map(Ok::<_, JobError>)))
             .try_flatten()
-            .map_ok(|batch| self.admit(batch))
+            .map_ok(move |batch| self.admit(batch, std::mem::take(&mut is_first)))
             .try_buffered(1)
+            // Halted, the stream ends here: what was admitted before goes on to its end, and is saved.
+            .map(Result::transpose)
+            .scan((), |(), admitted| ready(admitted))
             .map_ok(|(admitted, checkpoint)| self.send(stream, admitted, checkpoint))
             .try_buffered(in_flight)
             .ready_chunks(in_flight);
@@ -408,16 +420,18 @@ impl Export {
         packed.await.map_err(internal)?
     }
 
-    /// Waits for the batch's place in flight.
-    fn admit(&self, batch: Batch) -> impl Future<Output = Result<(Option<Admitted>, Checkpoint), JobError>> + use<'_> {
+    /// Waits for the batch's place in flight. `None`: the job halts before it has one.
+    async fn admit(&self, batch: Batch, is_first: bool) -> Result<Option<(Option<Admitted>, Checkpoint)>, JobError> {
         let Batch { body, cursor, last } = batch;
-        async move {
-            let admitted = match body {
-                Some(body) => Some(self.app.capture.admit(&self.place, body).await?),
-                None => None,
-            };
-            Ok((admitted, Checkpoint { cursor, last }))
-        }
+        let admitted = match body {
+            Some(body) => tokio::select! {
+                biased;
+                () = self.halt.cancelled() => return Ok(None),
+                admitted = self.app.capture.admit(&self.bodies, &self.place, body, is_first) => Some(admitted?),
+            },
+            None => None,
+        };
+        Ok(Some((admitted, Checkpoint { cursor, last })))
     }
 
     /// What was accepted of a batch, and the checkpoint that this allows.

@@ -11,7 +11,7 @@ use url::Url;
 struct Host {
     /// At work here, in the order in which they came
     jobs: BTreeSet<u64>,
-    /// The last job that ended could not deliver
+    /// A job could not deliver, and no body was accepted since
     failing: bool,
     /// The last answer was late
     slow: bool,
@@ -117,7 +117,7 @@ impl Place {
             .with(&self.host, |host| std::mem::replace(&mut host.slow, late) != late);
     }
 
-    /// The job's end: could it deliver?
+    /// `false`: a body was accepted. `true`: a job ends because none is.
     pub fn report(&self, failing: bool) {
         self.hosts.with(&self.host, |host| {
             std::mem::replace(&mut host.failing, failing) != failing

@@ -57,6 +57,12 @@ impl Bites {
         ]
     }
 
+    /// What never happened: a long soak without it shows nothing about it.
+    pub fn never(&self) -> Vec<&'static str> {
+        let rows = self.rows().into_iter();
+        rows.filter(|(_, count)| *count == 0).map(|(name, _)| name).collect()
+    }
+
     /// Whether the faults that every simulation must show have bitten.
     pub fn bit(&self) -> bool {
         self.resent > 0 && self.redelivered > 0 && self.taken_over > 0
@@ -84,5 +90,26 @@ impl fmt::Display for Bites {
             .map(|(name, count)| format!("{name}: {count}"))
             .collect();
         write!(out, "{}", parts.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_that_never_bit_is_named() {
+        let bites = Bites {
+            resent: 1,
+            redelivered: 1,
+            taken_over: 1,
+            sessions_lost: 1,
+            later: 1,
+            retried: 0,
+            handed_back: 1,
+            done_before: 1,
+        };
+        assert!(bites.bit());
+        assert_eq!(bites.never(), ["jobs retried, counted"]);
     }
 }

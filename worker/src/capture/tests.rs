@@ -3,7 +3,7 @@ use std::time::Duration;
 use shared::egress::Egress;
 use shared::job::ExportJob;
 use shared::ledger::Lease;
-use testkit::posthog::FakePosthog;
+use testkit::posthog::{Behavior, FakePosthog, Rule};
 use tokio::time::Instant;
 use url::Url;
 
@@ -21,44 +21,107 @@ fn held(ago: Duration) -> Held {
     Held::new(lease, LENGTH, Instant::now().checked_sub(ago).unwrap())
 }
 
-fn body() -> Body {
-    let row = Row::Score(ScoreRow {
-        id: "row".into(),
-        time: "2024-06-01T00:00:00".parse().unwrap(),
-        ..ScoreRow::default()
-    });
+fn body(events: usize) -> Body {
+    let row = |number| {
+        Row::Score(ScoreRow {
+            id: format!("row {number}").into(),
+            time: "2024-06-01T00:00:00".parse().unwrap(),
+            ..ScoreRow::default()
+        })
+    };
+    let rows: Vec<Row> = (0..events).map(row).collect();
     let limits = Limits {
         events: 10,
         bytes: 10_000,
     };
     let (project, preamble) = (ProjectContext::new("p", None), Preamble::new("phc_key", false));
-    pack(&[row], true, &project, &preamble, limits).remove(0).body.unwrap()
+    pack(&rows, true, &project, &preamble, limits).remove(0).body.unwrap()
+}
+
+/// What a body meets on its way.
+struct Way {
+    posthog: FakePosthog,
+    capture: Capture,
+    hosts: Hosts,
+    tally: Tally,
+    stop: CancellationToken,
+}
+
+impl Way {
+    async fn new() -> Self {
+        let posthog = FakePosthog::start().await;
+        posthog.known_key("phc_key");
+        let egress: Egress = "127.0.0.0/8".parse().unwrap();
+        let capture = Capture {
+            posthog: Posthog::new(egress, 2).unwrap(),
+            in_flight: Arc::new(Semaphore::new(2)),
+            send_timeout: Duration::from_secs(10),
+            retry_budget: Duration::from_secs(20),
+        };
+        Self {
+            posthog,
+            capture,
+            hosts: Hosts::new(2),
+            tally: Tally::default(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    fn enter(&self) -> Option<Place> {
+        self.hosts.enter(&Url::parse(&self.posthog.url()).unwrap())
+    }
+
+    async fn send(&self, place: &Place, body: Body, is_first: bool, held: Held) -> Result<Accepted, SendError> {
+        let job = Arc::new(Semaphore::new(1));
+        let admitted = self.capture.admit(&job, place, body, is_first).await?;
+        let sent = self
+            .capture
+            .send(place, Stream::Score, admitted, &self.tally, &held, &self.stop)
+            .await;
+        assert_eq!(
+            job.available_permits(),
+            1,
+            "the body is at its end, its place is not free"
+        );
+        sent
+    }
 }
 
 #[tokio::test]
 async fn nothing_is_sent_under_a_lease_that_may_be_somebody_elses() {
-    let posthog = FakePosthog::start().await;
-    posthog.known_key("phc_key");
-    let egress: Egress = "127.0.0.0/8".parse().unwrap();
-    let capture = Capture {
-        posthog: Posthog::new(egress, 2).unwrap(),
-        in_flight: Arc::new(Semaphore::new(2)),
-        send_timeout: Duration::from_secs(10),
-        retry_budget: Duration::from_secs(20),
-    };
-    let host = Url::parse(&posthog.url()).unwrap();
-    let place = Hosts::new(2).enter(&host).unwrap();
-    let (tally, stop) = (Tally::default(), CancellationToken::new());
-    let send = |held: Held| {
-        let (capture, place, tally, stop) = (&capture, &place, &tally, &stop);
-        async move {
-            let admitted = capture.admit(place, body()).await?;
-            capture.send(place, Stream::Score, admitted, tally, &held, stop).await
-        }
-    };
-    let refused = send(held(LENGTH)).await;
+    let way = Way::new().await;
+    let place = way.enter().unwrap();
+    let refused = way.send(&place, body(1), true, held(LENGTH)).await;
     assert!(matches!(refused, Err(SendError::LeaseUncertain)), "{refused:?}");
-    assert!(posthog.batches().is_empty());
-    assert_eq!(send(held(Duration::ZERO)).await.unwrap().events, 1);
-    assert_eq!(posthog.batches().len(), 1);
+    assert!(way.posthog.batches().is_empty());
+    let sent = way.send(&place, body(1), true, held(Duration::ZERO)).await;
+    assert_eq!(sent.unwrap().events, 1);
+    assert_eq!(way.posthog.batches().len(), 1);
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_taking_apart_of_a_body_that_is_not_its_streams_first() {
+    let way = Way::new().await;
+    let place = way.enter().unwrap();
+    way.posthog.script(Rule::always(Behavior::MaxEventsPerBatch(1)));
+    way.stop.cancel();
+    let ended = way.send(&place, body(4), false, held(Duration::ZERO)).await;
+    assert!(matches!(ended, Err(SendError::Interrupted)), "{ended:?}");
+    assert_eq!(
+        way.posthog.batches().len(),
+        1,
+        "what was admitted is sent, and no half of it"
+    );
+    let sent = way.send(&place, body(4), true, held(Duration::ZERO)).await;
+    assert_eq!(sent.unwrap().events, 4);
+}
+
+#[tokio::test]
+async fn a_failing_host_takes_any_number_of_jobs_again_once_it_has_accepted_a_body() {
+    let way = Way::new().await;
+    let place = way.enter().unwrap();
+    place.report(true);
+    assert!(way.enter().is_none());
+    way.send(&place, body(1), true, held(Duration::ZERO)).await.unwrap();
+    assert!(way.enter().is_some());
 }

@@ -26,9 +26,13 @@ async fn outage(end: impl AsyncFnOnce(&Servers)) {
     end(servers).await;
     for worker in &workers {
         worker.wait_log("the session with RabbitMQ ended").await;
+        worker.wait_unready().await;
     }
     servers.rabbitmq.start_again().await;
     arrives(&world).await;
+    for worker in &workers {
+        worker.wait_ready().await;
+    }
     let at_work = workers
         .iter()
         .find(|worker| worker.log().contains("the connection to RabbitMQ was lost"));
@@ -211,11 +215,12 @@ async fn its_consumer_timeout_is_never_met_by_a_job_of_any_length() {
         );
     }
     assert_eq!(world.posthog.counts(KEY).resent, 0);
-    let slices: usize = workers
+    let slices: Vec<usize> = workers
         .iter()
         .map(|worker| worker.log().matches("handed back at a checkpoint").count())
-        .sum();
-    assert!(slices >= 2, "{slices} slices");
+        .collect();
+    let at_work = slices.iter().filter(|slices| **slices > 0).count();
+    assert!(at_work >= 2, "slices of each worker: {slices:?}");
     drop(workers);
 
     // Held for longer, a delivery is taken away; the worker notices, and the day arrives all the same.

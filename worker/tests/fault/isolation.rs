@@ -1,8 +1,10 @@
 //! A slow or dead PostHog slows the reading, holds up nobody else, and fills no memory.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use testkit::posthog::{Behavior, FakePosthog, Rule};
+use testkit::posthog::{Behavior, FakePosthog, Route, Rule};
 use testkit::{langfuse, seed};
 
 use crate::{DAY, KEY, PROJECT, SMALL, add_project, message, publish, publish_body, ready, world};
@@ -96,6 +98,36 @@ async fn a_slow_host_of_one_project_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
+async fn a_host_that_is_slow_to_say_whether_it_knows_the_key_keeps_one_job() {
+    let world = world(50).await;
+    let next: chrono::NaiveDate = "2024-06-02".parse().unwrap();
+    seed::realistic(&world.pool(), PROJECT, &[next], 50, 2).await;
+    world
+        .posthog
+        .script(Rule::always(Behavior::Delay(Duration::from_secs(3))).on(Route::Flags));
+    world.posthog.script(Rule::always(Behavior::Hold));
+    // Late is what takes longer than a quarter of the time limit.
+    let settings = [
+        ("WORKER_CONCURRENCY", "2"),
+        ("SEND_TIMEOUT", "10s"),
+        ("RETRY_BUDGET", "20s"),
+    ];
+    let worker = ready(&world, &[&SMALL, &settings]).await;
+    publish(&world).await;
+    publish_body(
+        &world,
+        format!(r#"{{"project_id":"{PROJECT}","day":"{next}","run":"daily"}}"#).as_bytes(),
+    )
+    .await;
+    worker.wait_log("another job is already waiting for it").await;
+    let answered = world.posthog.batches().iter().any(|batch| batch.ended.is_some());
+    assert!(!answered, "only an answer to a body told that it is slow");
+    world.posthog.behave();
+    crate::arrives(&world).await;
+    world.wait_state(PROJECT, "2024-06-02", "daily", "completed").await;
+}
+
+#[tokio::test]
 async fn a_host_that_hangs_keeps_nothing_that_another_project_needs() {
     let world = world(0).await;
     let hanging = FakePosthog::start().await;
@@ -141,6 +173,36 @@ async fn while_posthog_does_not_answer_only_so_many_pages_are_read() {
         .sum();
     // Of 40 pages of traces alone: for each stream those being packed, those being sent, and one ahead.
     assert!((1.0..=18.0).contains(&pages), "{pages} pages were read");
+    world.posthog.behave();
+    crate::arrives(&world).await;
+}
+
+#[tokio::test]
+async fn while_posthog_fails_a_job_holds_only_so_many_bodies() {
+    let world = world(600).await;
+    // Each body by its first event; a failure is answered at once, so all of them wait for their next try.
+    let bodies = Arc::new(Mutex::new(BTreeMap::<String, usize>::new()));
+    let tried = Arc::clone(&bodies);
+    let fails = Rule::choose(move |seen| {
+        let first = seen.events.first()?["uuid"].as_str()?.to_owned();
+        *tried.lock().unwrap().entry(first).or_default() += 1;
+        Some(Behavior::status(503))
+    });
+    world.posthog.script(fails);
+    let settings = [
+        ("SEND_TIMEOUT", "40s"),
+        ("RETRY_BUDGET", "50s"),
+        ("SENDS_IN_FLIGHT", "4"),
+    ];
+    let _worker = ready(&world, &[&SMALL, &settings]).await;
+    publish(&world).await;
+    // Long enough for everything that was admitted to be tried over and over.
+    let all_again = async || bodies.lock().unwrap().values().filter(|tries| **tries >= 3).count() >= 4;
+    world
+        .wait_until("bodies are tried again and again", crate::PATIENCE, all_again)
+        .await;
+    let held = bodies.lock().unwrap().len();
+    assert_eq!(held, 4, "bodies at once, of all streams together");
     world.posthog.behave();
     crate::arrives(&world).await;
 }

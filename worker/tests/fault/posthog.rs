@@ -54,8 +54,7 @@ faults! {
     it_answers_502_with_a_page_of_html: Behavior::Status(502, "<html>bad gateway</html>".into(), vec![]), [], sent_again Some(false);
     it_answers_408: Behavior::status(408), [], sent_again Some(false);
     it_answers_429: Behavior::status(429), [], sent_again Some(false);
-    it_answers_429_with_seconds: Behavior::retry_after(429, 1), [], sent_again Some(false);
-    it_answers_429_with_a_date: Behavior::Status(429, String::new(), vec![("retry-after".into(), http_date(2))]), [], sent_again Some(false);
+    // Its cap is longer than the budget here, so the job waits on the ladder; that it is capped holds a test of `retry.rs`.
     it_answers_429_with_a_time_far_off: Behavior::retry_after(429, 999_999_999), [], sent_again None;
     it_stores_and_answers_500: Behavior::StoreThenStatus(500), [], sent_again Some(true);
     it_stores_some_and_answers_503: Behavior::StoreSomeThenStatus(3, 503), [], sent_again Some(true);
@@ -64,25 +63,56 @@ faults! {
     it_resets_before_the_body: Behavior::CutBeforeReading(Cut::Rst), [], sent_again Some(false);
     it_closes_before_the_body: Behavior::CutBeforeReading(Cut::Fin), [], sent_again Some(false);
     its_answer_ends_in_the_head: Behavior::AnswerPartially(Part::Head), [], sent_again Some(true);
+    its_answer_ends_in_the_body: Behavior::AnswerPartially(Part::Body), [], sent_again Some(true);
     it_accepts_and_hangs: Behavior::HangAfterAccept, IMPATIENT, sent_again Some(false);
     its_answer_drips: Behavior::SlowDrip(Duration::from_millis(200)), IMPATIENT, sent_again Some(true);
+}
+
+/// Two refusals say when to come again; each body is sent again no sooner than that.
+async fn comes_again(when: impl Fn() -> String + Send + 'static, earliest: Duration) {
+    let world = world(60).await;
+    let mut left = 2;
+    world.posthog.script(Rule::choose(move |_| {
+        left -= i32::from(left >= 0);
+        (left >= 0).then(|| Behavior::Status(429, String::new(), vec![("retry-after".to_owned(), when())]))
+    }));
+    // One body at a time: what follows a refusal is the same body again.
+    let one = [
+        ("SENDS_IN_FLIGHT", "1"),
+        ("SEND_TIMEOUT", "20s"),
+        ("RETRY_BUDGET", "30s"),
+    ];
+    let _worker = ready(&world, &[&SMALL, &one]).await;
+    publish(&world).await;
+    arrives(&world).await;
+    assert_eq!(world.posthog.counts(KEY).resent, 0);
+    let batches = world.posthog.batches();
+    let gaps: Vec<Duration> = batches
+        .windows(2)
+        .filter(|pair| pair[0].status == Some(429))
+        .map(|pair| pair[1].at - pair[0].at)
+        .collect();
+    assert_eq!(gaps.len(), 2, "the fault did not bite");
+    assert!(gaps.iter().all(|gap| *gap >= earliest), "{gaps:?}");
+}
+
+/// Longer than the pauses that we would make ourselves.
+const A_WHILE: Duration = Duration::from_secs(3);
+
+#[tokio::test]
+async fn it_answers_429_with_seconds() {
+    comes_again(|| A_WHILE.as_secs().to_string(), A_WHILE).await;
+}
+
+#[tokio::test]
+async fn it_answers_429_with_a_date() {
+    // A date knows no parts of a second.
+    comes_again(|| http_date(4), A_WHILE).await;
 }
 
 fn http_date(seconds: i64) -> String {
     let at = chrono::Utc::now() + chrono::TimeDelta::seconds(seconds);
     at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
-}
-
-/// The status was said, so the answer counts, whatever becomes of its body.
-#[tokio::test]
-async fn its_answer_ends_in_the_body() {
-    let world = world(60).await;
-    world
-        .posthog
-        .script(Rule::next(3, Behavior::AnswerPartially(Part::Body)));
-    let _worker = ready(&world, &[&SMALL]).await;
-    publish(&world).await;
-    arrives(&world).await;
 }
 
 #[tokio::test]
@@ -167,10 +197,18 @@ async fn it_does_not_know_the_key_and_is_restarted_in_between() {
 
 #[tokio::test]
 async fn what_it_refused_stays_refused_over_restarts_and_is_not_everything() {
-    let world = world(60).await;
+    let world = world(200).await;
     // Traces are refused for ever; the refusals are counted over restarts, and stop before the day is emptied into the rejects.
-    let refuse = Behavior::reject_events_where(|event| event["event"] == "langfuse trace");
-    world.posthog.script(Rule::always(refuse));
+    // A body of two takes three requests to be refused; the first worker gets stuck behind ten of them.
+    let mut requests = 0;
+    world.posthog.script(Rule::choose(move |_| {
+        requests += 1;
+        Some(if requests <= 30 {
+            Behavior::status(400)
+        } else {
+            Behavior::HoldUnstored
+        })
+    }));
     let rejects = async |world: &testkit::World| -> i64 {
         sqlx::query_scalar("select count(*) from posthog_export.rejects")
             .fetch_one(&world.pool())
@@ -183,19 +221,20 @@ async fn what_it_refused_stays_refused_over_restarts_and_is_not_everything() {
     crate::publish_body(&world, body.as_bytes()).await;
     world
         .wait_until("some rows are rejects", crate::PATIENCE, async || {
-            rejects(&world).await >= 10
+            rejects(&world).await == 20
         })
         .await;
+    world.posthog.held().await;
     first.kill();
-    let before = rejects(&world).await;
+    world.posthog.behave();
+    let refuse = Behavior::reject_events_where(|event| event["event"] == "langfuse trace");
+    world.posthog.script(Rule::always(refuse));
     let _second = ready(&world, &[&events]).await;
     let letter = dead_letter(&world).await;
     assert_eq!(letter.headers["x-error-code"], "mapping_refused");
+    // The fiftieth refusal of all ends the run. Counted anew after the restart, it would have been the seventieth.
     let after = rejects(&world).await;
-    assert!(
-        before > 0 && after >= before && after < 60,
-        "{before}, then {after} rejects"
-    );
+    assert!((40..50).contains(&after), "{after} rejects");
 
     // Mended, the same run goes on behind its cursor; a replay sends the rest.
     world.posthog.behave();

@@ -8,7 +8,8 @@ use testkit::posthog::{Behavior, Rule};
 use testkit::{Worker, World, seed};
 
 use crate::{
-    JOBS, KEY, PATIENCE, PROJECT, SMALL, arrives, day, depth, field, publish, publish_body, ready, slow, stored, world,
+    JOBS, KEY, PATIENCE, PROJECT, SMALL, arrives, day, depth, field, heartbeat, publish, publish_body, ready, sent,
+    slow, stored, world,
 };
 
 #[tokio::test]
@@ -73,6 +74,65 @@ async fn a_request_that_hangs_does_not_outlast_the_grace() {
     world.posthog.behave();
     let _second = ready(&world, &[&SMALL]).await;
     arrives(&world).await;
+}
+
+#[tokio::test]
+async fn asked_to_stop_it_sends_no_further_body() {
+    let world = world(200).await;
+    world.posthog.script(Rule::always(Behavior::Hold));
+    let patient = [
+        ("SEND_TIMEOUT", "20s"),
+        ("RETRY_BUDGET", "30s"),
+        ("SHUTDOWN_GRACE", "40s"),
+    ];
+    let first = ready(&world, &[&SMALL, &patient]).await;
+    publish(&world).await;
+    // Of pages of five bodies each, two bodies are on their way.
+    world.posthog.held_requests(2).await;
+    first.terminate();
+    first.wait_log("stopping").await;
+    world.posthog.behave();
+    assert_eq!(first.wait_exit().await.code(), Some(0), "{}", first.log());
+    assert_eq!(world.posthog.batches().len(), 2);
+    let stored = world.posthog.counts(KEY).stored;
+    assert_eq!(
+        usize::try_from(sent(&world).await),
+        Ok(stored),
+        "what was accepted was not saved"
+    );
+    assert_eq!(field(&world, "state").await.as_deref(), Some("queued"));
+    let _second = ready(&world, &[&SMALL]).await;
+    arrives(&world).await;
+    assert_eq!(world.posthog.counts(KEY).resent, 0);
+}
+
+#[tokio::test]
+async fn it_hands_back_though_rabbitmq_goes_while_it_stops() {
+    let world = world(100).await;
+    world.posthog.script(Rule::always(Behavior::Hold));
+    let proxy = world.amqp_proxy().await;
+    let url = heartbeat(&world.amqp_url_via(&proxy));
+    let patient = [
+        ("SEND_TIMEOUT", "20s"),
+        ("RETRY_BUDGET", "30s"),
+        ("SHUTDOWN_GRACE", "40s"),
+    ];
+    let first = ready(&world, &[&SMALL, &patient, &[("AMQP_URL", &url)]]).await;
+    publish(&world).await;
+    world.posthog.held().await;
+    first.terminate();
+    first.wait_log("stopping").await;
+    proxy.refuse();
+    proxy.cut();
+    first.wait_log("RabbitMQ was lost while stopping").await;
+    world.posthog.behave();
+    assert_eq!(first.wait_exit().await.code(), Some(0), "{}", first.log());
+    // A lease that nobody gave back would have to run out, and count as a death.
+    assert_eq!(field(&world, "state").await.as_deref(), Some("queued"));
+    assert!(sent(&world).await > 0, "what was accepted was not saved");
+    let _second = ready(&world, &[&SMALL]).await;
+    arrives(&world).await;
+    assert_eq!(field(&world, "takeovers").await.as_deref(), Some("0"));
 }
 
 /// As in a container: the first process of a PID namespace, where a signal without a handler does nothing.

@@ -16,7 +16,7 @@ async fn simulate(servers: &Arc<Servers>, what: &str, steps: &[Step]) -> Outcome
             describe(steps)
         );
     }
-    eprintln!("{what}: {}; {}", outcome.report, outcome.bites);
+    eprintln!("{what}: {}; {}; {}", outcome.report, outcome.bites, outcome.letters);
     outcome
 }
 

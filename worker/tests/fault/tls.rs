@@ -1,0 +1,93 @@
+//! PostHog's certificate is nobody's that we trust.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use testkit::langfuse;
+
+use crate::{KEY, PATIENCE, PROJECT, dead_letter, field, message, publish, publish_body, ready, world};
+
+/// Says 200 to whoever trusts its certificate; ends with the process.
+struct Host {
+    address: SocketAddr,
+    /// In PEM form
+    authority: String,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Host {
+    fn start() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        testkit::install_crypto();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = Self {
+            address: listener.local_addr().unwrap(),
+            authority: issuer.pem(),
+            requests: Arc::default(),
+        };
+        let (config, requests) = (Arc::new(config), Arc::clone(&host.requests));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+                let mut tls = rustls::StreamOwned::new(connection, stream);
+                let mut request = vec![0; 64 * 1024];
+                if tls.read(&mut request).is_ok_and(|length| length > 0) {
+                    requests.fetch_add(1, Ordering::SeqCst);
+                    let _ = tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
+                    tls.conn.send_close_notify();
+                    let _ = tls.flush();
+                }
+            }
+        });
+        host
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn its_certificate_is_not_trusted() {
+    let mut world = world(20).await;
+    let host = Host::start();
+    let url = format!("https://{}", host.address);
+    langfuse::add_integration(&world.pool(), PROJECT, &url, KEY, true).await;
+    world.set("RETRY_RUNGS", "300ms×1");
+    crate::succeeds(&world, &["declare"]).await;
+    let quick = [("SEND_TIMEOUT", "500ms"), ("RETRY_BUDGET", "600ms")];
+    let worker = ready(&world, &[&quick]).await;
+    publish(&world).await;
+    assert_eq!(dead_letter(&world).await.headers["x-error-code"], "posthog_unavailable");
+    let error = field(&world, "error").await.unwrap();
+    assert!(
+        error.contains("certificate"),
+        "an operator reads nothing of it: {error}"
+    );
+    assert_eq!(host.requests(), 0, "it was told something");
+    worker.kill();
+
+    // Named, its authority is trusted, and nothing else is wrong with it.
+    let authority = std::env::temp_dir().join(format!("{}.pem", host.address));
+    std::fs::write(&authority, &host.authority).unwrap();
+    let _trusting = ready(&world, &[&[("POSTHOG_CA_FILE", authority.to_str().unwrap())]]).await;
+    publish_body(&world, &message(PROJECT, Some("again"))).await;
+    world
+        .wait_until("it is told something", PATIENCE, async || host.requests() > 0)
+        .await;
+    std::fs::remove_file(authority).unwrap();
+}
