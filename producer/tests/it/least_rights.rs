@@ -49,6 +49,46 @@ async fn refused(url: &str, statement: &'static str) -> bool {
     error.contains("permission denied") || error.contains("must be owner") || error.contains("read-only transaction")
 }
 
+/// Who may declare nothing cannot compare arguments by declaring.
+async fn arguments_are_compared_over_the_management_api(world: &World, producer: &[(&str, String)]) {
+    const RUNG: &str = "posthog-export.retry.2s";
+    let mut settings: Vec<(&str, &str)> = producer.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    settings.push(("AMQP_MANAGEMENT_URL", &world.management_url));
+    let topology = async || {
+        let output = world.producer_with_env(&["doctor", "--json"], &settings).await;
+        let report: Value = serde_json::from_str(&output.stdout).unwrap();
+        let checks = report["checks"].as_array().unwrap().clone();
+        let of_topology = checks.into_iter().filter(|found| found["check"] == "broker.topology");
+        of_topology.collect::<Vec<_>>()
+    };
+    let sound = topology().await;
+    assert!(sound.iter().all(|found| found["status"] == "ok"), "{sound:?}");
+
+    let management = world.servers().rabbitmq.management();
+    let rung = ["queues", world.vhost.as_str(), RUNG];
+    let ours = management.request(Method::GET, &rung, None).await["arguments"].clone();
+    let make = async |arguments: Value| {
+        management.request(Method::DELETE, &rung, None).await;
+        let body = json!({"durable": true, "arguments": arguments});
+        management.request(Method::PUT, &rung, Some(body)).await;
+    };
+    let mut others = ours.clone();
+    others["x-message-ttl"] = json!(5000);
+    make(others).await;
+    let found = topology().await;
+    let told = found.iter().find(|found| found["status"] == "problem").unwrap();
+    let text = told["found"].as_str().unwrap();
+    assert!(
+        text.contains(RUNG) && text.contains("x-message-ttl = 5000, not 2000"),
+        "{text}"
+    );
+    make(ours).await;
+    let bindings = ["bindings", world.vhost.as_str(), "e", RUNG, "q", RUNG];
+    management
+        .request(Method::POST, &bindings, Some(json!({"routing_key": ""})))
+        .await;
+}
+
 #[tokio::test]
 async fn the_documented_roles_and_users_run_the_whole_line() {
     // Roles belong to a server, and these have the names of the documentation.
@@ -139,6 +179,7 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
     };
     assert_eq!((of("database.rights"), of("ledger.rights")), (json!("ok"), json!("ok")));
     assert_eq!(of("broker.topology"), "unknown");
+    arguments_are_compared_over_the_management_api(&world, &producer).await;
 
     // A rung: the worker publishes there too.
     world
