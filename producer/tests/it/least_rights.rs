@@ -104,6 +104,7 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
     .await;
     sql(&world, include_str!("../../../deploy/sql/reader.sql")).await;
     sql(&world, include_str!("../../../deploy/sql/ledger.sql")).await;
+    sql(&world, include_str!("../../../deploy/sql/settings.sql")).await;
     let role = |name: &str| {
         world
             .database_url
@@ -111,7 +112,7 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
     };
     let users = broker_users(&world).await;
     let user = |name: &str| users[&format!("posthog-export-{name}")].clone();
-    let (reader, owner, app) = (role("reader"), role("owner"), role("app"));
+    let (reader, owner, app, settings_role) = (role("reader"), role("owner"), role("app"), role("settings"));
     let as_user = |amqp: &str, ledger: &str| {
         [
             ("DATABASE_URL", reader.clone()),
@@ -130,6 +131,18 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
     let worker = as_user(&user("worker"), &app);
     run(&["migrate"], &setup).await;
     run(&["declare"], &setup).await;
+
+    // Somebody saves a project's settings: those of one that had none, and parts of them.
+    let save = [
+        ("DATABASE_URL", settings_role.clone()),
+        ("POSTHOG_API_KEY", KEY.to_owned()),
+    ];
+    sql(&world, "delete from posthog_integrations").await;
+    let (host, set) = (world.posthog.url(), ["integrations", "set", "--project", PROJECT]);
+    run(&[&set[..], &["--host", &host]].concat(), &save).await;
+    for change in ["--disable", "--enable"] {
+        run(&[&set[..], &[change]].concat(), &save[..1]).await;
+    }
 
     // Enqueue, fail, dead letter, status, list, requeue, export.
     let mut settings: Vec<(&str, &str)> = worker.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -205,6 +218,9 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
             "set default_transaction_read_only = off; update posthog_integrations set enabled = false",
         ),
         (&reader, "select 1 from posthog_export.runs"),
+        (&settings_role, "select 1 from public.traces"),
+        (&settings_role, "delete from posthog_integrations"),
+        (&settings_role, "select 1 from posthog_export.runs"),
         (&app, "select 1 from public.traces"),
         (&app, "drop table posthog_export.runs"),
         (&app, "create table posthog_export.mine (id int)"),
