@@ -129,6 +129,9 @@ pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, Comma
             && let Some((projects, until)) = found.swept
         {
             ledger.record_swept(&projects, until).await?;
+            if arguments.projects.is_empty() {
+                ledger.record_enqueued().await?;
+            }
         }
         report.published(&sent);
     }
