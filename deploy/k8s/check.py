@@ -7,6 +7,7 @@ checks what no schema knows: that the manifests agree with the programs and with
 """
 
 import functools
+import ipaddress
 import json
 import os
 import re
@@ -22,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 VERSIONS = ["1.29", "1.31", "1.33", "1.35", "1.37"]
 NOWHERE = "registry.invalid/"
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def read(path):
@@ -170,6 +172,19 @@ def selects(selector, labels):
     return selector["matchLabels"].items() <= labels.items()
 
 
+def nat64_faults(policy):
+    """What is closed by IPv4 is closed by NAT64, which puts the same address into the last 32 bits."""
+    blocks = [to["ipBlock"] for rule in policy["spec"].get("egress", []) for to in rule.get("to", []) if "ipBlock" in to]
+    closed = {block["cidr"]: {ipaddress.ip_network(cidr) for cidr in block.get("except", [])} for block in blocks}
+    wanted = {
+        ipaddress.ip_network((int(NAT64.network_address) + int(network.network_address), 96 + network.prefixlen))
+        for network in closed.get("0.0.0.0/0", ())
+    }
+    if closed.get(str(NAT64), wanted) != wanted:
+        return [f"{name(policy)}: NAT64 is not closed as IPv4 is"]
+    return []
+
+
 def reference_faults(objects, known):
     """What one object says of another."""
     pods = {thing["metadata"]["name"]: pod_of(thing)["metadata"]["labels"] for thing in objects if pod_of(thing)}
@@ -183,6 +198,7 @@ def reference_faults(objects, known):
     for thing in of_kind(objects, "NetworkPolicy"):
         if not any(selects(thing["spec"]["podSelector"], labels) for labels in pods.values()):
             faults.append(f"{name(thing)} selects nothing")
+        faults += nat64_faults(thing)
     for thing in of_kind(objects, "PodMonitor"):
         faults += [f"{name(thing)}: no port {end['port']}" for end in thing["spec"]["podMetricsEndpoints"] if end["port"] not in ports]
         faults += [f"{name(thing)}: {end['path']} is not served" for end in thing["spec"]["podMetricsEndpoints"] if end["path"] not in known["paths"]]
@@ -199,6 +215,8 @@ def reference_faults(objects, known):
         for trigger in thing["spec"]["triggers"]:
             if trigger["metadata"]["queueName"] not in known["queues"]:
                 faults.append(f"{name(thing)}: there is no queue {trigger['metadata']['queueName']}")
+            if trigger["metadata"]["queueName"] == "posthog-export.jobs" and trigger["metadata"]["value"] != settings.get("WORKER_CONCURRENCY", known["jobs"]):
+                faults.append(f"{name(thing)}: value {trigger['metadata']['value']} is not WORKER_CONCURRENCY")
             if trigger["metadata"]["protocol"] != "http":
                 faults.append(f"{name(thing)}: only http counts the jobs at work")
             if trigger["authenticationRef"]["name"] not in authentications:
@@ -225,6 +243,9 @@ def overlay_faults(directory, objects):
             faults.append(f"{name(thing)} is rendered")
         if directory != "base" and thing["kind"] != "Namespace" and thing["metadata"].get("namespace") not in namespaces:
             faults.append(f"{name(thing)} lies in no namespace of the overlay")
+        if directory != "base" and thing["kind"] == "PrometheusRule":
+            addresses = {rule["annotations"]["runbook_url"] for group in thing["spec"]["groups"] for rule in group["rules"]}
+            faults += [f"{name(thing)}: {address} leads nowhere" for address in addresses if not re.fullmatch(r"https://\S+#alert-\w+", address)]
         if thing["kind"] == "ServiceAccount" and thing.get("automountServiceAccountToken") is not False:
             faults.append(f"{name(thing)} hands out a token")
     return faults

@@ -64,6 +64,7 @@ PLANTED = [
     (SCALER, ("spec", "triggers", 0, "metadata"), "queueName", "posthog-export.job", "there is no queue"),
     (SCALER, ("spec",), "maxReplicaCount", 5, "too many for deploy/sql/reader.sql"),
     (SCALER, ("spec", "triggers", 0, "metadata"), "protocol", "amqp", "only http counts"),
+    (SCALER, ("spec", "triggers", 0, "metadata"), "value", "3", "is not WORKER_CONCURRENCY"),
     # Disagreement with each other.
     (WORKER, ("spec",), "replicas", 2, "not the one who says how many"),
     (SCALER, ("spec", "triggers", 0, "authenticationRef"), "name", "x", "no such authentication"),
@@ -71,6 +72,8 @@ PLANTED = [
     (MONITOR, ("spec", "podMetricsEndpoints", 0), "path", "/metric", "is not served"),
     (MONITOR, ("spec", "selector", "matchLabels"), "app.kubernetes.io/component", "wroker", "selects nothing"),
     (("NetworkPolicy", "posthog-export"), ("spec", "podSelector", "matchLabels"), "app.kubernetes.io/name", "x", "selects nothing"),
+    (("NetworkPolicy", "posthog-export-worker"), ("spec", "egress", 0, "to", 1, "ipBlock"), "except", [], "NAT64 is not closed"),
+    (("PrometheusRule", "posthog-export"), ("spec", "groups", 0, "rules", 0, "annotations"), "runbook_url", "docs/OPERATIONS.md#x", "leads nowhere"),
     (("Permission", "posthog-export-worker"), ("spec", "permissions"), "read", ".*", "differs from"),
     (WORKER, CONTAINER, "image", "registry.invalid/posthog-export:set-by-overlay", "images"),
     (WORKER, ("metadata",), "namespace", "default", "lies in no namespace"),

@@ -80,7 +80,8 @@ pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, Comma
     let source = database::check(&config.source, &mut findings).await;
     let ledger = ledger::check(&config.ledger, &mut findings).await;
     if let Some(ladder) = &config.ladder {
-        broker::check(&config.broker, ladder, &mut findings).await;
+        let by_management = config.management.is_some();
+        let unknown = broker::check(&config.broker, ladder, by_management, &mut findings).await;
         match &config.management {
             None => findings.push(Finding::unknown(
                 "broker.management",
@@ -89,7 +90,7 @@ pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, Comma
             )),
             Some(url) => {
                 if let Some(management) = Management::new(url, &config.broker.url, config.amqp_ca.clone()) {
-                    management::check(&management, ladder, config.slice, &mut findings).await;
+                    management::check(&management, ladder, config.slice, unknown, &mut findings).await;
                 }
             }
         }

@@ -12,7 +12,7 @@ use clap::Args;
 use shared::integration::{self, StoredIntegration};
 use shared::job::Day;
 use shared::langfuse::Newest;
-use shared::ledger::{Ledger, Lock, State};
+use shared::ledger::{Ledger, Lock, Pause, State};
 use shared::settings::Settings;
 use shared::topology::{Ladder, Lane};
 use sqlx::PgPool;
@@ -116,6 +116,10 @@ pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, Comma
         migrated,
     };
     let found = read.everything(&rules, &arguments.projects).await?;
+    if !arguments.dry_run && !found.over.is_empty() {
+        let ended = ledger.forget_pauses(&found.over).await?;
+        tracing::info!(projects = ?ended, "pauses that no longer hold are forgotten");
+    }
     let mut report = Report::new(&rules, &found.jobs, found.paused, arguments.dry_run);
     report.announce(arguments.json);
     if !arguments.dry_run {
@@ -125,6 +129,9 @@ pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, Comma
             && let Some((projects, until)) = found.swept
         {
             ledger.record_swept(&projects, until).await?;
+            if arguments.projects.is_empty() {
+                ledger.record_enqueued().await?;
+            }
         }
         report.published(&sent);
     }
@@ -163,6 +170,8 @@ struct Found {
     swept: Option<(Vec<String>, DateTime<Utc>)>,
     /// Enabled and wanted, but paused
     paused: Vec<String>,
+    /// Pauses of any project that no longer hold
+    over: Vec<Pause>,
 }
 
 struct Reader<'a> {
@@ -175,13 +184,17 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     async fn everything(&self, rules: &Rules, asked: &[String]) -> Result<Found, CommandError> {
-        let integrations = enabled(self.source, asked).await?;
-        let known = if self.migrated {
-            projects::paused(self.ledger, &integrations).await?
+        let integrations = integration::list(self.source, None).await?;
+        let all = if self.migrated {
+            self.ledger.pauses().await?
         } else {
             BTreeMap::new()
         };
-        let ids = integrations.into_iter().map(|stored| stored.project_id);
+        let over = projects::over(&all, &integrations);
+        let known = projects::holding(all, &integrations);
+        let ids = enabled(integrations, asked)?
+            .into_iter()
+            .map(|stored| stored.project_id);
         let (paused, enabled): (Vec<String>, Vec<String>) = ids.partition(|id| known.contains_key(id));
         let projects = facts::projects(self.source, self.migrated.then_some(self.ledger), rules, &enabled).await?;
         if !self.migrated {
@@ -190,6 +203,7 @@ impl Reader<'_> {
                 jobs,
                 swept: None,
                 paused,
+                over,
             });
         }
         let until = facts::sweep_until(self.source, rules).await?;
@@ -200,6 +214,7 @@ impl Reader<'_> {
             jobs: plan(rules, &projects, &newest, stuck),
             swept: whole.then_some((enabled, until)),
             paused,
+            over,
         })
     }
 
@@ -223,9 +238,8 @@ impl Reader<'_> {
     }
 }
 
-/// Projects whose integration is enabled: all, or those asked for, each of which must be one.
-async fn enabled(source: &PgPool, asked: &[String]) -> Result<Vec<StoredIntegration>, CommandError> {
-    let mut enabled = integration::list(source, None).await?;
+/// Projects whose integration is enabled: all, or those asked for, each of which must be one. PURE.
+fn enabled(mut enabled: Vec<StoredIntegration>, asked: &[String]) -> Result<Vec<StoredIntegration>, CommandError> {
     enabled.retain(|stored| stored.enabled);
     let unknown: Vec<&str> = asked
         .iter()

@@ -35,7 +35,8 @@ Examples:
   producer projects list --paused --json
 
 A project is paused after a failure that every job of it would share (unauthorized, endpoint_refused, host_not_allowed,
-key_undecryptable, bad_host), until its PostHog settings are saved anew, or by a human, until a human resumes it. It is not
+key_undecryptable, bad_host), until its PostHog settings are saved anew, or by a human, until a human resumes it. Without an
+integration nothing is left to hold back, and the next enqueue forgets the pause. A paused project is not
 enqueued meanwhile; jobs that are in the queue end as `skipped`, and come back with the first enqueue afterwards.
 
 JSON: {\"projects\": [{project_id, name, enabled, paused: null | {error_code, error, paused_by, paused_at}}]}.";
@@ -123,7 +124,10 @@ pub(crate) async fn paused(
 }
 
 /// Without those of settings that have been saved anew since. PURE.
-fn holding(mut pauses: BTreeMap<String, Pause>, integrations: &[StoredIntegration]) -> BTreeMap<String, Pause> {
+pub(crate) fn holding(
+    mut pauses: BTreeMap<String, Pause>,
+    integrations: &[StoredIntegration],
+) -> BTreeMap<String, Pause> {
     for stored in integrations {
         if pauses
             .get(&stored.project_id)
@@ -133,6 +137,19 @@ fn holding(mut pauses: BTreeMap<String, Pause>, integrations: &[StoredIntegratio
         }
     }
     pauses
+}
+
+/// Those that hold nobody back any more: a failure's once its settings were saved anew, or the integration was switched off;
+/// anybody's once there is no integration. No worker would meet them again, and they would be counted for ever. PURE.
+pub(crate) fn over(pauses: &BTreeMap<String, Pause>, integrations: &[StoredIntegration]) -> Vec<Pause> {
+    let is_over = |pause: &&Pause| {
+        let mut all = integrations.iter();
+        match all.find(|stored| stored.project_id == pause.project_id) {
+            None => true,
+            Some(stored) => pause.settings.is_some() && (!stored.enabled || !pause.holds(&stored.fingerprint())),
+        }
+    };
+    pauses.values().filter(is_over).cloned().collect()
 }
 
 /// Runs the command.
@@ -302,5 +319,27 @@ mod tests {
         assert_eq!(holding(after_failure(), std::slice::from_ref(&right)).len(), 0);
         assert_eq!(holding(pause(None), &[right]).len(), 1);
         assert_eq!(holding(after_failure(), &[]).len(), 1);
+    }
+
+    #[test]
+    fn a_pause_is_over_when_nothing_is_left_that_it_holds_back() {
+        let (wrong, right) = (stored("https://a"), stored("https://b"));
+        let off = StoredIntegration {
+            enabled: false,
+            ..wrong.clone()
+        };
+        for (settings, integration, is_over) in [
+            (Some(&wrong), Some(&wrong), false),
+            (Some(&wrong), Some(&right), true),
+            (Some(&wrong), Some(&off), true),
+            (Some(&wrong), None, true),
+            (None, Some(&right), false),
+            (None, Some(&off), false),
+            (None, None, true),
+        ] {
+            let pauses = pause(settings.map(StoredIntegration::fingerprint));
+            let integrations: Vec<_> = integration.cloned().into_iter().collect();
+            assert_eq!(over(&pauses, &integrations).len(), usize::from(is_over), "{pauses:?}");
+        }
     }
 }

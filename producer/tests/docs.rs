@@ -42,6 +42,14 @@ fn commands(line: &str) -> Vec<Vec<String>> {
     commands
 }
 
+/// A call of the shell function that docs/OPERATIONS.md defines is a call of ours.
+fn without_function(mut words: Vec<String>) -> Vec<String> {
+    if words.first().is_some_and(|word| word == "dead_letters") {
+        words.splice(..1, ["producer".to_owned(), "dead-letters".to_owned()]);
+    }
+    words
+}
+
 /// The words from our program's name on: at the start, behind `X=y`, or handed on by `kubectl exec … --` and `docker compose run`.
 fn ours(words: &[String]) -> Option<&[String]> {
     let place = words.iter().rposition(|word| word == "producer")?;
@@ -117,6 +125,7 @@ fn every_command_shown_is_one_that_the_program_takes() {
     let mut tried = 0;
     for line in &lines {
         for words in commands(line) {
+            let words = without_function(words);
             let Some(ours) = ours(&words) else { continue };
             tried += 1;
             if let Err(error) = Cli::command().try_get_matches_from(ours) {
@@ -151,6 +160,42 @@ fn every_command_named_in_a_sentence_is_there() {
     assert!(tried > 20, "only {tried} commands were found");
 }
 
+/// The function hands its words on one by one, whatever they hold.
+#[test]
+fn the_function_for_dead_letters_makes_a_job_of_any_words() {
+    let text = fs::read_to_string(root().join("docs/OPERATIONS.md")).unwrap();
+    let (_, rest) = text.split_once("\ndead_letters() {\n").unwrap();
+    let (body, _) = rest.split_once("\n}\n").unwrap();
+    // A cluster that has the CronJob's pod, takes what is created, and says nothing else.
+    let script = format!(
+        "kubectl() {{ case \"$*\" in *--dry-run=client*) echo '{{\"spec\":{{\"template\":{{\"spec\":{{\"containers\":[{{\"args\":[\"x\"]}}]}}}}}}}}' ;;
+           *--filename=-) cat ;; esac }}
+         dead_letters() {{\n{body}\n}}
+         dead_letters show 'project one/2024-06-01/daily' --json"
+    );
+    let has_jq = std::process::Command::new("jq").arg("--version").output().is_ok();
+    if !has_jq {
+        assert!(std::env::var_os("CI").is_none(), "there is no jq");
+        eprintln!("skipped: there is no jq here");
+        return;
+    }
+    let output = std::process::Command::new("bash")
+        .args(["-c", &script])
+        .output()
+        .unwrap();
+    let job: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        job["spec"]["template"]["spec"]["containers"][0]["args"],
+        serde_json::json!([
+            "producer",
+            "dead-letters",
+            "show",
+            "project one/2024-06-01/daily",
+            "--json"
+        ])
+    );
+}
+
 #[test]
 fn a_command_that_is_not_there_would_be_noticed() {
     for line in [
@@ -159,8 +204,9 @@ fn a_command_that_is_not_there_would_be_noticed() {
         "kubectl exec deploy/posthog-export-worker -- producer doctor --jsn",
         "docker compose run --rm producer producer stats",
         "A=b producer replay --day 2024-06-01",
+        "dead_letters requeu --all",
     ] {
-        let words = commands(line).remove(0);
+        let words = without_function(commands(line).remove(0));
         let ours = ours(&words).unwrap_or_else(|| panic!("{line}"));
         assert!(Cli::command().try_get_matches_from(ours).is_err(), "{line}");
     }

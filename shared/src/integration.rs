@@ -7,6 +7,7 @@ use aes_gcm::{AesGcm, Nonce};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::error_code::ErrorCode;
 use crate::posthog::ingestion_url;
@@ -95,6 +96,7 @@ impl EncryptionKey {
     /// Reads 64 hex digits.
     pub fn from_hex(digits: &SecretString) -> Result<Self, CipherError> {
         let bytes = hex::decode(digits.expose_secret().trim()).map_err(|_| CipherError::BadKey)?;
+        let bytes = Zeroizing::new(bytes);
         LangfuseCipher::new_from_slice(&bytes)
             .map(Self)
             .map_err(|_| CipherError::BadKey)
@@ -136,7 +138,9 @@ impl EncryptionKey {
             .0
             .decrypt(&Nonce::<U16>::from(iv), sealed.as_slice())
             .map_err(|_| CipherError::WrongKey)?;
-        String::from_utf8(plain)
+        // Copied, because making a box of it could leave a piece behind.
+        let plain = Zeroizing::new(plain);
+        std::str::from_utf8(&plain)
             .map(SecretString::from)
             .map_err(|_| CipherError::WrongKey)
     }

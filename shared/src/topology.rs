@@ -427,6 +427,19 @@ mod tests {
         }
     }
 
+    /// Looking at a dead letter counts as a delivery, and at the limit the queue would drop it: RabbitMQ 4's own is 20.
+    #[test]
+    fn dead_letters_may_be_looked_at_a_million_times() {
+        let ladder: Ladder = "30s×1".parse().unwrap();
+        let limit = pieces(&ladder).into_iter().find_map(|piece| match piece {
+            Piece::Queue { name, arguments } if name == DEAD_LETTER_QUEUE => {
+                arguments.inner().get("x-delivery-limit").cloned()
+            }
+            _ => None,
+        });
+        assert_eq!(limit, Some(AMQPValue::LongLongInt(1_000_000)));
+    }
+
     #[test]
     fn a_rung_is_named_by_its_delay() {
         assert_eq!(Rung::queue(seconds(30)), "posthog-export.retry.30s");

@@ -77,6 +77,19 @@ fn the_image_is_built_with_the_pinned_toolchain() {
     );
 }
 
+/// The image's label tells the version of what is in it, unless the build says otherwise.
+#[test]
+fn the_image_is_labelled_with_the_workspaces_version() {
+    let manifest = read("Cargo.toml");
+    let line = manifest.lines().find_map(|line| line.strip_prefix("version = "));
+    let version = line.expect("the version").trim_matches('"');
+    let argument = format!("\nARG VERSION={version}\n");
+    assert!(
+        read("deploy/Dockerfile").contains(&argument),
+        "deploy/Dockerfile lacks `{argument}`"
+    );
+}
+
 /// Programs of before go on beside those of after: what is not used any more is taken away by a later release, which then says
 /// so here.
 #[test]

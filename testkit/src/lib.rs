@@ -42,6 +42,7 @@ mod server;
 pub mod servers;
 pub mod simulation;
 pub mod template;
+pub mod tls;
 pub mod wait;
 mod worker;
 pub mod world;

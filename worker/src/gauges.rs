@@ -33,6 +33,7 @@ async fn read_ledger(ledger: &Ledger) -> Result<Gauges, LedgerError> {
     let gauges = ledger.gauges().await?;
     metrics::paused(&ledger.paused_projects().await?);
     metrics::last_completed(gauges.last_completed.map_or(0, |completed| completed.timestamp()));
+    metrics::last_enqueued(ledger.last_enqueued().await?.map_or(0, |ended| ended.timestamp()));
     metrics::looked(metrics::LEDGER);
     Ok(gauges)
 }

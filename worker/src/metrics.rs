@@ -15,8 +15,8 @@ use shared::topology::{DEAD_LETTER_QUEUE, Ladder, Lane, Rung};
 
 use crate::ending::Outcome;
 use catalogue::{
-    BATCHES, BLOCKED, BUILD, BYTES, CONNECTED, CONSUMERS, DEPTH, EVENTS, IN_FLIGHT, JOBS, LAG, LAST_COMPLETED, LOOKED,
-    PAGE, PAUSED, REJECTS, RETRIES, RUNNING, SEND, SESSIONS_LOST, SPLITS, TAKEOVERS,
+    BATCHES, BLOCKED, BUILD, BYTES, CONNECTED, CONSUMERS, DEPTH, EVENTS, IN_FLIGHT, JOBS, LAG, LAST_COMPLETED,
+    LAST_ENQUEUE, LOOKED, PAGE, PAUSED, REJECTS, RETRIES, RUNNING, SEND, SESSIONS_LOST, SPLITS, TAKEOVERS,
 };
 pub use catalogue::{Kind, METRICS, Metric};
 
@@ -66,7 +66,7 @@ fn at_zero() {
     for name in [TAKEOVERS, SESSIONS_LOST] {
         counter!(name).absolute(0);
     }
-    for name in [RUNNING, IN_FLIGHT, CONNECTED, BLOCKED, LAST_COMPLETED] {
+    for name in [RUNNING, IN_FLIGHT, CONNECTED, BLOCKED, LAST_COMPLETED, LAST_ENQUEUE] {
         gauge!(name).set(0.0);
     }
     for class in [DAILY, BACKFILL] {
@@ -207,6 +207,12 @@ pub fn lag(daily: Duration, backfill: Duration) {
 #[expect(clippy::cast_precision_loss, reason = "a number of seconds")]
 pub fn last_completed(unix_seconds: i64) {
     gauge!(LAST_COMPLETED).set(unix_seconds as f64);
+}
+
+/// When the producer's last whole enqueue ended, in seconds since 1970.
+#[expect(clippy::cast_precision_loss, reason = "a number of seconds")]
+pub fn last_enqueued(unix_seconds: i64) {
+    gauge!(LAST_ENQUEUE).set(unix_seconds as f64);
 }
 
 /// Paused projects by cause; those that are not named are none.

@@ -8,29 +8,49 @@ use crate::config::Server;
 use crate::error::CommandError;
 use crate::servers::Broker;
 
-const TOPOLOGY: &str = "broker.topology";
+pub(super) const MAKE_ANEW: &str =
+    "Drain and delete it, then run `producer declare`; arguments cannot be changed in place.";
+pub(super) const TOPOLOGY: &str = "broker.topology";
 
-pub(super) async fn check(server: &Server, ladder: &Ladder, findings: &mut Vec<Finding>) {
+/// Whether somebody else must compare the arguments: this user has no right to declare, which is how the broker compares them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ArgumentsUnknown(pub(super) bool);
+
+pub(super) async fn check(
+    server: &Server,
+    ladder: &Ladder,
+    by_management: bool,
+    findings: &mut Vec<Finding>,
+) -> ArgumentsUnknown {
     let broker = match Broker::connect(server).await {
         Ok(broker) => broker,
         Err(error) => {
             let advice = "Correct AMQP_URL, or start the broker.";
             findings.push(Finding::problem("broker.reachable", error.to_string(), advice));
-            return;
+            return ArgumentsUnknown(true);
         }
     };
     findings.push(Finding::ok("broker.reachable", "connected and authenticated"));
-    if let Err(error) = look(&broker, ladder, findings).await {
-        findings.push(Finding::problem(
-            TOPOLOGY,
-            error.to_string(),
-            "Read the error, and mend it.",
-        ));
-    }
+    let unknown = look(&broker, ladder, by_management, findings)
+        .await
+        .unwrap_or_else(|error| {
+            findings.push(Finding::problem(
+                TOPOLOGY,
+                error.to_string(),
+                "Read the error, and mend it.",
+            ));
+            ArgumentsUnknown(true)
+        });
     broker.close().await;
+    unknown
 }
 
-async fn look(broker: &Broker, ladder: &Ladder, findings: &mut Vec<Finding>) -> Result<(), CommandError> {
+async fn look(
+    broker: &Broker,
+    ladder: &Ladder,
+    by_management: bool,
+    findings: &mut Vec<Finding>,
+) -> Result<ArgumentsUnknown, CommandError> {
     let mut faults = Vec::new();
     let mut may_compare = true;
     for piece in topology::pieces(ladder) {
@@ -39,11 +59,13 @@ async fn look(broker: &Broker, ladder: &Ladder, findings: &mut Vec<Finding>) -> 
     if faults.is_empty() {
         faults.push(if may_compare {
             Finding::ok(TOPOLOGY, "every exchange and queue is there, with our arguments")
+        } else if by_management {
+            Finding::ok(TOPOLOGY, "every exchange and queue is there")
         } else {
             Finding::unknown(
                 TOPOLOGY,
                 "every exchange and queue is there; this user has no configure right, so arguments were not compared",
-                "Run the doctor once as the user who runs `producer declare`.",
+                "Set AMQP_MANAGEMENT_URL, or run the doctor once as the user who runs `producer declare`.",
             )
         });
     }
@@ -60,7 +82,7 @@ async fn look(broker: &Broker, ladder: &Ladder, findings: &mut Vec<Finding>) -> 
             Finding::ok("broker.consumers", format!("`{JOBS_QUEUE}` has {consumers}"))
         });
     }
-    Ok(())
+    Ok(ArgumentsUnknown(!may_compare))
 }
 
 /// Declares only what is there: with equal arguments that changes nothing, with others the broker says which differ.
@@ -88,7 +110,7 @@ async fn compare(broker: &Broker, piece: &Piece, may_compare: &mut bool) -> Resu
         Err(error) => Some(Finding::problem(
             TOPOLOGY,
             format!("{} has other arguments: {error}", piece.name()),
-            "Drain and delete it, then run `producer declare`; arguments cannot be changed in place.",
+            MAKE_ANEW,
         )),
     })
 }

@@ -6,7 +6,7 @@ use super::finding::Finding;
 use crate::config::Server;
 use crate::servers;
 
-const TABLES: &[&str] = &["runs", "streams", "rejects", "sweeps", "paused"];
+const TABLES: &[&str] = &["runs", "streams", "rejects", "sweeps", "paused", "last_enqueue"];
 
 /// The ledger, when it is there in our version.
 pub(super) async fn check(server: &Server, findings: &mut Vec<Finding>) -> Option<Ledger> {

@@ -1,14 +1,18 @@
-//! What only RabbitMQ's management API knows: version, policies, bindings, the broker's clock.
+//! What only RabbitMQ's management API knows: version, policies, bindings, the broker's clock; and the queues' arguments, for a
+//! user who may declare nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::AMQPUri;
 use reqwest::{Client, Url};
 use serde_json::Value;
 use shared::settings::{ExposeSecret, SecretString, format_duration};
 use shared::topology::{self, BACKFILL_QUEUE, DEAD_LETTER_QUEUE, JOBS_QUEUE, Ladder, Piece};
 
+use super::broker::{ArgumentsUnknown, MAKE_ANEW, TOPOLOGY};
 use super::clocks;
 use super::finding::Finding;
 
@@ -63,8 +67,14 @@ impl Management {
     }
 }
 
-pub(super) async fn check(management: &Management, ladder: &Ladder, slice: Duration, findings: &mut Vec<Finding>) {
-    if let Err(error) = look(management, ladder, slice, findings).await {
+pub(super) async fn check(
+    management: &Management,
+    ladder: &Ladder,
+    slice: Duration,
+    unknown: ArgumentsUnknown,
+    findings: &mut Vec<Finding>,
+) {
+    if let Err(error) = look(management, ladder, slice, unknown, findings).await {
         let advice = "Correct AMQP_MANAGEMENT_URL, and give its user the tag `monitoring`.";
         findings.push(Finding::problem(MANAGEMENT, error, advice));
     }
@@ -74,6 +84,7 @@ async fn look(
     management: &Management,
     ladder: &Ladder,
     slice: Duration,
+    ArgumentsUnknown(compare): ArgumentsUnknown,
     findings: &mut Vec<Finding>,
 ) -> Result<(), String> {
     let (overview, ahead) = management.get(&["overview"]).await?;
@@ -85,11 +96,14 @@ async fn look(
     let mut shortest: Option<Duration> = None;
     for piece in topology::pieces(ladder) {
         match piece {
-            Piece::Queue { name, .. } => {
+            Piece::Queue { name, arguments } => {
                 // One that is missing has been told already.
                 let Ok((queue, _)) = management.get(&["queues", &management.vhost, &name]).await else {
                     continue;
                 };
+                if compare {
+                    findings.extend(judge_arguments(&name, &arguments, &queue["arguments"]));
+                }
                 let policy = &queue["effective_policy_definition"];
                 if let Some(millis) = policy["consumer-timeout"].as_u64() {
                     let timeout = Duration::from_millis(millis);
@@ -107,7 +121,7 @@ async fn look(
                 let bound = |binding: &Value| binding["routing_key"] == key;
                 if !bindings.as_array().is_some_and(|all| all.iter().any(bound)) {
                     let found = format!("`{exchange}` has no binding to `{queue}` with key `{key}`");
-                    findings.push(Finding::problem("broker.topology", found, "Run `producer declare`."));
+                    findings.push(Finding::problem(TOPOLOGY, found, "Run `producer declare`."));
                 }
             }
             Piece::Exchange { .. } => {}
@@ -119,6 +133,37 @@ async fn look(
     findings.append(&mut policies);
     findings.push(judge_timeout(&version, shortest, slice));
     Ok(())
+}
+
+/// What the broker would say to a declaration: which arguments of a queue are not ours. PURE.
+fn judge_arguments(queue: &str, ours: &FieldTable, theirs: &Value) -> Option<Finding> {
+    let ours: BTreeMap<&str, Value> = ours
+        .inner()
+        .iter()
+        .map(|(name, value)| (name.as_str(), plain(value)))
+        .collect();
+    let others = theirs.as_object().into_iter().flat_map(|object| object.keys());
+    let names: BTreeSet<&str> = ours.keys().copied().chain(others.map(String::as_str)).collect();
+    let differs = |name: &&str| *ours.get(name).unwrap_or(&Value::Null) != theirs[name];
+    let said = |name: &str| match ours.get(name) {
+        Some(wanted) => format!("{name} = {}, not {wanted}", theirs[name]),
+        None => format!("{name} = {}, which is not ours", theirs[name]),
+    };
+    let faults: Vec<String> = names.into_iter().filter(differs).map(said).collect();
+    if faults.is_empty() {
+        return None;
+    }
+    let found = format!("queue `{queue}` has other arguments: {}", faults.join("; "));
+    Some(Finding::problem(TOPOLOGY, found, MAKE_ANEW))
+}
+
+/// As the management API writes it; our arguments are texts and numbers.
+fn plain(value: &AMQPValue) -> Value {
+    match value {
+        AMQPValue::LongString(text) => String::from_utf8_lossy(text.as_bytes()).into(),
+        AMQPValue::LongLongInt(number) => (*number).into(),
+        other => format!("{other:?}").into(),
+    }
 }
 
 /// What a policy does to one of our queues. PURE.
@@ -200,6 +245,37 @@ mod tests {
                 status,
                 "{version} {policy:?}"
             );
+        }
+    }
+
+    #[test]
+    fn arguments_are_compared_as_a_declaration_would() {
+        let ladder: Ladder = "30s×1".parse().unwrap();
+        let jobs = topology::pieces(&ladder).into_iter().find_map(|piece| match piece {
+            Piece::Queue { name, arguments } if name == JOBS_QUEUE => Some(arguments),
+            _ => None,
+        });
+        let ours = jobs.unwrap();
+        let names = ours.inner().iter();
+        let same: serde_json::Map<String, Value> = names
+            .map(|(name, value)| (name.as_str().to_owned(), plain(value)))
+            .collect();
+        let judged = |theirs: serde_json::Map<String, Value>| judge_arguments(JOBS_QUEUE, &ours, &theirs.into());
+        assert!(judged(same.clone()).is_none());
+        for (name, theirs, part) in [
+            (
+                "x-queue-type",
+                json!("classic"),
+                "x-queue-type = \"classic\", not \"quorum\"",
+            ),
+            ("x-delivery-limit", Value::Null, "x-delivery-limit = null, not "),
+            ("x-expires", json!(5), "x-expires = 5, which is not ours"),
+        ] {
+            let mut other = same.clone();
+            other.insert(name.to_owned(), theirs);
+            let finding = judged(other).unwrap();
+            assert_eq!(finding.status, Status::Problem);
+            assert!(finding.found.contains(part), "{}", finding.found);
         }
     }
 

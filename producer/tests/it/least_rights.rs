@@ -49,6 +49,46 @@ async fn refused(url: &str, statement: &'static str) -> bool {
     error.contains("permission denied") || error.contains("must be owner") || error.contains("read-only transaction")
 }
 
+/// Who may declare nothing cannot compare arguments by declaring.
+async fn arguments_are_compared_over_the_management_api(world: &World, producer: &[(&str, String)]) {
+    const RUNG: &str = "posthog-export.retry.2s";
+    let mut settings: Vec<(&str, &str)> = producer.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    settings.push(("AMQP_MANAGEMENT_URL", &world.management_url));
+    let topology = async || {
+        let output = world.producer_with_env(&["doctor", "--json"], &settings).await;
+        let report: Value = serde_json::from_str(&output.stdout).unwrap();
+        let checks = report["checks"].as_array().unwrap().clone();
+        let of_topology = checks.into_iter().filter(|found| found["check"] == "broker.topology");
+        of_topology.collect::<Vec<_>>()
+    };
+    let sound = topology().await;
+    assert!(sound.iter().all(|found| found["status"] == "ok"), "{sound:?}");
+
+    let management = world.servers().rabbitmq.management();
+    let rung = ["queues", world.vhost.as_str(), RUNG];
+    let ours = management.request(Method::GET, &rung, None).await["arguments"].clone();
+    let make = async |arguments: Value| {
+        management.request(Method::DELETE, &rung, None).await;
+        let body = json!({"durable": true, "arguments": arguments});
+        management.request(Method::PUT, &rung, Some(body)).await;
+    };
+    let mut others = ours.clone();
+    others["x-message-ttl"] = json!(5000);
+    make(others).await;
+    let found = topology().await;
+    let told = found.iter().find(|found| found["status"] == "problem").unwrap();
+    let text = told["found"].as_str().unwrap();
+    assert!(
+        text.contains(RUNG) && text.contains("x-message-ttl = 5000, not 2000"),
+        "{text}"
+    );
+    make(ours).await;
+    let bindings = ["bindings", world.vhost.as_str(), "e", RUNG, "q", RUNG];
+    management
+        .request(Method::POST, &bindings, Some(json!({"routing_key": ""})))
+        .await;
+}
+
 #[tokio::test]
 async fn the_documented_roles_and_users_run_the_whole_line() {
     // Roles belong to a server, and these have the names of the documentation.
@@ -64,6 +104,7 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
     .await;
     sql(&world, include_str!("../../../deploy/sql/reader.sql")).await;
     sql(&world, include_str!("../../../deploy/sql/ledger.sql")).await;
+    sql(&world, include_str!("../../../deploy/sql/settings.sql")).await;
     let role = |name: &str| {
         world
             .database_url
@@ -71,7 +112,7 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
     };
     let users = broker_users(&world).await;
     let user = |name: &str| users[&format!("posthog-export-{name}")].clone();
-    let (reader, owner, app) = (role("reader"), role("owner"), role("app"));
+    let (reader, owner, app, settings_role) = (role("reader"), role("owner"), role("app"), role("settings"));
     let as_user = |amqp: &str, ledger: &str| {
         [
             ("DATABASE_URL", reader.clone()),
@@ -90,6 +131,18 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
     let worker = as_user(&user("worker"), &app);
     run(&["migrate"], &setup).await;
     run(&["declare"], &setup).await;
+
+    // Somebody saves a project's settings: those of one that had none, and parts of them.
+    let save = [
+        ("DATABASE_URL", settings_role.clone()),
+        ("POSTHOG_API_KEY", KEY.to_owned()),
+    ];
+    sql(&world, "delete from posthog_integrations").await;
+    let (host, set) = (world.posthog.url(), ["integrations", "set", "--project", PROJECT]);
+    run(&[&set[..], &["--host", &host]].concat(), &save).await;
+    for change in ["--disable", "--enable"] {
+        run(&[&set[..], &[change]].concat(), &save[..1]).await;
+    }
 
     // Enqueue, fail, dead letter, status, list, requeue, export.
     let mut settings: Vec<(&str, &str)> = worker.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -139,6 +192,7 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
     };
     assert_eq!((of("database.rights"), of("ledger.rights")), (json!("ok"), json!("ok")));
     assert_eq!(of("broker.topology"), "unknown");
+    arguments_are_compared_over_the_management_api(&world, &producer).await;
 
     // A rung: the worker publishes there too.
     world
@@ -164,6 +218,9 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
             "set default_transaction_read_only = off; update posthog_integrations set enabled = false",
         ),
         (&reader, "select 1 from posthog_export.runs"),
+        (&settings_role, "select 1 from public.traces"),
+        (&settings_role, "delete from posthog_integrations"),
+        (&settings_role, "select 1 from posthog_export.runs"),
         (&app, "select 1 from public.traces"),
         (&app, "drop table posthog_export.runs"),
         (&app, "create table posthog_export.mine (id int)"),

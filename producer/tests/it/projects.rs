@@ -7,7 +7,9 @@ use testkit::World;
 use testkit::oracle::Oracle;
 use testkit::posthog::{Behavior, Rule};
 
-use crate::{DEAD, KEY, PROJECT, add_traces, alter, day, json as answer, ledger, succeeds, world, yesterday};
+use crate::{
+    DEAD, KEY, PROJECT, add_project, add_traces, alter, day, json as answer, ledger, succeeds, world, yesterday,
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -124,6 +126,56 @@ async fn a_human_pauses_and_resumes() {
     assert_eq!(answer(&world, &["enqueue", "--json"]).await["planned"]["resumed"], 2);
     let completed = || async { in_state(&world, "completed").await == 2 };
     world.wait_until("both are completed", PATIENCE, completed).await;
+}
+
+/// Pauses in the ledger, whether they hold or not: what the metric, and so the alert, counts.
+async fn counted(world: &World) -> Vec<String> {
+    let statement = "select project_id from posthog_export.paused order by 1";
+    sqlx::query_scalar(statement).fetch_all(&world.pool()).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_enqueue_forgets_the_pauses_whose_cause_is_gone() {
+    let world = world().await;
+    for id in [
+        "saved anew",
+        "switched off",
+        "removed",
+        "paused by hand",
+        "by hand and off",
+    ] {
+        add_project(&world, id, true).await;
+    }
+    succeeds(&world, &["projects", "pause", "paused by hand", "by hand and off"]).await;
+    // As workers leave them: under the fingerprint of the settings that were wrong.
+    let ledger = shared::ledger::Ledger::new(world.pool());
+    for stored in shared::integration::list(&world.pool(), None).await.unwrap() {
+        let code = shared::error_code::ErrorCode::Unauthorized;
+        let (id, settings) = (&stored.project_id, stored.fingerprint());
+        ledger
+            .pause_after(id, &settings, code, "no such key", "w")
+            .await
+            .unwrap();
+    }
+    for change in [
+        "update posthog_integrations set posthog_host_name = 'https://eu.i.posthog.com' where project_id = 'saved anew'",
+        "update posthog_integrations set enabled = false where project_id in ('switched off', 'by hand and off')",
+        "delete from posthog_integrations where project_id = 'removed'",
+    ] {
+        alter(&world, change).await;
+    }
+    succeeds(&world, &["enqueue", "--dry-run"]).await;
+    assert_eq!(counted(&world).await.len(), 6);
+    // Of all projects, whichever are asked for; what holds stays.
+    succeeds(&world, &["enqueue", "--project", PROJECT]).await;
+    assert_eq!(counted(&world).await, ["by hand and off", "paused by hand", PROJECT]);
+    alter(
+        &world,
+        "delete from posthog_integrations where project_id = 'by hand and off'",
+    )
+    .await;
+    succeeds(&world, &["enqueue"]).await;
+    assert_eq!(counted(&world).await, ["paused by hand", PROJECT]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use testkit::{World, langfuse, seed};
+use testkit::{World, langfuse, seed, wait};
 
 use crate::{DEAD, PROJECT, bare_world, day, yesterday};
 
@@ -31,6 +31,12 @@ impl Seen {
                 self.add(&format!("arguments in {}", world.vhost), arguments);
             }
         }
+    }
+
+    /// Whether this program's arguments were looked at while it ran.
+    fn looked_at(&self, program: &str) -> bool {
+        let mut arguments = self.0.iter().filter(|(place, _)| place.starts_with("arguments"));
+        arguments.any(|(_, text)| text.contains(program))
     }
 
     fn holds_none_of(&self, secrets: &[(&str, String)]) {
@@ -112,6 +118,7 @@ async fn no_secret_shows_anywhere() {
         &["dead-letters", "list", "--json"],
         &["dead-letters", "show", &id],
         &["projects", "list"],
+        &["projects", "list", "--paused", "--json"],
         &["integrations", "list"],
         &["integrations", "check"],
         &["doctor"],
@@ -146,11 +153,23 @@ async fn no_secret_shows_anywhere() {
     )
     .await;
     run(&mut seen, &["dead-letters", "requeue", "--all", "--yes"], &[]).await;
-    run(&mut seen, &["enqueue"], &[]).await;
+    // The scheduler enqueues when it starts, and is looked at while it runs.
+    let scheduler = world.spawn_producer(&["schedule"], &[]).await;
+    let says = async || scheduler.stderr().contains("the next run");
+    assert!(wait::until(PATIENCE, says).await.is_some(), "{}", scheduler.tail());
     world
         .wait_state(PROJECT, &yesterday().to_string(), "daily", "completed")
         .await;
     seen.processes(&world);
+    scheduler.terminate();
+    let ended = scheduler.exited_within(PATIENCE).await;
+    assert!(ended.is_some(), "{}", scheduler.tail());
+    seen.add("the scheduler's log", scheduler.log());
+    let yesterday = yesterday().to_string();
+    run(&mut seen, &["replay", "--project", PROJECT, "--day", &yesterday], &[]).await;
+    run(&mut seen, &["projects", "pause", PROJECT, "--json"], &[]).await;
+    run(&mut seen, &["projects", "resume", PROJECT], &[]).await;
+    run(&mut seen, &["dead-letters", "discard", "--all", "--yes"], &[]).await;
     seen.add("metrics", worker.metrics().await);
     seen.add("ledger", ledger_text(&world).await);
     worker.terminate();
@@ -160,6 +179,7 @@ async fn no_secret_shows_anywhere() {
     // The test itself looks where it should.
     for (place, part) in [
         ("the worker's log", "completed"),
+        ("the scheduler's log", "the next run"),
         ("metrics", "posthog_export"),
         ("ledger", PROJECT),
         ("headers of the dead letter", "unauthorized"),
@@ -167,10 +187,9 @@ async fn no_secret_shows_anywhere() {
         let found = seen.0.iter().find(|(name, _)| name == place).unwrap();
         assert!(found.1.contains(part), "{place}: {}", found.1);
     }
-    assert!(
-        seen.0.iter().any(|(place, _)| place.starts_with("arguments")),
-        "no process was looked at"
-    );
+    for program in ["/worker", "/producer schedule"] {
+        assert!(seen.looked_at(program), "{program} was not looked at");
+    }
     let secrets = [
         ("the wrong key", WRONG_KEY.to_owned()),
         ("the right key", RIGHT_KEY.to_owned()),

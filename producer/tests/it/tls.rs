@@ -1,58 +1,20 @@
 //! TLS is TLS: certificates are verified, an own authority is trusted when it is named, and a plain port is refused.
 
-use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
+use testkit::tls::{Authority, ServerIdentity, front};
 use testkit::{Servers, World};
 
 use crate::{JOBS, KEY, PROJECT, add_project, add_traces, json, world, yesterday};
-
-/// A private authority and a server's certificate for this machine, as files.
-struct Authority {
-    ca: PathBuf,
-    certificate: PathBuf,
-    key: PathBuf,
-    server: Arc<rustls::ServerConfig>,
-}
-
-fn authority(directory: &std::path::Path, name: &str) -> Authority {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(rcgen::DnType::CommonName, name);
-    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
-    let write = |kind: &str, text: String| {
-        let path = directory.join(format!("{name}-{kind}.pem"));
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    testkit::install_crypto();
-    let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let server = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], private)
-        .unwrap();
-    Authority {
-        ca: write("ca", issuer.pem()),
-        certificate: write("certificate", certificate.pem()),
-        key: write("key", key.serialize_pem()),
-        server: Arc::new(server),
-    }
-}
 
 fn text(path: &std::path::Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
 /// Gives the database server its certificate, as its own user, and switches TLS on.
-async fn postgres_with_tls(world: &World, authority: &Authority) {
-    for (path, name) in [(&authority.certificate, "server.crt"), (&authority.key, "server.key")] {
+async fn postgres_with_tls(world: &World, identity: &ServerIdentity) {
+    for (path, name) in [(&identity.certificate, "server.crt"), (&identity.key, "server.key")] {
         let pem = std::fs::read_to_string(path).unwrap().replace("\r\n", "\n");
         let write = format!(
             "copy (select unnest(string_to_array('{}', E'\\n'))) to program 'cat > {name} && chmod 600 {name}'",
@@ -72,20 +34,21 @@ async fn postgres_with_tls(world: &World, authority: &Authority) {
 async fn the_line_runs_with_verified_servers_and_refuses_the_others() {
     let directory = std::env::temp_dir().join(format!("tls-{}", uuid::Uuid::now_v7()));
     std::fs::create_dir(&directory).unwrap();
-    let (ours, other) = (authority(&directory, "ours"), authority(&directory, "other"));
+    let (ours, other) = (Authority::new(&directory, "ours"), Authority::new(&directory, "other"));
+    let identity = ours.identity("127.0.0.1");
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let configuration = format!(
         "listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.cacertfile = {}\nssl_options.certfile = {}\nssl_options.keyfile = {}",
         text(&ours.ca),
-        text(&ours.certificate),
-        text(&ours.key)
+        text(&identity.certificate),
+        text(&identity.key)
     );
     let servers = Arc::new(Servers::start_with(&configuration).await);
     let mut world = World::on(servers).await;
     world.set("EXPORT_LAG", "0s");
     add_project(&world, PROJECT, true).await;
     add_traces(&world, PROJECT, &[yesterday()]).await;
-    postgres_with_tls(&world, &ours).await;
+    postgres_with_tls(&world, &identity).await;
     world.posthog.known_key(KEY);
 
     let plain_port = world.servers().rabbitmq.address().port();
@@ -120,7 +83,18 @@ async fn the_line_runs_with_verified_servers_and_refuses_the_others() {
     .unwrap();
     assert!(encrypted > 0, "the worker's connections to Postgres are not encrypted");
 
+    // Both certificates are for 127.0.0.1, and `localhost` is another name for the same servers.
+    let by_name = |url: &str| url.replace("127.0.0.1", "localhost");
+    let (amqps_by_name, database_by_name) = (by_name(&amqps), by_name(&world.database_url));
     for (overrides, parts) in [
+        (
+            vec![("AMQP_URL", amqps_by_name.as_str())],
+            ["AMQP_URL: ", "not valid for name"],
+        ),
+        (
+            vec![("DATABASE_URL", database_by_name.as_str())],
+            ["DATABASE_URL: ", "not valid for name"],
+        ),
         // Another authority, or none: the certificate is not trusted.
         (vec![("AMQP_CA_FILE", wrong.as_str())], ["AMQP_URL: ", "AMQP_CA_FILE"]),
         (vec![("AMQP_CA_FILE", "")], ["AMQP_URL: ", "AMQP_CA_FILE"]),
@@ -171,24 +145,10 @@ async fn amqps_at_a_plain_port_is_refused() {
 async fn a_private_posthog_is_trusted_by_its_authority() {
     let directory = std::env::temp_dir().join(format!("tls-{}", uuid::Uuid::now_v7()));
     std::fs::create_dir(&directory).unwrap();
-    let ours = authority(&directory, "ours");
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let config = Arc::clone(&ours.server);
-    // Says 200 to whoever trusts it; ends with the process.
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
-            let mut tls = rustls::StreamOwned::new(connection, stream);
-            let mut request = [0; 2_000];
-            if tls.read(&mut request).is_ok() {
-                let _ = tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
-                tls.conn.send_close_notify();
-                let _ = tls.flush();
-            }
-        }
-    });
+    let ours = Authority::new(&directory, "ours");
     let world = world().await;
+    world.posthog.known_key(KEY);
+    let address = front(ours.identity("127.0.0.1").config, world.posthog.address()).await;
     testkit::langfuse::add_integration(&world.pool(), PROJECT, &format!("https://{address}"), KEY, true).await;
     let check = ["integrations", "check", "--json"];
     let ca = text(&ours.ca);

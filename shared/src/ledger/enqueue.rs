@@ -162,6 +162,18 @@ impl Ledger {
         Ok(())
     }
 
+    /// Remembers that a whole enqueue has ended well just now.
+    pub async fn record_enqueued(&self) -> Result<(), LedgerError> {
+        sqlx::query(
+            "-- ledger_record_enqueued
+             insert into posthog_export.last_enqueue (ended_at) values (clock_timestamp())
+             on conflict (only_row) do update set ended_at = excluded.ended_at",
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
     /// Runs by state and events sent, by project; all projects when none is given.
     pub async fn summaries(&self, projects: &[String]) -> Result<Vec<Summary>, LedgerError> {
         Ok(sqlx::query_as(

@@ -35,6 +35,12 @@ impl Ledger {
         answered(async { Ok(gauges.fetch_one(&self.pool).await?) }).await
     }
 
+    /// When the producer last looked at every day of every project, and had all messages confirmed.
+    pub async fn last_enqueued(&self) -> Result<Option<DateTime<Utc>>, LedgerError> {
+        let ended = sqlx::query_scalar("-- ledger_last_enqueued\nselect ended_at from posthog_export.last_enqueue");
+        answered(async { Ok(ended.fetch_optional(&self.pool).await?) }).await
+    }
+
     /// How many projects are paused, by the error code that led to it; `None`: by a human.
     pub async fn paused_projects(&self) -> Result<Vec<(Option<String>, i64)>, LedgerError> {
         let paused = sqlx::query_as(

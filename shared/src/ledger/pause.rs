@@ -111,6 +111,19 @@ impl Ledger {
         Ok(())
     }
 
+    /// Forgets these pauses as they were read: one that was made anew since, by a worker or a human, stays. Answers whose they were.
+    pub async fn forget_pauses(&self, over: &[Pause]) -> Result<Vec<String>, LedgerError> {
+        Ok(sqlx::query_scalar(
+            "-- ledger_forget_pauses
+             delete from posthog_export.paused p using unnest($1::text[], $2::text[]) as o (project_id, settings)
+             where p.project_id = o.project_id and p.settings is not distinct from o.settings returning p.project_id",
+        )
+        .bind(over.iter().map(|pause| pause.project_id.as_str()).collect::<Vec<_>>())
+        .bind(over.iter().map(|pause| pause.settings.as_deref()).collect::<Vec<_>>())
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
     /// Ends the pauses of these projects; with `by_hand` those too that a human made. Answers which were paused.
     pub async fn resume(&self, projects: &[String], by_hand: bool) -> Result<Vec<String>, LedgerError> {
         let mut resumed: Vec<String> = sqlx::query_scalar(

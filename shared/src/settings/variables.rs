@@ -186,7 +186,7 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable(
         "JOB_SLICE",
-        "worker",
+        "both",
         Value("10m"),
         "Longest time a worker holds a delivery; a longer job goes on in another slice. At most 25m.",
     ),

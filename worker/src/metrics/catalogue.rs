@@ -54,6 +54,7 @@ pub(super) const DEPTH: &str = "posthog_export_queue_messages";
 pub(super) const CONSUMERS: &str = "posthog_export_queue_consumers";
 pub(super) const LAG: &str = "posthog_export_lag_seconds";
 pub(super) const LAST_COMPLETED: &str = "posthog_export_last_completed_timestamp_seconds";
+pub(super) const LAST_ENQUEUE: &str = "posthog_export_last_enqueue_timestamp_seconds";
 pub(super) const PAUSED: &str = "posthog_export_paused_projects";
 pub(super) const LOOKED: &str = "posthog_export_last_look_timestamp_seconds";
 pub(super) const BUILD: &str = "posthog_export_build_info";
@@ -165,6 +166,12 @@ pub const METRICS: &[Metric] = {
             Gauge,
             &[],
             "When a job was completed last, by any worker; 0: never, or not known yet.",
+        ),
+        metric(
+            LAST_ENQUEUE,
+            Gauge,
+            &[],
+            "When the producer last looked at every day of every project and had all messages confirmed; 0: never, or not known yet.",
         ),
         metric(
             PAUSED,

@@ -77,6 +77,26 @@ async fn queues_are_counted_without_the_management_plugin_and_survive_one_that_i
     assert!(!log.contains("\"target\":\"lapin"), "{log}");
 }
 
+#[tokio::test]
+async fn a_whole_enqueue_is_told_and_a_bounded_one_is_not() {
+    let world = world().await;
+    let worker = world.worker(&[OFTEN]).await;
+    worker.wait_ready().await;
+    let last = async || samples(&worker, "posthog_export_last_enqueue_timestamp_seconds").await[""];
+    for bounded in [
+        &["enqueue", "--project", PROJECT][..],
+        &["enqueue", "--from", "2024-06-01"],
+        &["enqueue", "--dry-run"],
+    ] {
+        assert_eq!(world.producer(bounded).await.code, 0);
+    }
+    assert_eq!(Ledger::new(world.pool()).last_enqueued().await.unwrap(), None);
+    assert!(last().await.abs() < 1.0);
+    assert_eq!(world.producer(&["enqueue"]).await.code, 0);
+    let told = async || last().await > 1e9;
+    world.wait_until("the enqueue is told", PATIENCE, told).await;
+}
+
 async fn add(world: &World, days_ago: i32, run: &str, state: &str, asked_days_ago: i32) {
     sqlx::query(
         "insert into posthog_export.runs (project_id, day, run, state, asked_at, completed_at)

@@ -12,6 +12,7 @@ mod messages;
 mod neighbour;
 mod pages;
 mod stop;
+mod tls;
 mod upgrade;
 
 use std::time::Duration;

@@ -21,6 +21,19 @@ async fn a_ledger_that_is_too_old_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_ledger_of_the_version_before_is_waited_for() {
+    let world = world().await;
+    let before = "drop table posthog_export.last_enqueue;
+                  delete from posthog_export._sqlx_migrations where version = 5";
+    sqlx::raw_sql(before).execute(&world.pool()).await.unwrap();
+    let worker = world.worker(&[]).await;
+    worker.wait_log("run `producer migrate`").await;
+    let output = world.producer(&["migrate"]).await;
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    worker.wait_ready().await;
+}
+
+#[tokio::test]
 async fn a_ledger_of_a_later_version_serves() {
     let world = world().await;
     let later = "insert into posthog_export._sqlx_migrations (version, description, success, checksum, execution_time)

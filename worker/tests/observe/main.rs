@@ -51,6 +51,8 @@ async fn work(world: &World) {
     world.wait_state("wrong key", DAY, "daily", "dead").await;
     world.posthog.behave();
     world.posthog.script(Rule::always(Behavior::status(503)));
+    let enqueued = world.producer(&["enqueue"]).await;
+    assert_eq!(enqueued.code, 0, "{}", enqueued.stderr);
     publish(world, "good", "again").await;
     world.wait_state("good", DAY, "again", "dead").await;
     world.posthog.behave();
@@ -216,6 +218,7 @@ async fn every_panel_and_every_alert_has_its_data() {
         ("PosthogExportDeadLetters", true),
         ("PosthogExportLate", false),
         ("PosthogExportNothingExported", false),
+        ("PosthogExportNoEnqueue", false),
         ("PosthogExportRetriesRising", true),
         ("PosthogExportBrokerBlocked", false),
         ("PosthogExportNoConsumers", false),

@@ -1,0 +1,16 @@
+-- The role of SETTINGS_DATABASE_URL, for `producer integrations set`: saves the projects' PostHog settings, and reads no more of
+-- Langfuse's tables than which projects there are. Only where somebody shall use that command; no worker and no CronJob needs
+-- it. Run once as the owner of Langfuse's tables, in Langfuse's database:
+--
+--   psql "$LANGFUSE_DATABASE_URL" -f deploy/sql/settings.sql
+--
+-- Then give it a password: \password posthog_export_settings
+
+create role posthog_export_settings login;
+
+grant usage on schema public to posthog_export_settings;
+grant select (id, name) on public.projects to posthog_export_settings;
+grant select (project_id, encrypted_posthog_api_key, posthog_host_name, enabled),
+      insert (project_id, encrypted_posthog_api_key, posthog_host_name, enabled),
+      update (encrypted_posthog_api_key, posthog_host_name, enabled)
+    on public.posthog_integrations to posthog_export_settings;
