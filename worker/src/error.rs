@@ -64,6 +64,13 @@ pub enum JobError {
     Internal(String),
 }
 
+/// Work on a thread of its own that panicked.
+impl From<tokio::task::JoinError> for JobError {
+    fn from(panic: tokio::task::JoinError) -> Self {
+        Self::Internal(panic.to_string())
+    }
+}
+
 /// What happens to the job, its lease and its delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {

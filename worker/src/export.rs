@@ -182,15 +182,11 @@ async fn work(
     );
     tokio::select! {
         worked = AbortOnDropHandle::new(tokio::spawn(run.in_current_span())) => {
-            worked.unwrap_or_else(|panic| Err(internal(panic)))
+            worked.unwrap_or_else(|panic| Err(panic.into()))
         }
         error = held.keep(&app.ledger) => Err(error.into()),
         error = overdue(app, stop) => Err(error),
     }
-}
-
-fn internal(panic: tokio::task::JoinError) -> JobError {
-    JobError::Internal(panic.to_string())
 }
 
 /// Ends a job that was asked to stop and does not: a request that hangs must not outlast the grace period.
@@ -394,7 +390,7 @@ impl Export {
                 return Ok(None);
             };
             let page = tokio::select! {
-                page = pending => page.map_err(internal)??,
+                page = pending => page.map_err(JobError::from)??,
                 () = self.halt.cancelled() => return Ok(None),
             };
             let next = page
@@ -415,9 +411,9 @@ impl Export {
             app.source.add_totals(&project_id, &mut page.rows).await?;
             let _place = app.packing.acquire().await;
             let packed = move || pack(&page.rows, page.last, &project, &preamble, limits);
-            tokio::task::spawn_blocking(packed).await.map_err(internal)
+            Ok(tokio::task::spawn_blocking(packed).await?)
         }));
-        packed.await.map_err(internal)?
+        packed.await?
     }
 
     /// Waits for the batch's place in flight. `None`: the job halts before it has one.

@@ -110,7 +110,6 @@ impl Seen {
         #[expect(clippy::cast_possible_truncation, reason = "bodies are far below 4 GiB")]
         let place = at as u32;
         let mut best = (0, 0);
-        #[expect(clippy::cast_possible_truncation, reason = "as many bits as the tables have")]
         for seen in [&mut self.names[name as usize], &mut self.values[value as usize]] {
             let before = std::mem::replace(seen, place) as usize;
             let distance = at.wrapping_sub(before);
