@@ -78,15 +78,18 @@ async fn connections_are_cut_in_the_middle_of_pages() {
     let url = world.database_url_via(&proxy);
     let worker = ready(&world, &[&SMALL, &[("DATABASE_URL", &url)]]).await;
     publish(&world).await;
-    for events in [50, 150, 250, 350, 450] {
+    for (cuts, events) in (1..).zip([50, 150, 250, 350, 450]) {
         stored(&world, events).await;
         let page = HeldPages::of(&world).await;
         proxy.cut();
         page.let_go().await;
+        // A delivery that is about to end is at work on pages, too: the next cut is for the next one.
+        let interrupted = async || worker.log().matches("waits; nothing is counted").count() >= cuts;
+        world
+            .wait_until("the delivery was interrupted", PATIENCE, interrupted)
+            .await;
     }
     arrives(&world).await;
-    let interrupted = worker.log().matches("waits; nothing is counted").count();
-    assert!(interrupted >= 5, "the fault bit {interrupted} times");
     assert_eq!(field(&world, "attempt").await.as_deref(), Some("0"));
 }
 
