@@ -63,6 +63,13 @@ fn stages(criterion: &mut Criterion) {
                 });
             });
         }
+        let size = worker::gzip::gzip(&json).len();
+        eprintln!("{kind}: {} after the worker's own gzip", size / rows.len());
+        criterion.bench_function(&format!("{kind}/gzip of the worker"), |bencher| {
+            per_row(bencher, || {
+                black_box(worker::gzip::gzip(black_box(&json)));
+            });
+        });
         // What the worker does with a page: JSON, packing, compression.
         criterion.bench_function(&format!("{kind}/pack"), |bencher| {
             per_row(bencher, || {

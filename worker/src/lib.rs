@@ -4,7 +4,7 @@
 //! 2. [`export`]: claim ▶ key check ▶ pages, events, batches, sends, checkpoints ▶ complete, as one function
 //! 3. [`source`], [`rows`]: keyset pages of the three streams, at the operator's [`pace`]; [`recent`]: traces in memory
 //! 4. [`event`]: PURE row → event ([`oversize`] shortens what is too large)
-//! 5. [`batch`]: PURE events → bodies
+//! 5. [`batch`]: PURE events → bodies, compressed by [`gzip`]
 //! 6. [`capture`]: `POST /batch/`, halve, bisect; [`retry`]: PURE what an answer means
 //! 7. [`settle`]: what the job's end ([`error`]) means for its delivery; [`ending`]: the line it leaves in the log;
 //!    [`lease`]: kept meanwhile, given back after
