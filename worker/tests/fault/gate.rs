@@ -63,14 +63,14 @@ impl Gate {
     /// Whoever stands before it is turned away: the change is not made. To be called when the process that asked is dead;
     /// the database itself would let the statement of a dead client go through.
     pub(crate) async fn turn_away(&mut self) {
-        for pid in waiting(&mut self.lock).await {
-            sqlx::query("select pg_terminate_backend($1)")
-                .bind(pid)
-                .execute(&mut self.lock)
-                .await
-                .unwrap();
-        }
-        while !waiting(&mut self.lock).await.is_empty() {
+        // Not only who stands there: behind one stream's save another's waits for the row, and comes to the gate when the first is gone.
+        let turned_away = "select pg_terminate_backend(pid) from pg_stat_activity
+            where datname = current_database() and state = 'active' and query like '-- ledger_%'";
+        loop {
+            let all: Vec<bool> = sqlx::query_scalar(turned_away).fetch_all(&mut self.lock).await.unwrap();
+            if all.is_empty() {
+                return;
+            }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     }
