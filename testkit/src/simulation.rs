@@ -1,6 +1,7 @@
 //! A simulation: a seeded random sequence of everything that operators, machines and networks do to the exporter, against real
 //! workers and servers, judged by the oracle when all has settled.
 
+mod ambush;
 mod bites;
 mod letters;
 mod shrink;
@@ -163,6 +164,10 @@ impl Stage {
                 if let Some(worker) = self.workers[slot].take() {
                     worker.kill();
                 }
+            }
+            Step::Ambush => {
+                let ledger = self.world.pool();
+                ambush::ambush(&self.world.posthog, &ledger, &mut self.workers).await;
             }
             Step::Stop(slot) => {
                 if let Some(worker) = self.workers[slot].take() {

@@ -105,7 +105,7 @@ async fn a_human_pauses_and_resumes() {
     worker.wait_ready().await;
     let skipped = || async { in_state(&world, "skipped").await == 2 };
     world.wait_until("both are skipped", PATIENCE, skipped).await;
-    assert!(worker.log().contains("moving house"), "{}", worker.log());
+    worker.wait_log("moving house").await;
     assert_eq!(answer(&world, &["enqueue", "--json"]).await["jobs"], json!([]));
 
     // Saving the settings anew does not end what a human has said, and requeuing neither.

@@ -68,7 +68,7 @@ async fn silence(fault: impl Fn(&testkit::TcpProxy)) {
     arrives(&world).await;
     worker.wait_ready().await;
     depth(&world, JOBS, 0).await;
-    assert!(worker.log().contains("\"redelivered\":true"), "the fault did not bite");
+    worker.wait_log("\"redelivered\":true").await;
     assert_eq!(field(&world, "attempt").await.as_deref(), Some("0"));
 }
 

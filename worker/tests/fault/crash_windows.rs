@@ -150,7 +150,7 @@ async fn a_slice_that_the_broker_never_got_is_not_acked() {
     proxy.pass();
     world.posthog.behave();
     arrives(&world).await;
-    assert!(worker.log().contains("\"redelivered\":true"), "the fault did not bite");
+    worker.wait_log("\"redelivered\":true").await;
 }
 
 #[tokio::test]

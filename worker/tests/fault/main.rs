@@ -156,8 +156,13 @@ async fn arrives(world: &World) {
 }
 
 async fn assert_delivered(world: &World) {
+    assert_days_delivered(world, &[day()]).await;
+}
+
+/// Of a world with rows on other days, too.
+async fn assert_days_delivered(world: &World, days: &[NaiveDate]) {
     let oracle = Oracle::new(world.pool(), Some("https://langfuse.example.com"));
-    let report = oracle.check(&world.posthog, KEY, PROJECT, &[day()]).await;
+    let report = oracle.check(&world.posthog, KEY, PROJECT, days).await;
     report.assert_delivered();
 }
 

@@ -1,0 +1,57 @@
+//! A worker dies in the window in which it hurts most: PostHog has stored a body of its and has not answered.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use crate::posthog::{Behavior, FakePosthog, Rule};
+use crate::{Worker, wait};
+
+use super::PROJECTS;
+
+/// How long a job may take to begin, if there is one.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Holds PostHog's answers until one is owed to a worker, and kills that one; nobody, when nobody sends anything. The rules of
+/// `posthog` are forgotten.
+///
+/// What follows is certain, however the moments fall: the body is sent again, since no cursor was saved; the broker makes the
+/// delivery again; and the run is taken over, since its lease is held by a dead worker.
+pub(super) async fn ambush(posthog: &FakePosthog, ledger: &PgPool, workers: &mut [Option<Worker>]) {
+    let held = Arc::new(Mutex::new(None));
+    let first = Arc::clone(&held);
+    posthog.behave();
+    posthog.script(Rule::choose(move |seen| {
+        let event = seen.events.first()?;
+        let day = event["timestamp"].as_str()?.get(..10)?.to_owned();
+        let key = seen.key?.to_owned();
+        first
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert((key, day));
+        Some(Behavior::Hold)
+    }));
+    let slot = wait::until(PATIENCE, async || {
+        let (key, day) = held.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let (project, _) = PROJECTS.iter().find(|(_, its)| *its == key)?;
+        let holder = "select worker from posthog_export.runs
+            where project_id = $1 and day = $2::date and state = 'running' and lease_expires_at > now()";
+        let holder: Vec<Option<String>> = sqlx::query_scalar(holder)
+            .bind(project)
+            .bind(day)
+            .fetch_all(ledger)
+            .await
+            .ok()?;
+        let is_it = |worker: &Worker| {
+            let its_end = format!("-{}", worker.pid());
+            holder.iter().flatten().any(|name| name.ends_with(&its_end))
+        };
+        workers.iter().position(|worker| worker.as_ref().is_some_and(is_it))
+    });
+    let slot = slot.await;
+    if let Some(worker) = slot.and_then(|slot| workers[slot].take()) {
+        worker.kill();
+    }
+    posthog.behave();
+}
