@@ -4,6 +4,7 @@
 use chrono::{Datelike as _, NaiveDateTime, Timelike as _};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::Serialize;
+use sha1::{Digest as _, Sha1};
 use shared::posthog::{LIB, LIB_VERSION};
 use uuid::Uuid;
 
@@ -37,7 +38,8 @@ macro_rules! property {
 /// What the events of a project have in common.
 #[derive(Clone, Debug)]
 pub struct ProjectContext {
-    project_id: String,
+    /// Has taken what all uuids begin with
+    hash_of_uuids: Sha1,
     /// The properties that are the same in all of them, as they stand there
     constants: Vec<u8>,
     /// `{langfuse_url}/project/{project_id}`, as it stands within a JSON text; `None` leaves the links out.
@@ -58,14 +60,21 @@ impl ProjectContext {
         property!(&mut constants, "langfuse_project_id", project_id);
         property!(&mut constants, "langfuse_integration_version", CONTRACT_VERSION);
         Self {
-            project_id: project_id.to_owned(),
+            hash_of_uuids: Sha1::new()
+                .chain_update(NAMESPACE)
+                .chain_update(project_id)
+                .chain_update("-"),
             constants,
             base_url: langfuse_url.map(base),
         }
     }
 
+    /// `Uuid::new_v5` of the namespace and `{project}-{row}`, by a SHA-1 that knows the processor's instructions.
     fn uuid(&self, row_id: &str) -> Uuid {
-        Uuid::new_v5(&NAMESPACE, [&self.project_id, "-", row_id].concat().as_bytes())
+        let hash = self.hash_of_uuids.clone().chain_update(row_id).finalize();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash[..16]);
+        uuid::Builder::from_sha1_bytes(bytes).into_uuid()
     }
 }
 
@@ -143,7 +152,9 @@ fn begin(
         .unwrap_or(uuid);
     out.push(b'{');
     property!(out, "event", event);
-    property!(out, "timestamp", &rfc3339(time));
+    out.extend_from_slice(br#""timestamp":"#);
+    out.extend_from_slice(&rfc3339(time));
+    out.push(b',');
     property!(out, "uuid", uuid);
     property!(out, "distinct_id", distinct_id);
     out.extend_from_slice(br#""properties":{"#);
@@ -195,22 +206,23 @@ fn link(out: &mut Vec<u8>, name: &'static str, base: &str, path: &[(&'static str
     out.push(b'"');
 }
 
-/// `2024-06-01T09:30:00.123Z`. Langfuse's times are of four-digit years: a day that is not over is never exported.
-fn rfc3339(time: NaiveDateTime) -> String {
-    let mut text = String::with_capacity(24);
-    for (value, digits, end) in [
-        (time.year().unsigned_abs(), 4, '-'),
-        (time.month(), 2, '-'),
-        (time.day(), 2, 'T'),
-        (time.hour(), 2, ':'),
-        (time.minute(), 2, ':'),
-        (time.second(), 2, '.'),
-        (time.and_utc().timestamp_subsec_millis(), 3, 'Z'),
+/// `2024-06-01T09:30:00.123Z`, as a JSON text. Langfuse's times are of four-digit years: a day that is not over is never exported.
+fn rfc3339(time: NaiveDateTime) -> [u8; 26] {
+    let mut text = *b"\"0000-00-00T00:00:00.000Z\"";
+    for (value, at, digits) in [
+        (time.year().unsigned_abs(), 1, 4),
+        (time.month(), 6, 2),
+        (time.day(), 9, 2),
+        (time.hour(), 12, 2),
+        (time.minute(), 15, 2),
+        (time.second(), 18, 2),
+        (time.and_utc().timestamp_subsec_millis(), 21, 3),
     ] {
-        for place in (0..digits).rev() {
-            text.push(char::from_digit(value / 10_u32.pow(place) % 10, 10).unwrap_or('0'));
+        let mut rest = value;
+        for digit in text[at..at + digits].iter_mut().rev() {
+            *digit += (rest % 10) as u8;
+            rest /= 10;
         }
-        text.push(end);
     }
     text
 }

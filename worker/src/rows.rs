@@ -3,10 +3,11 @@
 use std::sync::{Arc, LazyLock};
 
 use chrono::NaiveDateTime;
+use shared::job::Stream;
 use shared::ledger::Cursor;
 use smol_str::SmolStr;
-use sqlx::postgres::PgRow;
-use sqlx::{FromRow, Row as _};
+use sqlx::postgres::{PgRow, Postgres};
+use sqlx::{Decode, Row as _};
 
 /// What an event says of a trace that is missing.
 static MISSING: LazyLock<Arc<TraceColumns>> = LazyLock::new(Arc::default);
@@ -32,13 +33,13 @@ pub struct TraceColumns {
 
 impl TraceColumns {
     /// Decodes seven columns from `at` on, in the order of the fields.
-    pub(crate) fn decode(row: &PgRow, at: usize) -> Result<Self, sqlx::Error> {
+    pub(crate) fn decode(row: &PgRow, at: usize) -> sqlx::Result<Self> {
         Ok(Self {
             name: text(row, at)?,
             user_id: text(row, at + 1)?,
             session_id: text(row, at + 2)?,
             release: text(row, at + 3)?,
-            tags: row.try_get(at + 4)?,
+            tags: get(row, at + 4)?,
             posthog_distinct_id: text(row, at + 5)?,
             posthog_session_id: text(row, at + 6)?,
         })
@@ -233,68 +234,68 @@ impl Row {
     }
 }
 
+/// A value of the type that its statement casts it to.
+pub(crate) fn get<'r, T: Decode<'r, Postgres>>(row: &'r PgRow, at: usize) -> sqlx::Result<T> {
+    row.try_get_unchecked(at)
+}
+
 /// A text; the short ones, and most are, without an allocation.
-fn text(row: &PgRow, at: usize) -> Result<Option<SmolStr>, sqlx::Error> {
-    Ok(row.try_get::<Option<&str>, _>(at)?.map(SmolStr::new))
+fn text(row: &PgRow, at: usize) -> sqlx::Result<Option<SmolStr>> {
+    Ok(get::<Option<&str>>(row, at)?.map(SmolStr::new))
+}
+
+impl Row {
+    /// Decodes a row of the stream's statement.
+    pub(crate) fn decode(stream: Stream, row: &PgRow) -> sqlx::Result<Self> {
+        let time = get(row, 0)?;
+        let id = SmolStr::new(get::<&str>(row, 1)?);
+        Ok(match stream {
+            Stream::Trace => Self::Trace(TraceRow {
+                time,
+                id,
+                version: text(row, 2)?,
+                trace: Arc::new(TraceColumns::decode(row, 3)?),
+                ..TraceRow::default()
+            }),
+            Stream::Generation => Self::Generation(GenerationRow {
+                time,
+                id,
+                trace: TraceColumns::missing(),
+                trace_id: text(row, 2)?,
+                name: text(row, 3)?,
+                version: text(row, 4)?,
+                model: text(row, 5)?,
+                level: text(row, 6)?,
+                unit: text(row, 7)?,
+                end: get(row, 8)?,
+                completion_start: get(row, 9)?,
+                input_units: get(row, 10)?,
+                output_units: get(row, 11)?,
+                total_units: get(row, 12)?,
+                cost: get(row, 13)?,
+            }),
+            Stream::Score => Self::Score(ScoreRow {
+                time,
+                id,
+                trace: TraceColumns::missing(),
+                trace_id: text(row, 2)?,
+                name: text(row, 3)?,
+                value: get(row, 4)?,
+                string_value: text(row, 5)?,
+                data_type: text(row, 6)?,
+                comment: text(row, 7)?,
+            }),
+        })
+    }
 }
 
 impl TraceRow {
     /// Takes what its observations add up to.
-    pub(crate) fn add_totals(&mut self, row: &PgRow) -> Result<(), sqlx::Error> {
-        self.observations = row.try_get(0)?;
-        self.first_start = row.try_get(1)?;
-        self.last_end = row.try_get(2)?;
-        self.cost = row.try_get(3)?;
+    pub(crate) fn add_totals(&mut self, row: &PgRow) -> sqlx::Result<()> {
+        self.observations = get(row, 0)?;
+        self.first_start = get(row, 1)?;
+        self.last_end = get(row, 2)?;
+        self.cost = get(row, 3)?;
         Ok(())
-    }
-}
-
-impl FromRow<'_, PgRow> for TraceRow {
-    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
-        Ok(Self {
-            time: row.try_get(0)?,
-            id: SmolStr::new(row.try_get::<&str, _>(1)?),
-            version: text(row, 2)?,
-            trace: Arc::new(TraceColumns::decode(row, 3)?),
-            ..Self::default()
-        })
-    }
-}
-
-impl FromRow<'_, PgRow> for GenerationRow {
-    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
-        Ok(Self {
-            time: row.try_get(0)?,
-            id: SmolStr::new(row.try_get::<&str, _>(1)?),
-            trace: TraceColumns::missing(),
-            trace_id: text(row, 2)?,
-            name: text(row, 3)?,
-            version: text(row, 4)?,
-            model: text(row, 5)?,
-            level: text(row, 6)?,
-            unit: text(row, 7)?,
-            end: row.try_get(8)?,
-            completion_start: row.try_get(9)?,
-            input_units: row.try_get(10)?,
-            output_units: row.try_get(11)?,
-            total_units: row.try_get(12)?,
-            cost: row.try_get(13)?,
-        })
-    }
-}
-
-impl FromRow<'_, PgRow> for ScoreRow {
-    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
-        Ok(Self {
-            time: row.try_get(0)?,
-            id: SmolStr::new(row.try_get::<&str, _>(1)?),
-            trace: TraceColumns::missing(),
-            trace_id: text(row, 2)?,
-            name: text(row, 3)?,
-            value: row.try_get(4)?,
-            string_value: text(row, 5)?,
-            data_type: text(row, 6)?,
-            comment: text(row, 7)?,
-        })
     }
 }

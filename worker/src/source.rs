@@ -10,13 +10,13 @@ use shared::integration::{self, EncryptionKey, Loaded};
 use shared::job::{Day, ExportJob, Stream};
 use shared::langfuse::{self, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT};
 use shared::ledger::{Cursor, is_unreachable};
-use sqlx::postgres::{PgPool, PgRow};
-use sqlx::{FromRow, Row as _};
+use sqlx::Row as _;
+use sqlx::postgres::PgPool;
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::metrics;
 use crate::pace::Pacer;
-use crate::rows::{GenerationRow, Row, ScoreRow, TraceColumns, TraceRow};
+use crate::rows::{Row, TraceColumns, get};
 
 mod statements;
 pub use statements::{TOTALS, TRACE_COLUMNS, statement};
@@ -156,11 +156,7 @@ impl Source {
         };
         let _turn = self.turns.acquire().await;
         let began = Instant::now();
-        let rows = match stream {
-            Stream::Trace => in_time(self.fetch::<TraceRow>(stream, window, after, Row::Trace)).await?,
-            Stream::Generation => in_time(self.fetch::<GenerationRow>(stream, window, after, Row::Generation)).await?,
-            Stream::Score => in_time(self.fetch::<ScoreRow>(stream, window, after, Row::Score)).await?,
-        };
+        let rows = in_time(self.fetch(stream, window, after)).await?;
         metrics::page_read(stream, began.elapsed());
         if let Some(charged) = charged {
             charged.read(rows.len());
@@ -169,22 +165,12 @@ impl Source {
         Ok(Page { rows, last })
     }
 
-    async fn fetch<T>(
-        &self,
-        stream: Stream,
-        window: &Window,
-        after: Option<&Cursor>,
-        wrap: fn(T) -> Row,
-    ) -> Result<Vec<Row>, SourceError>
-    where
-        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
-    {
+    async fn fetch(&self, stream: Stream, window: &Window, after: Option<&Cursor>) -> Result<Vec<Row>, SourceError> {
         let start = window.day.start();
         // Before the first row: a moment before the day, which the lower bound keeps out.
         let before_all = start - chrono::TimeDelta::seconds(1);
         let (time, id) = after.map_or((before_all, ""), |cursor| (cursor.time, cursor.id.as_str()));
-        // Decoded as they come, so that no page is in memory twice.
-        let rows = sqlx::query_as::<_, T>(statement(stream))
+        let mut fetched = sqlx::query(statement(stream))
             .bind(&window.project_id)
             .bind(time.max(start))
             .bind(window.day.end())
@@ -192,10 +178,12 @@ impl Source {
             .bind(id)
             .bind(i64::from(self.page_rows))
             .bind(window.created_after)
-            .fetch(&self.pool)
-            .map_ok(wrap)
-            .try_collect()
-            .await?;
+            .fetch(&self.pool);
+        // Decoded as they come, so that no page is in memory twice.
+        let mut rows = Vec::new();
+        while let Some(row) = fetched.try_next().await? {
+            rows.push(Row::decode(stream, &row)?);
+        }
         Ok(rows)
     }
 
@@ -232,7 +220,7 @@ impl Source {
         let found = in_time(lookup.fetch_all(&self.pool)).await?;
         let mut traces = HashMap::with_capacity(found.len());
         for row in &found {
-            traces.insert(row.try_get::<&str, _>(0)?, Arc::new(TraceColumns::decode(row, 1)?));
+            traces.insert(get::<&str>(row, 0)?, Arc::new(TraceColumns::decode(row, 1)?));
         }
         for row in rows.iter_mut().filter(|row| row.lacks_trace()) {
             if let Some(trace) = row.trace_id().and_then(|id| traces.get(id)) {

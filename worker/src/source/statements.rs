@@ -1,4 +1,5 @@
-//! The statements: one page of each stream, the totals of traces, and the lookup of traces.
+//! The statements: one page of each stream, the totals of traces, and the lookup of traces. Each casts what it selects: a cast to the
+//! type that a column has costs nothing, and what is decoded need not be asked for its type, value by value.
 
 use shared::job::Stream;
 
@@ -18,8 +19,8 @@ macro_rules! sane {
 /// The seven columns of `TraceColumns`. Only strings of `metadata` leave the database, and only these two.
 macro_rules! trace_columns {
     () => {
-        "t.name, t.user_id, t.session_id, t.release,
-         case when array_ndims(t.tags) > 1 then array(select unnest(t.tags)) else t.tags end as tags,
+        "t.name::text, t.user_id::text, t.session_id::text, t.release::text,
+         (case when array_ndims(t.tags) > 1 then array(select unnest(t.tags)) else t.tags end)::text[] as tags,
          case when jsonb_typeof(t.metadata -> '$posthog_distinct_id') = 'string'
               then t.metadata ->> '$posthog_distinct_id' end as distinct_id,
          case when jsonb_typeof(t.metadata -> '$posthog_session_id') = 'string'
@@ -72,7 +73,7 @@ macro_rules! keyset {
 
 const TRACES: &str = concat!(
     "-- source_traces
-     select t.timestamp, t.id, t.version, ",
+     select t.timestamp::timestamp, t.id::text, t.version::text, ",
     trace_columns!(),
     "
      from traces t where ",
@@ -86,7 +87,7 @@ const TRACES: &str = concat!(
 /// What the observations of traces add up to, whatever their time. $1 project, $2 ids of traces; a row for each, in their order.
 pub const TOTALS: &str = concat!(
     "-- source_totals
-     select a.observations, a.first_start, a.last_end, a.cost::float8
+     select a.observations::int8, a.first_start::timestamp, a.last_end::timestamp, a.cost::float8
      from unnest($2) with ordinality as p (id, place)
      cross join lateral (
        select count(*) as observations, min(",
@@ -105,11 +106,12 @@ pub const TOTALS: &str = concat!(
 
 const GENERATIONS: &str = concat!(
     "-- source_generations
-     select o.start_time, o.id, o.trace_id, o.name, o.version, o.model, o.level::text, o.unit, ",
+     select o.start_time::timestamp, o.id::text, o.trace_id::text, o.name::text, o.version::text, o.model::text, o.level::text,
+            o.unit::text, (",
     sane!("o.end_time"),
-    ", ",
+    ")::timestamp, (",
     sane!("o.completion_start_time"),
-    ", o.prompt_tokens, o.completion_tokens, o.total_tokens, (",
+    ")::timestamp, o.prompt_tokens::int4, o.completion_tokens::int4, o.total_tokens::int4, (",
     cost!(),
     ")::float8
      from (select o.start_time, o.id, o.project_id, o.trace_id, o.name, o.version, o.model, o.internal_model, o.level, o.unit,
@@ -124,7 +126,8 @@ const GENERATIONS: &str = concat!(
 
 const SCORES: &str = concat!(
     "-- source_scores
-     select s.timestamp, s.id, s.trace_id, s.name, s.value, s.string_value, s.data_type::text, s.comment
+     select s.timestamp::timestamp, s.id::text, s.trace_id::text, s.name::text, s.value::float8, s.string_value::text,
+            s.data_type::text, s.comment::text
      from scores s where ",
     keyset!("s", "timestamp"),
     "  and ($7::timestamp is null or s.created_at >= $7)
@@ -134,7 +137,7 @@ const SCORES: &str = concat!(
 /// Looks up traces. $1 project, $2 ids; another project's trace with the id is none.
 pub const TRACE_COLUMNS: &str = concat!(
     "-- source_trace_columns
-     select t.id, ",
+     select t.id::text, ",
     trace_columns!(),
     " from traces t where t.id = any($2) and t.project_id = $1"
 );
