@@ -152,8 +152,8 @@ pub const VARIABLES: &[Variable] = &[
         Unset("as fast as it goes"),
         "Most rows of pages read in a second, over all jobs of the process; looking up traces of other pages is not counted.",
     ),
-    variable("PAGE_ROWS", "worker", Value("2000"), "Rows read by one statement."),
-    variable("BATCH_MAX_EVENTS", "worker", Value("1000"), "Events in one body."),
+    variable("PAGE_ROWS", "worker", Value("3000"), "Rows read by one statement."),
+    variable("BATCH_MAX_EVENTS", "worker", Value("1500"), "Events in one body."),
     variable(
         "BATCH_MAX_BYTES",
         "worker",
