@@ -22,9 +22,9 @@ use worker::event::{self, ProjectContext};
 use worker::rows::{GenerationRow, Row, ScoreRow, TraceColumns, TraceRow};
 
 /// Rows of a page.
-const ROWS: u32 = 2_000;
+const ROWS: u32 = 3_000;
 const LIMITS: Limits = Limits {
-    events: 1_000,
+    events: 1_500,
     bytes: 5_000_000,
 };
 

@@ -1,4 +1,4 @@
-//! One job, as one straight line: integration ▶ claim ▶ key check ▶ (page ▶ events ▶ batch ▶ send ▶ checkpoint) … ▶ complete.
+//! One job, as one straight line: integration ▶ claim ▶ (page ▶ events ▶ batch ▶ send ▶ checkpoint) … ▶ complete.
 //! Nothing here settles a delivery; `settle.rs` does, with what this returns.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use shared::integration::{Integration, Loaded};
 use shared::job::{ExportJob, Stream};
 use shared::ledger::{Claim, Cursor, Lease, LedgerError, Progress, State};
 use shared::posthog::KeyCheck;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SetOnce};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -214,6 +214,8 @@ struct Export {
     tally: Tally,
     /// For bodies that are on their way or wait for their next try
     bodies: Arc<Semaphore>,
+    /// Set when bodies may leave: PostHog takes those with an unknown key, and drops them. The first pages are read meanwhile.
+    key_checked: SetOnce<()>,
     /// Asks the streams to stop at the next batch border: the slice is over, somebody wants it, its host is slow
     /// and has another job, or another stream failed.
     halt: CancellationToken,
@@ -228,18 +230,6 @@ async fn run(
     stop: Stop,
 ) -> Result<Exported, JobError> {
     app.source.check_columns().await?;
-    let asked = Instant::now();
-    let known = app.capture.posthog.knows_key(&integration).await;
-    // Only a late answer says something: that of `/flags/` may be quick while those to bodies are not.
-    if app.capture.is_late(asked.elapsed()) {
-        place.answered(true);
-    }
-    match known {
-        Ok(KeyCheck::Known) => {}
-        Ok(KeyCheck::Unknown) => return Err(JobError::KeyRefused),
-        Ok(KeyCheck::CannotTell(why)) => tracing::debug!(%why, "the host cannot be asked whether it knows the key"),
-        Err(refused) => return Err(SendError::HostNotAllowed(refused.to_string()).into()),
-    }
     let total = |count: fn(&Progress) -> i64| streams.values().map(count).sum::<i64>();
     let historical = app.config.historical && job.day.end().and_utc() + HISTORICAL_AGE < Utc::now();
     let open = streams
@@ -256,6 +246,7 @@ async fn run(
             refused: AtomicI64::new(total(|p| p.rejected)),
         },
         bodies: Arc::new(Semaphore::new(app.config.sends_in_flight)),
+        key_checked: SetOnce::new(),
         halt: CancellationToken::new(),
         held,
         place,
@@ -264,10 +255,10 @@ async fn run(
     let streams = streams
         .into_iter()
         .map(|(stream, progress)| export.stream(stream, progress));
-    let watch = export.watch(&stop);
     let ended = tokio::select! {
         ended = join_all(streams) => ended,
-        never = watch => never,
+        refused = export.check_key(&integration) => return Err(refused),
+        never = export.watch(&stop) => never,
     };
     let (mut sent, mut rejected, mut done) = (0, 0, true);
     let mut first_error = None;
@@ -308,6 +299,24 @@ impl Export {
             () = self.place.crowded() => {}
         }
         self.halt.cancel();
+        std::future::pending().await
+    }
+
+    /// Lets bodies leave once the host knows the key; ends only when it does not.
+    async fn check_key(&self, integration: &Integration) -> JobError {
+        let (capture, asked) = (&self.app.capture, Instant::now());
+        let known = capture.posthog.knows_key(integration).await;
+        // Only a late answer says something: that of `/flags/` may be quick while those to bodies are not.
+        if capture.is_late(asked.elapsed()) {
+            self.place.answered(true);
+        }
+        match known {
+            Ok(KeyCheck::Known) => {}
+            Ok(KeyCheck::Unknown) => return JobError::KeyRefused,
+            Ok(KeyCheck::CannotTell(why)) => tracing::debug!(%why, "the host cannot be asked whether it knows the key"),
+            Err(refused) => return SendError::HostNotAllowed(refused.to_string()).into(),
+        }
+        let _ = self.key_checked.set(());
         std::future::pending().await
     }
 
@@ -416,8 +425,13 @@ impl Export {
         packed.await?
     }
 
-    /// Waits for the batch's place in flight. `None`: the job halts before it has one.
+    /// Waits for the answer about the key, then for the batch's place in flight. `None`: the job halts before it has one.
     async fn admit(&self, batch: Batch, is_first: bool) -> Result<Option<(Option<Admitted>, Checkpoint)>, JobError> {
+        tokio::select! {
+            biased;
+            () = self.halt.cancelled() => return Ok(None),
+            () = self.key_checked.wait() => {}
+        }
         let Batch { body, cursor, last } = batch;
         let admitted = match body {
             Some(body) => tokio::select! {

@@ -1,7 +1,7 @@
 //! The worker: one delivery after the other walks the line.
 //!
 //! 1. [`consumer`]: a delivery arrives; decode; a message without a run is given one
-//! 2. [`export`]: claim ▶ key check ▶ pages, events, batches, sends, checkpoints ▶ complete, as one function
+//! 2. [`export`]: claim ▶ pages, events, batches, sends, checkpoints ▶ complete, as one function
 //! 3. [`source`], [`rows`]: keyset pages of the three streams, at the operator's [`pace`]; [`recent`]: traces in memory
 //! 4. [`event`]: PURE row → event ([`oversize`] shortens what is too large)
 //! 5. [`batch`]: PURE events → bodies, compressed by [`gzip`]

@@ -29,7 +29,7 @@ impl Default for Kept {
         Self {
             // Two that are ahead of the others, and two behind: scores come in late.
             pages: 4,
-            bytes: 8 << 20,
+            bytes: 12 << 20,
         }
     }
 }

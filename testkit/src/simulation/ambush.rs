@@ -16,8 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Holds PostHog's answers until one is owed to a worker, and kills that one; nobody, when nobody sends anything. The rules of
 /// `posthog` are forgotten.
 ///
-/// What follows is certain, however the moments fall: the body is sent again, since no cursor was saved; the broker makes the
-/// delivery again; and the run is taken over, since its lease is held by a dead worker.
+/// What follows does not depend on moments: the body is sent again, since no cursor was saved; the broker makes the delivery again; and
+/// the run is taken over, since its lease is held by a dead worker.
 pub(super) async fn ambush(posthog: &FakePosthog, ledger: &PgPool, workers: &mut [Option<Worker>]) {
     let held = Arc::new(Mutex::new(None));
     let first = Arc::clone(&held);
@@ -35,23 +35,36 @@ pub(super) async fn ambush(posthog: &FakePosthog, ledger: &PgPool, workers: &mut
     let slot = wait::until(PATIENCE, async || {
         let (key, day) = held.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         let (project, _) = PROJECTS.iter().find(|(_, its)| *its == key)?;
-        let holder = "select worker from posthog_export.runs
-            where project_id = $1 and day = $2::date and state = 'running' and lease_expires_at > now()";
-        let holder: Vec<Option<String>> = sqlx::query_scalar(holder)
-            .bind(project)
-            .bind(day)
-            .fetch_all(ledger)
-            .await
-            .ok()?;
-        let is_it = |worker: &Worker| {
-            let its_end = format!("-{}", worker.pid());
-            holder.iter().flatten().any(|name| name.ends_with(&its_end))
-        };
-        workers.iter().position(|worker| worker.as_ref().is_some_and(is_it))
+        let slot = holder(ledger, project, &day, workers).await?;
+        // Asleep it cannot settle the job between a look at the ledger and its end.
+        let worker = workers[slot].as_ref()?;
+        worker.pause();
+        if holder(ledger, project, &day, workers).await == Some(slot) {
+            return Some(slot);
+        }
+        worker.resume();
+        None
     });
-    let slot = slot.await;
-    if let Some(worker) = slot.and_then(|slot| workers[slot].take()) {
-        worker.kill();
+    match slot.await.and_then(|slot| workers[slot].take()) {
+        Some(worker) => worker.kill(),
+        None => eprintln!("an ambush found nobody at work"),
     }
     posthog.behave();
+}
+
+/// Which of the workers holds the lease of a run of that day.
+async fn holder(ledger: &PgPool, project: &str, day: &str, workers: &[Option<Worker>]) -> Option<usize> {
+    let names = "select worker from posthog_export.runs
+        where project_id = $1 and day = $2::date and state = 'running' and lease_expires_at > now()";
+    let names: Vec<Option<String>> = sqlx::query_scalar(names)
+        .bind(project)
+        .bind(day)
+        .fetch_all(ledger)
+        .await
+        .ok()?;
+    let is_it = |worker: &Worker| {
+        let its_end = format!("-{}", worker.pid());
+        names.iter().flatten().any(|name| name.ends_with(&its_end))
+    };
+    workers.iter().position(|worker| worker.as_ref().is_some_and(is_it))
 }

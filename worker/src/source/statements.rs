@@ -16,11 +16,12 @@ macro_rules! sane {
     };
 }
 
-/// The seven columns of `TraceColumns`. Only strings of `metadata` leave the database, and only these two.
+/// The seven columns of `TraceColumns`. Tags of several dimensions, or that do not begin at 1, are laid out as a plain list: others are not
+/// decoded. Only strings of `metadata` leave the database, and only these two.
 macro_rules! trace_columns {
     () => {
         "t.name::text, t.user_id::text, t.session_id::text, t.release::text,
-         (case when array_ndims(t.tags) > 1 then array(select unnest(t.tags)) else t.tags end)::text[] as tags,
+         (case when array_ndims(t.tags) > 1 or array_lower(t.tags, 1) <> 1 then array(select unnest(t.tags)) else t.tags end)::text[] as tags,
          case when jsonb_typeof(t.metadata -> '$posthog_distinct_id') = 'string'
               then t.metadata ->> '$posthog_distinct_id' end as distinct_id,
          case when jsonb_typeof(t.metadata -> '$posthog_session_id') = 'string'

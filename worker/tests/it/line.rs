@@ -50,6 +50,37 @@ async fn rows_of_every_ugly_shape_arrive() {
 }
 
 #[tokio::test]
+async fn tags_are_a_list_however_they_are_stored() {
+    let world = world().await;
+    seed::realistic(&world.pool(), PROJECT, &[day()], 2, 1).await;
+    let stored = ["{{a,b},{c,d}}", "[0:1]={a,b}"];
+    for (number, tags) in stored.into_iter().enumerate() {
+        let nth = "update traces set tags = $1::text::text[] where id = (select id from traces order by id offset $2 limit 1)";
+        sqlx::query(nth)
+            .bind(tags)
+            .bind(i64::try_from(number).unwrap())
+            .execute(&world.pool())
+            .await
+            .unwrap();
+    }
+    let worker = world.worker(&[]).await;
+    worker.wait_ready().await;
+    publish(&world, &message("daily")).await;
+    world.wait_state(PROJECT, DAY, "daily", "completed").await;
+    let events = world.posthog.events(KEY);
+    let mut tags: Vec<&serde_json::Value> = events
+        .iter()
+        .filter(|event| event["event"] == "langfuse trace")
+        .map(|event| &event["properties"]["langfuse_tags"])
+        .collect();
+    tags.sort_by_key(|tags| tags.as_array().map(Vec::len));
+    assert_eq!(
+        tags,
+        [&serde_json::json!(["a", "b"]), &serde_json::json!(["a", "b", "c", "d"])]
+    );
+}
+
+#[tokio::test]
 async fn ten_thousand_rows_in_one_millisecond_arrive() {
     let world = world().await;
     seed::ties(&world.pool(), PROJECT, day(), 10_000).await;
