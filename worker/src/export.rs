@@ -293,9 +293,14 @@ async fn run(
 impl Export {
     /// Halts the streams when it is time; never ends by itself.
     async fn watch<T>(&self, stop: &Stop) -> T {
+        // From when bodies may leave: a host that answers for the key later than a slice lasts would never be sent anything.
+        let slice_over = async {
+            self.key_checked.wait().await;
+            tokio::time::sleep(self.app.config.slice).await;
+        };
         tokio::select! {
             () = stop.asked() => {}
-            () = tokio::time::sleep(self.app.config.slice) => {}
+            () = slice_over => {}
             () = self.place.crowded() => {}
         }
         self.halt.cancel();

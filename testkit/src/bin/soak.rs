@@ -119,7 +119,7 @@ async fn soak(arguments: &Arguments, servers: &Arc<Servers>) -> bool {
         );
         letters += outcome.letters;
         total = total + outcome.report;
-        // One sequence that was asked for need not show everything.
+        // One sequence that was asked for is reported first.
         let is_blunt = outcome.failure.is_none() && arguments.run.is_none() && !outcome.bites.bit();
         let blunt = || format!("nothing was shown about {}", outcome.bites.never().join(", "));
         let failure = outcome.failure.or_else(|| is_blunt.then(blunt));
@@ -165,9 +165,10 @@ async fn soak(arguments: &Arguments, servers: &Arc<Servers>) -> bool {
         println!("{letters}");
         println!("{total}, {} altered", total.altered);
     }
+    // One sequence that was asked for need not show everything.
     let is_long = arguments.run.is_none() && arguments.minutes >= LONG;
     let never = bites.never();
-    let shown = !is_long || never.is_empty();
+    let shown = bites.bit() && (!is_long || never.is_empty());
     if !shown {
         eprintln!("FAILED: nothing was shown about {}", never.join(", "));
     }

@@ -6,6 +6,7 @@ mod egress;
 mod failures;
 mod gauges;
 mod health;
+mod key_check;
 mod line;
 mod logs;
 mod messages;
