@@ -70,7 +70,7 @@ fn every_member_of_the_workspace_reaches_the_builder() {
 fn the_image_is_built_with_the_pinned_toolchain() {
     let toolchain = read("rust-toolchain.toml");
     let channel = toolchain.split('"').nth(1).expect("the channel").to_owned();
-    let base = format!("ARG BUILD_BASE=rust:{channel}-slim-bookworm\n");
+    let base = format!("ARG BUILD_BASE=rust:{channel}-bookworm\n");
     assert!(
         read("deploy/Dockerfile").contains(&base),
         "deploy/Dockerfile lacks `{base}`"

@@ -1,11 +1,11 @@
 //! PURE: rows → bodies of `POST /batch/`, bounded by bytes and count, compressed once; and how a body is taken apart again.
 
 use std::io::Read as _;
+use std::ops::Range;
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
 use shared::ledger::Cursor;
-use smol_str::SmolStr;
 
 use crate::event::{self, ProjectContext};
 use crate::gzip::gzip;
@@ -42,11 +42,29 @@ impl Preamble {
 
 const CLOSING: &[u8] = b"]}";
 
-/// Where an event lies within the uncompressed body, and whose it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The events of an uncompressed body, and whose they are. Many bodies wait at once, so they hold two allocations and not one for
+/// each event.
+#[derive(Clone, Default)]
+struct Marks {
+    ends: Vec<Mark>,
+    row_ids: String,
+}
+
+/// Where an event ends within the uncompressed body, and where its row's id does.
+#[derive(Clone, Copy)]
 struct Mark {
-    end: usize,
-    row_id: SmolStr,
+    json: usize,
+    row_id: usize,
+}
+
+impl Marks {
+    fn push(&mut self, json: usize, row_id: &str) {
+        self.row_ids.push_str(row_id);
+        self.ends.push(Mark {
+            json,
+            row_id: self.row_ids.len(),
+        });
+    }
 }
 
 /// A body, ready to be sent as often as needed.
@@ -54,7 +72,7 @@ struct Mark {
 pub struct Body {
     gzip: Bytes,
     preamble: usize,
-    marks: Vec<Mark>,
+    marks: Marks,
 }
 
 impl Body {
@@ -65,41 +83,54 @@ impl Body {
 
     /// Events in it.
     pub fn events(&self) -> usize {
-        self.marks.len()
+        self.marks.ends.len()
     }
 
     /// Of a body that holds one event: the row it was made of.
     pub fn row_id(&self) -> &str {
-        self.marks.first().map_or("", |mark| &mark.row_id)
+        self.marks
+            .ends
+            .first()
+            .map_or("", |mark| &self.marks.row_ids[..mark.row_id])
     }
 
     /// Two halves. The uncompressed events are not kept for this: it is rare, and gzip gives them back.
     pub fn halves(&self) -> std::io::Result<(Body, Body)> {
         let mut json = Vec::new();
         GzDecoder::new(&self.gzip[..]).read_to_end(&mut json)?;
-        let preamble = &json[..self.preamble];
-        let middle = self.marks.len() / 2;
-        let part = |marks: &[Mark], start: usize| {
-            let mut body = preamble.to_vec();
-            let end = marks.last().map_or(start, |mark| mark.end);
-            body.extend_from_slice(&json[start..end]);
-            body.extend_from_slice(CLOSING);
-            let moved = |mark: &Mark| Mark {
-                end: mark.end - start + self.preamble,
-                row_id: mark.row_id.clone(),
-            };
-            Body {
-                gzip: gzip(&body).into(),
-                preamble: self.preamble,
-                marks: marks.iter().map(moved).collect(),
+        let part = |events: Range<usize>| {
+            let mut body = json[..self.preamble].to_vec();
+            let mut marks = Marks::default();
+            for at in events {
+                let (start, id_start) = match at.checked_sub(1) {
+                    // Behind an event stands a comma.
+                    Some(before) => (self.marks.ends[before].json + 1, self.marks.ends[before].row_id),
+                    None => (self.preamble, 0),
+                };
+                let end = self.marks.ends[at];
+                if body.len() > self.preamble {
+                    body.push(b',');
+                }
+                body.extend_from_slice(&json[start..end.json]);
+                marks.push(body.len(), &self.marks.row_ids[id_start..end.row_id]);
             }
+            close(&mut body, marks, self.preamble)
         };
-        let border = self.marks[..middle].last().map_or(self.preamble, |mark| mark.end);
-        // Behind the border stands the comma.
-        Ok((
-            part(&self.marks[..middle], self.preamble),
-            part(&self.marks[middle..], border + usize::from(middle > 0)),
-        ))
+        let middle = self.events() / 2;
+        Ok((part(0..middle), part(middle..self.events())))
+    }
+}
+
+/// Ends the JSON, and compresses it.
+fn close(json: &mut Vec<u8>, marks: Marks, preamble: usize) -> Body {
+    json.extend_from_slice(CLOSING);
+    let mut gzip = gzip(json);
+    // It waits for its answer with what it needs.
+    gzip.shrink_to_fit();
+    Body {
+        gzip: gzip.into(),
+        preamble,
+        marks,
     }
 }
 
@@ -118,28 +149,34 @@ pub fn pack(rows: &[Row], last: bool, project: &ProjectContext, preamble: &Pream
     let mut batches: Vec<Batch> = Vec::new();
     let mut json = preamble.0.clone();
     json.reserve(rows.len().min(limits.events) * USUAL_EVENT);
-    let mut marks: Vec<Mark> = Vec::new();
+    let mut marks = Marks::default();
+    let mut batch = |json: &mut Vec<u8>, marks: &mut Marks, row: &Row| {
+        let body = close(json, std::mem::take(marks), preamble.0.len());
+        json.truncate(preamble.0.len());
+        batches.push(Batch {
+            body: Some(body),
+            cursor: Some(row.cursor()),
+            last: false,
+        });
+    };
     for (position, row) in rows.iter().enumerate() {
         let before = json.len();
-        if !marks.is_empty() {
+        if !marks.ends.is_empty() {
             json.push(b',');
         }
         let start = json.len();
         event::write(row, project, &mut json);
-        let full = marks.len() >= limits.events || json.len() + CLOSING.len() > limits.bytes;
-        if full && !marks.is_empty() {
+        let full = marks.ends.len() >= limits.events || json.len() + CLOSING.len() > limits.bytes;
+        if full && !marks.ends.is_empty() {
             let event = json.split_off(start);
             json.truncate(before);
-            batches.push(close(&mut json, &mut marks, preamble, &rows[position - 1]));
+            batch(&mut json, &mut marks, &rows[position - 1]);
             json.extend_from_slice(&event);
         }
-        marks.push(Mark {
-            end: json.len(),
-            row_id: row.id().clone(),
-        });
+        marks.push(json.len(), row.id());
     }
     if let Some(row) = rows.last() {
-        batches.push(close(&mut json, &mut marks, preamble, row));
+        batch(&mut json, &mut marks, row);
     }
     if last {
         match batches.last_mut() {
@@ -152,21 +189,6 @@ pub fn pack(rows: &[Row], last: bool, project: &ProjectContext, preamble: &Pream
         }
     }
     batches
-}
-
-fn close(json: &mut Vec<u8>, marks: &mut Vec<Mark>, preamble: &Preamble, row: &Row) -> Batch {
-    json.extend_from_slice(CLOSING);
-    let body = Body {
-        gzip: gzip(json).into(),
-        preamble: preamble.0.len(),
-        marks: std::mem::take(marks),
-    };
-    json.truncate(preamble.0.len());
-    Batch {
-        body: Some(body),
-        cursor: Some(row.cursor()),
-        last: false,
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@ use super::*;
 use crate::rows::{GenerationRow, ScoreRow, TraceRow};
 use proptest::prelude::*;
 use serde_json::Value;
+use smol_str::SmolStr;
 
 fn rows(sizes: &[usize]) -> Vec<Row> {
     let time = "2024-06-01T00:00:00".parse().unwrap();
