@@ -64,7 +64,7 @@ pub enum Part {
     PosthogNode,
     /// The same rows by COPY, in three connections at once and in one
     Copy,
-    /// Four small projects at once, together the same number of rows
+    /// Four small projects, together the same number of rows, at once and one after the other
     Projects,
     /// Two workers, a day each
     Workers,

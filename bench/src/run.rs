@@ -254,7 +254,9 @@ impl Bench {
         self.run += 1;
         let (run, days) = (format!("bench-{}", self.run), days(case));
         match case {
-            Case::Worker(_) | Case::BareDay | Case::LargeDay => worker::export(&self.world, &days, 1, 1, &run).await,
+            Case::Worker(_) | Case::ProjectsInTurn | Case::BareDay | Case::LargeDay => {
+                worker::export(&self.world, &days, 1, 1, &run).await
+            }
             Case::Projects => worker::export(&self.world, &days, 1, days.len(), &run).await,
             Case::Workers => worker::export(&self.world, &days, days.len(), 1, &run).await,
             Case::Copy(connections) => Ok(copy::read(&self.world, Day::of(BIG, 0), connections, false).await?.0),
@@ -271,7 +273,7 @@ fn days(case: Case) -> Vec<Day> {
     match case {
         Case::Worker(_) | Case::PosthogNode(_) | Case::Copy(_) | Case::BareDay => vec![Day::of(BIG, 0)],
         Case::LargeDay => vec![Day::of(BIG, 1)],
-        Case::Projects => QUARTERS.map(|project| Day::of(project, 2)).to_vec(),
+        Case::Projects | Case::ProjectsInTurn => QUARTERS.map(|project| Day::of(project, 2)).to_vec(),
         Case::Workers => vec![Day::of(BIG, 0), Day::of(BIG, 1)],
     }
 }
@@ -291,6 +293,7 @@ fn cases(arguments: &Arguments) -> Vec<Case> {
         (Part::Copy, Case::Copy(3)),
         (Part::Copy, Case::Copy(1)),
         (Part::Projects, Case::Projects),
+        (Part::Projects, Case::ProjectsInTurn),
         (Part::Workers, Case::Workers),
     ];
     let wanted = others.into_iter().filter(|(part, _)| arguments.wants(*part));

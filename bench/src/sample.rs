@@ -15,6 +15,8 @@ pub enum Case {
     Copy(usize),
     /// Four projects at once on one worker, together as many rows
     Projects,
+    /// The same four, one after the other
+    ProjectsInTurn,
     /// Two workers, a day each
     Workers,
     /// The worker, a day without inputs and outputs
@@ -31,6 +33,7 @@ impl fmt::Display for Case {
             Self::Copy(1) => f.write_str("COPY, 1 connection"),
             Self::Copy(connections) => write!(f, "COPY, {connections} connections"),
             Self::Projects => f.write_str("worker, four projects at once"),
+            Self::ProjectsInTurn => f.write_str("worker, the same four in turn"),
             Self::Workers => f.write_str("two workers, a day each"),
             Self::BareDay => f.write_str("worker, bare day"),
             Self::LargeDay => f.write_str("worker, bare day, ten times as large"),

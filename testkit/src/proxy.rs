@@ -229,8 +229,10 @@ async fn connection(
                 )
             };
             tokio::select! {
-                _ = pumps => false,
+                // The pumps must not pass on what came after the order.
+                biased;
                 _ = orders.wait_for(|orders| orders.stop || orders.cuts != cuts) => true,
+                _ = pumps => false,
             }
         };
         if cut {

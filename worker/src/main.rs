@@ -12,7 +12,7 @@ use worker::cli::{Cli, Command};
 use worker::config::Config;
 
 /// glibc's keeps what threads free for those same threads, so the worker's memory grew with the day, and it takes a seventh more of the
-/// worker's CPU (docs/PERFORMANCE.md).
+/// worker's CPU (docs/ARCHITECTURE.md).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
