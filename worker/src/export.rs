@@ -256,9 +256,11 @@ async fn run(
         .into_iter()
         .map(|(stream, progress)| export.stream(stream, progress));
     let ended = tokio::select! {
-        ended = join_all(streams) => ended,
+        // A late answer about the key halts the streams of a job too many before it lets their bodies leave.
+        biased;
         refused = export.check_key(&integration) => return Err(refused),
         never = export.watch(&stop) => never,
+        ended = join_all(streams) => ended,
     };
     let (mut sent, mut rejected, mut done) = (0, 0, true);
     let mut first_error = None;
