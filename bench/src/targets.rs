@@ -151,7 +151,6 @@ pub fn targets(samples: &[Sample], idle: Option<IdleWorker>, compressed: Option<
             " MiB",
             idle.map(|idle| as_f64(idle.memory) / MIB),
         ),
-        // One tick of the process's clock in ten seconds: less cannot be measured.
         number(
             "CPU of an idle worker, per thousand",
             AtMost(1.0),

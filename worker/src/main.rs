@@ -11,8 +11,8 @@ use worker::app::Worker;
 use worker::cli::{Cli, Command};
 use worker::config::Config;
 
-/// glibc's keeps what threads free for those same threads, so the worker's memory grew with the day, and it takes a seventh more of the
-/// worker's CPU (docs/ARCHITECTURE.md).
+/// glibc's gives memory back to the arena that it was taken from, where threads of other arenas do not find it: the worker's memory grew
+/// with the day. It also took a fifth more of the worker's CPU (docs/ARCHITECTURE.md).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

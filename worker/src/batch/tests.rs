@@ -182,6 +182,7 @@ proptest! {
             prop_assert_eq!(&part["api_key"], &api_key);
             prop_assert_eq!(part.get("historical_migration").is_some(), historical);
             if body.events() == 1 {
+                prop_assert_eq!(body.row_id(), &part["batch"][0]["properties"]["langfuse_id"]);
                 events.extend(part["batch"].as_array().unwrap().clone());
             } else {
                 let (first, second) = body.halves().unwrap();
