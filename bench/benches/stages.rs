@@ -17,9 +17,9 @@ use criterion::{Bencher, Criterion, criterion_group, criterion_main};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use smol_str::{SmolStr, ToSmolStr as _, format_smolstr};
-use worker::batch::{Limits, Preamble, pack};
-use worker::event::{self, ProjectContext};
-use worker::rows::{GenerationRow, Row, ScoreRow, TraceColumns, TraceRow};
+use worker::langfuse::rows::{GenerationRow, Row, ScoreRow, TraceColumns, TraceRow};
+use worker::posthog::batch::{Limits, Preamble, pack};
+use worker::posthog::event::{self, ProjectContext};
 
 /// Rows of a page.
 const ROWS: u32 = 3_000;
@@ -63,11 +63,11 @@ fn stages(criterion: &mut Criterion) {
                 });
             });
         }
-        let size = worker::gzip::gzip(&json).len();
+        let size = worker::posthog::gzip::gzip(&json).len();
         eprintln!("{kind}: {} after the worker's own gzip", size / rows.len());
         criterion.bench_function(&format!("{kind}/gzip of the worker"), |bencher| {
             per_row(bencher, || {
-                black_box(worker::gzip::gzip(black_box(&json)));
+                black_box(worker::posthog::gzip::gzip(black_box(&json)));
             });
         });
         // What the worker does with a page: JSON, packing, compression.

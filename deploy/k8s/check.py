@@ -42,7 +42,7 @@ def programs_know():
         "grace": default["SHUTDOWN_GRACE"],
         "connections": int(re.search(r"connection limit (\d+)", read("deploy/sql/reader.sql"))[1]),
         "secrets": {name for kind, name in variables if kind == "secret"},
-        "paths": set(re.findall(r'\.route\(\s*"(/\w+)"', read("worker/src/health.rs"))),
+        "paths": set(re.findall(r'\.route\(\s*"(/\w+)"', read("worker/src/watch/health.rs"))),
         "queues": set(re.findall(r'"(posthog-export\.[a-z-]+)"', read("shared/src/topology.rs"))),
     }
 

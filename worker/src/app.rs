@@ -12,13 +12,13 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::capture::Capture;
 use crate::config::Config;
-use crate::consumer::consume;
-use crate::gauges::{watch_ledger, watch_queues};
-use crate::health::{self, Health};
-use crate::hosts::Hosts;
-use crate::source::Source;
+use crate::job::consumer::consume;
+use crate::langfuse::source::Source;
+use crate::posthog::capture::Capture;
+use crate::posthog::hosts::Hosts;
+use crate::watch::gauges::{watch_ledger, watch_queues};
+use crate::watch::health::{self, Health};
 
 /// Connections of one job: one a stream.
 const CONNECTIONS_PER_JOB: u32 = 3;

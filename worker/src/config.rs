@@ -9,7 +9,7 @@ use shared::settings::{BadSettings, SecretString, Settings};
 use shared::telemetry::LogFormat;
 use shared::topology::Ladder;
 
-use crate::batch::Limits;
+use crate::posthog::batch::Limits;
 
 /// The longest slice: the broker's consumer timeout is 30 min, and a slice ends at a batch's border.
 const LONGEST_SLICE: Duration = Duration::from_secs(25 * 60);

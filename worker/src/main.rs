@@ -51,7 +51,7 @@ async fn start() -> anyhow::Result<()> {
     for (name, value) in shown {
         tracing::info!(name, value, "setting");
     }
-    let metrics = worker::metrics::install(&config.ladder)?;
+    let metrics = worker::watch::metrics::install(&config.ladder)?;
     Worker::build(config, metrics).await?.run_until_stopped(shutdown).await;
     Ok(())
 }
@@ -60,7 +60,7 @@ fn health() -> anyhow::Result<()> {
     let mut settings = Settings::from_env();
     let listening = settings.address("HTTP_ADDR");
     settings.finish()?;
-    worker::probe::ask(listening).with_context(|| format!("no live worker at {listening}"))
+    worker::watch::probe::ask(listening).with_context(|| format!("no live worker at {listening}"))
 }
 
 /// The first signal stops gracefully, the second at once.

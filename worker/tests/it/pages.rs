@@ -14,9 +14,9 @@ use sqlx::{PgPool, Row as _};
 use testkit::oracle::{Kind, Oracle};
 use testkit::seed::{Observation, Rows, Score, Trace, at};
 use testkit::{World, langfuse, seed};
-use worker::event::{self, ProjectContext};
-use worker::recent::{Kept, RecentTraces};
-use worker::source::{self, Source, Window};
+use worker::langfuse::recent::{Kept, RecentTraces};
+use worker::langfuse::source::{self, Source, Window};
+use worker::posthog::event::{self, ProjectContext};
 
 use crate::{PROJECT, day};
 
@@ -43,7 +43,7 @@ async fn read(
             let twice = events.insert(event["uuid"].as_str().unwrap().to_owned(), comparable(event));
             assert!(twice.is_none(), "a row came twice");
         }
-        after = page.rows.last().map(worker::rows::Row::cursor).or(after);
+        after = page.rows.last().map(worker::langfuse::rows::Row::cursor).or(after);
         cursors.extend(after.clone());
         if page.last {
             return (events, cursors);

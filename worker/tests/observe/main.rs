@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 use testkit::posthog::{Behavior, Rule};
 use testkit::{Prometheus, Servers, Worker, World, langfuse, seed};
-use worker::metrics::METRICS;
+use worker::watch::metrics::METRICS;
 
 const KEY: &str = "phc_test_key_of_the_project";
 const DAY: &str = "2024-06-01";

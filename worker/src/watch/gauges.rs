@@ -11,7 +11,7 @@ use shared::settings::SecretString;
 use shared::topology::Ladder;
 use tokio::time::Instant;
 
-use crate::metrics;
+use crate::watch::metrics;
 
 /// Reads the ledger for ever. While it cannot be read, what was late then grows later.
 pub async fn watch_ledger(ledger: &Ledger, every: Duration) -> Infallible {

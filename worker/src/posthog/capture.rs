@@ -12,11 +12,11 @@ use shared::posthog::{Posthog, endpoint, json_headers};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::Body;
-use crate::hosts::Place;
-use crate::lease::Held;
-use crate::metrics;
-use crate::retry::{SendError, Step, Tries};
+use crate::job::lease::Held;
+use crate::posthog::batch::Body;
+use crate::posthog::hosts::Place;
+use crate::posthog::retry::{SendError, Step, Tries};
+use crate::watch::metrics;
 
 /// So many refusals and not one accepted event: a fault of the mapping.
 const REFUSED_LIMIT: i64 = 50;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::rows::{GenerationRow, ScoreRow, TraceRow};
+use crate::langfuse::rows::{GenerationRow, ScoreRow, TraceRow};
 use proptest::prelude::*;
 use serde_json::Value;
 use smol_str::SmolStr;

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::rows::{GenerationRow, TraceRow};
+use crate::langfuse::rows::{GenerationRow, TraceRow};
 
 const ALL: Kept = Kept {
     pages: 4,

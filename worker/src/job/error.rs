@@ -5,8 +5,8 @@ use shared::integration::IntegrationFault;
 use shared::ledger::LedgerError;
 use std::time::Duration;
 
-use crate::retry::SendError;
-use crate::source::SourceError;
+use crate::langfuse::source::SourceError;
+use crate::posthog::retry::SendError;
 
 /// Why a job did not complete in this delivery.
 #[derive(Debug, thiserror::Error)]

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::*;
-use crate::batch::{Limits, Preamble, pack};
-use crate::event::ProjectContext;
-use crate::hosts::Hosts;
-use crate::rows::{Row, ScoreRow};
+use crate::langfuse::rows::{Row, ScoreRow};
+use crate::posthog::batch::{Limits, Preamble, pack};
+use crate::posthog::event::ProjectContext;
+use crate::posthog::hosts::Hosts;
 
 const LENGTH: Duration = Duration::from_secs(60);
 

@@ -5,7 +5,7 @@ use shared::integration::IntegrationFault;
 use shared::job::ExportJob;
 
 use crate::app::App;
-use crate::error::{Disposition, JobError};
+use crate::job::error::{Disposition, JobError};
 
 /// Whether the job's project may be worked on, with its settings as they are now.
 ///

@@ -22,9 +22,9 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::app::App;
-use crate::export::{Stop, export};
-use crate::metrics;
-use crate::settle::Settlement;
+use crate::job::export::{Stop, export};
+use crate::job::settle::Settlement;
+use crate::watch::metrics;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);

@@ -8,8 +8,8 @@ use sha1::{Digest as _, Sha1};
 use shared::posthog::{LIB, LIB_VERSION};
 use uuid::Uuid;
 
-use crate::oversize;
-use crate::rows::{GenerationRow, Row, ScoreRow, TraceColumns, TraceRow};
+use crate::langfuse::rows::{GenerationRow, Row, ScoreRow, TraceColumns, TraceRow};
+use crate::posthog::oversize;
 
 /// Langfuse Cloud's own namespace: PostHog folds a replay, and an event that Langfuse itself sent, into one.
 const NAMESPACE: Uuid = Uuid::from_u128(0x0f6c_91df_d035_4813_b838_9741_ba38_ef0b);

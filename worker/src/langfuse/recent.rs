@@ -12,8 +12,8 @@ use shared::ledger::Cursor;
 use smol_str::SmolStr;
 use tokio::sync::watch;
 
-use crate::rows::{Row, TraceColumns};
-use crate::source::{Page, Source, SourceError, Window};
+use crate::langfuse::rows::{Row, TraceColumns};
+use crate::langfuse::source::{Page, Source, SourceError, Window};
 
 /// How much is kept for a job.
 #[derive(Clone, Copy, Debug)]

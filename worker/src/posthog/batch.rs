@@ -7,9 +7,9 @@ use bytes::Bytes;
 use flate2::read::GzDecoder;
 use shared::ledger::Cursor;
 
-use crate::event::{self, ProjectContext};
-use crate::gzip::gzip;
-use crate::rows::Row;
+use crate::langfuse::rows::Row;
+use crate::posthog::event::{self, ProjectContext};
+use crate::posthog::gzip::gzip;
 
 /// Bytes of an event, often. Room for so many is made at once.
 const USUAL_EVENT: usize = 1_200;

@@ -21,17 +21,17 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use crate::app::App;
-use crate::batch::{Batch, Preamble, pack};
-use crate::capture::{Accepted, Admitted, Tally};
-use crate::error::JobError;
-use crate::event::ProjectContext;
-use crate::hosts::Place;
-use crate::lease::Held;
-use crate::metrics;
-use crate::pause;
-use crate::recent::{Kept, RecentTraces};
-use crate::retry::SendError;
-use crate::source::{Page, Window};
+use crate::job::error::JobError;
+use crate::job::lease::Held;
+use crate::job::pause;
+use crate::langfuse::recent::{Kept, RecentTraces};
+use crate::langfuse::source::{Page, Window};
+use crate::posthog::batch::{Batch, Preamble, pack};
+use crate::posthog::capture::{Accepted, Admitted, Tally};
+use crate::posthog::event::ProjectContext;
+use crate::posthog::hosts::Place;
+use crate::posthog::retry::SendError;
+use crate::watch::metrics;
 
 /// Batches of days at least this old may be marked as historical: PostHog treats younger ones as new anyway.
 const HISTORICAL_AGE: chrono::TimeDelta = chrono::TimeDelta::hours(48);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use shared::error_code::ErrorCode;
 use shared::ledger::StreamRow;
 
-use crate::metrics;
-use crate::settle::Settlement;
+use crate::job::settle::Settlement;
+use crate::watch::metrics;
 
 /// What became of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

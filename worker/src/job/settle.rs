@@ -15,10 +15,10 @@ use shared::trace::Traceparent;
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::ending::{About, Ending, Outcome, say};
-use crate::error::{Disposition, JobError};
-use crate::export::{Exported, Failure};
-use crate::lease::give_back;
+use crate::job::ending::{About, Ending, Outcome, say};
+use crate::job::error::{Disposition, JobError};
+use crate::job::export::{Exported, Failure};
+use crate::job::lease::give_back;
 
 /// How long a log line waits for the ledger's counts.
 const COUNTS_TIMEOUT: Duration = Duration::from_secs(2);

@@ -14,9 +14,9 @@ use sqlx::Row as _;
 use sqlx::postgres::PgPool;
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::metrics;
-use crate::pace::Pacer;
-use crate::rows::{Row, TraceColumns, get};
+use crate::langfuse::pace::Pacer;
+use crate::langfuse::rows::{Row, TraceColumns, get};
+use crate::watch::metrics;
 
 mod statements;
 pub use statements::{TOTALS, TRACE_COLUMNS, statement};

@@ -1,0 +1,9 @@
+//! The line: from a delivery to its settlement.
+
+pub mod consumer;
+pub mod ending;
+pub mod error;
+pub mod export;
+pub mod lease;
+pub mod pause;
+pub mod settle;

@@ -1,0 +1,6 @@
+//! What is read: rows of Langfuse's tables, page by page.
+
+pub mod pace;
+pub mod recent;
+pub mod rows;
+pub mod source;
