@@ -8,10 +8,11 @@ use shared::settings::{BadSettings, Settings};
 use shared::telemetry;
 use shared::topology::Ladder;
 
+use crate::commands::{dead_letters, doctor, enqueue, integrations, projects, replay, schedule, status};
 use crate::config::{self, Server};
 use crate::output::{Outcome, line};
 use crate::servers;
-use crate::{dead_letters, doctor, enqueue, integrations, projects, replay, schedule, setup, status};
+use crate::setup;
 
 /// Exports Langfuse to PostHog: plans the days, publishes their jobs, shows and mends what went wrong.
 #[derive(Parser, Debug)]

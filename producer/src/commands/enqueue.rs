@@ -17,11 +17,11 @@ use shared::settings::Settings;
 use shared::topology::{Ladder, Lane};
 use sqlx::PgPool;
 
+use crate::commands::projects;
 use crate::config::{self, Horizon, Server};
 use crate::error::CommandError;
 use crate::output::Outcome;
 use crate::plan::{Planned, Rules, heal, plan};
-use crate::projects;
 use crate::publish::publish;
 use crate::servers::{self, Broker};
 use crate::setup;

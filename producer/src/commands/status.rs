@@ -10,12 +10,12 @@ use shared::job::{DAILY, Day};
 use shared::ledger::{Filter, HUMAN, Pause, RunRow, State, Summary};
 use shared::settings::Settings;
 
+use crate::commands::enqueue::facts;
+use crate::commands::projects::paused;
 use crate::config::{self, Horizon, Server};
-use crate::enqueue::facts;
 use crate::error::CommandError;
 use crate::output::{self, Outcome, cell, count, line, moment, shorten};
 use crate::plan::{Project, Rules};
-use crate::projects::paused;
 use crate::servers;
 
 /// Arguments of `status`.

@@ -15,7 +15,7 @@ use super::arguments::RequeueArguments;
 use super::choose::confirmed;
 use super::letter::{DeadLetter, key_of};
 use super::queue::Held;
-use crate::enqueue::say_failed;
+use crate::commands::enqueue::say_failed;
 use crate::error::CommandError;
 use crate::output::{self, Outcome, count, line, progress};
 use crate::plan::lane;

@@ -10,7 +10,7 @@ use shared::ledger::{Ledger, Lock};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 
-use crate::enqueue;
+use crate::commands::enqueue;
 use crate::error::CommandError;
 use crate::output::Outcome;
 use crate::servers;

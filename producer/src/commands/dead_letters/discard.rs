@@ -8,7 +8,7 @@ use super::arguments::DiscardArguments;
 use super::choose::confirmed;
 use super::letter::{DeadLetter, key_of};
 use super::queue::Held;
-use crate::enqueue::say_failed;
+use crate::commands::enqueue::say_failed;
 use crate::error::CommandError;
 use crate::output::{self, Outcome, cell, count, line, progress};
 

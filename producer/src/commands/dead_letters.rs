@@ -15,8 +15,8 @@ use shared::job::ExportJob;
 use shared::ledger::{Filter, Ledger, RunRow, State};
 use shared::settings::Settings;
 
+use crate::commands::enqueue::lock;
 use crate::config::{self, Server};
-use crate::enqueue::lock;
 use crate::error::CommandError;
 use crate::output::Outcome;
 use crate::servers::{self, Broker};

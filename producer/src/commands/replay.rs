@@ -12,12 +12,12 @@ use shared::settings::Settings;
 use shared::topology::Lane;
 use sqlx::PgPool;
 
+use crate::commands::enqueue::say_failed;
+use crate::commands::projects::paused;
 use crate::config::{self, Server};
-use crate::enqueue::say_failed;
 use crate::error::CommandError;
 use crate::output::{self, Outcome, count, line};
 use crate::plan::{Planned, Reason};
-use crate::projects::paused;
 use crate::publish::{Published, publish};
 use crate::servers::{self, Broker};
 

@@ -18,9 +18,9 @@ use shared::settings::{SecretString, Settings};
 use shared::topology::Ladder;
 use sqlx::PgPool;
 
+use crate::commands::integrations::Key;
 use crate::config::{self, Server};
 use crate::error::CommandError;
-use crate::integrations::Key;
 use crate::output::{self, Outcome, count, line};
 
 use finding::{Finding, Status};

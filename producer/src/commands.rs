@@ -1,0 +1,10 @@
+//! What the user types: a file or a folder for each command.
+
+pub mod dead_letters;
+pub mod doctor;
+pub mod enqueue;
+pub mod integrations;
+pub mod projects;
+pub mod replay;
+pub mod schedule;
+pub mod status;
