@@ -6,6 +6,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod error;
+mod facts;
 pub mod output;
 pub mod plan;
 pub mod publish;

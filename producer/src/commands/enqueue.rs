@@ -1,7 +1,6 @@
 //! `enqueue`: one job for every enabled integration and day that is over, holds data and is not in the ledger; late rows
 //! and lost messages too.
 
-pub(crate) mod facts;
 mod report;
 
 use std::collections::BTreeMap;
@@ -20,6 +19,7 @@ use sqlx::PgPool;
 use crate::commands::projects;
 use crate::config::{self, Horizon, Server};
 use crate::error::CommandError;
+use crate::facts;
 use crate::output::Outcome;
 use crate::plan::{Planned, Rules, heal, plan};
 use crate::publish::publish;
