@@ -4,7 +4,21 @@ use shared::amqp::AmqpError;
 use shared::integration::CipherError;
 use shared::ledger::LedgerError;
 
-use crate::servers::ServerError;
+/// A server that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{variable}: cannot use {what} at {address}: {cause}. Check that it runs, and host, port, user and password of {variable}."
+)]
+pub struct ServerError {
+    /// The environment variable that holds its URL
+    pub variable: &'static str,
+    /// `Postgres` or `RabbitMQ`
+    pub what: &'static str,
+    /// Host and port, without user and password
+    pub address: String,
+    /// What went wrong
+    pub cause: String,
+}
 
 /// Every way a command can fail.
 #[derive(Debug, thiserror::Error)]

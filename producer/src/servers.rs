@@ -15,23 +15,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::Server;
-use crate::error::CommandError;
+use crate::error::{CommandError, ServerError};
 
 /// The name that `pg_stat_activity` and the management UI show.
 const NAME: &str = "posthog-export-producer";
 const CONNECTIONS: u32 = 4;
-
-/// A server that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "{variable}: cannot use {what} at {address}: {cause}. Check that it runs, and host, port, user and password of {variable}."
-)]
-pub struct ServerError {
-    variable: &'static str,
-    what: &'static str,
-    address: String,
-    cause: String,
-}
 
 /// Langfuse's database, whatever is in it.
 pub async fn source_unchecked(server: &Server) -> Result<PgPool, CommandError> {
