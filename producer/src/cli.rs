@@ -2,17 +2,16 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use shared::settings::{BadSettings, Settings};
 use shared::telemetry;
-use shared::topology::Ladder;
 
-use crate::commands::{dead_letters, doctor, enqueue, integrations, projects, replay, schedule, status};
-use crate::config::{self, Server};
-use crate::output::{Outcome, line};
-use crate::servers;
-use crate::setup;
+use crate::commands::{
+    dead_letters, declare, doctor, enqueue, integrations, migrate, projects, replay, schedule, status,
+};
+use crate::config;
+use crate::output::Outcome;
 
 /// Exports Langfuse to PostHog: plans the days, publishes their jobs, shows and mends what went wrong.
 #[derive(Parser, Debug)]
@@ -166,11 +165,8 @@ pub async fn run(cli: Cli) -> ExitCode {
 
 async fn dispatch(command: Command) -> Result<Outcome> {
     match command {
-        Command::Migrate => migrate(read(config::ledger)?).await,
-        Command::Declare => {
-            let (server, ladder) = read(|settings| (config::broker(settings), config::ladder(settings)))?;
-            declare(server, ladder).await
-        }
+        Command::Migrate => Ok(migrate::run(read(config::ledger)?).await?),
+        Command::Declare => Ok(declare::run(read(declare::Config::read)?).await?),
         Command::Enqueue(arguments) => Ok(enqueue::run(&arguments, read(enqueue::Config::read)?).await?),
         Command::Schedule(arguments) => Ok(schedule::run(&arguments, read(enqueue::Config::read)?).await?),
         Command::Replay(arguments) => Ok(replay::run(&arguments, read(replay::Config::read)?).await?),
@@ -209,18 +205,4 @@ fn read<T>(what: impl FnOnce(&mut Settings) -> T) -> Result<T, BadSettings> {
     telemetry::init(format, &quiet);
     tracing::debug!(settings = ?shown, "settings");
     Ok(config)
-}
-
-async fn migrate(server: Server) -> Result<Outcome> {
-    let ledger = servers::ledger_unchecked(&server).await?;
-    setup::migrate(&ledger).await?;
-    line("The ledger's schema `posthog_export` is up to date.");
-    Ok(Outcome::Done)
-}
-
-async fn declare(server: Server, ladder: Option<Ladder>) -> Result<Outcome> {
-    let ladder = ladder.context("RETRY_RUNGS is not usable")?;
-    setup::declare(&server, &ladder).await?;
-    line("The broker's exchanges and queues are declared.");
-    Ok(Outcome::Done)
 }

@@ -1,9 +1,11 @@
 //! What the user types: a file or a folder for each command.
 
 pub mod dead_letters;
+pub mod declare;
 pub mod doctor;
 pub mod enqueue;
 pub mod integrations;
+pub mod migrate;
 pub mod projects;
 pub mod replay;
 pub mod schedule;

@@ -8,6 +8,8 @@ use shared::settings::{SecretString, Settings};
 use shared::telemetry::LogFormat;
 use shared::topology::Ladder;
 
+use crate::error::CommandError;
+
 /// A server's URL, and the variable it came from: what an error names.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -66,6 +68,28 @@ pub fn encryption_key(settings: &mut Settings) -> Option<EncryptionKey> {
             settings.complain(error.to_string());
             None
         }
+    }
+}
+
+/// Keeps the key out of `Debug`.
+pub(crate) struct Key(Option<EncryptionKey>);
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl Key {
+    pub(crate) fn new(key: Option<EncryptionKey>) -> Self {
+        Self(key)
+    }
+
+    /// A bad one has been complained of before any command runs.
+    pub(crate) fn get(&self) -> Result<&EncryptionKey, CommandError> {
+        self.0
+            .as_ref()
+            .ok_or(CommandError::Cipher(shared::integration::CipherError::BadKey))
     }
 }
 

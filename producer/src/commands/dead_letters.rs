@@ -15,9 +15,9 @@ use shared::job::ExportJob;
 use shared::ledger::{Filter, Ledger, RunRow, State};
 use shared::settings::Settings;
 
-use crate::commands::enqueue::lock;
 use crate::config::{self, Server};
 use crate::error::CommandError;
+use crate::lock;
 use crate::output::Outcome;
 use crate::servers::{self, Broker};
 
@@ -50,7 +50,7 @@ impl Config {
 pub async fn run(command: &Command, config: Config) -> Result<Outcome, CommandError> {
     let ledger = servers::ledger(&config.ledger).await?;
     let broker = Broker::connect(&config.broker).await?;
-    let lock = lock(&ledger, LOCK).await?;
+    let lock = lock::take(&ledger, LOCK).await?;
     let (mut held, letters) = Held::take_all(&broker).await?;
     let letters = join(&ledger, letters).await?;
     let now = ledger.now().await?;

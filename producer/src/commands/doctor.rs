@@ -18,8 +18,7 @@ use shared::settings::{SecretString, Settings};
 use shared::topology::Ladder;
 use sqlx::PgPool;
 
-use crate::commands::integrations::Key;
-use crate::config::{self, Server};
+use crate::config::{self, Key, Server};
 use crate::error::CommandError;
 use crate::output::{self, Outcome, count, line};
 

@@ -4,30 +4,29 @@
 mod report;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
 use shared::integration::{self, StoredIntegration};
 use shared::job::Day;
 use shared::langfuse::Newest;
-use shared::ledger::{Ledger, Lock, Pause, State};
+use shared::ledger::{Ledger, Pause, State};
 use shared::settings::Settings;
 use shared::topology::{Ladder, Lane};
 use sqlx::PgPool;
 
-use crate::commands::projects;
 use crate::config::{self, Horizon, Server};
 use crate::error::CommandError;
 use crate::facts;
+use crate::lock;
 use crate::output::Outcome;
+use crate::pauses;
 use crate::plan::{Planned, Rules, heal, plan};
 use crate::publish::publish;
 use crate::servers::{self, Broker};
 use crate::setup;
 
 use report::Report;
-pub(crate) use report::say_failed;
 
 /// Arguments of `enqueue`.
 #[derive(Args, Clone, Debug, Default)]
@@ -101,7 +100,7 @@ pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, Comma
     let lock = if arguments.dry_run {
         None
     } else {
-        Some(lock(&ledger, "enqueue").await?)
+        Some(lock::take(&ledger, "enqueue").await?)
     };
     let rules = Rules {
         now: ledger.now().await?,
@@ -147,22 +146,6 @@ pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, Comma
     })
 }
 
-/// Takes a lock of the ledger, however long another producer needs it.
-pub(crate) async fn lock(ledger: &Ledger, name: &str) -> Result<Lock, CommandError> {
-    const PAUSE: Duration = Duration::from_millis(300);
-    let mut told = false;
-    loop {
-        if let Some(lock) = ledger.try_lock(name).await? {
-            return Ok(lock);
-        }
-        if !told {
-            tracing::info!(lock = name, "another producer is at work; waiting until it is done");
-            told = true;
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-}
-
 /// What was found, and what to remember once it is published.
 struct Found {
     jobs: Vec<Planned>,
@@ -190,8 +173,8 @@ impl Reader<'_> {
         } else {
             BTreeMap::new()
         };
-        let over = projects::over(&all, &integrations);
-        let known = projects::holding(all, &integrations);
+        let over = pauses::over(&all, &integrations);
+        let known = pauses::holding(all, &integrations);
         let ids = enabled(integrations, asked)?
             .into_iter()
             .map(|stored| stored.project_id);

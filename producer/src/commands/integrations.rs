@@ -7,16 +7,15 @@ mod set;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use shared::egress::Egress;
-use shared::error_code::ErrorCode;
-use shared::integration::{self, EncryptionKey, IntegrationFault, StoredIntegration};
+use shared::integration::{self, EncryptionKey, StoredIntegration};
 use shared::settings::{SecretString, Settings};
 
-use crate::config::{self, Server};
+use crate::config::{self, Key, Server};
 use crate::error::CommandError;
+use crate::key_check::problem;
 use crate::output::{self, Outcome, line};
 use crate::servers;
 
-pub(crate) use check::ask;
 pub use check::run as check;
 pub use set::{SetArguments, SetConfig, run as set};
 
@@ -89,34 +88,12 @@ pub struct Config {
     ca: Vec<reqwest::Certificate>,
 }
 
-/// Keeps the key out of `Debug`.
-pub(crate) struct Key(Option<EncryptionKey>);
-
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
-impl Key {
-    pub(crate) fn new(key: Option<EncryptionKey>) -> Self {
-        Self(key)
-    }
-
-    /// A bad one has been complained of before any command runs.
-    pub(crate) fn get(&self) -> Result<&EncryptionKey, CommandError> {
-        self.0
-            .as_ref()
-            .ok_or(CommandError::Cipher(shared::integration::CipherError::BadKey))
-    }
-}
-
 impl Config {
     /// Reads it.
     pub fn read(settings: &mut Settings) -> Self {
         Self {
             source: config::source(settings),
-            key: Key(config::encryption_key(settings)),
+            key: Key::new(config::encryption_key(settings)),
             egress: config::egress(settings),
             ca: settings.certificates("POSTHOG_CA_FILE"),
         }
@@ -175,16 +152,6 @@ pub async fn list(arguments: &ListArguments, config: Config) -> Result<Outcome, 
         ));
     }
     Ok(Outcome::Done)
-}
-
-/// What keeps an integration from being used, as far as it shows without asking the host.
-fn problem(stored: &StoredIntegration, key: &EncryptionKey, egress: &Egress) -> Option<(ErrorCode, String)> {
-    let opened = match stored.open(key) {
-        Ok(opened) => opened,
-        Err(fault) => return Some((IntegrationFault::code(&fault), fault.to_string())),
-    };
-    let refused = egress.check_url(&opened.host).err()?;
-    Some((ErrorCode::HostNotAllowed, refused.to_string()))
 }
 
 /// What a PostHog project API key looks like, so that the wrong one is refused here and not after a day of exports.

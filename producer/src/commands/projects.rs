@@ -1,11 +1,9 @@
 //! `projects`: which are exported, which are paused and why; and the human's word on it.
 
-use std::collections::BTreeMap;
-
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use shared::error_code::ErrorCode;
-use shared::integration::{self, StoredIntegration};
+use shared::integration;
 use shared::ledger::{HUMAN, Ledger, Pause};
 use shared::settings::Settings;
 use sqlx::PgPool;
@@ -13,6 +11,7 @@ use sqlx::PgPool;
 use crate::config::{self, Server};
 use crate::error::CommandError;
 use crate::output::{self, Outcome, cell, count, line, moment, shorten};
+use crate::pauses::paused;
 use crate::servers;
 
 /// What to do with the projects.
@@ -113,43 +112,6 @@ impl Config {
             ledger: config::ledger(settings),
         }
     }
-}
-
-/// The pauses that hold now, by project.
-pub(crate) async fn paused(
-    ledger: &Ledger,
-    integrations: &[StoredIntegration],
-) -> Result<BTreeMap<String, Pause>, CommandError> {
-    Ok(holding(ledger.pauses().await?, integrations))
-}
-
-/// Without those of settings that have been saved anew since. PURE.
-pub(crate) fn holding(
-    mut pauses: BTreeMap<String, Pause>,
-    integrations: &[StoredIntegration],
-) -> BTreeMap<String, Pause> {
-    for stored in integrations {
-        if pauses
-            .get(&stored.project_id)
-            .is_some_and(|pause| !pause.holds(&stored.fingerprint()))
-        {
-            pauses.remove(&stored.project_id);
-        }
-    }
-    pauses
-}
-
-/// Those that hold nobody back any more: a failure's once its settings were saved anew, or the integration was switched off;
-/// anybody's once there is no integration. No worker would meet them again, and they would be counted for ever. PURE.
-pub(crate) fn over(pauses: &BTreeMap<String, Pause>, integrations: &[StoredIntegration]) -> Vec<Pause> {
-    let is_over = |pause: &&Pause| {
-        let mut all = integrations.iter();
-        match all.find(|stored| stored.project_id == pause.project_id) {
-            None => true,
-            Some(stored) => pause.settings.is_some() && (!stored.enabled || !pause.holds(&stored.fingerprint())),
-        }
-    };
-    pauses.values().filter(is_over).cloned().collect()
 }
 
 /// Runs the command.
@@ -283,63 +245,4 @@ async fn resume(arguments: &ResumeArguments, ledger: &Ledger) -> Result<(), Comm
         ));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stored(host: &str) -> StoredIntegration {
-        StoredIntegration {
-            project_id: "p".into(),
-            project_name: "P".into(),
-            encrypted_api_key: "00:11:22".into(),
-            host: host.into(),
-            enabled: true,
-        }
-    }
-
-    fn pause(settings: Option<String>) -> BTreeMap<String, Pause> {
-        let pause = Pause {
-            project_id: "p".into(),
-            settings,
-            error_code: None,
-            error: String::new(),
-            paused_by: HUMAN.into(),
-            paused_at: chrono::DateTime::UNIX_EPOCH,
-        };
-        BTreeMap::from([("p".to_owned(), pause)])
-    }
-
-    #[test]
-    fn a_failures_pause_ends_with_its_settings_and_a_humans_does_not() {
-        let (wrong, right) = (stored("https://a"), stored("https://b"));
-        let after_failure = || pause(Some(wrong.fingerprint()));
-        assert_eq!(holding(after_failure(), std::slice::from_ref(&wrong)).len(), 1);
-        assert_eq!(holding(after_failure(), std::slice::from_ref(&right)).len(), 0);
-        assert_eq!(holding(pause(None), &[right]).len(), 1);
-        assert_eq!(holding(after_failure(), &[]).len(), 1);
-    }
-
-    #[test]
-    fn a_pause_is_over_when_nothing_is_left_that_it_holds_back() {
-        let (wrong, right) = (stored("https://a"), stored("https://b"));
-        let off = StoredIntegration {
-            enabled: false,
-            ..wrong.clone()
-        };
-        for (settings, integration, is_over) in [
-            (Some(&wrong), Some(&wrong), false),
-            (Some(&wrong), Some(&right), true),
-            (Some(&wrong), Some(&off), true),
-            (Some(&wrong), None, true),
-            (None, Some(&right), false),
-            (None, Some(&off), false),
-            (None, None, true),
-        ] {
-            let pauses = pause(settings.map(StoredIntegration::fingerprint));
-            let integrations: Vec<_> = integration.cloned().into_iter().collect();
-            assert_eq!(over(&pauses, &integrations).len(), usize::from(is_over), "{pauses:?}");
-        }
-    }
 }

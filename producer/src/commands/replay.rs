@@ -12,13 +12,13 @@ use shared::settings::Settings;
 use shared::topology::Lane;
 use sqlx::PgPool;
 
-use crate::commands::enqueue::say_failed;
-use crate::commands::projects::paused;
 use crate::config::{self, Server};
 use crate::error::CommandError;
 use crate::output::{self, Outcome, count, line};
+use crate::pauses::paused;
 use crate::plan::{Planned, Reason};
 use crate::publish::{Published, publish};
+use crate::report::say_failed;
 use crate::servers::{self, Broker};
 
 /// Arguments of `replay`.

@@ -10,11 +10,11 @@ use shared::job::{DAILY, Day};
 use shared::ledger::{Filter, HUMAN, Pause, RunRow, State, Summary};
 use shared::settings::Settings;
 
-use crate::commands::projects::paused;
 use crate::config::{self, Horizon, Server};
 use crate::error::CommandError;
 use crate::facts;
 use crate::output::{self, Outcome, cell, count, line, moment, shorten};
+use crate::pauses::paused;
 use crate::plan::{Project, Rules};
 use crate::servers;
 

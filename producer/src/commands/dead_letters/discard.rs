@@ -8,9 +8,9 @@ use super::arguments::DiscardArguments;
 use super::choose::confirmed;
 use super::letter::{DeadLetter, key_of};
 use super::queue::Held;
-use crate::commands::enqueue::say_failed;
 use crate::error::CommandError;
 use crate::output::{self, Outcome, cell, count, line, progress};
+use crate::report::say_failed;
 
 #[derive(Debug, Default, Serialize)]
 struct Report {

@@ -15,11 +15,11 @@ use super::arguments::RequeueArguments;
 use super::choose::confirmed;
 use super::letter::{DeadLetter, key_of};
 use super::queue::Held;
-use crate::commands::enqueue::say_failed;
 use crate::error::CommandError;
 use crate::output::{self, Outcome, count, line, progress};
 use crate::plan::lane;
 use crate::publish::{Outgoing, Pipeline, WINDOW};
+use crate::report::say_failed;
 use crate::servers::Broker;
 
 #[derive(Debug, Default, Serialize)]

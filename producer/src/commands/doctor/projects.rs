@@ -9,10 +9,10 @@ use sqlx::PgPool;
 
 use super::Config;
 use super::finding::Finding;
-use crate::commands::integrations::ask;
-use crate::commands::projects::paused;
 use crate::error::CommandError;
+use crate::key_check::ask;
 use crate::output::{self, count};
+use crate::pauses::paused;
 
 const AT_ONCE: usize = 8;
 const KEY: &str = "encryption_key";

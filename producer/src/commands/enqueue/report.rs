@@ -10,9 +10,7 @@ use shared::ledger::RunKey;
 use crate::output::{self, count, line};
 use crate::plan::{Planned, Reason, Rules};
 use crate::publish::Published;
-
-/// How many ids a person wants to read in an error.
-const NAMED: usize = 20;
+use crate::report::say_failed;
 
 /// What was planned and what became of it; `--json` writes it as it is.
 #[derive(Debug, Serialize)]
@@ -145,17 +143,6 @@ impl Report {
 
     pub(crate) fn all_confirmed(&self) -> bool {
         self.failed.is_empty()
-    }
-}
-
-/// Names on standard error what the broker did not confirm.
-pub(crate) fn say_failed<'a>(failed: impl ExactSizeIterator<Item = (&'a str, &'a str)>) {
-    let rest = failed.len().saturating_sub(NAMED);
-    for (job, error) in failed.take(NAMED) {
-        tracing::error!(job, error, "not confirmed by the broker, and not recorded");
-    }
-    if rest > 0 {
-        tracing::error!("and {rest} more that were not confirmed (`--json` names all)");
     }
 }
 

@@ -2,13 +2,12 @@
 
 use futures::StreamExt;
 use serde::Serialize;
-use shared::egress::Egress;
-use shared::error_code::ErrorCode;
-use shared::integration::{self, EncryptionKey, StoredIntegration};
-use shared::posthog::{KeyCheck, Posthog};
+use shared::integration;
+use shared::posthog::Posthog;
 
-use super::{CheckArguments, Config, problem};
+use super::{CheckArguments, Config};
 use crate::error::CommandError;
+use crate::key_check::ask;
 use crate::output::{self, Outcome, line};
 use crate::servers;
 
@@ -77,25 +76,4 @@ pub async fn run(arguments: &CheckArguments, config: Config) -> Result<Outcome, 
         line(output::table(["PROJECT", "NAME", "HOST", "RESULT", "DETAIL"], rows));
     }
     Ok(if well { Outcome::Done } else { Outcome::Failed })
-}
-
-pub(crate) async fn ask(
-    posthog: &Posthog,
-    stored: &StoredIntegration,
-    key: &EncryptionKey,
-    egress: &Egress,
-) -> (&'static str, Option<String>) {
-    if let Some((code, text)) = problem(stored, key, egress) {
-        return (code.as_str(), Some(text));
-    }
-    let opened = match stored.open(key) {
-        Ok(opened) => opened,
-        Err(fault) => return (fault.code().as_str(), Some(fault.to_string())),
-    };
-    match posthog.knows_key(&opened).await {
-        Ok(KeyCheck::Known) => ("known", None),
-        Ok(KeyCheck::Unknown) => ("refused", Some(ErrorCode::Unauthorized.advice().to_owned())),
-        Ok(KeyCheck::CannotTell(why)) => ("cannot_tell", Some(why)),
-        Err(refused) => (ErrorCode::HostNotAllowed.as_str(), Some(refused.to_string())),
-    }
 }

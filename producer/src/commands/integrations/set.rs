@@ -9,8 +9,8 @@ use shared::posthog::ingestion_url;
 use shared::settings::{SecretString, Settings};
 use sqlx::PgPool;
 
-use super::{Key, check_key};
-use crate::config::{self, Server};
+use super::check_key;
+use crate::config::{self, Key, Server};
 use crate::error::CommandError;
 use crate::output::{Outcome, line};
 use crate::servers;
@@ -49,7 +49,7 @@ impl SetConfig {
     pub fn read(settings: &mut Settings) -> Self {
         Self {
             settings: config::writable_settings(settings),
-            key: Key(config::encryption_key(settings)),
+            key: Key::new(config::encryption_key(settings)),
             egress: config::egress(settings),
             api_key: settings.optional_secret("POSTHOG_API_KEY"),
         }

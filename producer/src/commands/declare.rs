@@ -1,0 +1,68 @@
+//! `declare`: declares the broker's exchanges and queues.
+
+use std::time::Duration;
+
+use shared::amqp::{AmqpError, CONNECT_TIMEOUT, within};
+use shared::settings::Settings;
+use shared::topology::{self, Ladder};
+
+use crate::config::{self, Server};
+use crate::error::CommandError;
+use crate::output::{Outcome, line};
+use crate::servers::Broker;
+
+/// How often declaring is tried, and the pause in between.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// What `declare` reads from the environment.
+#[derive(Clone, Debug)]
+pub struct Config {
+    broker: Server,
+    ladder: Option<Ladder>,
+}
+
+impl Config {
+    /// Reads it.
+    pub fn read(settings: &mut Settings) -> Self {
+        Self {
+            broker: config::broker(settings),
+            ladder: config::ladder(settings),
+        }
+    }
+}
+
+/// Runs the command.
+pub async fn run(config: Config) -> Result<Outcome, CommandError> {
+    let ladder = config
+        .ladder
+        .ok_or_else(|| CommandError::refused("RETRY_RUNGS is not usable"))?;
+    declare(&config.broker, &ladder).await?;
+    line("The broker's exchanges and queues are declared.");
+    Ok(Outcome::Done)
+}
+
+/// Declares exchanges and queues, on a connection of its own. A broker under load may fail to find a leader for a new queue in time (541);
+/// the next try finds it.
+async fn declare(server: &Server, ladder: &Ladder) -> Result<(), CommandError> {
+    let mut tries = 0;
+    loop {
+        let broker = Broker::connect(server).await?;
+        let channel = broker.channel().await?;
+        let declared = within(CONNECT_TIMEOUT * 3, async {
+            Ok(topology::declare(&channel, ladder).await)
+        });
+        let declared = declared.await?;
+        broker.close().await;
+        tries += 1;
+        match declared {
+            Ok(()) => break,
+            Err(error) if topology::differs(&error) => return Err(CommandError::Topology(error.into())),
+            Err(error) if tries == TRIES => return Err(AmqpError::from(error).into()),
+            Err(error) => tracing::warn!(%error, "the broker could not declare everything; trying again"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    tracing::info!("the broker's exchanges and queues are declared");
+    Ok(())
+}
