@@ -52,10 +52,6 @@ pub use process::{Process, program};
 pub use prometheus::Prometheus;
 pub use proxy::TcpProxy;
 pub use servers::Servers;
+pub use tls::install_crypto;
 pub use worker::Worker;
 pub use world::{Output, World};
-
-/// Makes ring the process-wide TLS provider, without which no HTTP client can be built. Any number of calls is fine.
-pub fn install_crypto() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}

@@ -5,6 +5,9 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Value, json};
 
+use crate::tls::install_crypto;
+use crate::wait;
+
 /// The management HTTP API, used as a human would.
 #[derive(Debug, Clone)]
 pub struct Management {
@@ -14,7 +17,7 @@ pub struct Management {
 
 impl Management {
     pub(crate) fn new(url: Url) -> Self {
-        crate::install_crypto();
+        install_crypto();
         Self {
             client: reqwest::Client::builder().no_proxy().build().expect("an HTTP client"),
             url,
@@ -75,7 +78,7 @@ impl Management {
 
     /// A busy node of a cluster may fail to start a new virtual host, and then refuses every connection to it for ever.
     async fn start_vhost_everywhere(&self, vhost: &str) {
-        let started = crate::wait::until(Duration::from_secs(30), async || {
+        let started = wait::until(Duration::from_secs(30), async || {
             let answer = self.request(Method::GET, &["vhosts", vhost], None).await;
             let states = answer["cluster_state"].as_object().expect("the states by node");
             let stopped = states.iter().filter(|(_, state)| *state != "running");

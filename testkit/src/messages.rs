@@ -6,7 +6,7 @@ use lapin::{Channel, Connection, ConnectionProperties};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use crate::World;
+use crate::world::World;
 
 /// A message that was taken from a queue.
 #[derive(Debug, Clone, PartialEq)]

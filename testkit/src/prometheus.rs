@@ -10,10 +10,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::directory::Directory;
+use crate::install;
 use crate::process::Process;
 use crate::server::free_port;
-use crate::world::PATIENCE;
-use crate::{install, wait};
+use crate::tls::install_crypto;
+use crate::wait::{self, PATIENCE};
 
 /// A running Prometheus. Dropped, it is killed.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl Prometheus {
     /// # Panics
     /// When there is no Prometheus here and none can be installed: a test without it would prove nothing.
     pub async fn start(directory: &Arc<Directory>, targets: &[(&str, Vec<String>)], rules: &Path) -> Self {
-        crate::install_crypto();
+        install_crypto();
         let found = tokio::task::spawn_blocking(install::prometheus_programs).await;
         let programs = found
             .expect("look for Prometheus")

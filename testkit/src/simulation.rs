@@ -15,7 +15,11 @@ use sqlx::PgPool;
 
 use crate::oracle::{Oracle, Report};
 use crate::posthog::{Behavior, Cut, Rule};
-use crate::{Output, Servers, TcpProxy, Worker, World, langfuse, seed, wait};
+use crate::proxy::TcpProxy;
+use crate::servers::Servers;
+use crate::worker::Worker;
+use crate::world::{Output, World};
+use crate::{langfuse, seed, wait};
 
 pub use bites::Bites;
 pub use letters::Letters;

@@ -10,6 +10,12 @@ use rustls::pki_types::PrivateKeyDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+/// Makes ring the process-wide TLS provider, without which no HTTP client can be built. Any number of
+/// calls is fine.
+pub fn install_crypto() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// A private authority.
 pub struct Authority {
     /// Its own certificate: a file that clients trust
@@ -56,7 +62,7 @@ impl Authority {
             std::fs::write(&path, text).unwrap();
             path
         };
-        crate::install_crypto();
+        install_crypto();
         let private = PrivateKeyDer::try_from(pair.serialize_der()).unwrap();
         let config = ServerConfig::builder()
             .with_no_client_auth()

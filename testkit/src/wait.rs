@@ -3,6 +3,10 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+/// How long a process may take to become ready, to end, or to reach a state, where a test does not
+/// say so itself.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
 /// How long to wait between two looks.
 const INTERVAL: Duration = Duration::from_millis(25);
 

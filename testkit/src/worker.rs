@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::process::Process;
-use crate::wait;
-use crate::world::PATIENCE;
+use crate::tls::install_crypto;
+use crate::wait::{self, PATIENCE};
 
 /// A real worker process. Dropped, it is killed.
 #[derive(Debug)]
@@ -152,7 +152,7 @@ impl Drop for Worker {
 }
 
 fn client() -> reqwest::Client {
-    crate::install_crypto();
+    install_crypto();
     reqwest::Client::builder()
         .no_proxy()
         .timeout(Duration::from_secs(5))

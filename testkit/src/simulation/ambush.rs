@@ -6,7 +6,8 @@ use std::time::Duration;
 use sqlx::PgPool;
 
 use crate::posthog::{Behavior, FakePosthog, Rule};
-use crate::{Worker, wait};
+use crate::wait;
+use crate::worker::Worker;
 
 use super::PROJECTS;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::AddAssign;
 
-use crate::World;
+use crate::world::World;
 
 /// Counts of what faults led to. A simulation in which these stay 0 shows nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
