@@ -21,7 +21,7 @@
 #![allow(
     clippy::cast_possible_wrap,
     clippy::cast_possible_truncation,
-    clippy::must_use_candidate
+    reason = "the numbers of a test are small"
 )]
 
 pub mod directory;

@@ -121,6 +121,11 @@ impl World {
     }
 }
 
+/// A message's headers as JSON.
+///
+/// The producer's `dead_letters/queue.rs` holds nearly the same code, on purpose. The testkit uses no
+/// product code: if the two were one, a mistake in reading headers would also be in what the tests
+/// compare with, and no test would see it.
 fn table(table: &FieldTable) -> Value {
     Value::Object(
         table

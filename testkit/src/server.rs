@@ -163,7 +163,7 @@ fn not_ours() {
 
 /// A loopback port that is free now. It lies below the range from which the system takes ports for outgoing
 /// connections, so that no client takes it while its server is down, or connects to itself through it.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let lowest_outgoing = range

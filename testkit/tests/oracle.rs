@@ -1,5 +1,7 @@
 //! The oracle must find every kind of mistake, and none where there is none.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends so")]
+
 use chrono::NaiveDate;
 use serde_json::{Value, json};
 use testkit::oracle::{Kind, Oracle, Report, altered};
@@ -97,11 +99,8 @@ async fn what_must_arrive_is_written_down_once_by_hand() {
         },
     });
     let differences = altered(&events[0], &trace);
-    assert!(
-        differences.is_empty(),
-        "{}",
-        differences.iter().map(|one| format!("{one}\n")).collect::<String>()
-    );
+    let lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    assert!(differences.is_empty(), "{}", lines.join("\n"));
 }
 
 #[tokio::test]
@@ -194,34 +193,34 @@ async fn every_alteration_is_found() {
     type Spoil = fn(&mut Value);
     let alterations: [(&str, Spoil); 12] = [
         ("properties.langfuse_cost_usd", |event| {
-            event["properties"]["langfuse_cost_usd"] = 0.100_000_000_000_000_02.into()
+            event["properties"]["langfuse_cost_usd"] = 0.100_000_000_000_000_02.into();
         }),
         ("properties.langfuse_cost_usd", |event| {
-            event["properties"]["langfuse_cost_usd"] = "0.1".into()
+            event["properties"]["langfuse_cost_usd"] = "0.1".into();
         }),
         ("properties.langfuse_tags", |event| {
-            event["properties"]["langfuse_tags"] = Value::Null
+            event["properties"]["langfuse_tags"] = Value::Null;
         }),
         ("properties.langfuse_latency", |event| {
-            event["properties"]["langfuse_latency"] = 1.001.into()
+            event["properties"]["langfuse_latency"] = 1.001.into();
         }),
         ("properties.langfuse_release", |event| {
-            drop(properties(event).remove("langfuse_release"))
+            drop(properties(event).remove("langfuse_release"));
         }),
         ("properties.langfuse_new", |event| {
-            event["properties"]["langfuse_new"] = Value::Null
+            event["properties"]["langfuse_new"] = Value::Null;
         }),
         ("properties.$lib", |event| event["properties"]["$lib"] = "".into()),
         ("properties.$set.langfuse_user_url", |event| {
-            event["properties"]["$set"]["langfuse_user_url"] = "x".into()
+            event["properties"]["$set"]["langfuse_user_url"] = "x".into();
         }),
         ("timestamp", |event| {
-            event["timestamp"] = "2024-06-01T09:30:00.124Z".into()
+            event["timestamp"] = "2024-06-01T09:30:00.124Z".into();
         }),
         ("distinct_id", |event| event["distinct_id"] = "jo ".into()),
         ("offset", |event| event["offset"] = 1.into()),
         ("langfuse_truncated", |event| {
-            event["properties"]["langfuse_truncated"] = json!(["langfuse_id"])
+            event["properties"]["langfuse_truncated"] = json!(["langfuse_id"]);
         }),
     ];
     let world = World::new().await;

@@ -1,5 +1,7 @@
 //! The fake PostHog behaves as the real one does, and misbehaves as it is told.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends so")]
+
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -140,40 +142,40 @@ async fn an_unknown_key_and_one_over_its_limit_get_200_and_nothing_is_kept() {
 
 #[tokio::test]
 async fn a_bad_event_refuses_its_whole_batch() {
-    let sender = start().await;
     type Spoil = fn(&mut Value);
+    let sender = start().await;
     let bad: [(&str, Spoil); 17] = [
         ("did not match any variant", |event| event["properties"] = Value::Null),
         ("did not match any variant", |event| event["properties"] = json!([])),
         ("did not match any variant", |event| event["properties"] = "text".into()),
         ("did not match any variant", |event| event["event"] = Value::Null),
         ("did not match any variant", |event| {
-            drop(event.as_object_mut().unwrap().remove("event"))
+            drop(event.as_object_mut().unwrap().remove("event"));
         }),
         ("did not match any variant", |event| event["uuid"] = "no uuid".into()),
         ("did not match any variant", |event| event["uuid"] = 7.into()),
         ("did not match any variant", |event| {
-            event["timestamp"] = 1_717_200_000.into()
+            event["timestamp"] = 1_717_200_000.into();
         }),
         ("did not match any variant", |event| event["$set"] = "text".into()),
         ("did not match any variant", |event| event["offset"] = 1.5.into()),
         ("did not match any variant", |event| {
-            event["$distinct_id"] = "twice".into()
+            event["$distinct_id"] = "twice".into();
         }),
         ("event submitted with an empty event name", |event| {
-            event["event"] = "".into()
+            event["event"] = "".into();
         }),
         ("event submitted without a distinct_id", |event| {
-            event["distinct_id"] = Value::Null
+            event["distinct_id"] = Value::Null;
         }),
         ("event submitted without a distinct_id", |event| {
-            drop(event.as_object_mut().unwrap().remove("distinct_id"))
+            drop(event.as_object_mut().unwrap().remove("distinct_id"));
         }),
         ("event submitted with an empty distinct_id", |event| {
-            event["distinct_id"] = "".into()
+            event["distinct_id"] = "".into();
         }),
         ("event submitted with an empty distinct_id", |event| {
-            event["distinct_id"] = " \u{3000}\t".into()
+            event["distinct_id"] = " \u{3000}\t".into();
         }),
         ("did not match any variant", |event| *event = json!("no event")),
     ];

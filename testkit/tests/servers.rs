@@ -1,6 +1,6 @@
 //! The testkit itself: its servers start, keep worlds apart, survive what tests do to them, and leave nothing behind.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends so")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,5 +1,7 @@
 //! `cargo demo`: the whole line on private servers, with what goes wrong in real life, judged by the oracle.
 
+#![allow(clippy::print_stdout, reason = "a command-line program")]
+
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,5 +1,7 @@
 //! The fake PostHog on its own, for Compose: `fake-posthog ADDRESS KEY…`, until SIGTERM.
 
+#![allow(clippy::print_stdout, reason = "a command-line program")]
+
 use std::net::SocketAddr;
 
 use testkit::posthog::FakePosthog;

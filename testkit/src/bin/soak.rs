@@ -61,7 +61,7 @@ fn arguments() -> Result<Option<Arguments>, String> {
         match word.as_str() {
             "--minutes" => found.minutes = number(value()?)?,
             "--seed" => found.seed = number(value()?)?,
-            "--steps" => found.steps = number(value()?)? as usize,
+            "--steps" => found.steps = usize::try_from(number(value()?)?).map_err(|error| error.to_string())?,
             "--run" => found.run = Some(parse(&value()?)?),
             "--json" => found.json = true,
             "--help" | "-h" => return Ok(None),

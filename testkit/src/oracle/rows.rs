@@ -95,7 +95,7 @@ GROUP BY day.id, day."timestamp", day.version, day.name, day.user_id, day.sessio
 HAVING $3::timestamp IS NULL OR day.created_at >= $3 OR max(priced.created_at) >= $3
 "#;
 
-const GENERATIONS: &str = r#"
+const GENERATIONS: &str = r"
 -- oracle: the generations of a day
 SELECT DISTINCT ON (o.id) o.id, o.trace_id, o.start_time, o.end_time, o.completion_start_time, o.name, o.version, o.model,
     o.level::text AS level, o.unit, o.prompt_tokens, o.completion_tokens, o.total_tokens,
@@ -116,7 +116,7 @@ LEFT JOIN models m ON m.model_name = o.internal_model AND m.unit = o.unit
 WHERE o.project_id = $1 AND o.start_time::date = $2 AND o.type = 'GENERATION'
     AND ($3::timestamp IS NULL OR o.created_at >= $3)
 ORDER BY o.id, m.project_id IS NULL, m.start_date DESC NULLS LAST
-"#;
+";
 
 const SCORES: &str = r#"
 -- oracle: the scores of a day

@@ -37,24 +37,24 @@ pub(super) fn neighbour(project: &str) -> String {
 /// The rows so far, with what keeps them apart from each other and from other days.
 struct Day {
     project: String,
-    day: NaiveDate,
+    date: NaiveDate,
     rows: Rows,
     clock: NaiveDateTime,
 }
 
 impl Day {
-    fn new(project: &str, day: NaiveDate) -> Self {
+    fn new(project: &str, date: NaiveDate) -> Self {
         Self {
             project: project.to_owned(),
-            day,
+            date,
             rows: Rows::default(),
-            clock: at(day, 8, 0, 0, 0),
+            clock: at(date, 8, 0, 0, 0),
         }
     }
 
     /// An id that no other project or day has: they are unique in the whole table.
     fn id(&self, name: impl Display) -> String {
-        format!("{name} ~ {} ~ {}", self.project, self.day)
+        format!("{name} ~ {} ~ {}", self.project, self.date)
     }
 
     /// The next moment in the middle of the day.
@@ -94,6 +94,8 @@ impl Day {
     }
 }
 
+/// What a nullable column holds.
+#[allow(clippy::unnecessary_wraps, reason = "it is assigned to columns that may be null")]
 fn text(text: impl Into<String>) -> Option<String> {
     Some(text.into())
 }

@@ -202,6 +202,7 @@ async fn insert<Row: Serialize>(pool: &PgPool, statement: &'static str, rows: &[
 }
 
 /// JSON has no `NaN`, Postgres reads it from a text.
+#[allow(clippy::ref_option, reason = "serde calls it with a reference to the field")]
 fn double_as_text<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     value.map(|value| format!("{value:?}")).serialize(serializer)
 }

@@ -60,13 +60,13 @@ pub(super) fn stored(day: &mut Day) {
 
 /// The price of a model: whose, of when, in which unit, total or apart.
 pub(super) fn of_models(day: &mut Day) {
-    let noon = at(day.day, 12, 0, 0, 0);
+    type Prices = [Option<&'static str>; 3];
+    type Offer = (bool, Option<chrono::NaiveDateTime>, Prices);
+    let noon = at(day.date, 12, 0, 0, 0);
     let before = |days: i64| Some(noon - TimeDelta::days(days));
     let just = |milliseconds: i64| Some(noon - TimeDelta::milliseconds(milliseconds));
     let apart = [Some("0.0000025"), Some("0.00001"), None];
     let total = |price: &'static str| [Some("7"), Some("7"), Some(price)];
-    type Prices = [Option<&'static str>; 3];
-    type Offer = (bool, Option<chrono::NaiveDateTime>, Prices);
     let offers: [(&str, Vec<Offer>); 16] = [
         ("no such model", vec![]),
         ("shared", vec![(true, None, apart)]),
@@ -155,7 +155,7 @@ pub(super) fn sums(day: &mut Day) {
 }
 
 fn priced(day: &mut Day, name: &str, model: &str, unit: &str) {
-    let noon = at(day.day, 12, 0, 0, 0);
+    let noon = at(day.date, 12, 0, 0, 0);
     day.trace(format!("model {name}"));
     let generation = day.generation(format!("model {name}"), format!("model {name}"));
     (generation.start_time, generation.unit) = (noon, text(unit));

@@ -7,7 +7,7 @@ use crate::seed::rows::{Observation, Score, Trace, at};
 
 /// The first and the last millisecond of the day, and the ones beside them.
 pub(super) fn borders(day: &mut Day) {
-    let midnight = at(day.day, 0, 0, 0, 0);
+    let midnight = at(day.date, 0, 0, 0, 0);
     let moments = [
         ("first", midnight),
         ("last", midnight + TimeDelta::milliseconds(86_399_999)),
@@ -23,7 +23,7 @@ pub(super) fn borders(day: &mut Day) {
 
 /// Spans that are negative, open, or longer than a life, and observations of other days.
 pub(super) fn latencies(day: &mut Day) {
-    let noon = at(day.day, 12, 0, 0, 0);
+    let noon = at(day.date, 12, 0, 0, 0);
     let after = |milliseconds: i64| Some(noon + TimeDelta::milliseconds(milliseconds));
     let moon = NaiveDate::from_ymd_opt(1969, 7, 20)
         .expect("a day")
@@ -70,7 +70,7 @@ pub(super) fn latencies(day: &mut Day) {
 
 /// Generations and scores whose trace is missing, null, empty, or another project's.
 pub(super) fn orphans(day: &mut Day) {
-    let time = at(day.day, 13, 0, 0, 0);
+    let time = at(day.date, 13, 0, 0, 0);
     let neighbour = neighbour(&day.project);
     let (foreign, shared) = (day.id("foreign trace"), day.id("foreign score"));
     day.rows.traces.push(Trace {
@@ -105,7 +105,7 @@ pub(super) fn orphans(day: &mut Day) {
         ("deleted trace", "was 🦀 / deleted"),
         ("foreign trace", &foreign),
     ] {
-        day.score(format!("score of {name}"), name).trace_id = trace.to_owned();
+        day.score(format!("score of {name}"), name).trace_id = trace.into();
     }
     // The neighbour's observation of this project's trace is not counted in it.
     day.trace("visited").user_id = text("host");

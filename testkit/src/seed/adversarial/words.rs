@@ -41,7 +41,7 @@ pub(super) fn ids(day: &mut Day) {
         generation.model = text(nasty);
         generation.unit = text(nasty);
         let score = day.score(nasty, nasty);
-        score.name = nasty.to_owned();
+        score.name = nasty.into();
         score.string_value = text(nasty);
         score.comment = text(nasty);
     }
