@@ -139,6 +139,9 @@ fn plain_table(table: &FieldTable) -> Map<String, Value> {
 }
 
 /// A header's value as JSON, for people.
+///
+/// `testkit/src/messages.rs` holds nearly the same code, on purpose: the testkit uses no product code,
+/// so that a mistake here cannot hide behind the same mistake in the tests.
 fn plain(value: &AMQPValue) -> Value {
     match value {
         AMQPValue::Boolean(value) => json!(value),
