@@ -1,0 +1,32 @@
+//! The story, scene by scene, in the order of the output.
+
+mod enqueue;
+mod export;
+mod fill;
+mod replay;
+mod verdict;
+mod wrong_key;
+
+use chrono::{Days, NaiveDate, Utc};
+
+use crate::progress::Progress;
+use crate::stage::Stage;
+
+/// Plays all scenes. The first one that does not show what it should is the demo's failure.
+pub(crate) async fn play(stage: &mut Stage) -> anyhow::Result<()> {
+    let yesterday = Utc::now().date_naive() - Days::new(1);
+    let days: Vec<NaiveDate> = (0..4).map(|back| yesterday - Days::new(back)).collect();
+
+    fill::langfuse_has_rows(stage, &days).await;
+    enqueue::jobs_wait_in_the_queues(stage).await?;
+    export::two_workers_start(stage).await;
+    let progress = Progress::new(stage).await?;
+    export::projects_with_the_right_key_are_exported(stage, &progress).await?;
+    export::failed_requests_were_sent_again(stage)?;
+    wrong_key::its_days_wait_for_a_human(stage, days.len() as u64).await?;
+    wrong_key::the_key_is_corrected(stage).await?;
+    wrong_key::its_days_are_exported(stage, &progress).await?;
+    progress.finish();
+    replay::a_day_is_sent_again(stage, yesterday).await?;
+    verdict::every_event_is_compared(stage).await
+}
