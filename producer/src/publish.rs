@@ -2,7 +2,8 @@
 
 use futures::FutureExt;
 use shared::amqp::{AmqpError, Pending, Publisher};
-use shared::job::{ExportJob, Headers};
+use shared::headers::Headers;
+use shared::job::ExportJob;
 use shared::ledger::{Ledger, RunKey};
 use shared::topology::{EXCHANGE, Lane};
 

@@ -12,7 +12,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProper
 use tokio::sync::watch;
 use url::Url;
 
-use crate::job::Headers;
+use crate::headers::Headers;
 use crate::settings::{AMQP_CA, ExposeSecret, SecretString};
 
 /// Time limit of connecting, and of declaring and the like.

@@ -4,6 +4,7 @@
 pub mod amqp;
 pub mod egress;
 pub mod error_code;
+pub mod headers;
 pub mod integration;
 pub mod job;
 pub mod langfuse;

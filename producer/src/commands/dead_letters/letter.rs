@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use shared::job::{ExportJob, Headers};
+use shared::headers::Headers;
+use shared::job::ExportJob;
 use shared::ledger::{RunKey, RunRow, State};
 
 use super::queue::Letter;

@@ -10,7 +10,7 @@ use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Map, Value, json};
 use shared::amqp::{AmqpError, CONNECT_TIMEOUT, within};
-use shared::job::Headers;
+use shared::headers::Headers;
 use shared::topology::DEAD_LETTER_QUEUE;
 
 use crate::error::CommandError;

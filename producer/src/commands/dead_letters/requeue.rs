@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::error_code::ErrorCode;
-use shared::job::Headers;
+use shared::headers::Headers;
 use shared::ledger::{Ledger, RunKey};
 use shared::topology::Lane;
 use shared::trace::Traceparent;
