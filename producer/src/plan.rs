@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use shared::job::{DAILY, Day, ExportJob, Stream};
+use shared::job::{DAILY, Day, Job, RunKey, Scope, Stream};
 use shared::langfuse::Newest;
-use shared::ledger::{RunKey, RunRow, State};
+use shared::ledger::{RunRow, State};
 use shared::topology::Lane;
 
 use crate::config::Horizon;
@@ -51,7 +51,7 @@ impl Reason {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
     /// The message
-    pub job: ExportJob,
+    pub job: Job,
     /// Its queue
     pub lane: Lane,
     /// Why
@@ -61,11 +61,7 @@ pub struct Planned {
 impl Planned {
     /// The key of its row.
     pub fn key(&self) -> RunKey {
-        RunKey {
-            project_id: self.job.project_id.clone(),
-            day: self.job.day,
-            run: self.job.run.clone().unwrap_or_default(),
-        }
+        self.job.key.clone()
     }
 }
 
@@ -170,7 +166,7 @@ pub fn plan(rules: &Rules, projects: &[Project], newest: &Newest, stuck: Vec<Pla
             if !runs.iter().any(|run| settles(run)) {
                 let was_skipped = runs.iter().any(|run| run.run == DAILY && run.state == State::Skipped);
                 jobs.push(Planned {
-                    job: ExportJob::daily(&project.id, *day),
+                    job: Job::daily(&project.id, *day),
                     lane: lane(*day, rules.now),
                     reason: if was_skipped { Reason::Resumed } else { Reason::New },
                 });
@@ -183,9 +179,11 @@ pub fn plan(rules: &Rules, projects: &[Project], newest: &Newest, stuck: Vec<Pla
             }
         }
     }
-    jobs.sort_by(|a, b| {
-        (b.job.day, a.key().project_id, a.key().run).cmp(&(a.job.day, b.key().project_id, b.key().run))
-    });
+    let order = |planned: &Planned| {
+        let RunKey { project_id, day, run } = planned.job.key.clone();
+        (std::cmp::Reverse(day), project_id, run)
+    };
+    jobs.sort_by_cached_key(order);
     jobs
 }
 
@@ -197,14 +195,14 @@ fn resumed(now: DateTime<Utc>, runs: &[&RunRow]) -> impl Iterator<Item = Planned
 }
 
 /// The job of a row of the ledger.
-pub fn job_of(run: &RunRow) -> ExportJob {
+pub fn job_of(run: &RunRow) -> Job {
     let streams = |words: &Vec<String>| words.iter().filter_map(|word| word.parse::<Stream>().ok()).collect();
-    ExportJob {
-        project_id: run.project_id.clone(),
-        day: run.day,
-        run: Some(run.run.clone()),
-        events: run.events.as_ref().map(streams),
-        created_after: run.created_after,
+    Job {
+        key: run.key(),
+        scope: Scope {
+            events: run.events.as_ref().map(streams),
+            created_after: run.created_after,
+        },
     }
 }
 

@@ -3,8 +3,9 @@
 use futures::FutureExt;
 use shared::amqp::{AmqpError, Pending, Publisher};
 use shared::headers::Headers;
-use shared::job::ExportJob;
-use shared::ledger::{Ledger, RunKey};
+use shared::job::{Job, RunKey};
+use shared::ledger::Ledger;
+use shared::message::Message;
 use shared::topology::{EXCHANGE, Lane};
 
 use crate::error::CommandError;
@@ -106,7 +107,7 @@ pub async fn publish(publisher: &Publisher, ledger: &Ledger, jobs: &[Planned]) -
     for window in jobs.chunks(WINDOW) {
         let message = |planned: &Planned| Outgoing {
             lane: planned.lane,
-            body: planned.job.encode(),
+            body: Message::from(&planned.job).encode(),
             headers: Headers::fresh(),
         };
         let messages: Vec<Outgoing> = window.iter().map(message).collect();
@@ -128,11 +129,11 @@ pub async fn publish(publisher: &Publisher, ledger: &Ledger, jobs: &[Planned]) -
 async fn record(ledger: &Ledger, confirmed: &[&Planned]) -> Result<(), CommandError> {
     let (healed, queued): (Vec<&Planned>, Vec<&Planned>) =
         confirmed.iter().partition(|planned| planned.reason == Reason::Healed);
-    let jobs: Vec<ExportJob> = queued.into_iter().map(|planned| planned.job.clone()).collect();
+    let jobs: Vec<&Job> = queued.into_iter().map(|planned| &planned.job).collect();
     let keys: Vec<RunKey> = healed.into_iter().map(Planned::key).collect();
     let recorded = async {
         if !jobs.is_empty() {
-            ledger.record_all_queued(&jobs).await?;
+            ledger.record_queued(&jobs).await?;
         }
         if !keys.is_empty() {
             ledger.record_healed(&keys, STUCK).await?;

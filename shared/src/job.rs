@@ -1,4 +1,4 @@
-//! The message: one run of one project's one UTC day. PURE.
+//! A job: one run of one project's one UTC day, and which of its rows. PURE.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -119,105 +119,95 @@ impl<'de> Deserialize<'de> for Day {
     }
 }
 
-/// The message. JSON; unknown fields are refused, so that a typo in a replay does not export the wrong thing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExportJob {
-    /// Langfuse's `projects.id`.
+/// Which run: the key of a job everywhere in the ledger. Written `project/day/run`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RunKey {
+    /// Langfuse's `projects.id`
     pub project_id: String,
-    /// The UTC day.
+    /// The UTC day
     pub day: Day,
-    /// Which run of the day; a message without one is given a fresh one by the worker.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run: Option<String>,
-    /// Only these streams; all when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub events: Option<BTreeSet<Stream>>,
-    /// Only rows created since then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub created_after: Option<DateTime<Utc>>,
+    /// The run's name
+    pub run: String,
 }
 
-/// A body that is no job, with the reason for the one who published it.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("not an export job: {0}")]
-pub struct BadMessage(pub String);
-
-impl ExportJob {
-    /// The producer's job of a day.
-    pub fn daily(project_id: impl Into<String>, day: Day) -> Self {
+impl RunKey {
+    /// The run of that name.
+    pub fn new(project_id: impl Into<String>, day: Day, run: impl Into<String>) -> Self {
         Self {
             project_id: project_id.into(),
             day,
-            run: Some(DAILY.into()),
-            events: None,
-            created_after: None,
+            run: run.into(),
+        }
+    }
+}
+
+impl fmt::Display for RunKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.project_id, self.day, self.run)
+    }
+}
+
+impl FromStr for RunKey {
+    type Err = String;
+
+    /// Read from the right, since a project's id may hold slashes.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.rsplitn(3, '/');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(run), Some(day), Some(project)) if !project.is_empty() && !run.is_empty() => {
+                Ok(Self::new(project, day.parse()?, run))
+            }
+            _ => Err(format!("`{text}` is no id; write it as project/day/run")),
+        }
+    }
+}
+
+/// Which rows of its day a job exports; all of them by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Only these streams; all when absent
+    pub events: Option<BTreeSet<Stream>>,
+    /// Only rows created since then
+    pub created_after: Option<DateTime<Utc>>,
+}
+
+impl Scope {
+    /// The streams that are part of it.
+    pub fn streams(&self) -> impl Iterator<Item = Stream> {
+        let wanted = |stream: &Stream| self.events.as_ref().is_none_or(|events| events.contains(stream));
+        Stream::ALL.into_iter().filter(wanted)
+    }
+
+    /// Whether it is all rows of all streams. A completed full run of any name satisfies the day.
+    pub fn is_full(&self) -> bool {
+        self.events.is_none() && self.created_after.is_none()
+    }
+}
+
+/// One run of one project's one UTC day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Which run
+    pub key: RunKey,
+    /// Which rows
+    pub scope: Scope,
+}
+
+impl Job {
+    /// The producer's job of a day.
+    pub fn daily(project_id: impl Into<String>, day: Day) -> Self {
+        Self {
+            key: RunKey::new(project_id, day, DAILY),
+            scope: Scope::default(),
         }
     }
 
     /// A job with a run of its own, as a replay is.
-    pub fn fresh(project_id: impl Into<String>, day: Day) -> Self {
+    pub fn fresh(project_id: impl Into<String>, day: Day, scope: Scope) -> Self {
         Self {
-            project_id: project_id.into(),
-            day,
-            run: Some(fresh_run()),
-            events: None,
-            created_after: None,
+            key: RunKey::new(project_id, day, fresh_run()),
+            scope,
         }
-    }
-
-    /// Reads a message, however it was published: only the body counts; a byte order mark and white space around the
-    /// JSON are let pass (editors and shells add them).
-    pub fn decode(body: &[u8]) -> Result<Self, BadMessage> {
-        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-        let job: Self = serde_json::from_slice(body).map_err(|e| BadMessage(e.to_string()))?;
-        job.check()?;
-        Ok(job)
-    }
-
-    fn check(&self) -> Result<(), BadMessage> {
-        let bad = |why: &str| Err(BadMessage(why.into()));
-        if self.project_id.trim().is_empty() {
-            return bad("`project_id` is empty");
-        }
-        // Postgres text cannot hold it, so no project can have it.
-        if self.project_id.contains('\0') {
-            return bad("`project_id` holds a NUL character");
-        }
-        if let Some(run) = &self.run {
-            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:+".contains(c);
-            if run.is_empty() || run.len() > 100 || !run.chars().all(plain) {
-                return bad("`run` must be 1 to 100 letters, digits or -_.:+");
-            }
-        }
-        if self.events.as_ref().is_some_and(BTreeSet::is_empty) {
-            return bad("`events` is empty; leave it out for all of trace, generation, score");
-        }
-        if self.run.as_deref() == Some(DAILY) && (self.events.is_some() || self.created_after.is_some()) {
-            return bad("a run named `daily` is always whole: leave `run` out, or `events` and `created_after`");
-        }
-        Ok(())
-    }
-
-    /// The JSON that is published.
-    pub fn encode(&self) -> Vec<u8> {
-        // Strings, dates and a list of words: nothing that can fail to serialise.
-        serde_json::to_vec(self).unwrap_or_default()
-    }
-
-    /// Whether this stream is part of the job.
-    pub fn includes(&self, stream: Stream) -> bool {
-        self.events.as_ref().is_none_or(|events| events.contains(&stream))
-    }
-
-    /// A completed full run of any name satisfies the day.
-    pub fn is_full(&self) -> bool {
-        self.events.is_none() && self.created_after.is_none()
-    }
-
-    /// `created_after` as Langfuse stores moments: UTC without a zone.
-    pub fn created_after_naive(&self) -> Option<NaiveDateTime> {
-        self.created_after.map(|moment| moment.naive_utc())
     }
 }
 
@@ -229,56 +219,6 @@ pub fn fresh_run() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    fn refused(body: &str) -> String {
-        ExportJob::decode(body.as_bytes()).expect_err(body).0
-    }
-
-    #[test]
-    fn a_replay_is_two_fields() {
-        let job = ExportJob::decode(b"\xef\xbb\xbf{\"project_id\": \"clx1\", \"day\": \"2024-06-01\"}\n").unwrap();
-        assert_eq!(job.project_id, "clx1");
-        assert_eq!(job.day.to_string(), "2024-06-01");
-        assert!(job.run.is_none() && job.is_full());
-    }
-
-    #[test]
-    fn every_field_is_read() {
-        let body = r#"{"project_id":"p","day":"2024-06-01","run":"late-1","events":["score","trace","score"],
-            "created_after":"2024-06-02T01:02:03Z"}"#;
-        let job = ExportJob::decode(body.as_bytes()).unwrap();
-        assert_eq!(job.events, Some([Stream::Trace, Stream::Score].into()));
-        assert!(!job.includes(Stream::Generation) && !job.is_full());
-        assert_eq!(ExportJob::decode(&job.encode()).unwrap(), job);
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        assert!(refused("no json").contains("expected"));
-        assert!(refused(r#"{"day":"2024-06-01"}"#).contains("project_id"));
-        assert!(refused(r#"{"project_id":"p"}"#).contains("day"));
-        assert!(refused(r#"{"project_id":"p","day":"2024-06-01","dya":1}"#).contains("dya"));
-        assert!(refused(r#"{"project_id":" ","day":"2024-06-01"}"#).contains("project_id"));
-        assert!(refused(r#"{"project_id":"p","day":"2024-06-01","events":["traces"]}"#).contains("traces"));
-        assert!(refused(r#"{"project_id":"p","day":"2024-06-01","events":[]}"#).contains("events"));
-        assert!(refused(r#"{"project_id":"p","day":"2024-06-01","run":"a b"}"#).contains("run"));
-        assert!(refused(r#"{"project_id":"p","day":"2024-06-01","run":"daily","events":["trace"]}"#).contains("daily"));
-        for day in [
-            "2024-6-1",
-            "2024-02-30",
-            "01.06.2024",
-            "2024-06-01T00:00:00Z",
-            "",
-            "20240601",
-            "+12024-06-1",
-        ] {
-            assert!(
-                refused(&format!(r#"{{"project_id":"p","day":"{day}"}}"#)).contains("YYYY-MM-DD"),
-                "{day}"
-            );
-        }
-    }
 
     #[test]
     fn a_day_is_half_open() {
@@ -287,38 +227,20 @@ mod tests {
         assert_eq!(day.next().previous(), day);
     }
 
-    proptest! {
-        #[test]
-        fn decode_never_panics(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = ExportJob::decode(&body);
-        }
-
-        /// Near misses get further into the decoder than noise does. What is taken reads back as the same.
-        #[test]
-        fn what_looks_like_a_job_never_panics(
-            project in any::<String>(), day in "[0-9+T:é-]{0,12}|2024-0[1-9]-[0-3][0-9]", run in any::<String>(),
-            events in proptest::collection::vec("trace|generation|score|traces", 0..4), created_after in "[0-9TZ:.+-]{0,30}|2024-06-02T00:00:00Z",
-            kept in 0_u8..32, cut in 0_usize..200,
-        ) {
-            let all = [
-                ("project_id", serde_json::json!(project)), ("day", serde_json::json!(day)), ("run", serde_json::json!(run)),
-                ("events", serde_json::json!(events)), ("created_after", serde_json::json!(created_after)),
-            ];
-            let fields = all.into_iter().enumerate().filter(|(place, _)| kept & (1 << place) != 0);
-            let fields: serde_json::Map<_, _> = fields.map(|(_, (name, value))| (name.to_owned(), value)).collect();
-            let body = serde_json::to_vec(&fields).unwrap();
-            let _ = ExportJob::decode(&body[..cut.min(body.len())]);
-            if let Ok(job) = ExportJob::decode(&body) {
-                prop_assert_eq!(ExportJob::decode(&job.encode()).unwrap(), job);
-            }
-        }
-
-        #[test]
-        fn encode_and_decode_agree(project in "\\PC*[^\\s\\p{C}]", days in 0_u64..40_000, full in any::<bool>()) {
-            let day = Day(NaiveDate::from_ymd_opt(1990, 1, 1).unwrap() + Days::new(days));
-            let mut job = ExportJob::fresh(project, day);
-            if !full { job.events = Some([Stream::Score].into()); }
-            prop_assert_eq!(ExportJob::decode(&job.encode()).unwrap(), job);
+    #[test]
+    fn an_id_is_read_from_the_right() {
+        let key: RunKey = "a/b c/2024-06-01/daily".parse().unwrap();
+        assert_eq!((key.project_id.as_str(), key.run.as_str()), ("a/b c", "daily"));
+        assert_eq!(key.to_string(), "a/b c/2024-06-01/daily");
+        for bad in [
+            "",
+            "p",
+            "p/2024-06-01",
+            "/2024-06-01/daily",
+            "p/2024-6-1/daily",
+            "p/2024-06-01/",
+        ] {
+            assert!(bad.parse::<RunKey>().is_err(), "{bad}");
         }
     }
 }

@@ -13,7 +13,6 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 pub use claim::{Claim, ClaimBegun, Claimed};
@@ -24,7 +23,7 @@ pub use pause::{HUMAN, Pause};
 pub use show::{Discard, RejectRow, StreamRow};
 
 use crate::error_code::ErrorCode;
-use crate::job::{Day, ExportJob, Stream};
+use crate::job::{RunKey, Scope, Stream};
 
 /// Our schema; `_sqlx_migrations` lives in it too.
 pub const SCHEMA: &str = "posthog_export";
@@ -102,40 +101,6 @@ pub fn is_unreachable(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Key of a run.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RunKey {
-    /// Langfuse's `projects.id`
-    pub project_id: String,
-    /// The UTC day
-    pub day: Day,
-    /// The run's name
-    pub run: String,
-}
-
-impl std::fmt::Display for RunKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}/{}", self.project_id, self.day, self.run)
-    }
-}
-
-impl std::str::FromStr for RunKey {
-    type Err = String;
-
-    /// `project/day/run`; read from the right, since a project's id may hold slashes.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut parts = text.rsplitn(3, '/');
-        match (parts.next(), parts.next(), parts.next()) {
-            (Some(run), Some(day), Some(project)) if !project.is_empty() && !run.is_empty() => Ok(Self {
-                project_id: project.into(),
-                day: day.parse()?,
-                run: run.into(),
-            }),
-            _ => Err(format!("`{text}` is no id; write it as project/day/run")),
-        }
-    }
-}
-
 /// The right to write a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -147,13 +112,9 @@ pub struct Lease {
 
 impl Lease {
     /// One that nobody holds yet, to ask for.
-    pub fn wanted(job: &ExportJob, run: &str) -> Self {
+    pub fn wanted(key: RunKey) -> Self {
         Self {
-            key: RunKey {
-                project_id: job.project_id.clone(),
-                day: job.day,
-                run: run.to_owned(),
-            },
+            key,
             token: Uuid::new_v4(),
         }
     }
@@ -205,10 +166,16 @@ pub enum Retry {
         delay: Duration,
     },
     /// The ladder is used up; the state is `dead`.
-    Exhausted {
-        /// the attempt that failed
-        attempt: i32,
-    },
+    Exhausted(Buried),
+}
+
+/// What the ledger counts of a run that is `dead`, for the headers of its dead letter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct Buried {
+    /// The attempt that failed
+    pub attempt: i32,
+    /// When the run failed first
+    pub first_failed_at: Option<DateTime<Utc>>,
 }
 
 /// Handle to our tables.
@@ -374,18 +341,24 @@ impl Ledger {
     }
 
     /// `running → dead`: a permanent failure; a human decides.
-    pub async fn bury(&self, lease: &Lease, code: ErrorCode, error: &str) -> Result<(), LedgerError> {
-        self.settle(
-            lease,
+    pub async fn bury(&self, lease: &Lease, code: ErrorCode, error: &str) -> Result<Buried, LedgerError> {
+        let buried = sqlx::query_as(
             "-- ledger_bury
              update posthog_export.runs
              set state = 'dead', error_code = $5, error = $6, attempt = attempt + 1,
                  first_failed_at = coalesce(first_failed_at, clock_timestamp()), retry_at = null,
                  lease_token = null, lease_expires_at = null, updated_at = clock_timestamp()
-             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'",
-            Some((code, error)),
+             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'
+             returning attempt, first_failed_at",
         )
-        .await
+        .bind(&lease.key.project_id)
+        .bind(lease.key.day.0)
+        .bind(&lease.key.run)
+        .bind(lease.token)
+        .bind(code.as_str())
+        .bind(error);
+        let buried: Option<Buried> = answered(async { Ok(buried.fetch_optional(&self.pool).await?) }).await?;
+        buried.ok_or(LedgerError::LeaseLost)
     }
 
     async fn settle(
@@ -441,14 +414,14 @@ impl Ledger {
         .await?;
         let attempt = attempt.ok_or(LedgerError::LeaseLost)? + 1;
         let delay = rung(attempt);
-        sqlx::query(
+        let first_failed_at = sqlx::query_scalar(
             "-- ledger_retry
              update posthog_export.runs
              set state = $4, attempt = $5, error_code = $6, error = $7,
                  first_failed_at = coalesce(first_failed_at, clock_timestamp()),
                  retry_at = clock_timestamp() + $8, lease_token = null, lease_expires_at = null,
                  updated_at = clock_timestamp()
-             where project_id = $1 and day = $2 and run = $3",
+             where project_id = $1 and day = $2 and run = $3 returning first_failed_at",
         )
         .bind(&lease.key.project_id)
         .bind(lease.key.day.0)
@@ -458,24 +431,14 @@ impl Ledger {
         .bind(code.as_str())
         .bind(error)
         .bind(delay.map(interval))
-        .execute(&mut *tx)
+        .fetch_one(&mut *tx)
         .await?;
         tx.commit().await?;
-        Ok(delay.map_or(Retry::Exhausted { attempt }, |delay| Retry::Wait { attempt, delay }))
-    }
-
-    /// When the run failed first, for the header of a dead letter.
-    pub async fn first_failed_at(&self, key: &RunKey) -> Result<Option<DateTime<Utc>>, LedgerError> {
-        Ok(sqlx::query_scalar(
-            "-- ledger_first_failed_at
-             select first_failed_at from posthog_export.runs where project_id = $1 and day = $2 and run = $3",
-        )
-        .bind(&key.project_id)
-        .bind(key.day.0)
-        .bind(&key.run)
-        .fetch_optional(&self.pool)
-        .await?
-        .flatten())
+        let buried = Buried {
+            attempt,
+            first_failed_at,
+        };
+        Ok(delay.map_or(Retry::Exhausted(buried), |delay| Retry::Wait { attempt, delay }))
     }
 
     /// The database's clock.
@@ -484,36 +447,12 @@ impl Ledger {
             .fetch_one(&self.pool)
             .await?)
     }
-
-    /// Records a message that the broker has confirmed. A run that is at work or finished is left as it is.
-    pub async fn record_queued(&self, job: &ExportJob, run: &str) -> Result<(), LedgerError> {
-        let mut connection = self.pool.acquire().await.map_err(LedgerError::from)?;
-        record_queued(&mut connection, job, run).await
-    }
 }
 
-/// [`Ledger::record_queued`] on a given connection, so that the producer can hold its lock meanwhile.
-pub async fn record_queued(connection: &mut PgConnection, job: &ExportJob, run: &str) -> Result<(), LedgerError> {
-    let events = job
-        .events
-        .as_ref()
-        .map(|set| set.iter().map(|s| s.as_str()).collect::<Vec<_>>());
-    sqlx::query(
-        "-- ledger_record_queued
-         insert into posthog_export.runs (project_id, day, run, events, created_after) values ($1, $2, $3, $4, $5)
-         on conflict (project_id, day, run) do update
-         set state = 'queued', queued_at = clock_timestamp(), updated_at = clock_timestamp(), error_code = null, error = null,
-             asked_at = case when runs.state = 'skipped' then clock_timestamp() else runs.asked_at end
-         where runs.state in ('queued', 'skipped')",
-    )
-    .bind(&job.project_id)
-    .bind(job.day.0)
-    .bind(run)
-    .bind(events)
-    .bind(job.created_after)
-    .execute(connection)
-    .await?;
-    Ok(())
+/// The column `events` of a row.
+fn event_words(scope: &Scope) -> Option<Vec<&'static str>> {
+    let events = scope.events.as_ref()?;
+    Some(events.iter().map(|stream| stream.as_str()).collect())
 }
 
 /// A Postgres interval of a duration.
@@ -523,27 +462,5 @@ fn interval(length: Duration) -> sqlx::postgres::types::PgInterval {
         months: 0,
         days: 0,
         microseconds,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_is_read_from_the_right() {
-        let key: RunKey = "a/b c/2024-06-01/daily".parse().unwrap();
-        assert_eq!((key.project_id.as_str(), key.run.as_str()), ("a/b c", "daily"));
-        assert_eq!(key.to_string(), "a/b c/2024-06-01/daily");
-        for bad in [
-            "",
-            "p",
-            "p/2024-06-01",
-            "/2024-06-01/daily",
-            "p/2024-6-1/daily",
-            "p/2024-06-01/",
-        ] {
-            assert!(bad.parse::<RunKey>().is_err(), "{bad}");
-        }
     }
 }

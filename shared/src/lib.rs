@@ -9,6 +9,7 @@ pub mod integration;
 pub mod job;
 pub mod langfuse;
 pub mod ledger;
+pub mod message;
 pub mod posthog;
 pub mod settings;
 pub mod telemetry;

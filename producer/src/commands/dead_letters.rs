@@ -11,8 +11,8 @@ mod show;
 
 use std::collections::{BTreeMap, HashSet};
 
-use shared::job::ExportJob;
 use shared::ledger::{Filter, Ledger, RunRow, State};
+use shared::message::Message;
 use shared::settings::Settings;
 
 use crate::config::{self, Server};
@@ -96,8 +96,8 @@ async fn finish(held: Held, outcome: Result<Outcome, CommandError>) -> Result<Ou
 
 /// The messages in the order of the queue, then the dead runs that have none.
 async fn join(ledger: &Ledger, letters: Vec<Letter>) -> Result<Vec<DeadLetter>, CommandError> {
-    let jobs = letters.iter().filter_map(|letter| ExportJob::decode(&letter.body).ok());
-    let mut projects: Vec<String> = jobs.map(|job| job.project_id).collect();
+    let messages = letters.iter().filter_map(|letter| Message::decode(&letter.body).ok());
+    let mut projects: Vec<String> = messages.map(|message| message.project_id).collect();
     projects.sort_unstable();
     projects.dedup();
     let mut rows: BTreeMap<String, RunRow> = BTreeMap::new();

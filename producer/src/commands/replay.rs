@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::Args;
 use serde::Serialize;
 use shared::integration;
-use shared::job::{Day, ExportJob, Stream};
+use shared::job::{Day, Job, Scope, Stream};
 use shared::langfuse::days_with_data;
 use shared::ledger::Ledger;
+use shared::message::Message;
 use shared::settings::Settings;
 use shared::topology::Lane;
 use sqlx::PgPool;
@@ -70,23 +71,23 @@ impl Config {
 struct Report<'a> {
     dry_run: bool,
     confirmed: usize,
-    jobs: Vec<Job<'a>>,
+    jobs: Vec<Line<'a>>,
 }
 
 #[derive(Serialize)]
-struct Job<'a> {
+struct Line<'a> {
     id: String,
-    message: &'a ExportJob,
+    message: Message,
     confirmed: bool,
     error: Option<&'a str>,
 }
 
-impl<'a> Job<'a> {
+impl<'a> Line<'a> {
     fn of(planned: &'a Planned, failed: &BTreeMap<String, &'a str>, dry_run: bool) -> Self {
         let id = planned.key().to_string();
         let error = failed.get(&id).copied();
         Self {
-            message: &planned.job,
+            message: Message::from(&planned.job),
             confirmed: error.is_none() && !dry_run,
             error,
             id,
@@ -185,12 +186,12 @@ async fn plan(arguments: &Arguments, source: &PgPool, ledger: &Ledger) -> Result
         tracing::info!("{} of the range hold no data and need no job", count(empty, "day"));
     }
     let events: Option<BTreeSet<Stream>> = Some(arguments.events.iter().copied().collect());
-    let events = events.filter(|events| !events.is_empty() && events.len() < Stream::ALL.len());
+    let scope = Scope {
+        events: events.filter(|events| !events.is_empty() && events.len() < Stream::ALL.len()),
+        ..Scope::default()
+    };
     let job = |day: Day| Planned {
-        job: ExportJob {
-            events: events.clone(),
-            ..ExportJob::fresh(&arguments.project, day)
-        },
+        job: Job::fresh(&arguments.project, day, scope.clone()),
         // A human asked for it and looks at the clock.
         lane: Lane::Jobs,
         reason: Reason::New,
@@ -205,7 +206,7 @@ fn say(arguments: &Arguments, jobs: &[Planned], published: &Published) {
         .map(|(key, error)| (key.to_string(), error.as_str()))
         .collect();
     if arguments.json {
-        let job = |planned| Job::of(planned, &failed, arguments.dry_run);
+        let job = |planned| Line::of(planned, &failed, arguments.dry_run);
         output::json(&Report {
             dry_run: arguments.dry_run,
             confirmed: published.confirmed.len(),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use shared::job::{Day, ExportJob, LATE_PREFIX};
+use shared::job::{Day, Job, LATE_PREFIX, RunKey, Scope};
 use shared::ledger::{RunRow, State};
 
 use super::{Planned, Reason, delta, lane};
@@ -80,9 +80,13 @@ pub(super) fn job(now: DateTime<Utc>, runs: &[&RunRow], newest: DateTime<Utc>) -
     if !calls || runs.iter().any(|run| underway(&run)) {
         return None;
     }
-    let mut job = ExportJob::daily(&first.project_id, first.day);
-    job.run = Some(free_name(covered.began, runs));
-    job.created_after = Some(certain);
+    let job = Job {
+        key: RunKey::new(&first.project_id, first.day, free_name(covered.began, runs)),
+        scope: Scope {
+            created_after: Some(certain),
+            ..Scope::default()
+        },
+    };
     Some(Planned {
         lane: lane(first.day, now),
         job,

@@ -1,6 +1,7 @@
 use chrono::NaiveDate;
 use proptest::prelude::*;
 use shared::ledger::Counts;
+use shared::message::Message;
 
 use super::*;
 
@@ -102,7 +103,10 @@ fn yesterday_goes_to_the_jobs_queue_and_older_days_to_the_backfill() {
     );
     let lanes: Vec<Lane> = jobs.iter().map(|job| job.lane).collect();
     assert_eq!(lanes, [Lane::Jobs, Lane::Backfill, Lane::Backfill]);
-    assert!(jobs.iter().all(|job| job.reason == Reason::New && job.job.is_full()));
+    assert!(
+        jobs.iter()
+            .all(|job| job.reason == Reason::New && job.job.scope.is_full())
+    );
 }
 
 #[test]
@@ -186,7 +190,7 @@ fn what_was_skipped_comes_back_once() {
     };
     let jobs = planned(project(vec![run(the_day, "daily", State::Completed), replay], &[]));
     assert_eq!(ids(&jobs), ["p/2024-06-08/replay-1"]);
-    assert_eq!(jobs[0].job.events, Some([Stream::Score].into()));
+    assert_eq!(jobs[0].job.scope.events, Some([Stream::Score].into()));
     let jobs = planned(project(vec![run(the_day, "replay-2", State::Skipped)], &["2024-06-08"]));
     assert_eq!(ids(&jobs), ["p/2024-06-08/replay-2"]);
 }
@@ -232,7 +236,7 @@ fn lost_messages() {
         );
     }
     let filtered = late_run(the_day, "late-1", State::Running, now);
-    assert_eq!(heal(&[filtered], now, false)[0].job.created_after, Some(now));
+    assert_eq!(heal(&[filtered], now, false)[0].job.scope.created_after, Some(now));
 }
 
 /// What `plan` makes of a day whose newest row was created then.
@@ -257,10 +261,13 @@ fn rows_that_came_after_the_export_call_for_a_late_run() {
         let jobs = late(vec![exported()], newest);
         assert_eq!(jobs.len(), usize::from(called), "{newest}");
         for job in jobs {
-            assert_eq!(job.job.run.as_deref(), Some("late-2024-06-09T01:00:00.000Z"));
-            assert_eq!(job.job.created_after, Some(at("2024-06-09T00:55:00Z")));
+            assert_eq!(job.job.key.run, "late-2024-06-09T01:00:00.000Z");
+            assert_eq!(job.job.scope.created_after, Some(at("2024-06-09T00:55:00Z")));
             assert_eq!((job.reason, job.lane), (Reason::Late, Lane::Backfill));
-            assert_eq!(ExportJob::decode(&job.job.encode()), Ok(job.job));
+            assert_eq!(
+                Message::decode(&Message::from(&job.job).encode()).unwrap().job(),
+                Some(job.job)
+            );
         }
     }
     // A day that was not exported is not late.
@@ -376,8 +383,8 @@ fn apply(runs: &mut Vec<RunRow>, jobs: &[Planned], now: DateTime<Utc>) {
                 }
             }
             None => runs.push(RunRow {
-                full: planned.job.is_full(),
-                created_after: planned.job.created_after,
+                full: planned.job.scope.is_full(),
+                created_after: planned.job.scope.created_after,
                 queued_at: now,
                 ..run(key.day, &key.run, State::Queued)
             }),
@@ -442,11 +449,11 @@ proptest! {
         let first = plan(&rules, &[facts(&runs)], &newest, heal(&runs, rules.now, queues_empty));
 
         let mut keys: Vec<RunKey> = first.iter().map(Planned::key).collect();
-        prop_assert!(first.windows(2).all(|pair| pair[0].job.day >= pair[1].job.day), "newest first");
-        prop_assert!(first.iter().all(|job| (job.lane == Lane::Jobs) == (job.job.day.0 == last)), "lanes");
+        prop_assert!(first.windows(2).all(|pair| pair[0].job.key.day >= pair[1].job.key.day), "newest first");
+        prop_assert!(first.iter().all(|job| (job.lane == Lane::Jobs) == (job.job.key.day.0 == last)), "lanes");
         for day in &all {
             let settled = runs.iter().any(|row| row.day == *day && settles(row));
-            let enqueued = first.iter().any(|job| job.job.day == *day && job.job.run.as_deref() == Some(DAILY)
+            let enqueued = first.iter().any(|job| job.job.key.day == *day && job.job.key.run == DAILY
                 && job.reason != Reason::Healed);
             prop_assert!(settled != enqueued, "each day with data is settled or enqueued: {day}");
         }

@@ -8,9 +8,9 @@ use sqlx::Transaction;
 use sqlx::postgres::{PgConnection, Postgres};
 use uuid::Uuid;
 
-use super::{Cursor, Lease, Ledger, LedgerError, Progress, RunKey, State, answered, interval, record_queued};
+use super::{Cursor, Lease, Ledger, LedgerError, Progress, State, answered, event_words, interval};
 use crate::error_code::ErrorCode;
-use crate::job::{Day, ExportJob, Stream};
+use crate::job::{Day, RunKey, Scope, Stream};
 
 /// A run that dies this often with its workers, without a moved cursor, is given up.
 const MAX_TAKEOVERS: i32 = 5;
@@ -148,22 +148,22 @@ impl Ledger {
 pub struct ClaimBegun(Transaction<'static, Postgres>);
 
 impl ClaimBegun {
-    /// Asks for the run of `job` under the `wanted` lease. `target` is where it would be sent, when that is known. When the answer
+    /// Asks for the run of the `wanted` lease, which exports `scope`. `target` is where it would be sent, when that is known. When the answer
     /// is lost ([`LedgerError::Unreachable`]), the lease may be held all the same: it is to be given back.
     pub async fn claim(
         self,
-        job: &ExportJob,
+        scope: &Scope,
         wanted: &Lease,
         worker: &str,
         length: Duration,
         target: Option<&str>,
     ) -> Result<Claim, LedgerError> {
-        answered(self.claim_in_time(job, wanted, worker, length, target)).await
+        answered(self.claim_in_time(scope, wanted, worker, length, target)).await
     }
 
     async fn claim_in_time(
         self,
-        job: &ExportJob,
+        scope: &Scope,
         wanted: &Lease,
         worker: &str,
         length: Duration,
@@ -182,7 +182,7 @@ impl ClaimBegun {
         let now: DateTime<Utc> = sqlx::query_scalar("-- ledger_claim_now\nselect clock_timestamp()")
             .fetch_one(&mut *tx)
             .await?;
-        if !is_over(job.day, now) {
+        if !is_over(key.day, now) {
             return Ok(Claim::DayNotOver { now });
         }
         let claim = match decide(run, &found, target, now) {
@@ -199,13 +199,13 @@ impl ClaimBegun {
                 anew,
             } => {
                 if !found.iter().any(|row| row.run == run) {
-                    record_queued(&mut tx, job, run).await?;
+                    insert(&mut tx, key, scope).await?;
                 }
                 if anew {
                     forget_progress(&mut tx, key).await?;
                 }
                 take(&mut tx, key, *token, worker, length, target, attempt, takeovers, anew).await?;
-                let streams = open_streams(&mut tx, key, job).await?;
+                let streams = open_streams(&mut tx, key, scope).await?;
                 Claim::Run(Claimed {
                     lease: wanted.clone(),
                     streams,
@@ -235,6 +235,23 @@ async fn lock_rows(tx: &mut PgConnection, key: &RunKey) -> Result<Vec<Found>, sq
     .bind(key.day.0)
     .fetch_all(tx)
     .await
+}
+
+/// The row of a run that had none. The producer may have made it in the meantime.
+async fn insert(tx: &mut PgConnection, key: &RunKey, scope: &Scope) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "-- ledger_claim_insert
+         insert into posthog_export.runs (project_id, day, run, events, created_after) values ($1, $2, $3, $4, $5)
+         on conflict (project_id, day, run) do nothing",
+    )
+    .bind(&key.project_id)
+    .bind(key.day.0)
+    .bind(&key.run)
+    .bind(event_words(scope))
+    .bind(scope.created_after)
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 async fn give_up(tx: &mut PgConnection, key: &RunKey, takeovers: i32) -> Result<(), sqlx::Error> {
@@ -312,7 +329,7 @@ async fn take(
 async fn open_streams(
     tx: &mut PgConnection,
     key: &RunKey,
-    job: &ExportJob,
+    scope: &Scope,
 ) -> Result<BTreeMap<Stream, Progress>, sqlx::Error> {
     #[derive(sqlx::FromRow)]
     struct Row {
@@ -325,11 +342,7 @@ async fn open_streams(
         batches: i64,
         bytes: i64,
     }
-    let wanted: Vec<&str> = Stream::ALL
-        .into_iter()
-        .filter(|s| job.includes(*s))
-        .map(Stream::as_str)
-        .collect();
+    let wanted: Vec<&str> = scope.streams().map(Stream::as_str).collect();
     sqlx::query(
         "-- ledger_open_streams
          insert into posthog_export.streams (project_id, day, run, stream)

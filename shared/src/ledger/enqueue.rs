@@ -6,8 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::{Postgres, Transaction};
 
-use super::{Ledger, LedgerError, RunKey, interval};
-use crate::job::ExportJob;
+use super::{Ledger, LedgerError, event_words, interval};
+use crate::job::{Job, RunKey};
 
 /// Held by one producer at a time; ends with the transaction it lives in, so that it works through a pooler too.
 #[derive(Debug)]
@@ -67,16 +67,13 @@ impl Ledger {
         Ok(taken.then_some(Lock(tx)))
     }
 
-    /// [`Ledger::record_queued`] of many in one statement. Every job must have a run, and no two the same key.
-    pub async fn record_all_queued(&self, jobs: &[ExportJob]) -> Result<(), LedgerError> {
-        let column = |value: fn(&ExportJob) -> String| jobs.iter().map(value).collect::<Vec<_>>();
+    /// Records messages that the broker has confirmed, in one statement. No two jobs may have the same key. A run that is
+    /// at work or finished is left as it is.
+    pub async fn record_queued(&self, jobs: &[&Job]) -> Result<(), LedgerError> {
         // Postgres has no arrays of arrays of different lengths.
-        let events = |job: &ExportJob| {
-            let words = job.events.as_ref()?.iter().map(|stream| stream.as_str());
-            Some(words.collect::<Vec<_>>().join(","))
-        };
+        let events = |job: &&Job| event_words(&job.scope).map(|words| words.join(","));
         sqlx::query(
-            "-- ledger_record_all_queued
+            "-- ledger_record_queued
              insert into posthog_export.runs (project_id, day, run, events, created_after)
              select j.project_id, j.day, j.run, string_to_array(j.events, ','), j.created_after
              from unnest($1::text[], $2::date[], $3::text[], $4::text[], $5::timestamptz[])
@@ -85,11 +82,11 @@ impl Ledger {
              set state = 'queued', queued_at = clock_timestamp(), updated_at = clock_timestamp(), error_code = null, error = null
              where runs.state in ('queued', 'skipped')",
         )
-        .bind(column(|job| job.project_id.clone()))
-        .bind(jobs.iter().map(|job| job.day.0).collect::<Vec<_>>())
-        .bind(column(|job| job.run.clone().unwrap_or_default()))
+        .bind(jobs.iter().map(|job| job.key.project_id.as_str()).collect::<Vec<_>>())
+        .bind(jobs.iter().map(|job| job.key.day.0).collect::<Vec<_>>())
+        .bind(jobs.iter().map(|job| job.key.run.as_str()).collect::<Vec<_>>())
         .bind(jobs.iter().map(events).collect::<Vec<_>>())
-        .bind(jobs.iter().map(|job| job.created_after).collect::<Vec<_>>())
+        .bind(jobs.iter().map(|job| job.scope.created_after).collect::<Vec<_>>())
         .execute(&self.pool)
         .await?;
         Ok(())

@@ -5,8 +5,8 @@ use std::str::FromStr;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Serialize, Serializer};
 
-use super::{Ledger, LedgerError, RunKey};
-use crate::job::Day;
+use super::{Ledger, LedgerError};
+use crate::job::{Day, RunKey};
 
 /// The states of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -135,11 +135,7 @@ pub struct RunRow {
 impl RunRow {
     /// Its key.
     pub fn key(&self) -> RunKey {
-        RunKey {
-            project_id: self.project_id.clone(),
-            day: self.day,
-            run: self.run.clone(),
-        }
+        RunKey::new(&self.project_id, self.day, &self.run)
     }
 }
 

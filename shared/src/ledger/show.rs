@@ -3,8 +3,8 @@
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::Serialize;
 
-use super::{Ledger, LedgerError, RunKey};
-use crate::job::ExportJob;
+use super::{Ledger, LedgerError, event_words};
+use crate::job::{Job, RunKey};
 
 /// How far a stream of a run has come, as it stands in the ledger.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
@@ -92,11 +92,7 @@ impl Ledger {
 
     /// `→ discarded`: a human gave the run up. Recorded even if the run had no row, so that nothing brings it back. A run that
     /// is finished or at work is left alone; answers whether it was discarded.
-    pub async fn discard(&self, job: &ExportJob, key: &RunKey, what: Discard) -> Result<bool, LedgerError> {
-        let events: Option<Vec<&str>> = job
-            .events
-            .as_ref()
-            .map(|events| events.iter().map(|stream| stream.as_str()).collect());
+    pub async fn discard(&self, Job { key, scope }: &Job, what: Discard) -> Result<bool, LedgerError> {
         let written = sqlx::query(
             "-- ledger_discard
              insert into posthog_export.runs as r (project_id, day, run, events, created_after, state)
@@ -111,8 +107,8 @@ impl Ledger {
         .bind(&key.project_id)
         .bind(key.day.0)
         .bind(&key.run)
-        .bind(events)
-        .bind(job.created_after)
+        .bind(event_words(scope))
+        .bind(scope.created_after)
         .bind(what == Discard::WhateverRests)
         .execute(&self.pool)
         .await?;

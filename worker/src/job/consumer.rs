@@ -14,7 +14,7 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 use rand::Rng as _;
 use shared::amqp::{AmqpError, CONNECT_TIMEOUT, Publisher, connect, watch_blocked, within};
-use shared::job::{ExportJob, fresh_run};
+use shared::message::Message;
 use shared::topology::{Lane, ensure};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -227,32 +227,25 @@ async fn ended(handled: impl Future<Output = Result<(), AmqpError>>) -> Result<(
 /// One delivery, to its settlement.
 async fn handle(session: Session, lane: Lane, delivery: Delivery) -> Result<(), AmqpError> {
     let _running = metrics::Counted::job();
-    let decoded = ExportJob::decode(&delivery.data);
+    let decoded = Message::decode(&delivery.data);
     let settlement = Settlement::new(&session.app, &session.publisher, lane, delivery);
-    match decoded {
-        Err(bad) => settlement.bad_message(&bad.0).await,
-        Ok(job) if job.run.is_none() => {
-            settlement
-                .with_run(&ExportJob {
-                    run: Some(fresh_run()),
-                    ..job
-                })
-                .await
-        }
-        Ok(job) => {
-            let run = job.run.clone().unwrap_or_default();
-            let span = tracing::info_span!(
-                "job", project_id = %job.project_id, day = %job.day, run = %run,
-                redelivered = settlement.delivery.redelivered, trace_id = settlement.trace_id()
-            );
-            async {
-                let ended = export(&session.app, &job, &run, &session.stop).await;
-                settlement.job(&job, &run, ended).await
-            }
-            .instrument(span)
-            .await
-        }
+    let message = match decoded {
+        Ok(message) => message,
+        Err(bad) => return settlement.bad_message(&bad.0).await,
+    };
+    let Some(job) = message.job() else {
+        return settlement.republish(&message.with_run()).await;
+    };
+    let span = tracing::info_span!(
+        "job", project_id = %job.key.project_id, day = %job.key.day, run = %job.key.run,
+        redelivered = settlement.delivery.redelivered, trace_id = settlement.trace_id()
+    );
+    async {
+        let ended = export(&session.app, &job, &session.stop).await;
+        settlement.job(&job.key, ended).await
     }
+    .instrument(span)
+    .await
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use secrecy::ExposeSecret;
 use shared::integration::{Integration, Loaded};
-use shared::job::{ExportJob, Stream};
+use shared::job::{Job, Stream};
 use shared::ledger::{Claim, Cursor, Lease, LedgerError, Progress, State};
 use shared::posthog::KeyCheck;
 use tokio::sync::{Semaphore, SetOnce};
@@ -97,14 +97,14 @@ impl<E: Into<JobError>> From<E> for Failure {
     }
 }
 
-/// Exports a job whose run is `run`.
-pub async fn export(app: &Arc<App>, job: &ExportJob, run: &str, stop: &Stop) -> Result<Exported, Failure> {
+/// Exports a job.
+pub async fn export(app: &Arc<App>, job: &Job, stop: &Stop) -> Result<Exported, Failure> {
     let Loaded {
         settings,
         integration: loaded,
     } = app
         .source
-        .integration(&app.config.encryption_key, &job.project_id)
+        .integration(&app.config.encryption_key, &job.key.project_id)
         .await?;
     // A host in trouble has its one job already: do not even claim.
     let loaded = match loaded {
@@ -117,9 +117,9 @@ pub async fn export(app: &Arc<App>, job: &ExportJob, run: &str, stop: &Stop) -> 
     let place = loaded.as_ref().ok().map(|(_, place)| Arc::clone(place));
     let target = loaded.as_ref().ok().map(|(integration, _)| integration.target());
     let asked = Instant::now();
-    let wanted = Lease::wanted(job, run);
+    let wanted = Lease::wanted(job.key.clone());
     let claim = app.ledger.begin_claim().await?;
-    let claim = claim.claim(job, &wanted, &app.worker, app.config.lease, target.as_deref());
+    let claim = claim.claim(&job.scope, &wanted, &app.worker, app.config.lease, target.as_deref());
     let claim = claim.await.map_err(|error| Failure {
         // The answer may have been lost, not the claim; run out by itself, the lease would count as our death.
         lease: matches!(error, LedgerError::Unreachable(_)).then_some(wanted),
@@ -141,13 +141,13 @@ pub async fn export(app: &Arc<App>, job: &ExportJob, run: &str, stop: &Stop) -> 
         metrics::taken_over();
     }
     let held = Held::new(claimed.lease, app.config.lease, asked);
-    let worked = match (pause::check(app, job, settings.as_deref()).await, loaded) {
+    let worked = match (pause::check(app, &job.key, settings.as_deref()).await, loaded) {
         (Err(paused), _) => Err(paused),
         (Ok(()), Ok(receiver)) => work(app, job, &held, claimed.streams, receiver, stop).await,
         (Ok(()), Err(fault)) => Err(fault.into()),
     };
     if let Err(error) = &worked {
-        pause::after(app, job, settings.as_deref(), error).await;
+        pause::after(app, &job.key, settings.as_deref(), error).await;
     }
     // The next body that is accepted takes it back.
     if let (Some(place), Err(JobError::Send(SendError::Unavailable(_)))) = (&place, &worked) {
@@ -165,7 +165,7 @@ pub async fn export(app: &Arc<App>, job: &ExportJob, run: &str, stop: &Stop) -> 
 /// The claimed job under its lease: whatever the pages do, the lease is renewed; when it is lost, the work ends at once.
 async fn work(
     app: &Arc<App>,
-    job: &ExportJob,
+    job: &Job,
     held: &Held,
     streams: BTreeMap<Stream, Progress>,
     receiver: (Integration, Arc<Place>),
@@ -223,7 +223,7 @@ struct Export {
 
 async fn run(
     app: Arc<App>,
-    job: ExportJob,
+    job: Job,
     held: Held,
     streams: BTreeMap<Stream, Progress>,
     (integration, place): (Integration, Arc<Place>),
@@ -231,14 +231,17 @@ async fn run(
 ) -> Result<Exported, JobError> {
     app.source.check_columns().await?;
     let total = |count: fn(&Progress) -> i64| streams.values().map(count).sum::<i64>();
-    let historical = app.config.historical && job.day.end().and_utc() + HISTORICAL_AGE < Utc::now();
+    let historical = app.config.historical && job.key.day.end().and_utc() + HISTORICAL_AGE < Utc::now();
     let open = streams
         .iter()
         .filter(|(_, progress)| !progress.done)
         .map(|(stream, _)| *stream);
     let export = Export {
         window: Window::of(&job),
-        project: Arc::new(ProjectContext::new(&job.project_id, app.config.langfuse_url.as_deref())),
+        project: Arc::new(ProjectContext::new(
+            &job.key.project_id,
+            app.config.langfuse_url.as_deref(),
+        )),
         preamble: Preamble::new(integration.api_key.expose_secret(), historical),
         recent: Arc::new(RecentTraces::new(open, Kept::default())),
         tally: Tally {

@@ -80,13 +80,13 @@ pub async fn give_back(ledger: &Ledger, lease: &Lease, length: Duration) {
 
 #[cfg(test)]
 mod tests {
-    use shared::job::ExportJob;
+    use shared::job::RunKey;
 
     use super::*;
 
     #[test]
     fn a_lease_is_certain_for_its_length_from_when_it_was_asked_for() {
-        let lease = Lease::wanted(&ExportJob::daily("p", "2024-06-01".parse().unwrap()), "daily");
+        let lease = Lease::wanted(RunKey::new("p", "2024-06-01".parse().unwrap(), "daily"));
         let length = Duration::from_secs(60);
         let asked = |seconds| Instant::now() - Duration::from_secs(seconds);
         assert!(Held::new(lease.clone(), length, asked(50)).is_certain());

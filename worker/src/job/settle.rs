@@ -9,8 +9,9 @@ use lapin::options::BasicAckOptions;
 use shared::amqp::{AmqpError, CONFIRM_TIMEOUT, Publisher, within};
 use shared::error_code::ErrorCode;
 use shared::headers::Headers;
-use shared::job::ExportJob;
-use shared::ledger::{Lease, LedgerError, Retry, RunKey};
+use shared::job::RunKey;
+use shared::ledger::{Buried, Lease, LedgerError, Retry};
+use shared::message::Message;
 use shared::topology::{DEAD_KEY, EXCHANGE, Ladder, Lane, Rung};
 use shared::trace::Traceparent;
 use tokio::time::Instant;
@@ -80,36 +81,31 @@ impl<'a> Settlement<'a> {
     }
 
     /// A message without a run is published again with one, in its lane.
-    pub async fn with_run(self, job: &ExportJob) -> Result<(), AmqpError> {
+    pub async fn republish(self, message: &Message) -> Result<(), AmqpError> {
         tracing::info!(
-            project_id = %job.project_id, day = %job.day, run = job.run.as_deref(), trace_id = self.trace_id(),
+            project_id = %message.project_id, day = %message.day, run = message.run, trace_id = self.trace_id(),
             "given a run of its own"
         );
         self.publisher
-            .publish(EXCHANGE, self.lane.routing_key(), &job.encode(), &self.carried)
+            .publish(EXCHANGE, self.lane.routing_key(), &message.encode(), &self.carried)
             .await?;
         self.ack().await
     }
 
     /// The job's end.
-    pub async fn job(self, job: &ExportJob, run: &str, ended: Result<Exported, Failure>) -> Result<(), AmqpError> {
-        let key = RunKey {
-            project_id: job.project_id.clone(),
-            day: job.day,
-            run: run.to_owned(),
-        };
+    pub async fn job(self, key: &RunKey, ended: Result<Exported, Failure>) -> Result<(), AmqpError> {
         match ended {
             Ok(Exported::Completed { .. }) => {
-                self.say(&key, true, &Ending::of(Outcome::Completed)).await;
+                self.say(key, true, &Ending::of(Outcome::Completed)).await;
                 self.ack().await
             }
             Ok(Exported::Before(state)) => {
                 let state = format!("it is {state}");
                 let ending = Ending::failed(Outcome::DoneBefore, None, &state);
-                self.say(&key, false, &ending).await;
+                self.say(key, false, &ending).await;
                 self.ack().await
             }
-            Err(Failure { lease, error }) => self.failed(&key, lease.as_ref(), error).await,
+            Err(Failure { lease, error }) => self.failed(key, lease.as_ref(), error).await,
         }
     }
 
@@ -153,14 +149,11 @@ impl<'a> Settlement<'a> {
                         .await;
                     return self.ack().await;
                 }
-                skipped.map(|()| Retry::Exhausted { attempt: 0 })
+                skipped.map(|()| Retry::Exhausted(Buried::default()))
             }
-            (Disposition::Bury, Some(lease)) => ledger
-                .bury(lease, counted, &text)
-                .await
-                .map(|()| Retry::Exhausted { attempt: 1 }),
+            (Disposition::Bury, Some(lease)) => ledger.bury(lease, counted, &text).await.map(Retry::Exhausted),
             // Refused before there was a lease.
-            (Disposition::Bury, None) => Ok(Retry::Exhausted { attempt: 0 }),
+            (Disposition::Bury, None) => Ok(Retry::Exhausted(Buried::default())),
             (Disposition::Retry, Some(lease)) => {
                 let ladder: &Ladder = &self.app.config.ladder;
                 ledger
@@ -183,18 +176,17 @@ impl<'a> Settlement<'a> {
                 self.publish_rung(delay, &self.headers(attempt, counted, &text)).await?;
                 self.ack().await
             }
-            Ok(Retry::Exhausted { attempt }) => {
+            Ok(Retry::Exhausted(Buried {
+                attempt,
+                first_failed_at,
+            })) => {
                 let ending = Ending {
                     attempt: Some(attempt),
                     ..Ending::failed(Outcome::Dead, code, &text)
                 };
                 self.say(key, lease.is_some(), &ending).await;
                 let mut headers = self.headers(attempt, counted, &text);
-                if let Some(lease) = lease
-                    && let Ok(Some(first)) = ledger.first_failed_at(&lease.key).await
-                {
-                    headers.first_failed_at = Some(first);
-                }
+                headers.first_failed_at = first_failed_at.or(headers.first_failed_at);
                 self.publish_dead(&headers).await?;
                 self.ack().await
             }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::TryStreamExt as _;
 use shared::error_code::ErrorCode;
 use shared::integration::{self, EncryptionKey, Loaded};
-use shared::job::{Day, ExportJob, Stream};
+use shared::job::{Day, Job, Stream};
 use shared::langfuse::{self, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT};
 use shared::ledger::{Cursor, is_unreachable};
 use sqlx::Row as _;
@@ -94,11 +94,12 @@ pub struct Window {
 
 impl Window {
     /// A job's.
-    pub fn of(job: &ExportJob) -> Self {
+    pub fn of(Job { key, scope }: &Job) -> Self {
         Self {
-            project_id: job.project_id.clone(),
-            day: job.day,
-            created_after: job.created_after_naive(),
+            project_id: key.project_id.clone(),
+            day: key.day,
+            // As Langfuse stores moments: UTC without a zone.
+            created_after: scope.created_after.map(|moment| moment.naive_utc()),
         }
     }
 }

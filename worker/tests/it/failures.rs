@@ -114,6 +114,36 @@ async fn an_outage_walks_the_ladder_and_ends_dead_when_it_is_used_up() {
 }
 
 #[tokio::test]
+async fn a_dead_letter_says_which_attempt_it_was() {
+    let world = world().await;
+    seed::realistic(&world.pool(), PROJECT, &[day()], 5, 9).await;
+    world.posthog.script(Rule::always(Behavior::status(500)));
+    let settings = [
+        ("SEND_TIMEOUT", "1s"),
+        ("RETRY_BUDGET", "1100ms"),
+        ("RETRY_RUNGS", "1s×3"),
+    ];
+    let worker = world.worker(&settings).await;
+    worker.wait_ready().await;
+    publish(&world, &message("daily")).await;
+    world.wait_state(PROJECT, DAY, "daily", "waiting").await;
+    world.posthog.behave();
+    world.posthog.script(Rule::always(Behavior::status(402)));
+    let (_, headers) = dead_letter(&world).await;
+    assert_eq!(
+        (&headers["x-error-code"], &headers["x-attempt"]),
+        (&"billing_limit".into(), &2.into())
+    );
+    let moment = |text: &str| chrono::DateTime::parse_from_rfc3339(text).unwrap().timestamp_millis();
+    let first = field(&world, "daily", "first_failed_at").await.unwrap();
+    assert_eq!(
+        moment(headers["x-first-failed-at"].as_str().unwrap()),
+        moment(&first),
+        "the ledger's moment of the first failure"
+    );
+}
+
+#[tokio::test]
 async fn answers_that_no_retry_mends_end_dead_at_once() {
     for (status, code) in [
         (402, "billing_limit"),

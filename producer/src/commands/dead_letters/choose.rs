@@ -13,7 +13,7 @@ use crate::output::{self, count};
 impl Filters {
     /// Whether a dead letter is meant. One whose first failure is not known is of no known age: no age filter takes it.
     pub(super) fn take(&self, letter: &DeadLetter, now: DateTime<Utc>) -> bool {
-        let project = letter.job.as_ref().map(|job| &job.project_id);
+        let project = letter.message.as_ref().map(|message| &message.project_id);
         let code = self.error_code.map(shared::error_code::ErrorCode::as_str);
         (self.project.is_none() || self.project.as_ref() == project)
             && (code.is_none() || code == letter.error_code.as_deref())

@@ -3,10 +3,11 @@
 
 use serde::Serialize;
 use shared::ledger::{Discard, Ledger, State};
+use shared::message::Message;
 
 use super::arguments::DiscardArguments;
 use super::choose::confirmed;
-use super::letter::{DeadLetter, key_of};
+use super::letter::DeadLetter;
 use super::queue::Held;
 use crate::error::CommandError;
 use crate::output::{self, Outcome, cell, count, line, progress};
@@ -86,9 +87,8 @@ pub(super) async fn run(
 }
 
 async fn discard(ledger: &Ledger, held: &mut Held, letter: &DeadLetter) -> Result<(), CommandError> {
-    let job = letter.job.as_ref().and_then(|job| Some((job, key_of(job)?)));
-    if let Some((job, key)) = job {
-        ledger.discard(job, &key, discards(letter)).await?;
+    if let Some(job) = letter.message.as_ref().and_then(Message::job) {
+        ledger.discard(&job, discards(letter)).await?;
     }
     if let Some(tag) = letter.tag {
         held.remove(tag).await?;

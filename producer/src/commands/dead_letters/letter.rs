@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use shared::headers::Headers;
-use shared::job::ExportJob;
-use shared::ledger::{RunKey, RunRow, State};
+use shared::ledger::{RunRow, State};
+use shared::message::Message;
 
 use super::queue::Letter;
 use crate::plan::job_of;
@@ -18,7 +18,7 @@ use crate::plan::job_of;
 pub(super) struct DeadLetter {
     pub(super) id: String,
     /// `None` for a body that is no job
-    pub(super) job: Option<ExportJob>,
+    pub(super) message: Option<Message>,
     pub(super) body: Vec<u8>,
     pub(super) headers: Headers,
     /// Every header of the message
@@ -33,8 +33,8 @@ pub(super) struct DeadLetter {
 
 impl DeadLetter {
     pub(super) fn of_message(letter: Letter, rows: &BTreeMap<String, RunRow>) -> Self {
-        let job = ExportJob::decode(&letter.body).ok();
-        let key = job.as_ref().and_then(key_of);
+        let message = Message::decode(&letter.body).ok();
+        let key = message.as_ref().and_then(Message::key);
         let row = key.as_ref().and_then(|key| rows.get(&key.to_string())).cloned();
         let by_ledger = || row.as_ref().filter(|row| row.state == State::Dead)?.error_code.clone();
         Self {
@@ -45,7 +45,7 @@ impl DeadLetter {
                 .broker_reason
                 .or_else(|| letter.headers.error_code.clone())
                 .or_else(by_ledger),
-            job,
+            message,
             body: letter.body,
             headers: letter.headers,
             raw_headers: letter.raw_headers,
@@ -56,11 +56,11 @@ impl DeadLetter {
 
     /// The message is gone, but the row knows the job.
     pub(super) fn of_row(row: &RunRow) -> Self {
-        let job = job_of(row);
+        let message = Message::from(&job_of(row));
         Self {
             id: row.key().to_string(),
-            body: job.encode(),
-            job: Some(job),
+            body: message.encode(),
+            message: Some(message),
             headers: Headers::default(),
             raw_headers: Map::new(),
             by_broker: false,
@@ -87,9 +87,9 @@ impl DeadLetter {
     pub(super) fn view(&self) -> View<'_> {
         View {
             id: &self.id,
-            project_id: self.job.as_ref().map(|job| job.project_id.as_str()),
-            day: self.job.as_ref().map(|job| job.day.to_string()),
-            run: self.job.as_ref().and_then(|job| job.run.as_deref()),
+            project_id: self.message.as_ref().map(|message| message.project_id.as_str()),
+            day: self.message.as_ref().map(|message| message.day.to_string()),
+            run: self.message.as_ref().and_then(|message| message.run.as_deref()),
             error_code: self.error_code.as_deref(),
             error: self.error(),
             attempt: self.attempt(),
@@ -115,14 +115,6 @@ pub(super) struct View<'a> {
     in_queue: bool,
     state: Option<State>,
     body: String,
-}
-
-pub(super) fn key_of(job: &ExportJob) -> Option<RunKey> {
-    Some(RunKey {
-        project_id: job.project_id.clone(),
-        day: job.day,
-        run: job.run.clone()?,
-    })
 }
 
 /// The same body has the same id, today and tomorrow.

@@ -53,8 +53,8 @@ fn group<'a>(letters: &[&'a DeadLetter]) -> Vec<Group<'a>> {
         .map(|(error_code, letters)| {
             let projects: BTreeSet<&str> = letters
                 .iter()
-                .filter_map(|letter| letter.job.as_ref())
-                .map(|job| job.project_id.as_str())
+                .filter_map(|letter| letter.message.as_ref())
+                .map(|message| message.project_id.as_str())
                 .collect();
             let failed = || letters.iter().filter_map(|letter| letter.first_failed_at());
             Group {

@@ -7,13 +7,15 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::error_code::ErrorCode;
 use shared::headers::Headers;
-use shared::ledger::{Ledger, RunKey};
+use shared::job::RunKey;
+use shared::ledger::Ledger;
+use shared::message::Message;
 use shared::topology::Lane;
 use shared::trace::Traceparent;
 
 use super::arguments::RequeueArguments;
 use super::choose::confirmed;
-use super::letter::{DeadLetter, key_of};
+use super::letter::DeadLetter;
 use super::queue::Held;
 use crate::error::CommandError;
 use crate::output::{self, Outcome, count, line, progress};
@@ -167,7 +169,7 @@ async fn resume(ledger: &Ledger, jobs: &[Job]) -> Result<Vec<String>, CommandErr
 }
 
 fn is_bad(letter: &DeadLetter) -> bool {
-    letter.job.is_none() || letter.error_code.as_deref() == Some(ErrorCode::BadMessage.as_str())
+    letter.message.is_none() || letter.error_code.as_deref() == Some(ErrorCode::BadMessage.as_str())
 }
 
 fn once_each(letters: Vec<DeadLetter>, now: DateTime<Utc>) -> Vec<Job> {
@@ -180,8 +182,11 @@ fn once_each(letters: Vec<DeadLetter>, now: DateTime<Utc>) -> Vec<Job> {
             continue;
         }
         jobs.push(Job {
-            key: letter.job.as_ref().and_then(key_of),
-            lane: letter.job.as_ref().map_or(Lane::Jobs, |job| lane(job.day, now)),
+            key: letter.message.as_ref().and_then(Message::key),
+            lane: letter
+                .message
+                .as_ref()
+                .map_or(Lane::Jobs, |message| lane(message.day, now)),
             id: letter.id,
             body: letter.body,
             traceparent: letter.headers.traceparent,

@@ -2,10 +2,12 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use shared::ledger::{Ledger, RejectRow, RunKey, RunRow, StreamRow};
+use shared::job::RunKey;
+use shared::ledger::{Ledger, RejectRow, RunRow, StreamRow};
+use shared::message::Message;
 
 use super::arguments::ShowArguments;
-use super::letter::{DeadLetter, View, key_of};
+use super::letter::{DeadLetter, View};
 use super::list::advice;
 use crate::error::CommandError;
 use crate::output::{self, cell, count, line, moment};
@@ -40,7 +42,7 @@ pub(super) async fn run(
             arguments.id
         )));
     };
-    let key: Option<RunKey> = letter.job.as_ref().and_then(key_of);
+    let key: Option<RunKey> = letter.message.as_ref().and_then(Message::key);
     let (streams, rejects, rejects_in_all) = match key.as_ref().filter(|_| letter.ledger.is_some()) {
         None => (Vec::new(), Vec::new(), 0),
         Some(key) => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::job::Day;
-use shared::ledger::RunKey;
+use shared::job::RunKey;
 
 use crate::output::{self, count, line};
 use crate::plan::{Planned, Reason, Rules};
@@ -68,8 +68,8 @@ impl Report {
             dry_run,
             planned: by_reason,
             queues,
-            from: planned.iter().map(|job| job.job.day).min(),
-            to: planned.iter().map(|job| job.job.day).max(),
+            from: planned.iter().map(|job| job.job.key.day).min(),
+            to: planned.iter().map(|job| job.job.key.day).max(),
             confirmed: 0,
             failed: Vec::new(),
             paused,

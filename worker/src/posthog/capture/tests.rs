@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use shared::egress::Egress;
-use shared::job::ExportJob;
+use shared::job::RunKey;
 use shared::ledger::Lease;
 use testkit::posthog::{Behavior, FakePosthog, Rule};
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ const LENGTH: Duration = Duration::from_secs(60);
 
 /// A lease that was asked for so long ago.
 fn held(ago: Duration) -> Held {
-    let lease = Lease::wanted(&ExportJob::daily("p", "2024-06-01".parse().unwrap()), "daily");
+    let lease = Lease::wanted(RunKey::new("p", "2024-06-01".parse().unwrap(), "daily"));
     Held::new(lease, LENGTH, Instant::now().checked_sub(ago).unwrap())
 }
 
