@@ -75,4 +75,19 @@ impl CommandError {
     pub fn refused(reason: impl Into<String>) -> Self {
         Self::Refused(reason.into())
     }
+
+    /// Refuses the whole command when one of the ids that were asked for is not known. `reason`
+    /// puts the unknown ids into a sentence.
+    pub fn refuse_unknown(
+        asked: &[String],
+        is_known: impl Fn(&str) -> bool,
+        reason: impl Fn(&str) -> String,
+    ) -> Result<(), Self> {
+        let unknown: Vec<&str> = asked.iter().map(String::as_str).filter(|id| !is_known(id)).collect();
+        if unknown.is_empty() {
+            Ok(())
+        } else {
+            Err(Self::refused(reason(&unknown.join(", "))))
+        }
+    }
 }

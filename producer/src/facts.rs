@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use shared::integration::IntegrationFault;
 use shared::job::Day;
-use shared::langfuse::{Newest, created_between, data_range, days_with_traces, projects_with_scores, visible_until};
+use shared::langfuse::{
+    Newest, created_between, data_range, days_with_traces, known_projects, projects_with_scores, visible_until,
+};
 use shared::ledger::{Filter, Ledger};
 use sqlx::PgPool;
 
@@ -14,6 +17,15 @@ use crate::plan::{Project, Rules, missing_days, sweep_from};
 
 /// Days asked for by one statement, so that none meets its time limit.
 const DAYS_AT_ONCE: usize = 200;
+
+/// Refuses a project that Langfuse's database does not have.
+pub(crate) async fn check_project(source: &PgPool, id: &str) -> Result<(), CommandError> {
+    if known_projects(source, &[id.to_owned()]).await?.is_empty() {
+        let unknown = IntegrationFault::UnknownProject(id.to_owned());
+        return Err(CommandError::refused(unknown.to_string()));
+    }
+    Ok(())
+}
 
 /// Every enabled project: its rows of the ledger, and which of the days that are missing there hold data.
 pub(crate) async fn projects(

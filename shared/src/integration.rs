@@ -10,6 +10,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::error_code::ErrorCode;
+use crate::langfuse::known_projects;
 use crate::posthog::ingestion_url;
 use crate::settings::{ExposeSecret, SecretString};
 
@@ -194,12 +195,8 @@ pub async fn load(source: &PgPool, key: &EncryptionKey, project_id: &str) -> Res
         settings: None,
         integration: Err(fault),
     };
-    let known: bool =
-        sqlx::query_scalar("-- integration_project\nselect exists (select 1 from projects where id = $1)")
-            .bind(project_id)
-            .fetch_one(source)
-            .await?;
-    if !known {
+    let known = known_projects(source, &[project_id.to_owned()]).await?;
+    if known.is_empty() {
         return Ok(without(IntegrationFault::UnknownProject(project_id.to_owned())));
     }
     let Some(stored) = list(source, Some(project_id)).await?.pop() else {

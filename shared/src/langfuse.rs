@@ -185,6 +185,14 @@ pub async fn missing_columns(source: &PgPool) -> Result<Vec<String>, sqlx::Error
     .await
 }
 
+/// Those of the given ids that are projects of Langfuse.
+pub async fn known_projects(source: &PgPool, ids: &[String]) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar("-- langfuse_known_projects\nselect id from projects where id = any($1)")
+        .bind(ids)
+        .fetch_all(source)
+        .await
+}
+
 /// The first and the last day of a project that hold a row, if any.
 pub async fn data_range(source: &PgPool, project_id: &str) -> Result<Option<(Day, Day)>, sqlx::Error> {
     let (first, last): (Option<NaiveDateTime>, Option<NaiveDateTime>) = sqlx::query_as(

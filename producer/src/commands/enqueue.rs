@@ -224,17 +224,13 @@ impl Reader<'_> {
 /// Projects whose integration is enabled: all, or those asked for, each of which must be one. PURE.
 fn enabled(mut enabled: Vec<StoredIntegration>, asked: &[String]) -> Result<Vec<StoredIntegration>, CommandError> {
     enabled.retain(|stored| stored.enabled);
-    let unknown: Vec<&str> = asked
-        .iter()
-        .map(String::as_str)
-        .filter(|id| !enabled.iter().any(|stored| stored.project_id == *id))
-        .collect();
-    if !unknown.is_empty() {
-        return Err(CommandError::refused(format!(
-            "no project with an enabled PostHog integration: {}; see `producer integrations list`",
-            unknown.join(", ")
-        )));
-    }
+    CommandError::refuse_unknown(
+        asked,
+        |id| enabled.iter().any(|stored| stored.project_id == id),
+        |unknown| {
+            format!("no project with an enabled PostHog integration: {unknown}; see `producer integrations list`")
+        },
+    )?;
     enabled.retain(|stored| asked.is_empty() || asked.contains(&stored.project_id));
     Ok(enabled)
 }

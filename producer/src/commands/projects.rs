@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use shared::error_code::ErrorCode;
 use shared::integration;
+use shared::langfuse::known_projects;
 use shared::ledger::{HUMAN, Ledger, Pause};
 use shared::settings::Settings;
 use sqlx::PgPool;
@@ -179,22 +180,12 @@ async fn list(arguments: &ListArguments, source: &PgPool, ledger: &Ledger) -> Re
 }
 
 async fn pause(arguments: &PauseArguments, source: &PgPool, ledger: &Ledger) -> Result<(), CommandError> {
-    let known: Vec<String> = sqlx::query_scalar("-- projects_known\nselect id from projects where id = any($1)")
-        .bind(&arguments.projects)
-        .fetch_all(source)
-        .await?;
-    let unknown: Vec<&str> = arguments
-        .projects
-        .iter()
-        .map(String::as_str)
-        .filter(|id| !known.iter().any(|found| found == id))
-        .collect();
-    if !unknown.is_empty() {
-        return Err(CommandError::refused(format!(
-            "Langfuse's database has no project {}; nothing was paused",
-            unknown.join(", ")
-        )));
-    }
+    let known = known_projects(source, &arguments.projects).await?;
+    CommandError::refuse_unknown(
+        &arguments.projects,
+        |id| known.iter().any(|found| found == id),
+        |unknown| format!("Langfuse's database has no project {unknown}; nothing was paused"),
+    )?;
     ledger.pause_by_hand(&known, &arguments.reason).await?;
     if arguments.json {
         output::json(&serde_json::json!({ "paused": known }));
@@ -221,17 +212,11 @@ async fn resume(arguments: &ResumeArguments, ledger: &Ledger) -> Result<(), Comm
     } else {
         arguments.projects.clone()
     };
-    let not_paused: Vec<&str> = chosen
-        .iter()
-        .map(String::as_str)
-        .filter(|id| !pauses.contains_key(*id))
-        .collect();
-    if !not_paused.is_empty() {
-        return Err(CommandError::refused(format!(
-            "not paused: {}; nothing was resumed (see `producer projects list --paused`)",
-            not_paused.join(", ")
-        )));
-    }
+    CommandError::refuse_unknown(
+        &chosen,
+        |id| pauses.contains_key(id),
+        |unknown| format!("not paused: {unknown}; nothing was resumed (see `producer projects list --paused`)"),
+    )?;
     let resumed = ledger.resume(&chosen, true).await?;
     if arguments.json {
         output::json(&serde_json::json!({ "resumed": resumed }));

@@ -15,6 +15,7 @@ use sqlx::PgPool;
 
 use crate::config::{self, Server};
 use crate::error::CommandError;
+use crate::facts::check_project;
 use crate::output::{self, Outcome, count, line};
 use crate::pauses::paused;
 use crate::plan::{Planned, Reason};
@@ -99,7 +100,7 @@ impl<'a> Line<'a> {
 pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, CommandError> {
     let source = servers::source(&config.source).await?;
     let ledger = servers::ledger(&config.ledger).await?;
-    check_project(&source, &ledger, &arguments.project).await?;
+    look_at_project(&source, &ledger, &arguments.project).await?;
     let jobs = plan(arguments, &source, &ledger).await?;
     let published = if arguments.dry_run || jobs.is_empty() {
         Published::default()
@@ -131,16 +132,8 @@ pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, Comma
 }
 
 /// A typo must not travel; what can be mended meanwhile is only warned of.
-async fn check_project(source: &PgPool, ledger: &Ledger, project: &str) -> Result<(), CommandError> {
-    let known: bool = sqlx::query_scalar("-- replay_project\nselect exists (select 1 from projects where id = $1)")
-        .bind(project)
-        .fetch_one(source)
-        .await?;
-    if !known {
-        return Err(CommandError::refused(format!(
-            "there is no project `{project}` in Langfuse's database"
-        )));
-    }
+async fn look_at_project(source: &PgPool, ledger: &Ledger, project: &str) -> Result<(), CommandError> {
+    check_project(source, project).await?;
     let integrations = integration::list(source, Some(project)).await?;
     if let Some(pause) = paused(ledger, &integrations).await?.get(project) {
         tracing::warn!(

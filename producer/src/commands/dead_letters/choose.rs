@@ -38,18 +38,13 @@ pub(super) fn choose(
     now: DateTime<Utc>,
 ) -> Result<Vec<DeadLetter>, CommandError> {
     let known: HashSet<&str> = letters.iter().map(|letter| letter.id.as_str()).collect();
-    let unknown: Vec<&str> = which
-        .ids
-        .iter()
-        .map(String::as_str)
-        .filter(|id| !known.contains(id))
-        .collect();
-    if !unknown.is_empty() {
-        return Err(CommandError::refused(format!(
-            "no dead letter has the id {}; nothing was changed (see `producer dead-letters list`)",
-            unknown.join(", ")
-        )));
-    }
+    CommandError::refuse_unknown(
+        &which.ids,
+        |id| known.contains(id),
+        |unknown| {
+            format!("no dead letter has the id {unknown}; nothing was changed (see `producer dead-letters list`)")
+        },
+    )?;
     let named = |letter: &DeadLetter| which.ids.is_empty() || which.ids.contains(&letter.id);
     Ok(letters
         .into_iter()

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use shared::egress::Egress;
+use shared::integration;
 use shared::posthog::ingestion_url;
 use shared::settings::{SecretString, Settings};
 use sqlx::PgPool;
@@ -12,6 +13,7 @@ use sqlx::PgPool;
 use super::check_key;
 use crate::config::{self, Key, Server};
 use crate::error::CommandError;
+use crate::facts::check_project;
 use crate::output::{Outcome, line};
 use crate::servers;
 
@@ -67,7 +69,9 @@ pub async fn run(arguments: &SetArguments, config: SetConfig) -> Result<Outcome,
     let given = given_key(arguments, config.api_key)?;
     let database = servers::writable(&config.settings).await?;
     check_table(&database).await?;
-    let exists = exists(&database, &arguments.project).await?;
+    check_project(&database, &arguments.project).await?;
+    let stored = integration::list(&database, Some(&arguments.project)).await?;
+    let exists = !stored.is_empty();
     let api_key = match given {
         Some(key) => Some(key),
         // A host alone often comes with another key, so a person is asked; a switch alone needs none.
@@ -163,24 +167,6 @@ async fn check_table(database: &PgPool) -> Result<(), CommandError> {
     there
         .map(|_| ())
         .ok_or_else(|| CommandError::Columns(vec!["posthog_integrations".to_owned()]))
-}
-
-async fn exists(database: &PgPool, project: &str) -> Result<bool, CommandError> {
-    let (known, exists): (bool, bool) = sqlx::query_as(
-        "-- integrations_exists
-         select exists (select 1 from projects where id = $1),
-                exists (select 1 from posthog_integrations where project_id = $1)",
-    )
-    .bind(project)
-    .fetch_one(database)
-    .await?;
-    if known {
-        Ok(exists)
-    } else {
-        Err(CommandError::refused(format!(
-            "there is no project `{project}` in Langfuse's database"
-        )))
-    }
 }
 
 async fn insert(database: &PgPool, project: &str, host: &str, key: &str, enabled: bool) -> Result<(), CommandError> {
