@@ -96,6 +96,9 @@ Examples:
   producer enqueue --day 2024-06-01 --project clx1abc
   producer enqueue --from 2024-01-01 --to 2024-03-31 --json
 
+Without --from it begins with the first day that holds data, and goes back BACKFILL_DAYS at most; --from may go back further.
+Without --to it ends with the newest day that is over.
+
 Running it twice, or two at once, publishes no job twice. It also publishes again what seems to be lost (`healed`), what
 was skipped while an integration was disabled or a project paused (`resumed`), and days whose rows arrived late (`late`).
 Migrates and declares first when needed, unless --no-setup.
@@ -121,7 +124,7 @@ Examples:
   producer replay --project clx1abc --from 2024-06-01 --to 2024-06-30 --dry-run
 
 The same as publishing {\"project_id\": \"clx1abc\", \"day\": \"2024-06-01\"} by hand. PostHog folds the events it has already:
-each has the same uuid every time. Days without data are left out.
+each has the same uuid every time. Days without data are left out. --from without --to is one day.
 
 JSON: {dry_run, confirmed, jobs: [{id, message, confirmed, error}]}.";
 

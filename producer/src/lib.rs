@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod day_range;
 pub mod error;
 mod facts;
 mod key_check;

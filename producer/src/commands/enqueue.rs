@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use shared::integration::{self, StoredIntegration};
-use shared::job::Day;
 use shared::langfuse::Newest;
 use shared::ledger::{Ledger, Pause, State};
 use shared::settings::Settings;
@@ -16,6 +15,7 @@ use shared::topology::{Ladder, Lane};
 use sqlx::PgPool;
 
 use crate::config::{self, Horizon, Server};
+use crate::day_range::DayRange;
 use crate::error::CommandError;
 use crate::facts;
 use crate::lock;
@@ -31,15 +31,9 @@ use report::Report;
 /// Arguments of `enqueue`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Arguments {
-    /// Only this day (UTC)
-    #[arg(long, value_name = "YYYY-MM-DD", conflicts_with_all = ["from", "to"])]
-    pub day: Option<Day>,
-    /// From this day on, however far back; BACKFILL_DAYS does not bound it [default: the first day with data]
-    #[arg(long, value_name = "YYYY-MM-DD")]
-    pub from: Option<Day>,
-    /// To this day, included [default: the newest day that is over]
-    #[arg(long, value_name = "YYYY-MM-DD")]
-    pub to: Option<Day>,
+    /// Which days [default: every day that is over]
+    #[command(flatten)]
+    pub days: DayRange,
     /// Only this project; may be repeated [default: every project with an enabled integration]
     #[arg(long = "project", value_name = "ID")]
     pub projects: Vec<String>,
@@ -79,10 +73,7 @@ impl Config {
 
 /// Runs the command.
 pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, CommandError> {
-    let (from, to) = (arguments.day.or(arguments.from), arguments.day.or(arguments.to));
-    if from.zip(to).is_some_and(|(from, to)| from > to) {
-        return Err(CommandError::refused("--from lies after --to"));
-    }
+    let (from, to) = arguments.days.bounds()?;
     let source = servers::source(&config.source).await?;
     let ledger = servers::ledger_unchecked(&config.ledger).await?;
     let broker = Broker::connect(&config.broker).await?;

@@ -14,6 +14,7 @@ use shared::topology::Lane;
 use sqlx::PgPool;
 
 use crate::config::{self, Server};
+use crate::day_range::DayRange;
 use crate::error::CommandError;
 use crate::facts::check_project;
 use crate::output::{self, Outcome, count, line};
@@ -25,19 +26,14 @@ use crate::servers::{self, Broker};
 
 /// Arguments of `replay`.
 #[derive(Args, Clone, Debug)]
+#[command(group(clap::ArgGroup::new("days").required(true).args(["day", "from"])))]
 pub struct Arguments {
     /// The project (Langfuse's id)
     #[arg(long, value_name = "ID")]
     pub project: String,
-    /// First day (UTC)
-    #[arg(long, value_name = "YYYY-MM-DD", required_unless_present = "day")]
-    pub from: Option<Day>,
-    /// Last day, included [default: the first day]
-    #[arg(long, value_name = "YYYY-MM-DD", requires = "from")]
-    pub to: Option<Day>,
-    /// One day, instead of --from and --to
-    #[arg(long, value_name = "YYYY-MM-DD", conflicts_with_all = ["from", "to"])]
-    pub day: Option<Day>,
+    /// Which days
+    #[command(flatten)]
+    pub days: DayRange,
     /// Only these kinds of events: trace, generation, score [default: all]
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     pub events: Vec<Stream>,
@@ -159,13 +155,11 @@ async fn look_at_project(source: &PgPool, ledger: &Ledger, project: &str) -> Res
 }
 
 async fn plan(arguments: &Arguments, source: &PgPool, ledger: &Ledger) -> Result<Vec<Planned>, CommandError> {
-    let Some(from) = arguments.day.or(arguments.from) else {
+    let (from, to) = arguments.days.bounds()?;
+    let Some(from) = from else {
         return Err(CommandError::refused("say which days: --day, or --from and --to"));
     };
-    let to = arguments.to.unwrap_or(from);
-    if from > to {
-        return Err(CommandError::refused("--from lies after --to"));
-    }
+    let to = to.unwrap_or(from);
     let now = ledger.now().await?;
     if to.end().and_utc() > now {
         return Err(CommandError::refused(format!(
