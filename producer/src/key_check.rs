@@ -1,37 +1,118 @@
-//! Whether a project's PostHog settings can be used: can the key be decrypted, may the host be called, does it know the key?
+//! Whether a project's PostHog settings can be used. The key must decrypt, the host must be allowed,
+//! and the host must know the key.
 
-use shared::egress::Egress;
+use futures::StreamExt;
+use reqwest::Certificate;
+use shared::egress::{Egress, NotAllowed};
 use shared::error_code::ErrorCode;
-use shared::integration::{EncryptionKey, IntegrationFault, StoredIntegration};
+use shared::integration::{EncryptionKey, Integration, StoredIntegration};
 use shared::posthog::{KeyCheck, Posthog};
 
-/// What keeps an integration from being used, as far as it shows without asking the host.
-pub(crate) fn problem(stored: &StoredIntegration, key: &EncryptionKey, egress: &Egress) -> Option<(ErrorCode, String)> {
-    let opened = match stored.open(key) {
-        Ok(opened) => opened,
-        Err(fault) => return Some((IntegrationFault::code(&fault), fault.to_string())),
-    };
-    let refused = egress.check_url(&opened.host).err()?;
-    Some((ErrorCode::HostNotAllowed, refused.to_string()))
+use crate::error::CommandError;
+use crate::output;
+
+/// How many hosts are asked at the same time.
+const AT_ONCE: usize = 8;
+
+/// What is known of a project's key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum KeyAnswer {
+    /// The host knows the key.
+    Known,
+    /// The host does not know the key. It would answer 200 to every batch and drop the events.
+    Refused,
+    /// The host did not say yes or no, for this reason.
+    CannotTell(String),
+    /// The host was not asked.
+    NotAsked(Unusable),
 }
 
+/// Why a project's settings cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unusable {
+    /// The worker's error code for it
+    pub(crate) code: ErrorCode,
+    /// For people
+    pub(crate) reason: String,
+}
+
+impl KeyAnswer {
+    /// The word in tables and JSON.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::Refused => "refused",
+            Self::CannotTell(_) => "cannot_tell",
+            Self::NotAsked(unusable) => unusable.code.as_str(),
+        }
+    }
+
+    /// The reason, or what to do about it.
+    pub(crate) fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Known => None,
+            Self::Refused => Some(ErrorCode::Unauthorized.advice()),
+            Self::CannotTell(reason) | Self::NotAsked(Unusable { reason, .. }) => Some(reason),
+        }
+    }
+
+    /// Whether the worker would send events with this key. It does when the host cannot tell.
+    pub(crate) fn is_usable(&self) -> bool {
+        matches!(self, Self::Known | Self::CannotTell(_))
+    }
+}
+
+/// Decrypts the settings and checks that their host may be called.
+pub(crate) fn open(stored: &StoredIntegration, key: &EncryptionKey, egress: &Egress) -> Result<Integration, Unusable> {
+    let opened = stored.open(key).map_err(|fault| Unusable {
+        code: fault.code(),
+        reason: fault.to_string(),
+    })?;
+    egress
+        .check_url(&opened.host)
+        .map_err(|refusal| host_not_allowed(&refusal))?;
+    Ok(opened)
+}
+
+fn host_not_allowed(refusal: &NotAllowed) -> Unusable {
+    Unusable {
+        code: ErrorCode::HostNotAllowed,
+        reason: refusal.to_string(),
+    }
+}
+
+/// Asks each project's host whether it knows the project's key. The answers come in the order of
+/// the projects.
 pub(crate) async fn ask(
-    posthog: &Posthog,
-    stored: &StoredIntegration,
+    projects: &[StoredIntegration],
     key: &EncryptionKey,
     egress: &Egress,
-) -> (&'static str, Option<String>) {
-    if let Some((code, text)) = problem(stored, key, egress) {
-        return (code.as_str(), Some(text));
-    }
-    let opened = match stored.open(key) {
-        Ok(opened) => opened,
-        Err(fault) => return (fault.code().as_str(), Some(fault.to_string())),
-    };
-    match posthog.knows_key(&opened).await {
-        Ok(KeyCheck::Known) => ("known", None),
-        Ok(KeyCheck::Unknown) => ("refused", Some(ErrorCode::Unauthorized.advice().to_owned())),
-        Ok(KeyCheck::CannotTell(why)) => ("cannot_tell", Some(why)),
-        Err(refused) => (ErrorCode::HostNotAllowed.as_str(), Some(refused.to_string())),
+    authorities: &[Certificate],
+) -> Result<Vec<KeyAnswer>, CommandError> {
+    let posthog = Posthog::trusting(egress.clone(), AT_ONCE, authorities.to_vec())
+        .map_err(|error| CommandError::refused(format!("cannot make an HTTP client: {error}")))?;
+    let bar = output::progress("asking PostHog", projects.len());
+    let asked = projects.iter().map(|stored| {
+        let (posthog, bar) = (&posthog, &bar);
+        async move {
+            let answer = match open(stored, key, egress) {
+                Ok(opened) => ask_one(posthog, &opened).await,
+                Err(unusable) => KeyAnswer::NotAsked(unusable),
+            };
+            bar.inc(1);
+            answer
+        }
+    });
+    let answers = futures::stream::iter(asked).buffered(AT_ONCE).collect().await;
+    bar.finish_and_clear();
+    Ok(answers)
+}
+
+async fn ask_one(posthog: &Posthog, opened: &Integration) -> KeyAnswer {
+    match posthog.knows_key(opened).await {
+        Ok(KeyCheck::Known) => KeyAnswer::Known,
+        Ok(KeyCheck::Unknown) => KeyAnswer::Refused,
+        Ok(KeyCheck::CannotTell(reason)) => KeyAnswer::CannotTell(reason),
+        Err(refusal) => KeyAnswer::NotAsked(host_not_allowed(&refusal)),
     }
 }

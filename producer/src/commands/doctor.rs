@@ -1,6 +1,7 @@
 //! `doctor`: looks at everything that a deployment needs, changes nothing, and says what to do.
 
 mod broker;
+mod check;
 mod clocks;
 mod database;
 mod finding;
@@ -13,15 +14,15 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 use shared::egress::Egress;
-use shared::ledger::Ledger;
 use shared::settings::{SecretString, Settings};
 use shared::topology::Ladder;
-use sqlx::PgPool;
 
 use crate::config::{self, Key, Server};
 use crate::error::CommandError;
 use crate::output::{self, Outcome, count, line};
 
+use broker::QueueArguments;
+use check::Check;
 use finding::{Finding, Status};
 use management::Management;
 
@@ -73,43 +74,20 @@ struct Report {
     checks: Vec<Finding>,
 }
 
+impl Report {
+    fn of(checks: Vec<Finding>) -> Self {
+        let number = |status: Status| checks.iter().filter(|finding| finding.status == status).count();
+        Self {
+            problems: number(Status::Problem),
+            warnings: number(Status::Warning),
+            checks,
+        }
+    }
+}
+
 /// Runs the command.
 pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, CommandError> {
-    let mut findings = Vec::new();
-    let source = database::check(&config.source, &mut findings).await;
-    let ledger = ledger::check(&config.ledger, &mut findings).await;
-    if let Some(ladder) = &config.ladder {
-        let by_management = config.management.is_some();
-        let unknown = broker::check(&config.broker, ladder, by_management, &mut findings).await;
-        match &config.management {
-            None => findings.push(Finding::unknown(
-                "broker.management",
-                "AMQP_MANAGEMENT_URL is not set: policies, bindings and the broker's clock were not looked at",
-                "Set it to http://user:password@host:15672 to have them looked at.",
-            )),
-            Some(url) => {
-                if let Some(management) = Management::new(url, &config.broker.url, config.amqp_ca.clone()) {
-                    management::check(&management, ladder, config.slice, unknown, &mut findings).await;
-                }
-            }
-        }
-    }
-    if let Some(source) = &source {
-        tell_clocks(source, ledger.as_ref(), &mut findings).await;
-        if let Err(error) = projects::check(&config, source, ledger.as_ref(), &mut findings).await {
-            findings.push(Finding::problem(
-                "projects",
-                error.to_string(),
-                "Mend what is said above, and look again.",
-            ));
-        }
-    }
-    let number = |status: Status| findings.iter().filter(|finding| finding.status == status).count();
-    let report = Report {
-        problems: number(Status::Problem),
-        warnings: number(Status::Warning),
-        checks: findings,
-    };
+    let report = Report::of(examine(&config).await);
     if arguments.json {
         output::json(&report);
     } else {
@@ -122,17 +100,34 @@ pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, Comma
     })
 }
 
-async fn tell_clocks(source: &PgPool, ledger: Option<&Ledger>, findings: &mut Vec<Finding>) {
-    let pools = [
-        ("the clock of DATABASE_URL", Some(source)),
-        ("the clock of the ledger's database", ledger.map(Ledger::pool)),
-    ];
-    for (whose, pool) in pools {
-        if let Some(pool) = pool
-            && let Ok(ahead) = clocks::of_database(pool).await
-        {
-            findings.push(clocks::judge(whose, ahead));
-        }
+async fn examine(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let source = database::check(&config.source).await.report_to(&mut findings);
+    let ledger = ledger::check(&config.ledger).await.report_to(&mut findings);
+    if let Some(ladder) = &config.ladder {
+        let has_management = config.management.is_some();
+        let broker = broker::check(&config.broker, ladder, has_management).await;
+        let arguments = broker.report_to(&mut findings);
+        findings.extend(by_management(config, ladder, arguments).await);
+    }
+    if let Some(source) = &source {
+        findings.extend(clocks::check(source, ledger.as_ref()).await);
+        findings.extend(projects::check(config, source, ledger.as_ref()).await);
+    }
+    findings
+}
+
+async fn by_management(config: &Config, ladder: &Ladder, arguments: QueueArguments) -> Vec<Finding> {
+    let Some(url) = &config.management else {
+        return vec![Finding::unknown(
+            Check::BrokerManagement,
+            "AMQP_MANAGEMENT_URL is not set: policies, bindings and the broker's clock were not looked at",
+            "Set it to http://user:password@host:15672 to have them looked at.",
+        )];
+    };
+    match Management::new(url, &config.broker.url, config.amqp_ca.clone()) {
+        Some(management) => management::check(&management, ladder, config.slice, arguments).await,
+        None => Vec::new(),
     }
 }
 
@@ -140,7 +135,7 @@ fn say(report: &Report) {
     let row = |finding: &Finding| {
         [
             finding.status.word().to_owned(),
-            finding.check.to_owned(),
+            finding.check.as_str().to_owned(),
             finding.found.clone(),
         ]
     };
@@ -161,7 +156,7 @@ fn say(report: &Report) {
         line(format!(
             "  {}  {}: {}\n      {advice}",
             finding.status.word(),
-            finding.check,
+            finding.check.as_str(),
             finding.found
         ));
     }

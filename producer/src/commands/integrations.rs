@@ -12,7 +12,7 @@ use shared::settings::{SecretString, Settings};
 
 use crate::config::{self, Key, Server};
 use crate::error::CommandError;
-use crate::key_check::problem;
+use crate::key_check;
 use crate::output::{self, Outcome, line};
 use crate::servers;
 
@@ -118,7 +118,9 @@ impl<'a> Listed<'a> {
             host: &stored.host,
             enabled: stored.enabled,
             decryptable: key.decrypt(&stored.encrypted_api_key).is_ok(),
-            problem: problem(stored, key, egress).map(|(_, text)| text),
+            problem: key_check::open(stored, key, egress)
+                .err()
+                .map(|unusable| unusable.reason),
         }
     }
 }

@@ -3,67 +3,70 @@
 use shared::amqp::{CONNECT_TIMEOUT, within};
 use shared::topology::{self, JOBS_QUEUE, Ladder, Piece};
 
-use super::finding::Finding;
+use super::check::Check;
+use super::finding::{Checked, Finding};
 use crate::config::Server;
 use crate::error::CommandError;
 use crate::servers::Broker;
 
 pub(super) const MAKE_ANEW: &str =
     "Drain and delete it, then run `producer declare`; arguments cannot be changed in place.";
-pub(super) const TOPOLOGY: &str = "broker.topology";
 
-/// Whether somebody else must compare the arguments: this user has no right to declare, which is how the broker compares them.
+/// Whether the arguments of the queues have been compared with ours. The broker compares them when
+/// a queue is declared. A user without the right to declare cannot have them compared that way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ArgumentsUnknown(pub(super) bool);
+pub(super) enum QueueArguments {
+    Compared,
+    NotCompared,
+}
 
-pub(super) async fn check(
-    server: &Server,
-    ladder: &Ladder,
-    by_management: bool,
-    findings: &mut Vec<Finding>,
-) -> ArgumentsUnknown {
+/// The handle says whether the management API must compare the arguments of the queues.
+pub(super) async fn check(server: &Server, ladder: &Ladder, has_management: bool) -> Checked<QueueArguments> {
     let broker = match Broker::connect(server).await {
         Ok(broker) => broker,
         Err(error) => {
             let advice = "Correct AMQP_URL, or start the broker.";
-            findings.push(Finding::problem("broker.reachable", error.to_string(), advice));
-            return ArgumentsUnknown(true);
+            return Checked {
+                handle: QueueArguments::NotCompared,
+                findings: vec![Finding::problem(Check::BrokerReachable, error.to_string(), advice)],
+            };
         }
     };
-    findings.push(Finding::ok("broker.reachable", "connected and authenticated"));
-    let unknown = look(&broker, ladder, by_management, findings)
-        .await
-        .unwrap_or_else(|error| {
-            findings.push(Finding::problem(
-                TOPOLOGY,
-                error.to_string(),
-                "Read the error, and mend it.",
-            ));
-            ArgumentsUnknown(true)
-        });
+    let mut findings = vec![Finding::ok(Check::BrokerReachable, "connected and authenticated")];
+    let looked = look(&broker, ladder, has_management, &mut findings).await;
+    let arguments = looked.unwrap_or_else(|error| {
+        findings.push(Finding::error(Check::BrokerTopology, &error));
+        QueueArguments::NotCompared
+    });
     broker.close().await;
-    unknown
+    Checked {
+        handle: arguments,
+        findings,
+    }
 }
 
 async fn look(
     broker: &Broker,
     ladder: &Ladder,
-    by_management: bool,
+    has_management: bool,
     findings: &mut Vec<Finding>,
-) -> Result<ArgumentsUnknown, CommandError> {
+) -> Result<QueueArguments, CommandError> {
     let mut faults = Vec::new();
-    let mut may_compare = true;
+    let mut arguments = QueueArguments::Compared;
     for piece in topology::pieces(ladder) {
-        faults.extend(compare(broker, &piece, &mut may_compare).await?);
+        faults.extend(compare(broker, &piece, &mut arguments).await?);
     }
     if faults.is_empty() {
-        faults.push(if may_compare {
-            Finding::ok(TOPOLOGY, "every exchange and queue is there, with our arguments")
-        } else if by_management {
-            Finding::ok(TOPOLOGY, "every exchange and queue is there")
+        faults.push(if arguments == QueueArguments::Compared {
+            Finding::ok(
+                Check::BrokerTopology,
+                "every exchange and queue is there, with our arguments",
+            )
+        } else if has_management {
+            Finding::ok(Check::BrokerTopology, "every exchange and queue is there")
         } else {
             Finding::unknown(
-                TOPOLOGY,
+                Check::BrokerTopology,
                 "every exchange and queue is there; this user has no configure right, so arguments were not compared",
                 "Set AMQP_MANAGEMENT_URL, or run the doctor once as the user who runs `producer declare`.",
             )
@@ -74,19 +77,23 @@ async fn look(
         findings.push(if consumers == 0 {
             let found = format!("nobody consumes `{JOBS_QUEUE}`");
             Finding::warning(
-                "broker.consumers",
+                Check::BrokerConsumers,
                 found,
                 "Start workers, or look why they do not consume (`/readyz`).",
             )
         } else {
-            Finding::ok("broker.consumers", format!("`{JOBS_QUEUE}` has {consumers}"))
+            Finding::ok(Check::BrokerConsumers, format!("`{JOBS_QUEUE}` has {consumers}"))
         });
     }
-    Ok(ArgumentsUnknown(!may_compare))
+    Ok(arguments)
 }
 
 /// Declares only what is there: with equal arguments that changes nothing, with others the broker says which differ.
-async fn compare(broker: &Broker, piece: &Piece, may_compare: &mut bool) -> Result<Option<Finding>, CommandError> {
+async fn compare(
+    broker: &Broker,
+    piece: &Piece,
+    arguments: &mut QueueArguments,
+) -> Result<Option<Finding>, CommandError> {
     if matches!(piece, Piece::Binding { .. }) {
         return Ok(None);
     }
@@ -94,9 +101,13 @@ async fn compare(broker: &Broker, piece: &Piece, may_compare: &mut bool) -> Resu
     let channel = broker.channel().await?;
     if !within(CONNECT_TIMEOUT, piece.exists(&channel)).await? {
         let found = format!("there is no {}", piece.name());
-        return Ok(Some(Finding::problem(TOPOLOGY, found, "Run `producer declare`.")));
+        return Ok(Some(Finding::problem(
+            Check::BrokerTopology,
+            found,
+            "Run `producer declare`.",
+        )));
     }
-    if !*may_compare {
+    if *arguments == QueueArguments::NotCompared {
         return Ok(None);
     }
     let channel = broker.channel().await?;
@@ -104,11 +115,11 @@ async fn compare(broker: &Broker, piece: &Piece, may_compare: &mut bool) -> Resu
     Ok(match declared {
         Ok(()) => None,
         Err(error) if topology::is_refused(&error) => {
-            *may_compare = false;
+            *arguments = QueueArguments::NotCompared;
             None
         }
         Err(error) => Some(Finding::problem(
-            TOPOLOGY,
+            Check::BrokerTopology,
             format!("{} has other arguments: {error}", piece.name()),
             MAKE_ANEW,
         )),

@@ -1,19 +1,38 @@
 //! Clocks: leases and days go by the databases', so a difference matters between them and whoever reads the logs.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use shared::ledger::Ledger;
 use shared::settings::format_duration;
 use sqlx::PgPool;
 
+use super::check::Check;
 use super::finding::Finding;
 
-const CHECK: &str = "clocks";
+const CHECK: Check = Check::Clocks;
 /// Times in logs and ledger no longer agree to the eye.
 const NOTICED: TimeDelta = TimeDelta::seconds(5);
 /// Near the claim's tolerance of five minutes, past which a finished day counts as unfinished.
 const WRONG: TimeDelta = TimeDelta::minutes(2);
 
+/// The clocks of the databases. One that does not answer is named by another check.
+pub(super) async fn check(source: &PgPool, ledger: Option<&Ledger>) -> Vec<Finding> {
+    let pools = [
+        ("the clock of DATABASE_URL", Some(source)),
+        ("the clock of the ledger's database", ledger.map(Ledger::pool)),
+    ];
+    let mut findings = Vec::new();
+    for (whose, pool) in pools {
+        if let Some(pool) = pool
+            && let Ok(ahead) = of_database(pool).await
+        {
+            findings.push(judge(whose, ahead));
+        }
+    }
+    findings
+}
+
 /// How far a database's clock is ahead of ours, the way there and back taken out.
-pub(super) async fn of_database(pool: &PgPool) -> Result<TimeDelta, sqlx::Error> {
+async fn of_database(pool: &PgPool) -> Result<TimeDelta, sqlx::Error> {
     let asked = Utc::now();
     let theirs: DateTime<Utc> = sqlx::query_scalar("-- doctor_clock\nselect clock_timestamp()")
         .fetch_one(pool)

@@ -3,7 +3,8 @@
 use shared::langfuse::{missing_columns, wanted_columns};
 use sqlx::PgPool;
 
-use super::finding::Finding;
+use super::check::Check;
+use super::finding::{Checked, Finding};
 use crate::config::Server;
 use crate::servers;
 
@@ -45,47 +46,47 @@ const fn index(table: &'static str, columns: &'static [&'static str], serves: &'
     }
 }
 
-/// The pool, when there is a database behind it.
-pub(super) async fn check(server: &Server, findings: &mut Vec<Finding>) -> Option<PgPool> {
-    const REACHABLE: &str = "database.reachable";
+/// The handle is the pool, when there is a database behind it.
+pub(super) async fn check(server: &Server) -> Checked<Option<PgPool>> {
     let source = match servers::source_unchecked(server).await {
         Ok(source) => source,
         Err(error) => {
-            findings.push(Finding::problem(
-                REACHABLE,
-                error.to_string(),
-                "Correct DATABASE_URL, or start the server.",
-            ));
-            return None;
+            let advice = "Correct DATABASE_URL, or start the server.";
+            return Checked {
+                handle: None,
+                findings: vec![Finding::problem(Check::DatabaseReachable, error.to_string(), advice)],
+            };
         }
     };
-    let looked = async {
-        let (version, replica): (String, bool) =
-            sqlx::query_as("-- doctor_version\nselect current_setting('server_version'), pg_is_in_recovery()")
-                .fetch_one(&source)
-                .await?;
-        let kind = if replica { "a read replica" } else { "a primary" };
-        findings.push(Finding::ok(REACHABLE, format!("PostgreSQL {version}, {kind}")));
-        let missing = missing_columns(&source).await?;
-        findings.push(columns(&missing));
-        if missing.is_empty() {
-            findings.extend(rights(&source).await?);
-            findings.extend(indexes(&source).await?);
-        }
-        Ok::<(), sqlx::Error>(())
-    };
-    if let Err(error) = looked.await {
-        findings.push(Finding::problem(
-            "database.reachable",
-            error.to_string(),
-            "Read the error, and mend it.",
-        ));
+    let mut findings = Vec::new();
+    if let Err(error) = look(&source, &mut findings).await {
+        findings.push(Finding::error(Check::DatabaseReachable, &error));
     }
-    Some(source)
+    Checked {
+        handle: Some(source),
+        findings,
+    }
+}
+
+async fn look(source: &PgPool, findings: &mut Vec<Finding>) -> Result<(), sqlx::Error> {
+    let (version, replica): (String, bool) =
+        sqlx::query_as("-- doctor_version\nselect current_setting('server_version'), pg_is_in_recovery()")
+            .fetch_one(source)
+            .await?;
+    let kind = if replica { "a read replica" } else { "a primary" };
+    let found = format!("PostgreSQL {version}, {kind}");
+    findings.push(Finding::ok(Check::DatabaseReachable, found));
+    let missing = missing_columns(source).await?;
+    findings.push(columns(&missing));
+    if missing.is_empty() {
+        findings.extend(rights(source).await?);
+        findings.extend(indexes(source).await?);
+    }
+    Ok(())
 }
 
 fn columns(missing: &[String]) -> Finding {
-    const CHECK: &str = "database.columns";
+    const CHECK: Check = Check::DatabaseColumns;
     if missing.is_empty() {
         return Finding::ok(CHECK, "every column that is read is there");
     }
@@ -97,7 +98,7 @@ fn columns(missing: &[String]) -> Finding {
 }
 
 async fn rights(source: &PgPool) -> Result<Vec<Finding>, sqlx::Error> {
-    const CHECK: &str = "database.rights";
+    const CHECK: Check = Check::DatabaseRights;
     let (tables, columns) = wanted_columns();
     let unreadable: Vec<String> = sqlx::query_scalar(
         "-- doctor_unreadable
@@ -144,7 +145,7 @@ async fn rights(source: &PgPool) -> Result<Vec<Finding>, sqlx::Error> {
 }
 
 async fn indexes(source: &PgPool) -> Result<Vec<Finding>, sqlx::Error> {
-    const CHECK: &str = "database.indexes";
+    const CHECK: Check = Check::DatabaseIndexes;
     let mut findings = Vec::new();
     for index in INDEXES {
         let there: bool = sqlx::query_scalar(

@@ -1,6 +1,8 @@
-//! What a check found, and what to do about it.
+//! What a check has found, and what to do about it.
 
 use serde::Serialize;
+
+use super::check::Check;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -8,15 +10,16 @@ use serde::Serialize;
 pub(super) enum Status {
     /// As it should be
     Ok,
-    /// Could not be looked at from here
+    /// It could not be looked at from here
     Unknown,
-    /// It works; somebody should know
+    /// It works, but somebody should know
     Warning,
-    /// It does not work, or will not
+    /// It does not work, or will stop working
     Problem,
 }
 
 impl Status {
+    /// The word in the table. A problem is in capitals, so that it is seen.
     pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -30,8 +33,7 @@ impl Status {
 /// One line of the report.
 #[derive(Debug, Serialize)]
 pub(super) struct Finding {
-    /// Stable: what was looked at
-    pub(super) check: &'static str,
+    pub(super) check: Check,
     pub(super) status: Status,
     pub(super) found: String,
     /// What to do; nothing when all is well
@@ -39,7 +41,7 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    pub(super) fn ok(check: &'static str, found: impl Into<String>) -> Self {
+    pub(super) fn ok(check: Check, found: impl Into<String>) -> Self {
         Self {
             check,
             status: Status::Ok,
@@ -48,7 +50,7 @@ impl Finding {
         }
     }
 
-    pub(super) fn unknown(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(super) fn unknown(check: Check, found: impl Into<String>, advice: impl Into<String>) -> Self {
         Self {
             status: Status::Unknown,
             advice: Some(advice.into()),
@@ -56,17 +58,38 @@ impl Finding {
         }
     }
 
-    pub(super) fn warning(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(super) fn warning(check: Check, found: impl Into<String>, advice: impl Into<String>) -> Self {
         Self {
             status: Status::Warning,
             ..Self::unknown(check, found, advice)
         }
     }
 
-    pub(super) fn problem(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(super) fn problem(check: Check, found: impl Into<String>, advice: impl Into<String>) -> Self {
         Self {
             status: Status::Problem,
             ..Self::unknown(check, found, advice)
         }
+    }
+
+    /// A check that ended with an error: what it would have found is not known.
+    pub(super) fn error(check: Check, error: &impl ToString) -> Self {
+        Self::problem(check, error.to_string(), "Read the error, and mend it.")
+    }
+}
+
+/// What a check of a server has found, and what the later checks need of it.
+#[derive(Debug)]
+pub(super) struct Checked<T> {
+    /// The connection, or whatever the next check needs
+    pub(super) handle: T,
+    pub(super) findings: Vec<Finding>,
+}
+
+impl<T> Checked<T> {
+    /// Adds the findings to those of the report, and answers the handle.
+    pub(super) fn report_to(self, report: &mut Vec<Finding>) -> T {
+        report.extend(self.findings);
+        self.handle
     }
 }

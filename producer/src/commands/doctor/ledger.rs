@@ -2,33 +2,33 @@
 
 use shared::ledger::{Ledger, LedgerError, SCHEMA, migrator};
 
-use super::finding::Finding;
+use super::check::Check;
+use super::finding::{Checked, Finding};
 use crate::config::Server;
 use crate::servers;
 
 const TABLES: &[&str] = &["runs", "streams", "rejects", "sweeps", "paused", "last_enqueue"];
 
-/// The ledger, when it is there in our version.
-pub(super) async fn check(server: &Server, findings: &mut Vec<Finding>) -> Option<Ledger> {
-    const REACHABLE: &str = "ledger.reachable";
+/// The handle is the ledger, when its schema is there and recent enough.
+pub(super) async fn check(server: &Server) -> Checked<Option<Ledger>> {
     let ledger = match servers::ledger_unchecked(server).await {
         Ok(ledger) => ledger,
         Err(error) => {
             let advice = format!("Correct {}, or start the server.", server.variable);
-            findings.push(Finding::problem(REACHABLE, error.to_string(), advice));
-            return None;
+            return Checked {
+                handle: None,
+                findings: vec![Finding::problem(Check::LedgerReachable, error.to_string(), advice)],
+            };
         }
     };
-    match look(&ledger, findings).await {
-        Ok(usable) => usable.then_some(ledger),
-        Err(error) => {
-            findings.push(Finding::problem(
-                REACHABLE,
-                error.to_string(),
-                "Read the error, and mend it.",
-            ));
-            None
-        }
+    let mut findings = Vec::new();
+    let usable = look(&ledger, &mut findings).await.unwrap_or_else(|error| {
+        findings.push(Finding::error(Check::LedgerReachable, &error));
+        false
+    });
+    Checked {
+        handle: usable.then_some(ledger),
+        findings,
     }
 }
 
@@ -40,12 +40,12 @@ async fn look(ledger: &Ledger, findings: &mut Vec<Finding>) -> Result<bool, Ledg
     .await?;
     findings.push(if read_only {
         Finding::problem(
-            "ledger.reachable",
+            Check::LedgerReachable,
             "the server takes no writes: it is a replica, or read-only",
             "Set LEDGER_DATABASE_URL to a primary.",
         )
     } else {
-        Finding::ok("ledger.reachable", "it takes writes")
+        Finding::ok(Check::LedgerReachable, "it takes writes")
     });
     let (finding, usable) = version(ledger).await?;
     findings.push(finding);
@@ -56,7 +56,7 @@ async fn look(ledger: &Ledger, findings: &mut Vec<Finding>) -> Result<bool, Ledg
 }
 
 async fn version(ledger: &Ledger) -> Result<(Finding, bool), LedgerError> {
-    const CHECK: &str = "ledger.version";
+    const CHECK: Check = Check::LedgerVersion;
     let ours = migrator().iter().map(|migration| migration.version).max().unwrap_or(0);
     let there: bool = sqlx::query_scalar(
         "-- doctor_migrations
@@ -94,7 +94,7 @@ async fn version(ledger: &Ledger) -> Result<(Finding, bool), LedgerError> {
 }
 
 async fn rights(ledger: &Ledger) -> Result<Finding, LedgerError> {
-    const CHECK: &str = "ledger.rights";
+    const CHECK: Check = Check::LedgerRights;
     let (user, superuser, lacking): (String, bool, Vec<String>) = sqlx::query_as(
         "-- doctor_ledger_rights
          select current_user::text, (select rolsuper from pg_roles where rolname = current_user),

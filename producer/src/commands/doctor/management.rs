@@ -12,13 +12,11 @@ use serde_json::Value;
 use shared::settings::{ExposeSecret, SecretString, format_duration};
 use shared::topology::{self, BACKFILL_QUEUE, DEAD_LETTER_QUEUE, JOBS_QUEUE, Ladder, Piece};
 
-use super::broker::{ArgumentsUnknown, MAKE_ANEW, TOPOLOGY};
+use super::broker::{MAKE_ANEW, QueueArguments};
+use super::check::Check;
 use super::clocks;
 use super::finding::Finding;
 
-const POLICIES: &str = "broker.policies";
-const TIMEOUT: &str = "broker.consumer_timeout";
-const MANAGEMENT: &str = "broker.management";
 /// From this version on a queue has a consumer timeout of its own.
 const OWN_TIMEOUT: (u32, u32) = (3, 12);
 
@@ -71,25 +69,26 @@ pub(super) async fn check(
     management: &Management,
     ladder: &Ladder,
     slice: Duration,
-    unknown: ArgumentsUnknown,
-    findings: &mut Vec<Finding>,
-) {
-    if let Err(error) = look(management, ladder, slice, unknown, findings).await {
+    arguments: QueueArguments,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Err(error) = look(management, ladder, slice, arguments, &mut findings).await {
         let advice = "Correct AMQP_MANAGEMENT_URL, and give its user the tag `monitoring`.";
-        findings.push(Finding::problem(MANAGEMENT, error, advice));
+        findings.push(Finding::problem(Check::BrokerManagement, error, advice));
     }
+    findings
 }
 
 async fn look(
     management: &Management,
     ladder: &Ladder,
     slice: Duration,
-    ArgumentsUnknown(compare): ArgumentsUnknown,
+    known: QueueArguments,
     findings: &mut Vec<Finding>,
 ) -> Result<(), String> {
     let (overview, ahead) = management.get(&["overview"]).await?;
     let version = overview["rabbitmq_version"].as_str().unwrap_or("?").to_owned();
-    findings.push(Finding::ok(MANAGEMENT, format!("RabbitMQ {version}")));
+    findings.push(Finding::ok(Check::BrokerManagement, format!("RabbitMQ {version}")));
     findings.extend(ahead.map(|ahead| clocks::judge("the broker's clock", ahead)));
 
     let mut policies = Vec::new();
@@ -101,7 +100,7 @@ async fn look(
                 let Ok((queue, _)) = management.get(&["queues", &management.vhost, &name]).await else {
                     continue;
                 };
-                if compare {
+                if known == QueueArguments::NotCompared {
                     findings.extend(judge_arguments(&name, &arguments, &queue["arguments"]));
                 }
                 let policy = &queue["effective_policy_definition"];
@@ -121,14 +120,21 @@ async fn look(
                 let bound = |binding: &Value| binding["routing_key"] == key;
                 if !bindings.as_array().is_some_and(|all| all.iter().any(bound)) {
                     let found = format!("`{exchange}` has no binding to `{queue}` with key `{key}`");
-                    findings.push(Finding::problem(TOPOLOGY, found, "Run `producer declare`."));
+                    findings.push(Finding::problem(
+                        Check::BrokerTopology,
+                        found,
+                        "Run `producer declare`.",
+                    ));
                 }
             }
             Piece::Exchange { .. } => {}
         }
     }
     if policies.is_empty() {
-        policies.push(Finding::ok(POLICIES, "none that changes what our queues do"));
+        policies.push(Finding::ok(
+            Check::BrokerPolicies,
+            "none that changes what our queues do",
+        ));
     }
     findings.append(&mut policies);
     findings.push(judge_timeout(&version, shortest, slice));
@@ -154,7 +160,7 @@ fn judge_arguments(queue: &str, ours: &FieldTable, theirs: &Value) -> Option<Fin
         return None;
     }
     let found = format!("queue `{queue}` has other arguments: {}", faults.join("; "));
-    Some(Finding::problem(TOPOLOGY, found, MAKE_ANEW))
+    Some(Finding::problem(Check::BrokerTopology, found, MAKE_ANEW))
 }
 
 /// As the management API writes it; our arguments are texts and numbers.
@@ -173,7 +179,7 @@ fn judge_policy(queue: &str, policy: &Value) -> Vec<Finding> {
     let mut problem = |name: &str, what: &str| {
         let found = format!("a policy sets {name} = {} on `{queue}`: {what}", policy[name]);
         let advice = "Change the policy's pattern so that it leaves `posthog-export` alone.";
-        findings.push(Finding::problem(POLICIES, found, advice));
+        findings.push(Finding::problem(Check::BrokerPolicies, found, advice));
     };
     if is_set("expires") {
         problem("expires", "an unused queue is deleted with its messages");
@@ -202,21 +208,24 @@ fn judge_timeout(version: &str, policy: Option<Duration>, slice: Duration) -> Fi
         // A slice ends at a batch's border, some minutes late at most.
         return if timeout <= slice + slice / 5 {
             Finding::problem(
-                TIMEOUT,
+                Check::BrokerConsumerTimeout,
                 found,
                 "Raise the policy's consumer-timeout, or lower JOB_SLICE well below it.",
             )
         } else {
-            Finding::ok(TIMEOUT, found)
+            Finding::ok(Check::BrokerConsumerTimeout, found)
         };
     }
     let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let version_number = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
     if version_number >= OWN_TIMEOUT {
-        Finding::ok(TIMEOUT, format!("our queues say 2h; JOB_SLICE is {slice_text}"))
+        Finding::ok(
+            Check::BrokerConsumerTimeout,
+            format!("our queues say 2h; JOB_SLICE is {slice_text}"),
+        )
     } else {
         Finding::unknown(
-            TIMEOUT,
+            Check::BrokerConsumerTimeout,
             format!("RabbitMQ {version} has one for the whole node, 30m unless configured; JOB_SLICE is {slice_text}"),
             "If rabbitmq.conf sets consumer_timeout, keep it well above JOB_SLICE.",
         )

@@ -1,104 +1,101 @@
-//! The projects: does the key decrypt, may the host be called, does it know the key, is the project paused?
+//! The projects: does the key decrypt, may the host be called, does it know the key, is the project
+//! paused?
 
-use futures::StreamExt;
-use shared::error_code::ErrorCode;
-use shared::integration;
+use shared::integration::{self, EncryptionKey, StoredIntegration};
 use shared::ledger::Ledger;
-use shared::posthog::Posthog;
 use sqlx::PgPool;
 
 use super::Config;
+use super::check::Check;
 use super::finding::Finding;
 use crate::error::CommandError;
-use crate::key_check::ask;
-use crate::output::{self, count};
+use crate::key_check::{self, KeyAnswer};
+use crate::output::count;
 use crate::pauses::paused;
 
-const AT_ONCE: usize = 8;
-const KEY: &str = "encryption_key";
-const PROJECTS: &str = "projects";
+pub(super) async fn check(config: &Config, source: &PgPool, ledger: Option<&Ledger>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Err(error) = look(config, source, ledger, &mut findings).await {
+        let advice = "Mend what is said above, and look again.";
+        findings.push(Finding::problem(Check::Projects, error.to_string(), advice));
+    }
+    findings
+}
 
-pub(super) async fn check(
+async fn look(
     config: &Config,
     source: &PgPool,
     ledger: Option<&Ledger>,
     findings: &mut Vec<Finding>,
 ) -> Result<(), CommandError> {
-    let mut stored = integration::list(source, None).await?;
-    stored.retain(|stored| stored.enabled);
-    if stored.is_empty() {
+    let mut enabled = integration::list(source, None).await?;
+    enabled.retain(|stored| stored.enabled);
+    if enabled.is_empty() {
         let advice = "Enable one in a project's settings, or with `producer integrations set`.";
-        findings.push(Finding::warning(
-            PROJECTS,
-            "no project has an enabled PostHog integration",
-            advice,
-        ));
+        let found = "no project has an enabled PostHog integration";
+        findings.push(Finding::warning(Check::Projects, found, advice));
         return Ok(());
     }
     let key = config.key.get()?;
-    let readable = stored
-        .iter()
-        .filter(|stored| key.decrypt(&stored.encrypted_api_key).is_ok());
-    let readable = readable.count();
-    findings.push(if readable == stored.len() {
-        Finding::ok(KEY, format!("decrypts the keys of all {}", count(readable, "project")))
-    } else if readable == 0 {
-        Finding::problem(
-            KEY,
-            format!("decrypts none of {} keys", stored.len()),
-            "ENCRYPTION_KEY is not the one that Langfuse uses; take it from Langfuse's own environment.",
-        )
-    } else {
-        let found = format!("decrypts {readable} of {} keys", stored.len());
-        Finding::problem(
-            KEY,
-            found,
-            "Save the others anew in the projects' settings; they are named below.",
-        )
-    });
-    let posthog = Posthog::trusting(config.egress.clone(), AT_ONCE, config.posthog_ca.clone())
-        .map_err(|error| CommandError::refused(format!("cannot make an HTTP client: {error}")))?;
-    let bar = output::progress("asking PostHog", stored.len());
-    let asked = stored.iter().map(|stored| {
-        let (posthog, bar, egress) = (&posthog, &bar, &config.egress);
-        async move {
-            let answer = ask(posthog, stored, key, egress).await;
-            bar.inc(1);
-            (stored, answer)
-        }
-    });
-    let answers: Vec<_> = futures::stream::iter(asked).buffered(AT_ONCE).collect().await;
-    bar.finish_and_clear();
-    let mut known = 0;
-    for (stored, (result, detail)) in answers {
-        let found = format!("{} at {}: {result}", stored.project_id, stored.host);
-        let detail = detail.unwrap_or_default();
-        match result {
-            "known" => known += 1,
-            "cannot_tell" => findings.push(Finding::warning(
-                PROJECTS,
-                format!("{found}: {detail}"),
-                "Fine for a proxy that serves capture only; otherwise see that the host can be reached from here.",
-            )),
-            "refused" => findings.push(Finding::problem(PROJECTS, found, detail)),
-            code => {
-                let advice = code.parse::<ErrorCode>().map_or("Read the error.", ErrorCode::advice);
-                findings.push(Finding::problem(PROJECTS, format!("{found}: {detail}"), advice));
-            }
-        }
-    }
+    findings.push(decrypts(&enabled, key));
+    let answers = key_check::ask(&enabled, key, &config.egress, &config.posthog_ca).await?;
+    findings.extend(
+        enabled
+            .iter()
+            .zip(&answers)
+            .filter_map(|(stored, answer)| judge(stored, answer)),
+    );
+    let known = answers.iter().filter(|answer| **answer == KeyAnswer::Known).count();
     if known > 0 {
-        findings.push(Finding::ok(
-            PROJECTS,
-            format!("{} known to their hosts", count(known, "key")),
-        ));
+        let found = format!("{} known to their hosts", count(known, "key"));
+        findings.push(Finding::ok(Check::Projects, found));
     }
     if let Some(ledger) = ledger {
-        for (id, pause) in paused(ledger, &stored).await? {
+        for (id, pause) in paused(ledger, &enabled).await? {
             let found = format!("{id} is paused since {}: {}", pause.paused_at.to_rfc3339(), pause.error);
             let advice = "Correct its PostHog settings, or `producer projects resume`.";
-            findings.push(Finding::warning("projects.paused", found, advice));
+            findings.push(Finding::warning(Check::ProjectsPaused, found, advice));
         }
     }
     Ok(())
+}
+
+/// Whether ENCRYPTION_KEY is the one that the projects' keys were encrypted with. PURE.
+fn decrypts(projects: &[StoredIntegration], key: &EncryptionKey) -> Finding {
+    const CHECK: Check = Check::EncryptionKey;
+    let all = projects.len();
+    let decrypted = |stored: &&StoredIntegration| key.decrypt(&stored.encrypted_api_key).is_ok();
+    match projects.iter().filter(decrypted).count() {
+        number if number == all => Finding::ok(CHECK, format!("decrypts the keys of all {}", count(all, "project"))),
+        0 => Finding::problem(
+            CHECK,
+            format!("decrypts none of {all} keys"),
+            "ENCRYPTION_KEY is not the one that Langfuse uses; take it from Langfuse's own environment.",
+        ),
+        number => Finding::problem(
+            CHECK,
+            format!("decrypts {number} of {all} keys"),
+            "Save the others anew in the projects' settings; they are named below.",
+        ),
+    }
+}
+
+/// What is to be said of one project's key; nothing when its host knows it. PURE.
+fn judge(stored: &StoredIntegration, answer: &KeyAnswer) -> Option<Finding> {
+    let found = format!("{} at {}: {}", stored.project_id, stored.host, answer.word());
+    let detail = answer.detail().unwrap_or_default();
+    match answer {
+        KeyAnswer::Known => None,
+        KeyAnswer::CannotTell(_) => Some(Finding::warning(
+            Check::Projects,
+            format!("{found}: {detail}"),
+            "Fine for a proxy that serves capture only; otherwise see that the host can be reached from here.",
+        )),
+        KeyAnswer::Refused => Some(Finding::problem(Check::Projects, found, detail)),
+        KeyAnswer::NotAsked(unusable) => Some(Finding::problem(
+            Check::Projects,
+            format!("{found}: {detail}"),
+            unusable.code.advice(),
+        )),
+    }
 }

@@ -1,18 +1,14 @@
-//! `integrations check`: asks each host whether it knows the key, since capture answers 200 to one it does not.
+//! `integrations check`: asks each host whether it knows the key. PostHog's capture endpoint answers
+//! 200 to a key that it does not know, and drops the events.
 
-use futures::StreamExt;
 use serde::Serialize;
-use shared::integration;
-use shared::posthog::Posthog;
+use shared::integration::{self, StoredIntegration};
 
 use super::{CheckArguments, Config};
 use crate::error::CommandError;
-use crate::key_check::ask;
+use crate::key_check::{self, KeyAnswer};
 use crate::output::{self, Outcome, line};
 use crate::servers;
-
-/// Hosts asked at once.
-const CHECKS_AT_ONCE: usize = 8;
 
 #[derive(Serialize)]
 struct Checked<'a> {
@@ -20,7 +16,29 @@ struct Checked<'a> {
     name: &'a str,
     host: &'a str,
     result: &'static str,
-    detail: Option<String>,
+    detail: Option<&'a str>,
+}
+
+impl<'a> Checked<'a> {
+    fn of(stored: &'a StoredIntegration, answer: &'a KeyAnswer) -> Self {
+        Self {
+            project_id: &stored.project_id,
+            name: &stored.project_name,
+            host: &stored.host,
+            result: answer.word(),
+            detail: answer.detail(),
+        }
+    }
+
+    fn row(&self) -> [String; 5] {
+        [
+            self.project_id.to_owned(),
+            self.name.to_owned(),
+            self.host.to_owned(),
+            self.result.to_owned(),
+            self.detail.unwrap_or("-").to_owned(),
+        ]
+    }
 }
 
 /// Runs `check`.
@@ -37,43 +55,17 @@ pub async fn run(arguments: &CheckArguments, config: Config) -> Result<Outcome, 
         }
         Some(_) => {}
     }
-    let posthog = Posthog::trusting(config.egress.clone(), CHECKS_AT_ONCE, config.ca.clone())
-        .map_err(|error| CommandError::refused(format!("cannot make an HTTP client: {error}")))?;
-    let bar = output::progress("asking PostHog", wanted.len());
-    let checks = wanted.iter().map(|stored| {
-        let (posthog, bar, egress) = (&posthog, &bar, &config.egress);
-        async move {
-            let (result, detail) = ask(posthog, stored, key, egress).await;
-            bar.inc(1);
-            Checked {
-                project_id: &stored.project_id,
-                name: &stored.project_name,
-                host: &stored.host,
-                result,
-                detail,
-            }
-        }
-    });
-    let checked: Vec<Checked<'_>> = futures::stream::iter(checks).buffered(CHECKS_AT_ONCE).collect().await;
-    bar.finish_and_clear();
-    let well = checked
-        .iter()
-        .all(|check| matches!(check.result, "known" | "cannot_tell"));
+    let answers = key_check::ask(&wanted, key, &config.egress, &config.ca).await?;
+    let checked = wanted.iter().zip(&answers);
+    let checked: Vec<Checked<'_>> = checked.map(|(stored, answer)| Checked::of(stored, answer)).collect();
     if arguments.json {
         output::json(&serde_json::json!({ "checks": checked }));
     } else if checked.is_empty() {
         line("No integration is enabled.");
     } else {
-        let rows = checked.iter().map(|check| {
-            [
-                check.project_id.to_owned(),
-                check.name.to_owned(),
-                check.host.to_owned(),
-                check.result.to_owned(),
-                check.detail.clone().unwrap_or_else(|| "-".to_owned()),
-            ]
-        });
+        let rows = checked.iter().map(Checked::row);
         line(output::table(["PROJECT", "NAME", "HOST", "RESULT", "DETAIL"], rows));
     }
+    let well = answers.iter().all(KeyAnswer::is_usable);
     Ok(if well { Outcome::Done } else { Outcome::Failed })
 }

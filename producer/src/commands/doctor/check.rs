@@ -1,0 +1,56 @@
+//! The names of the checks.
+
+use serde::{Serialize, Serializer};
+
+/// What the doctor looks at. The words are stable: scripts select findings by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    DatabaseReachable,
+    DatabaseColumns,
+    DatabaseRights,
+    DatabaseIndexes,
+    LedgerReachable,
+    LedgerVersion,
+    LedgerRights,
+    BrokerReachable,
+    BrokerTopology,
+    BrokerConsumers,
+    BrokerManagement,
+    BrokerPolicies,
+    BrokerConsumerTimeout,
+    Clocks,
+    EncryptionKey,
+    Projects,
+    ProjectsPaused,
+}
+
+impl Check {
+    /// The word in tables and JSON.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::DatabaseReachable => "database.reachable",
+            Self::DatabaseColumns => "database.columns",
+            Self::DatabaseRights => "database.rights",
+            Self::DatabaseIndexes => "database.indexes",
+            Self::LedgerReachable => "ledger.reachable",
+            Self::LedgerVersion => "ledger.version",
+            Self::LedgerRights => "ledger.rights",
+            Self::BrokerReachable => "broker.reachable",
+            Self::BrokerTopology => "broker.topology",
+            Self::BrokerConsumers => "broker.consumers",
+            Self::BrokerManagement => "broker.management",
+            Self::BrokerPolicies => "broker.policies",
+            Self::BrokerConsumerTimeout => "broker.consumer_timeout",
+            Self::Clocks => "clocks",
+            Self::EncryptionKey => "encryption_key",
+            Self::Projects => "projects",
+            Self::ProjectsPaused => "projects.paused",
+        }
+    }
+}
+
+impl Serialize for Check {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
