@@ -2,10 +2,10 @@
 //! the lease is no longer its own; every time is the database's.
 
 mod claim;
-mod enqueue;
 mod gauges;
-mod list;
 mod pause;
+mod queue;
+mod reports;
 mod show;
 
 use std::time::Duration;
@@ -16,10 +16,10 @@ use sqlx::migrate::Migrator;
 use uuid::Uuid;
 
 pub use claim::{Claim, ClaimBegun, Claimed};
-pub use enqueue::{Lock, Summary};
 pub use gauges::Gauges;
-pub use list::{Counts, Filter, RunRow, State};
 pub use pause::{HUMAN, Pause};
+pub use queue::{Lock, Summary};
+pub use reports::{Counts, Filter, RunRow, State};
 pub use show::{Discard, RejectRow, StreamRow};
 
 use crate::error_code::ErrorCode;
