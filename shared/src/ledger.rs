@@ -2,34 +2,32 @@
 //! the lease is no longer its own; every time is the database's.
 
 mod claim;
+mod error;
 mod gauges;
+mod lease;
+mod lock;
 mod pause;
 mod queue;
 mod reports;
-mod show;
+mod state;
+mod statement;
 
-use std::time::Duration;
-
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
-use uuid::Uuid;
 
 pub use claim::{Claim, ClaimBegun, Claimed};
+pub use error::{LedgerError, is_unreachable};
 pub use gauges::Gauges;
+pub use lease::{Buried, Cursor, Lease, Progress, Reject, Retry};
+pub use lock::Lock;
 pub use pause::{HUMAN, Pause};
-pub use queue::{Lock, Summary};
-pub use reports::{Counts, Filter, RunRow, State};
-pub use show::{Discard, RejectRow, StreamRow};
-
-use crate::error_code::ErrorCode;
-use crate::job::{RunKey, Scope, Stream};
+pub use queue::Discard;
+pub use reports::{Counts, Filter, RejectRow, RunRow, StreamRow, Summary};
+pub use state::State;
 
 /// Our schema; `_sqlx_migrations` lives in it too.
 pub const SCHEMA: &str = "posthog_export";
-
-/// How long the database may take over one change of the ledger. A connection that a network swallowed would never answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The migrations, embedded; they make the schema too.
 pub fn migrator() -> Migrator {
@@ -43,139 +41,6 @@ pub fn migrator_in_schema() -> Migrator {
     let mut migrator = sqlx::migrate!("../migrations");
     migrator.dangerous_set_table_name(format!("{SCHEMA}._sqlx_migrations"));
     migrator
-}
-
-/// What went wrong at the ledger.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// The lease ran out and somebody else has the run: stop, and leave the row alone.
-    #[error("the lease was lost: another worker has this run")]
-    LeaseLost,
-    /// The database cannot be reached; nothing is known about the write.
-    #[error("the ledger cannot be reached: {0}")]
-    Unreachable(#[source] sqlx::Error),
-    /// A statement failed.
-    #[error("the ledger refused a statement: {0}")]
-    Sql(#[source] sqlx::Error),
-}
-
-impl LedgerError {
-    /// The database took too long.
-    pub fn no_answer() -> Self {
-        Self::Unreachable(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
-    }
-}
-
-impl From<sqlx::Error> for LedgerError {
-    fn from(error: sqlx::Error) -> Self {
-        if is_unreachable(&error) {
-            Self::Unreachable(error)
-        } else {
-            Self::Sql(error)
-        }
-    }
-}
-
-/// A statement's answer within [`ANSWER_TIMEOUT`].
-async fn answered<T>(statement: impl Future<Output = Result<T, LedgerError>>) -> Result<T, LedgerError> {
-    tokio::time::timeout(ANSWER_TIMEOUT, statement)
-        .await
-        .unwrap_or_else(|_| Err(LedgerError::no_answer()))
-}
-
-/// Whether an error says "the server is away" rather than "the statement is wrong".
-pub fn is_unreachable(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        // 08: connection exceptions; 57P0x: shutdown, crash, starting up, database dropped; 53300: too many connections;
-        // 25006: a failover left us on a read-only server.
-        sqlx::Error::Database(e) => e.code().is_some_and(|code| {
-            code.starts_with("08") || code.starts_with("57P0") || code == "53300" || code == "25006"
-        }),
-        _ => false,
-    }
-}
-
-/// The right to write a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// Which run
-    pub key: RunKey,
-    /// Shown with every write
-    pub token: Uuid,
-}
-
-impl Lease {
-    /// One that nobody holds yet, to ask for.
-    pub fn wanted(key: RunKey) -> Self {
-        Self {
-            key,
-            token: Uuid::new_v4(),
-        }
-    }
-}
-
-/// Keyset position of a row.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cursor {
-    /// The row's own time, UTC
-    pub time: NaiveDateTime,
-    /// Its id, compared as bytes (`COLLATE "C"`)
-    pub id: String,
-}
-
-/// How far a stream of a run has come. Counts are absolute.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// The last row whose batch was accepted
-    pub cursor: Option<Cursor>,
-    /// No row is left
-    pub done: bool,
-    /// Events accepted
-    pub sent: i64,
-    /// Rows that can never be accepted
-    pub rejected: i64,
-    /// Bodies accepted
-    pub batches: i64,
-    /// Compressed bytes of these bodies
-    pub bytes: i64,
-}
-
-/// A single row that PostHog can never accept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reject {
-    /// The row's id in Langfuse
-    pub row_id: String,
-    /// Why, one line
-    pub reason: String,
-}
-
-/// What became of a counted failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
-    /// State `waiting`; the message goes to the rung with this delay.
-    Wait {
-        /// the attempt that failed
-        attempt: i32,
-        /// the rung's delay
-        delay: Duration,
-    },
-    /// The ladder is used up; the state is `dead`.
-    Exhausted(Buried),
-}
-
-/// What the ledger counts of a run that is `dead`, for the headers of its dead letter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
-pub struct Buried {
-    /// The attempt that failed
-    pub attempt: i32,
-    /// When the run failed first
-    pub first_failed_at: Option<DateTime<Utc>>,
 }
 
 /// Handle to our tables.
@@ -212,255 +77,10 @@ impl Ledger {
         Ok(newest >= migrator().iter().map(|m| m.version).max())
     }
 
-    /// Puts the lease's end further off.
-    pub async fn renew(&self, lease: &Lease, length: Duration) -> Result<(), LedgerError> {
-        let renewed = answered(async {
-            let statement = sqlx::query(
-                "-- ledger_renew
-             update posthog_export.runs set lease_expires_at = clock_timestamp() + $5
-             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'",
-            )
-            .bind(&lease.key.project_id)
-            .bind(lease.key.day.0)
-            .bind(&lease.key.run)
-            .bind(lease.token)
-            .bind(interval(length));
-            Ok(statement.execute(&self.pool).await?)
-        })
-        .await?;
-        if renewed.rows_affected() == 1 {
-            Ok(())
-        } else {
-            Err(LedgerError::LeaseLost)
-        }
-    }
-
-    /// The checkpoint: a stream's progress and its rejects in one statement, only forward, only under the lease. A cursor
-    /// that moved is progress, so failures and take-overs are counted anew.
-    pub async fn save(
-        &self,
-        lease: &Lease,
-        stream: Stream,
-        progress: &Progress,
-        rejects: &[Reject],
-    ) -> Result<(), LedgerError> {
-        answered(self.save_in_time(lease, stream, progress, rejects)).await
-    }
-
-    async fn save_in_time(
-        &self,
-        lease: &Lease,
-        stream: Stream,
-        progress: &Progress,
-        rejects: &[Reject],
-    ) -> Result<(), LedgerError> {
-        // One statement, not a transaction of several: a worker that is paused between two of them would keep the run's row locked
-        // from whoever takes over.
-        let held: i64 = sqlx::query_scalar(
-            "-- ledger_save
-             with fence as (
-               update posthog_export.runs set attempt = 0, takeovers = 0, updated_at = clock_timestamp()
-               where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running' returning 1),
-             saved as (
-               update posthog_export.streams
-               set cursor_time = coalesce($6, cursor_time), cursor_id = coalesce($7, cursor_id), done = $8,
-                   sent = $9, rejected = $10, batches = $11, bytes = $12, updated_at = clock_timestamp()
-               from fence
-               where project_id = $1 and day = $2 and run = $3 and stream = $5 and not done
-                 and (cursor_time is null or $6::timestamp is null or (cursor_time, cursor_id) <= ($6, $7 collate \"C\"))),
-             rejected as (
-               insert into posthog_export.rejects (project_id, day, run, stream, row_id, reason)
-               select $1, $2, $3, $5, r.id, r.reason from fence, unnest($13::text[], $14::text[]) as r (id, reason)
-               on conflict do nothing)
-             select count(*) from fence",
-        )
-        .bind(&lease.key.project_id)
-        .bind(lease.key.day.0)
-        .bind(&lease.key.run)
-        .bind(lease.token)
-        .bind(stream.as_str())
-        .bind(progress.cursor.as_ref().map(|c| c.time))
-        .bind(progress.cursor.as_ref().map(|c| c.id.as_str()))
-        .bind(progress.done)
-        .bind(progress.sent)
-        .bind(progress.rejected)
-        .bind(progress.batches)
-        .bind(progress.bytes)
-        .bind(rejects.iter().map(|r| r.row_id.as_str()).collect::<Vec<_>>())
-        .bind(rejects.iter().map(|r| r.reason.as_str()).collect::<Vec<_>>())
-        .fetch_one(&self.pool)
-        .await?;
-        if held == 1 { Ok(()) } else { Err(LedgerError::LeaseLost) }
-    }
-
-    /// `running → completed`. Refuses while a stream is not done: the last net under "completed means all of it".
-    pub async fn complete(&self, lease: &Lease) -> Result<(), LedgerError> {
-        self.settle(
-            lease,
-            "-- ledger_complete
-             update posthog_export.runs r
-             set state = 'completed', completed_at = clock_timestamp(), attempt = 0, takeovers = 0, error_code = null,
-                 error = null, first_failed_at = null, retry_at = null, lease_token = null, lease_expires_at = null,
-                 updated_at = clock_timestamp()
-             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'
-               and not exists (select 1 from posthog_export.streams s
-                               where s.project_id = r.project_id and s.day = r.day and s.run = r.run and not s.done)
-               and ($5::text is null) and ($6::text is null)",
-            None,
-        )
-        .await
-    }
-
-    /// `running → queued`: handed back, nothing counted, free for the next worker at once.
-    pub async fn release(&self, lease: &Lease) -> Result<(), LedgerError> {
-        self.settle(
-            lease,
-            "-- ledger_release
-             update posthog_export.runs
-             set state = 'queued', queued_at = clock_timestamp(), lease_token = null, lease_expires_at = null,
-                 updated_at = clock_timestamp()
-             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'
-               and ($5::text is null) and ($6::text is null)",
-            None,
-        )
-        .await
-    }
-
-    /// `running → skipped`: counts as absent once the reason is gone.
-    pub async fn skip(&self, lease: &Lease, code: ErrorCode, error: &str) -> Result<(), LedgerError> {
-        self.settle(
-            lease,
-            "-- ledger_skip
-             update posthog_export.runs
-             set state = 'skipped', error_code = $5, error = $6, lease_token = null, lease_expires_at = null,
-                 updated_at = clock_timestamp()
-             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'",
-            Some((code, error)),
-        )
-        .await
-    }
-
-    /// `running → dead`: a permanent failure; a human decides.
-    pub async fn bury(&self, lease: &Lease, code: ErrorCode, error: &str) -> Result<Buried, LedgerError> {
-        let buried = sqlx::query_as(
-            "-- ledger_bury
-             update posthog_export.runs
-             set state = 'dead', error_code = $5, error = $6, attempt = attempt + 1,
-                 first_failed_at = coalesce(first_failed_at, clock_timestamp()), retry_at = null,
-                 lease_token = null, lease_expires_at = null, updated_at = clock_timestamp()
-             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'
-             returning attempt, first_failed_at",
-        )
-        .bind(&lease.key.project_id)
-        .bind(lease.key.day.0)
-        .bind(&lease.key.run)
-        .bind(lease.token)
-        .bind(code.as_str())
-        .bind(error);
-        let buried: Option<Buried> = answered(async { Ok(buried.fetch_optional(&self.pool).await?) }).await?;
-        buried.ok_or(LedgerError::LeaseLost)
-    }
-
-    async fn settle(
-        &self,
-        lease: &Lease,
-        statement: &'static str,
-        error: Option<(ErrorCode, &str)>,
-    ) -> Result<(), LedgerError> {
-        let settled = sqlx::query(statement)
-            .bind(&lease.key.project_id)
-            .bind(lease.key.day.0)
-            .bind(&lease.key.run)
-            .bind(lease.token)
-            .bind(error.map(|(code, _)| code.as_str()))
-            .bind(error.map(|(_, text)| text));
-        let settled = answered(async { Ok(settled.execute(&self.pool).await?) }).await?;
-        if settled.rows_affected() == 1 {
-            Ok(())
-        } else {
-            Err(LedgerError::LeaseLost)
-        }
-    }
-
-    /// `running → waiting`, or `dead` when the ladder has no rung for this attempt: counts the failure.
-    pub async fn retry(
-        &self,
-        lease: &Lease,
-        code: ErrorCode,
-        error: &str,
-        rung: impl Fn(i32) -> Option<Duration> + Send,
-    ) -> Result<Retry, LedgerError> {
-        answered(self.retry_in_time(lease, code, error, rung)).await
-    }
-
-    async fn retry_in_time(
-        &self,
-        lease: &Lease,
-        code: ErrorCode,
-        error: &str,
-        rung: impl Fn(i32) -> Option<Duration> + Send,
-    ) -> Result<Retry, LedgerError> {
-        let mut tx = self.pool.begin().await?;
-        let attempt: Option<i32> = sqlx::query_scalar(
-            "-- ledger_retry_lock
-             select attempt from posthog_export.runs
-             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running' for update",
-        )
-        .bind(&lease.key.project_id)
-        .bind(lease.key.day.0)
-        .bind(&lease.key.run)
-        .bind(lease.token)
-        .fetch_optional(&mut *tx)
-        .await?;
-        let attempt = attempt.ok_or(LedgerError::LeaseLost)? + 1;
-        let delay = rung(attempt);
-        let first_failed_at = sqlx::query_scalar(
-            "-- ledger_retry
-             update posthog_export.runs
-             set state = $4, attempt = $5, error_code = $6, error = $7,
-                 first_failed_at = coalesce(first_failed_at, clock_timestamp()),
-                 retry_at = clock_timestamp() + $8, lease_token = null, lease_expires_at = null,
-                 updated_at = clock_timestamp()
-             where project_id = $1 and day = $2 and run = $3 returning first_failed_at",
-        )
-        .bind(&lease.key.project_id)
-        .bind(lease.key.day.0)
-        .bind(&lease.key.run)
-        .bind(if delay.is_some() { "waiting" } else { "dead" })
-        .bind(attempt)
-        .bind(code.as_str())
-        .bind(error)
-        .bind(delay.map(interval))
-        .fetch_one(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        let buried = Buried {
-            attempt,
-            first_failed_at,
-        };
-        Ok(delay.map_or(Retry::Exhausted(buried), |delay| Retry::Wait { attempt, delay }))
-    }
-
     /// The database's clock.
     pub async fn now(&self) -> Result<DateTime<Utc>, LedgerError> {
         Ok(sqlx::query_scalar("-- ledger_now\nselect clock_timestamp()")
             .fetch_one(&self.pool)
             .await?)
-    }
-}
-
-/// The column `events` of a row.
-fn event_words(scope: &Scope) -> Option<Vec<&'static str>> {
-    let events = scope.events.as_ref()?;
-    Some(events.iter().map(|stream| stream.as_str()).collect())
-}
-
-/// A Postgres interval of a duration.
-fn interval(length: Duration) -> sqlx::postgres::types::PgInterval {
-    let microseconds = i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
-    sqlx::postgres::types::PgInterval {
-        months: 0,
-        days: 0,
-        microseconds,
     }
 }

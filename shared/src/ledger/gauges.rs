@@ -3,7 +3,9 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Ledger, LedgerError, answered};
+use super::Ledger;
+use super::error::LedgerError;
+use super::statement::answered;
 
 /// The ledger at a glance.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]

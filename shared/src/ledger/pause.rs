@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::{Ledger, LedgerError};
+use super::Ledger;
+use super::error::LedgerError;
 use crate::error_code::ErrorCode;
 
 /// A pause of a project.

@@ -4,69 +4,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Postgres, Transaction};
 
-use super::{Ledger, LedgerError, event_words, interval};
+use super::Ledger;
+use super::error::LedgerError;
+use super::statement::{event_words, interval};
 use crate::job::{Job, RunKey};
 
-/// Held by one producer at a time; ends with the transaction it lives in, so that it works through a pooler too.
-#[derive(Debug)]
-pub struct Lock(Transaction<'static, Postgres>);
-
-impl Lock {
-    /// Whether it is still ours: it goes with its connection.
-    pub async fn is_held(&mut self) -> bool {
-        let asked = sqlx::query("-- ledger_lock_is_held\nselect 1").execute(&mut *self.0);
-        matches!(tokio::time::timeout(Duration::from_secs(10), asked).await, Ok(Ok(_)))
-    }
-
-    /// Lets the next one go on. A lock that is dropped is released as well, a moment later.
-    pub async fn release(self) -> Result<(), LedgerError> {
-        Ok(self.0.commit().await?)
-    }
-}
-
-/// Runs by state, and what they sent, of one project.
-#[derive(Clone, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
-pub struct Summary {
-    /// Langfuse's `projects.id`
-    pub project_id: String,
-    /// Runs `completed`
-    pub completed: i64,
-    /// Runs `running`
-    pub running: i64,
-    /// Runs `queued`
-    pub queued: i64,
-    /// Runs `waiting`
-    pub waiting: i64,
-    /// Runs `dead`
-    pub dead: i64,
-    /// Runs `skipped`
-    pub skipped: i64,
-    /// Runs `discarded`
-    pub discarded: i64,
-    /// Events accepted, those of repeated runs included
-    pub sent: i64,
-    /// Rows refused for good
-    pub rejected: i64,
+/// What may be given up together with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discard {
+    /// Only a run that is dead: in any other state it has gone on since.
+    Dead,
+    /// Whatever is neither finished nor at work: the broker gave the message up, and the ledger was not told.
+    WhateverRests,
 }
 
 impl Ledger {
-    /// Takes the lock of that name, unless somebody has it.
-    pub async fn try_lock(&self, name: &str) -> Result<Option<Lock>, LedgerError> {
-        let mut tx = self.pool.begin().await?;
-        // The transaction does nothing but hold the lock, for as long as the publishing takes.
-        sqlx::query("-- ledger_lock_may_idle\nset local idle_in_transaction_session_timeout = 0")
-            .execute(&mut *tx)
-            .await?;
-        let taken: bool =
-            sqlx::query_scalar("-- ledger_try_lock\nselect pg_try_advisory_xact_lock(hashtextextended($1, 0))")
-                .bind(format!("posthog_export.{name}"))
-                .fetch_one(&mut *tx)
-                .await?;
-        Ok(taken.then_some(Lock(tx)))
-    }
-
     /// Records messages that the broker has confirmed, in one statement. No two jobs may have the same key. A run that is
     /// at work or finished is left as it is.
     pub async fn record_queued(&self, jobs: &[&Job]) -> Result<(), LedgerError> {
@@ -171,28 +124,28 @@ impl Ledger {
         Ok(())
     }
 
-    /// Runs by state and events sent, by project; all projects when none is given.
-    pub async fn summaries(&self, projects: &[String]) -> Result<Vec<Summary>, LedgerError> {
-        Ok(sqlx::query_as(
-            "-- ledger_summaries
-             with r as (
-               select project_id,
-                      count(*) filter (where state = 'completed') as completed,
-                      count(*) filter (where state = 'running') as running,
-                      count(*) filter (where state = 'queued') as queued,
-                      count(*) filter (where state = 'waiting') as waiting,
-                      count(*) filter (where state = 'dead') as dead,
-                      count(*) filter (where state = 'skipped') as skipped,
-                      count(*) filter (where state = 'discarded') as discarded
-               from posthog_export.runs where cardinality($1::text[]) = 0 or project_id = any($1) group by 1),
-             s as (
-               select project_id, sum(sent)::bigint as sent, sum(rejected)::bigint as rejected
-               from posthog_export.streams where cardinality($1::text[]) = 0 or project_id = any($1) group by 1)
-             select r.*, coalesce(s.sent, 0) as sent, coalesce(s.rejected, 0) as rejected
-             from r left join s using (project_id) order by project_id",
+    /// `→ discarded`: a human gave the run up. Recorded even if the run had no row, so that nothing brings it back. A run that
+    /// is finished or at work is left alone; answers whether it was discarded.
+    pub async fn discard(&self, Job { key, scope }: &Job, what: Discard) -> Result<bool, LedgerError> {
+        let written = sqlx::query(
+            "-- ledger_discard
+             insert into posthog_export.runs as r (project_id, day, run, events, created_after, state)
+             values ($1, $2, $3, $4, $5, 'discarded')
+             on conflict (project_id, day, run) do update
+             set state = 'discarded', retry_at = null, lease_token = null, lease_expires_at = null,
+                 updated_at = clock_timestamp()
+             where r.state = 'dead'
+                or $6 and (r.state in ('queued', 'waiting', 'skipped')
+                           or r.state = 'running' and r.lease_expires_at < clock_timestamp())",
         )
-        .bind(projects)
-        .fetch_all(&self.pool)
-        .await?)
+        .bind(&key.project_id)
+        .bind(key.day.0)
+        .bind(&key.run)
+        .bind(event_words(scope))
+        .bind(scope.created_after)
+        .bind(what == Discard::WhateverRests)
+        .execute(&self.pool)
+        .await?;
+        Ok(written.rows_affected() == 1)
     }
 }

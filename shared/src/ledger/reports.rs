@@ -1,83 +1,12 @@
 //! What people and the producer read from the ledger.
 
-use std::str::FromStr;
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use serde::Serialize;
 
-use chrono::{DateTime, NaiveDate, Utc};
-use serde::{Serialize, Serializer};
-
-use super::{Ledger, LedgerError};
+use super::Ledger;
+use super::error::LedgerError;
+use super::state::State;
 use crate::job::{Day, RunKey};
-
-/// The states of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum State {
-    /// Its message is in a queue
-    Queued,
-    /// A worker has it
-    Running,
-    /// On a rung of the retry ladder
-    Waiting,
-    /// Every event was accepted
-    Completed,
-    /// In the dead-letter queue
-    Dead,
-    /// Integration disabled; absent once that ends
-    Skipped,
-    /// Given up by a human
-    Discarded,
-}
-
-impl State {
-    /// All, in the order of a table.
-    pub const ALL: [State; 7] = [
-        State::Completed,
-        State::Running,
-        State::Queued,
-        State::Waiting,
-        State::Dead,
-        State::Skipped,
-        State::Discarded,
-    ];
-
-    /// The word in the ledger.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            State::Queued => "queued",
-            State::Running => "running",
-            State::Waiting => "waiting",
-            State::Completed => "completed",
-            State::Dead => "dead",
-            State::Skipped => "skipped",
-            State::Discarded => "discarded",
-        }
-    }
-}
-
-impl std::fmt::Display for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for State {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.as_str() == word)
-            .ok_or_else(|| {
-                let known: Vec<_> = Self::ALL.iter().map(|s| s.as_str()).collect();
-                format!("`{word}` is none of {}", known.join(", "))
-            })
-    }
-}
-
-impl Serialize for State {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
 
 /// Absolute counts of a run, over its streams.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -137,6 +66,65 @@ impl RunRow {
     pub fn key(&self) -> RunKey {
         RunKey::new(&self.project_id, self.day, &self.run)
     }
+}
+
+/// How far a stream of a run has come, as it stands in the ledger.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+pub struct StreamRow {
+    /// `trace`, `generation` or `score`
+    pub stream: String,
+    /// No row is left
+    pub done: bool,
+    /// Time of the last row whose batch was accepted
+    pub cursor_time: Option<NaiveDateTime>,
+    /// Its id
+    pub cursor_id: Option<String>,
+    /// Events accepted
+    pub sent: i64,
+    /// Rows refused for good
+    pub rejected: i64,
+    /// Bodies accepted
+    pub batches: i64,
+    /// Compressed bytes of these
+    pub bytes: i64,
+    /// The last checkpoint
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A row that PostHog will never accept.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+pub struct RejectRow {
+    /// `trace`, `generation` or `score`
+    pub stream: String,
+    /// The row's id in Langfuse
+    pub row_id: String,
+    /// Why, one line
+    pub reason: String,
+}
+
+/// Runs by state, and what they sent, of one project.
+#[derive(Clone, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct Summary {
+    /// Langfuse's `projects.id`
+    pub project_id: String,
+    /// Runs `completed`
+    pub completed: i64,
+    /// Runs `running`
+    pub running: i64,
+    /// Runs `queued`
+    pub queued: i64,
+    /// Runs `waiting`
+    pub waiting: i64,
+    /// Runs `dead`
+    pub dead: i64,
+    /// Runs `skipped`
+    pub skipped: i64,
+    /// Runs `discarded`
+    pub discarded: i64,
+    /// Events accepted, those of repeated runs included
+    pub sent: i64,
+    /// Rows refused for good
+    pub rejected: i64,
 }
 
 /// Which runs to list.
@@ -228,5 +216,70 @@ impl Ledger {
         .fetch_all(&self.pool)
         .await?;
         Ok(rows.into_iter().map(RunRow::from).collect())
+    }
+
+    /// The streams of a run.
+    pub async fn streams(&self, key: &RunKey) -> Result<Vec<StreamRow>, LedgerError> {
+        Ok(sqlx::query_as(
+            "-- ledger_streams
+             select stream, done, cursor_time, cursor_id, sent, rejected, batches, bytes, updated_at
+             from posthog_export.streams where project_id = $1 and day = $2 and run = $3
+             order by array_position(array['trace', 'generation', 'score'], stream)",
+        )
+        .bind(&key.project_id)
+        .bind(key.day.0)
+        .bind(&key.run)
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// The first rejects of a run, and how many there are.
+    pub async fn rejects(&self, key: &RunKey, limit: i64) -> Result<(Vec<RejectRow>, i64), LedgerError> {
+        let rows = sqlx::query_as(
+            "-- ledger_rejects
+             select stream, row_id, reason from posthog_export.rejects
+             where project_id = $1 and day = $2 and run = $3 order by created_at, stream, row_id limit $4",
+        )
+        .bind(&key.project_id)
+        .bind(key.day.0)
+        .bind(&key.run)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?;
+        let all = sqlx::query_scalar(
+            "-- ledger_count_rejects
+             select count(*) from posthog_export.rejects where project_id = $1 and day = $2 and run = $3",
+        )
+        .bind(&key.project_id)
+        .bind(key.day.0)
+        .bind(&key.run)
+        .fetch_one(&self.pool)
+        .await?;
+        Ok((rows, all))
+    }
+
+    /// Runs by state and events sent, by project; all projects when none is given.
+    pub async fn summaries(&self, projects: &[String]) -> Result<Vec<Summary>, LedgerError> {
+        Ok(sqlx::query_as(
+            "-- ledger_summaries
+             with r as (
+               select project_id,
+                      count(*) filter (where state = 'completed') as completed,
+                      count(*) filter (where state = 'running') as running,
+                      count(*) filter (where state = 'queued') as queued,
+                      count(*) filter (where state = 'waiting') as waiting,
+                      count(*) filter (where state = 'dead') as dead,
+                      count(*) filter (where state = 'skipped') as skipped,
+                      count(*) filter (where state = 'discarded') as discarded
+               from posthog_export.runs where cardinality($1::text[]) = 0 or project_id = any($1) group by 1),
+             s as (
+               select project_id, sum(sent)::bigint as sent, sum(rejected)::bigint as rejected
+               from posthog_export.streams where cardinality($1::text[]) = 0 or project_id = any($1) group by 1)
+             select r.*, coalesce(s.sent, 0) as sent, coalesce(s.rejected, 0) as rejected
+             from r left join s using (project_id) order by project_id",
+        )
+        .bind(projects)
+        .fetch_all(&self.pool)
+        .await?)
     }
 }

@@ -1,0 +1,76 @@
+//! The states of a run.
+
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+/// The states of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum State {
+    /// Its message is in a queue
+    Queued,
+    /// A worker has it
+    Running,
+    /// On a rung of the retry ladder
+    Waiting,
+    /// Every event was accepted
+    Completed,
+    /// In the dead-letter queue
+    Dead,
+    /// Integration disabled; absent once that ends
+    Skipped,
+    /// Given up by a human
+    Discarded,
+}
+
+impl State {
+    /// All, in the order of a table.
+    pub const ALL: [State; 7] = [
+        State::Completed,
+        State::Running,
+        State::Queued,
+        State::Waiting,
+        State::Dead,
+        State::Skipped,
+        State::Discarded,
+    ];
+
+    /// The word in the ledger.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            State::Queued => "queued",
+            State::Running => "running",
+            State::Waiting => "waiting",
+            State::Completed => "completed",
+            State::Dead => "dead",
+            State::Skipped => "skipped",
+            State::Discarded => "discarded",
+        }
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for State {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == word)
+            .ok_or_else(|| {
+                let known: Vec<_> = Self::ALL.iter().map(|s| s.as_str()).collect();
+                format!("`{word}` is none of {}", known.join(", "))
+            })
+    }
+}
+
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
