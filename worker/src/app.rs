@@ -1,29 +1,15 @@
-//! The worker as a whole: built once, run until stopped; `main` and the tests do the same.
+//! What every job of the process shares. It knows no step of the line.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::Context as _;
-use metrics_exporter_prometheus::PrometheusHandle;
-use shared::langfuse::{paging_pool, writing_pool};
 use shared::ledger::Ledger;
-use shared::posthog::Posthog;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::job::consumer::consume;
 use crate::langfuse::source::Source;
 use crate::posthog::capture::Capture;
 use crate::posthog::hosts::Hosts;
-use crate::watch::gauges::{watch_ledger, watch_queues};
-use crate::watch::health::{self, Health};
-
-/// Connections of one job: one a stream.
-const CONNECTIONS_PER_JOB: u32 = 3;
-/// How often a ledger that is not there yet is looked for.
-const LEDGER_PAUSE: Duration = Duration::from_secs(2);
+use crate::watch::health::Health;
 
 /// What every job of the process shares.
 pub struct App {
@@ -33,114 +19,14 @@ pub struct App {
     pub worker: String,
     /// Langfuse's tables
     pub source: Source,
-    /// Pages turned into bodies at once: as many as there are cores, each of which takes megabytes
+    /// How many pages may be packed into bodies at once: as many as there are cores, since each takes megabytes
     pub packing: Arc<Semaphore>,
-    /// Our tables, on a pool of its own
+    /// Our tables, on a pool of their own
     pub ledger: Ledger,
     /// Sending
     pub capture: Capture,
     /// PostHog hosts
     pub hosts: Hosts,
-    /// For the probes
+    /// Read by the probes
     pub health: Health,
-}
-
-/// A worker that listens for probes and has not begun.
-pub struct Worker {
-    app: Arc<App>,
-    listener: TcpListener,
-    metrics: PrometheusHandle,
-}
-
-impl Worker {
-    /// Opens the probes' socket and prepares everything else; connects to nothing yet.
-    pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
-        let worker = worker_name();
-        let jobs = u32::from(config.jobs) + u32::from(config.backfill);
-        let connections = (jobs * CONNECTIONS_PER_JOB).min(config.connections.unwrap_or(u32::MAX));
-        let source = paging_pool(&config.database_url, &worker, connections).context("DATABASE_URL cannot be used")?;
-        let ledger = writing_pool(&config.ledger_url, &format!("{worker} ledger"), jobs + 1)
-            .context("LEDGER_DATABASE_URL cannot be used")?;
-        let posthog = Posthog::trusting(config.egress.clone(), config.sends_in_flight, config.posthog_ca.clone())
-            .context("no HTTPS client can be made; are CA certificates installed?")?;
-        let listener = TcpListener::bind(config.http_addr)
-            .await
-            .with_context(|| format!("HTTP_ADDR: cannot listen on {}", config.http_addr))?;
-        let app = App {
-            source: Source::new(source, config.page_rows, config.rows_per_second),
-            packing: Arc::new(Semaphore::new(
-                std::thread::available_parallelism().map_or(1, usize::from),
-            )),
-            ledger: Ledger::new(ledger),
-            capture: Capture {
-                posthog,
-                in_flight: Arc::new(Semaphore::new(config.sends_in_flight)),
-                send_timeout: config.send_timeout,
-                retry_budget: config.retry_budget,
-            },
-            hosts: Hosts::new(config.sends_in_flight),
-            health: Health::default(),
-            worker,
-            config,
-        };
-        Ok(Self {
-            app: Arc::new(app),
-            listener,
-            metrics,
-        })
-    }
-
-    /// Works until `shutdown`, and then as long as the grace period lets the jobs hand back.
-    pub async fn run_until_stopped(self, shutdown: CancellationToken) {
-        if let Ok(address) = self.listener.local_addr() {
-            tracing::info!(worker = %self.app.worker, %address, "serving /livez, /readyz and /metrics");
-        }
-        let probes_end = CancellationToken::new();
-        let probes = tokio::spawn(health::serve(
-            Arc::clone(&self.app),
-            self.listener,
-            self.metrics,
-            probes_end.clone(),
-        ));
-        if ledger_is_ready(&self.app, &shutdown).await {
-            let App {
-                config, ledger, worker, ..
-            } = &*self.app;
-            let every = config.metrics_interval;
-            tokio::select! {
-                () = consume(Arc::clone(&self.app), shutdown) => {}
-                never = watch_ledger(ledger, every) => match never {},
-                never = watch_queues(&config.amqp_url, worker, &config.ladder, every) => match never {},
-            }
-        }
-        probes_end.cancel();
-        let _ = tokio::time::timeout(Duration::from_secs(1), probes).await;
-        tracing::info!("stopped");
-    }
-}
-
-/// Waits for a ledger of this version: without it every delivery would fail.
-async fn ledger_is_ready(app: &App, shutdown: &CancellationToken) -> bool {
-    let mut said = String::new();
-    loop {
-        let missing = match app.ledger.is_migrated().await {
-            Ok(true) => return true,
-            Ok(false) => "the ledger's tables are not there or too old; run `producer migrate`".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        if said != missing {
-            tracing::warn!("waiting: {missing}");
-            said = missing;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(LEDGER_PAUSE) => {}
-            () = shutdown.cancelled() => return false,
-        }
-    }
-}
-
-/// The pod's name, and the process: two workers on one host are two.
-fn worker_name() -> String {
-    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "worker".to_owned());
-    format!("{host}-{}", std::process::id())
 }

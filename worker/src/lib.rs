@@ -16,4 +16,5 @@ pub mod config;
 pub mod job;
 pub mod langfuse;
 pub mod posthog;
+pub mod service;
 pub mod watch;

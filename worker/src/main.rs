@@ -7,9 +7,9 @@ use clap::Parser as _;
 use shared::settings::Settings;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use worker::app::Worker;
 use worker::cli::{Cli, Command};
 use worker::config::Config;
+use worker::service::Worker;
 
 /// glibc's gives memory back to the arena that it was taken from, where threads of other arenas do not find it: the worker's memory grew
 /// with the day. It also took a fifth more of the worker's CPU (docs/ARCHITECTURE.md).

@@ -17,10 +17,11 @@ use shared::trace::Traceparent;
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::job::ending::{About, Ending, Outcome, say};
+use crate::job::ending::{About, Ending, say};
 use crate::job::error::{Disposition, JobError};
 use crate::job::export::{Exported, Failure};
 use crate::job::lease::give_back;
+use crate::watch::outcome::Outcome;
 
 /// How long a log line waits for the ledger's counts.
 const COUNTS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -74,7 +75,7 @@ impl<'a> Settlement<'a> {
     /// Not a job: to the dead letters, the body untouched.
     pub async fn bad_message(self, reason: &str) -> Result<(), AmqpError> {
         let ending = Ending::failed(Outcome::Dead, Some(ErrorCode::BadMessage), reason);
-        say(&self, None, &ending, &[]);
+        say(&self.about(None), &ending, &[]);
         let headers = self.headers(0, ErrorCode::BadMessage, reason);
         self.publish_dead(&headers).await?;
         self.ack().await
@@ -230,12 +231,20 @@ impl<'a> Settlement<'a> {
         } else {
             Vec::new()
         };
-        let about = About {
-            project_id: &key.project_id,
-            day: &key.day.to_string(),
-            run: &key.run,
-        };
-        say(self, Some(about), ending, &streams);
+        say(&self.about(Some(key)), ending, &streams);
+    }
+
+    fn about<'k>(&'k self, key: Option<&'k RunKey>) -> About<'k> {
+        About {
+            key,
+            lane: self.lane,
+            attempt: self.attempt(),
+            slice: self.slice(),
+            redelivered: self.delivery.redelivered,
+            trace_id: self.trace_id(),
+            worker: &self.app.worker,
+            began: self.began,
+        }
     }
 
     async fn publish_rung(&self, delay: Duration, headers: &Headers) -> Result<(), AmqpError> {

@@ -1,5 +1,6 @@
 //! `/livez`, `/readyz`, `/metrics`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,15 +10,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, join_all};
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
-
-/// Longest that a readiness probe waits for a database.
-const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest time that a readiness probe waits for a check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the rest of the worker knows of its health.
 #[derive(Debug, Default)]
@@ -26,29 +26,61 @@ pub struct Health {
 }
 
 impl Health {
-    /// Whether deliveries are being taken.
+    /// Says whether deliveries are being taken.
     pub fn broker(&self, consuming: bool) {
         self.consuming.store(consuming, Ordering::Relaxed);
+    }
+
+    /// Whether deliveries are being taken.
+    pub fn is_consuming(&self) -> bool {
+        self.consuming.load(Ordering::Relaxed)
+    }
+}
+
+/// One thing that must work before the worker is ready.
+pub struct Check {
+    name: &'static str,
+    works: Box<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
+}
+
+impl Check {
+    /// A check that `/readyz` shows under this name. One that takes longer than two seconds counts as failed.
+    pub fn new<F>(name: &'static str, works: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = bool> + Send + 'static,
+    {
+        Self {
+            name,
+            works: Box::new(move || works().boxed()),
+        }
+    }
+
+    async fn run(&self) -> (&'static str, bool) {
+        let works = tokio::time::timeout(CHECK_TIMEOUT, (self.works)()).await;
+        (self.name, works.unwrap_or(false))
     }
 }
 
 #[derive(Clone)]
 struct Probes {
-    app: Arc<App>,
+    checks: Arc<Vec<Check>>,
     metrics: PrometheusHandle,
 }
 
 /// Serves until `shutdown`.
-pub async fn serve(app: Arc<App>, listener: TcpListener, metrics: PrometheusHandle, shutdown: CancellationToken) {
+pub async fn serve(listener: TcpListener, checks: Vec<Check>, metrics: PrometheusHandle, shutdown: CancellationToken) {
     let router = Router::new()
-        // Alive means: the event loop answers. Never the servers' state, or an outage there restarts every worker.
+        // Alive means: the event loop answers. It never means the servers' state, or an outage there would restart every worker.
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route(
             "/metrics",
             get(|State(probes): State<Probes>| async move { render(&probes.metrics) }),
         )
-        .with_state(Probes { app, metrics });
+        .with_state(Probes {
+            checks: Arc::new(checks),
+            metrics,
+        });
     if let Err(error) = axum::serve(listener, router)
         .with_graceful_shutdown(shutdown.cancelled_owned())
         .await
@@ -58,25 +90,17 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, metrics: PrometheusHand
 }
 
 fn render(metrics: &PrometheusHandle) -> String {
-    // Histograms keep what was recorded until somebody folds it; scrapes are often enough.
+    // Histograms keep what was recorded until somebody folds it; scrapes come often enough for that.
     metrics.run_upkeep();
     metrics.render()
 }
 
 async fn ready(State(probes): State<Probes>) -> Response {
-    let app = &probes.app;
-    let ledger = tokio::time::timeout(PING_TIMEOUT, app.ledger.now());
-    let source = tokio::time::timeout(PING_TIMEOUT, app.source.ping());
-    let (ledger, source) = tokio::join!(ledger, source);
-    let checks = json!({
-        "broker": app.health.consuming.load(Ordering::Relaxed),
-        "ledger": matches!(ledger, Ok(Ok(_))),
-        "database": matches!(source, Ok(Ok(()))),
-    });
-    let all = checks
-        .as_object()
-        .is_some_and(|checks| checks.values().all(|ok| ok == true));
-    let status = if all {
+    let checks: BTreeMap<_, _> = join_all(probes.checks.iter().map(Check::run))
+        .await
+        .into_iter()
+        .collect();
+    let status = if checks.values().all(|works| *works) {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE

@@ -13,7 +13,7 @@ use shared::job::Stream;
 use shared::posthog::LIB_VERSION;
 use shared::topology::{DEAD_LETTER_QUEUE, Ladder, Lane, Rung};
 
-use crate::job::ending::Outcome;
+use crate::watch::outcome::Outcome;
 use catalogue::{
     BATCHES, BLOCKED, BUILD, BYTES, CONNECTED, CONSUMERS, DEPTH, EVENTS, IN_FLIGHT, JOBS, LAG, LAST_COMPLETED,
     LAST_ENQUEUE, LOOKED, PAGE, PAUSED, REJECTS, RETRIES, RUNNING, SEND, SESSIONS_LOST, SPLITS, TAKEOVERS,

@@ -1,0 +1,64 @@
+//! What became of a delivery: the word in logs and metrics.
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// PostHog accepted every event.
+    Completed,
+    /// An earlier delivery ended the run.
+    DoneBefore,
+    /// The failure was counted; the message waits on a rung.
+    Retry,
+    /// Nothing was counted; the message waits on a rung.
+    Later,
+    /// The message is a dead letter.
+    Dead,
+    /// The integration is disabled, or the project is paused.
+    Skipped,
+    /// The message was published again at a checkpoint.
+    HandedBack,
+    /// The delivery was left to the broker.
+    Abandoned,
+}
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Outcome; 8] = [
+        Outcome::Completed,
+        Outcome::DoneBefore,
+        Outcome::Retry,
+        Outcome::Later,
+        Outcome::Dead,
+        Outcome::Skipped,
+        Outcome::HandedBack,
+        Outcome::Abandoned,
+    ];
+
+    /// The word in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Completed => "completed",
+            Outcome::DoneBefore => "done_before",
+            Outcome::Retry => "retry",
+            Outcome::Later => "later",
+            Outcome::Dead => "dead",
+            Outcome::Skipped => "skipped",
+            Outcome::HandedBack => "handed_back",
+            Outcome::Abandoned => "abandoned",
+        }
+    }
+
+    /// The log line, for people.
+    pub const fn message(self) -> &'static str {
+        match self {
+            Outcome::Completed => "completed",
+            Outcome::DoneBefore => "nothing to do: this run has ended before; for a replay leave `run` out",
+            Outcome::Retry => "will be tried again",
+            Outcome::Later => "waits; nothing is counted",
+            Outcome::Dead => "dead letter",
+            Outcome::Skipped => "skipped",
+            Outcome::HandedBack => "handed back at a checkpoint",
+            Outcome::Abandoned => "abandoned; the broker delivers it again",
+        }
+    }
+}
