@@ -22,8 +22,9 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::app::App;
-use crate::job::export::{Stop, export};
-use crate::job::settle::Settlement;
+use crate::job::export::export;
+use crate::job::settle::Unsettled;
+use crate::job::stop::Stop;
 use crate::watch::metrics;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -228,21 +229,21 @@ async fn ended(handled: impl Future<Output = Result<(), AmqpError>>) -> Result<(
 async fn handle(session: Session, lane: Lane, delivery: Delivery) -> Result<(), AmqpError> {
     let _running = metrics::Counted::job();
     let decoded = Message::decode(&delivery.data);
-    let settlement = Settlement::new(&session.app, &session.publisher, lane, delivery);
+    let unsettled = Unsettled::new(&session.app, &session.publisher, lane, delivery);
     let message = match decoded {
         Ok(message) => message,
-        Err(bad) => return settlement.bad_message(&bad.0).await,
+        Err(bad) => return unsettled.bad_message(&bad.0).await,
     };
     let Some(job) = message.job() else {
-        return settlement.republish(&message.with_run()).await;
+        return unsettled.republish(&message.with_run()).await;
     };
     let span = tracing::info_span!(
         "job", project_id = %job.key.project_id, day = %job.key.day, run = %job.key.run,
-        redelivered = settlement.delivery.redelivered, trace_id = settlement.trace_id()
+        redelivered = unsettled.is_redelivered(), trace_id = unsettled.trace_id()
     );
     async {
         let ended = export(&session.app, &job, &session.stop).await;
-        settlement.job(&job.key, ended).await
+        unsettled.job(&job.key, ended).await
     }
     .instrument(span)
     .await

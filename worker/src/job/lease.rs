@@ -1,4 +1,4 @@
-//! The lease of the job at hand: renewed whatever the pages do, given back whenever the ledger can be told.
+//! The lease of the job at hand: renewed whatever the pages do, given back as soon as the ledger can be reached.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,21 +7,21 @@ use shared::ledger::{Lease, Ledger, LedgerError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// A lease that we hold, and until when that is certain.
+/// A lease that this worker holds, and until when that is certain.
 #[derive(Clone, Debug)]
-pub struct Held {
+pub struct HeldLease {
     lease: Lease,
     length: Duration,
-    until: Arc<watch::Sender<Instant>>,
+    certain_until: Arc<watch::Sender<Instant>>,
 }
 
-impl Held {
-    /// A lease that was asked for at `asked`: the database counts from later on, so by our clock it never ends sooner.
+impl HeldLease {
+    /// A lease that was asked for at `asked`. The database began to count later, so by our clock the lease never ends sooner.
     pub fn new(lease: Lease, length: Duration, asked: Instant) -> Self {
         Self {
             lease,
             length,
-            until: Arc::new(watch::Sender::new(asked + length)),
+            certain_until: Arc::new(watch::Sender::new(asked + length)),
         }
     }
 
@@ -30,20 +30,23 @@ impl Held {
         &self.lease
     }
 
-    /// Whether nobody else can have the run by now. Asked before each send: a process that was paused wakes up with old rows in
-    /// its hands, and PostHog keeps the copy that comes last.
-    pub fn is_certain(&self) -> bool {
-        Instant::now() < *self.until.borrow()
+    /// Until when nobody else can have the run, by our steady clock. It moves on with each renewal.
+    pub fn certain_until(&self) -> watch::Receiver<Instant> {
+        self.certain_until.subscribe()
     }
 
-    /// Renews the lease every third of it. Ends only when it is gone, or cannot be said to be ours any more.
+    fn is_certain(&self) -> bool {
+        Instant::now() < *self.certain_until.borrow()
+    }
+
+    /// Renews the lease whenever a third of it has passed. Ends only when the lease is lost, or may be.
     pub async fn keep(&self, ledger: &Ledger) -> LedgerError {
         loop {
             tokio::time::sleep(self.length / 3).await;
-            let (asked, until) = (Instant::now(), *self.until.borrow());
+            let (asked, until) = (Instant::now(), *self.certain_until.borrow());
             match tokio::time::timeout_at(until, ledger.renew(&self.lease, self.length)).await {
                 Ok(Ok(())) => {
-                    self.until.send_replace(asked + self.length);
+                    self.certain_until.send_replace(asked + self.length);
                 }
                 Ok(Err(LedgerError::LeaseLost)) => return LedgerError::LeaseLost,
                 Ok(Err(error)) if !self.is_certain() => return error,
@@ -54,13 +57,13 @@ impl Held {
     }
 }
 
-/// Gives a lease back, now if the ledger can be reached, else as soon as it can be: a lease that ran out by itself would be counted as a
-/// worker's death, and a few of those give a job up.
+/// Gives a lease back: now if the ledger can be reached, else in the background as soon as it can be. A lease that runs out by
+/// itself counts as a worker's death, and after a few of those the job becomes a dead letter.
 pub async fn give_back(ledger: &Ledger, lease: &Lease, length: Duration) {
     match ledger.release(lease).await {
         Ok(()) => {}
         Err(error @ LedgerError::Unreachable(_)) => {
-            tracing::warn!(%error, "the lease is given back as soon as the ledger can be told");
+            tracing::warn!(%error, "the lease is given back as soon as the ledger can be reached");
             let (ledger, lease) = (ledger.clone(), lease.clone());
             // Ends with the first answer, whatever it is: the lease is given back, or somebody else's.
             tokio::spawn(async move {
@@ -89,7 +92,7 @@ mod tests {
         let lease = Lease::wanted(RunKey::new("p", "2024-06-01".parse().unwrap(), "daily"));
         let length = Duration::from_secs(60);
         let asked = |seconds| Instant::now() - Duration::from_secs(seconds);
-        assert!(Held::new(lease.clone(), length, asked(50)).is_certain());
-        assert!(!Held::new(lease, length, asked(61)).is_certain());
+        assert!(HeldLease::new(lease.clone(), length, asked(50)).is_certain());
+        assert!(!HeldLease::new(lease, length, asked(61)).is_certain());
     }
 }

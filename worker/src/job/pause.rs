@@ -2,7 +2,6 @@
 //! dead, and come back once the settings have changed or a human says so.
 
 use shared::integration::IntegrationFault;
-use shared::job::RunKey;
 
 use crate::app::App;
 use crate::job::error::{Disposition, JobError};
@@ -11,9 +10,9 @@ use crate::job::error::{Disposition, JobError};
 ///
 /// # Errors
 /// [`IntegrationFault::Paused`], or the ledger's.
-pub async fn check(app: &App, key: &RunKey, settings: Option<&str>) -> Result<(), JobError> {
+pub async fn check(app: &App, project_id: &str, settings: Option<&str>) -> Result<(), JobError> {
     let Some(settings) = settings else { return Ok(()) };
-    match app.ledger.pause_of(&key.project_id, settings).await? {
+    match app.ledger.pause_of(project_id, settings).await? {
         None => Ok(()),
         Some(pause) => {
             let why = format!(
@@ -29,7 +28,7 @@ pub async fn check(app: &App, key: &RunKey, settings: Option<&str>) -> Result<()
 
 /// After a job's failure, before it is settled. When the ledger does not take it the next job meets the same failure, and
 /// pauses.
-pub async fn after(app: &App, key: &RunKey, settings: Option<&str>, error: &JobError) {
+pub async fn after(app: &App, project_id: &str, settings: Option<&str>, error: &JobError) {
     let permanent = error.disposition() == Disposition::Bury;
     let code = error.code().filter(|code| permanent && code.pauses_project());
     let (Some(code), Some(settings)) = (code, settings) else {
@@ -38,7 +37,7 @@ pub async fn after(app: &App, key: &RunKey, settings: Option<&str>, error: &JobE
     let text = error.to_string();
     match app
         .ledger
-        .pause_after(&key.project_id, settings, code, &text, &app.worker)
+        .pause_after(project_id, settings, code, &text, &app.worker)
         .await
     {
         Ok(()) => tracing::warn!(%code, reason = %text, "the project is paused until its PostHog settings change"),

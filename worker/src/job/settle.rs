@@ -1,5 +1,5 @@
-//! What a job's end means for its delivery. Always in this order: ledger (fenced) → publish (mandatory, confirmed) if a message
-//! goes on → ack. A failure in between leaves the delivery unsettled, and the broker delivers it again.
+//! The end of a delivery. Always in this order: ledger (under the lease) → publish (mandatory, confirmed) if a message goes
+//! on → ack. A failure in between leaves the delivery unsettled, and the broker delivers it again.
 
 use std::time::Duration;
 
@@ -12,38 +12,33 @@ use shared::headers::Headers;
 use shared::job::RunKey;
 use shared::ledger::{Buried, Lease, LedgerError, Retry};
 use shared::message::Message;
-use shared::topology::{DEAD_KEY, EXCHANGE, Ladder, Lane, Rung};
+use shared::topology::{DEAD_KEY, EXCHANGE, Lane, Rung};
 use shared::trace::Traceparent;
 use tokio::time::Instant;
 
 use crate::app::App;
 use crate::job::ending::{About, Ending, say};
-use crate::job::error::{Disposition, JobError};
 use crate::job::export::{Exported, Failure};
 use crate::job::lease::give_back;
+use crate::job::settlement::{Plan, Settlement};
 use crate::watch::outcome::Outcome;
 
 /// How long a log line waits for the ledger's counts.
 const COUNTS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A delivery that is being worked on. Settled by value, once; dropped unsettled, the broker delivers it again.
-pub struct Settlement<'a> {
-    /// the worker
-    pub app: &'a App,
-    /// of the delivery's session
-    pub publisher: &'a Publisher,
-    /// where its message returns to
-    pub lane: Lane,
-    /// what to settle
-    pub delivery: Delivery,
-    /// our own headers as they came, with a trace; the broker's are not copied
-    pub carried: Headers,
-    /// when it arrived
-    pub began: Instant,
+/// A delivery that is being worked on. It is settled by value, once. Dropped unsettled, the broker delivers it again.
+pub struct Unsettled<'a> {
+    app: &'a App,
+    publisher: &'a Publisher,
+    lane: Lane,
+    delivery: Delivery,
+    /// Our own headers as they came, with a trace. The broker's are not copied.
+    carried: Headers,
+    began: Instant,
 }
 
-impl<'a> Settlement<'a> {
-    /// Of a delivery that has just arrived. One without a trace, or with one that is not valid, begins one.
+impl<'a> Unsettled<'a> {
+    /// A delivery of `lane` that has just arrived. One without a valid trace begins a trace.
     pub fn new(app: &'a App, publisher: &'a Publisher, lane: Lane, delivery: Delivery) -> Self {
         let mut carried = Headers::from_table(delivery.properties.headers().as_ref());
         carried.traceparent.get_or_insert_with(Traceparent::fresh);
@@ -57,46 +52,39 @@ impl<'a> Settlement<'a> {
         }
     }
 
-    /// The trace it belongs to.
+    /// The trace that it belongs to.
     pub fn trace_id(&self) -> Option<&str> {
         self.carried.traceparent.as_ref().map(Traceparent::trace_id)
     }
 
-    /// Which attempt this delivery is, from 1 on: as far as its message tells; the ledger decides.
-    pub fn attempt(&self) -> i32 {
-        self.carried.attempt.unwrap_or(0).saturating_add(1)
+    /// Whether the broker delivered it before.
+    pub fn is_redelivered(&self) -> bool {
+        self.delivery.redelivered
     }
 
-    /// Which slice of its run this delivery is, from 1 on.
-    pub fn slice(&self) -> i32 {
-        self.carried.slice.unwrap_or(1)
-    }
-
-    /// Not a job: to the dead letters, the body untouched.
+    /// A message that is no job: to the dead letters, with its body as it came.
     pub async fn bad_message(self, reason: &str) -> Result<(), AmqpError> {
         let ending = Ending::failed(Outcome::Dead, Some(ErrorCode::BadMessage), reason);
         say(&self.about(None), &ending, &[]);
-        let headers = self.headers(0, ErrorCode::BadMessage, reason);
-        self.publish_dead(&headers).await?;
-        self.ack().await
-    }
-
-    /// A message without a run is published again with one, in its lane.
-    pub async fn republish(self, message: &Message) -> Result<(), AmqpError> {
-        tracing::info!(
-            project_id = %message.project_id, day = %message.day, run = message.run, trace_id = self.trace_id(),
-            "given a run of its own"
-        );
-        self.publisher
-            .publish(EXCHANGE, self.lane.routing_key(), &message.encode(), &self.carried)
+        self.publish_dead(&self.failed_headers(0, ErrorCode::BadMessage, reason))
             .await?;
         self.ack().await
     }
 
-    /// The job's end.
+    /// A message that had no run is published again with one, in its lane.
+    pub async fn republish(self, message: &Message) -> Result<(), AmqpError> {
+        tracing::info!(
+            project_id = %message.project_id, day = %message.day, run = message.run.as_deref(), trace_id = self.trace_id(),
+            "given a run of its own"
+        );
+        self.publish_again(&message.encode(), &self.carried).await?;
+        self.ack().await
+    }
+
+    /// The end of a job.
     pub async fn job(self, key: &RunKey, ended: Result<Exported, Failure>) -> Result<(), AmqpError> {
         match ended {
-            Ok(Exported::Completed { .. }) => {
+            Ok(Exported::Completed) => {
                 self.say(key, true, &Ending::of(Outcome::Completed)).await;
                 self.ack().await
             }
@@ -106,125 +94,124 @@ impl<'a> Settlement<'a> {
                 self.say(key, false, &ending).await;
                 self.ack().await
             }
-            Err(Failure { lease, error }) => self.failed(key, lease.as_ref(), error).await,
+            Err(failure) => self.failed(key, &failure).await,
         }
     }
 
-    async fn failed(self, key: &RunKey, lease: Option<&Lease>, error: JobError) -> Result<(), AmqpError> {
-        let text = error.to_string();
-        let code = error.code();
+    /// Ledger → log → publish → ack.
+    async fn failed(self, key: &RunKey, Failure { lease, error }: &Failure) -> Result<(), AmqpError> {
+        let (code, text) = (error.code(), error.to_string());
         let counted = code.unwrap_or(ErrorCode::Internal);
-        let (ledger, length) = (&self.app.ledger, self.app.config.lease);
-        let written = match (error.disposition(), lease) {
-            (Disposition::Abandon, lease) => {
-                if let Some(lease) = lease {
-                    give_back(ledger, lease, length).await;
-                }
-                let ending = Ending::failed(Outcome::Abandoned, code, &text);
-                self.say(key, lease.is_some(), &ending).await;
-                return Ok(());
-            }
-            (Disposition::HandBack, Some(lease)) => {
-                give_back(ledger, lease, length).await;
-                self.say(key, true, &Ending::failed(Outcome::HandedBack, code, &text))
-                    .await;
+        let plan = Plan::of(error.disposition(), lease.as_ref());
+        let recorded = self.record(plan, counted, &text).await;
+        let is_ours = lease.is_some() && recorded.is_ok();
+        let settlement = match recorded {
+            Ok(settlement) => settlement,
+            Err(error) => self.unrecorded(&error, lease.as_ref()).await,
+        };
+        let ending = Ending {
+            attempt: settlement.attempt(),
+            delay: settlement.delay(),
+            ..Ending::failed(settlement.outcome(), code, &text)
+        };
+        self.say(key, is_ours, &ending).await;
+        match settlement {
+            Settlement::Skipped => {}
+            Settlement::HandedBack => {
                 let headers = Headers {
                     slice: Some(self.slice().saturating_add(1)),
                     ..self.carried.clone()
                 };
-                self.publisher
-                    .publish(EXCHANGE, self.lane.routing_key(), &self.delivery.data, &headers)
+                self.publish_again(&self.delivery.data, &headers).await?;
+            }
+            Settlement::Waits { delay, attempt: None } => self.publish_rung(delay, &self.carried).await?,
+            Settlement::Waits {
+                delay,
+                attempt: Some(attempt),
+            } => {
+                self.publish_rung(delay, &self.failed_headers(attempt, counted, &text))
                     .await?;
-                return self.ack().await;
             }
-            (Disposition::Later(wait), lease) => {
-                if let Some(lease) = lease {
-                    give_back(ledger, lease, length).await;
-                }
-                return self.later(key, lease.is_some(), wait, code, &text).await;
+            Settlement::Dead(buried) => {
+                let Buried {
+                    attempt,
+                    first_failed_at,
+                } = buried.unwrap_or_default();
+                let headers = self.failed_headers(attempt, counted, &text);
+                let first_failed_at = first_failed_at.or(headers.first_failed_at);
+                self.publish_dead(&Headers {
+                    first_failed_at,
+                    ..headers
+                })
+                .await?;
             }
-            (Disposition::Skip, Some(lease)) => {
-                let skipped = ledger.skip(lease, counted, &text).await;
-                if skipped.is_ok() {
-                    self.say(key, true, &Ending::failed(Outcome::Skipped, code, &text))
-                        .await;
-                    return self.ack().await;
-                }
-                skipped.map(|()| Retry::Exhausted(Buried::default()))
+            Settlement::Abandoned => return Ok(()),
+        }
+        self.ack().await
+    }
+
+    /// Carries a plan out at the ledger.
+    async fn record(&self, plan: Plan<'_>, code: ErrorCode, text: &str) -> Result<Settlement, LedgerError> {
+        let (ledger, ladder) = (&self.app.ledger, &self.app.config.ladder);
+        match plan {
+            Plan::Abandon(lease) => {
+                self.give_back(lease).await;
+                Ok(Settlement::Abandoned)
             }
-            (Disposition::Bury, Some(lease)) => ledger.bury(lease, counted, &text).await.map(Retry::Exhausted),
-            // Refused before there was a lease.
-            (Disposition::Bury, None) => Ok(Retry::Exhausted(Buried::default())),
-            (Disposition::Retry, Some(lease)) => {
-                let ladder: &Ladder = &self.app.config.ladder;
-                ledger
-                    .retry(lease, counted, &text, |attempt| ladder.delay(attempt))
-                    .await
+            Plan::HandBack(lease) => {
+                self.give_back(Some(lease)).await;
+                Ok(Settlement::HandedBack)
             }
-            // Failed before there was a row to count on (a statement on the way to the claim).
-            (Disposition::Retry | Disposition::Skip | Disposition::HandBack, None) => {
-                return self.later(key, false, None, code, &text).await;
+            Plan::Later { lease, wait } => {
+                self.give_back(lease).await;
+                Ok(Settlement::Waits {
+                    delay: wait.map_or_else(|| ladder.uncounted(), |wait| ladder.towards(wait)),
+                    attempt: None,
+                })
             }
-        };
-        match written {
-            Ok(Retry::Wait { attempt, delay }) => {
-                let ending = Ending {
-                    attempt: Some(attempt),
-                    delay: Some(delay),
-                    ..Ending::failed(Outcome::Retry, code, &text)
-                };
-                self.say(key, true, &ending).await;
-                self.publish_rung(delay, &self.headers(attempt, counted, &text)).await?;
-                self.ack().await
+            Plan::Skip(lease) => {
+                ledger.skip(lease, code, text).await?;
+                Ok(Settlement::Skipped)
             }
-            Ok(Retry::Exhausted(Buried {
-                attempt,
-                first_failed_at,
-            })) => {
-                let ending = Ending {
-                    attempt: Some(attempt),
-                    ..Ending::failed(Outcome::Dead, code, &text)
-                };
-                self.say(key, lease.is_some(), &ending).await;
-                let mut headers = self.headers(attempt, counted, &text);
-                headers.first_failed_at = first_failed_at.or(headers.first_failed_at);
-                self.publish_dead(&headers).await?;
-                self.ack().await
+            Plan::Bury(lease) => {
+                let buried = ledger.bury(lease, code, text).await?;
+                Ok(Settlement::Dead(Some(buried)))
             }
-            // The failure could not be counted; it will happen again, or it was none.
-            Err(error) => {
-                tracing::warn!(%error, "the ledger was not told");
-                if let (LedgerError::Unreachable(_), Some(lease)) = (&error, lease) {
-                    give_back(ledger, lease, length).await;
-                }
-                self.later(key, false, None, code, &text).await
+            Plan::Refuse => Ok(Settlement::Dead(None)),
+            Plan::Count(lease) => {
+                let retry = ledger.retry(lease, code, text, |attempt| ladder.delay(attempt)).await?;
+                Ok(match retry {
+                    Retry::Wait { attempt, delay } => Settlement::Waits {
+                        delay,
+                        attempt: Some(attempt),
+                    },
+                    Retry::Exhausted(buried) => Settlement::Dead(Some(buried)),
+                })
             }
         }
     }
 
-    /// Nothing counted: to a rung.
-    async fn later(
-        self,
-        key: &RunKey,
-        ours: bool,
-        wait: Option<Duration>,
-        code: Option<ErrorCode>,
-        reason: &str,
-    ) -> Result<(), AmqpError> {
-        let ladder = &self.app.config.ladder;
-        let delay = wait.map_or_else(|| ladder.uncounted(), |wait| ladder.towards(wait));
-        let ending = Ending {
-            delay: Some(delay),
-            ..Ending::failed(Outcome::Later, code, reason)
-        };
-        self.say(key, ours, &ending).await;
-        self.publish_rung(delay, &self.carried).await?;
-        self.ack().await
+    /// The ledger did not record this failure. Retry uncounted; a real one will recur.
+    async fn unrecorded(&self, error: &LedgerError, lease: Option<&Lease>) -> Settlement {
+        tracing::warn!(%error, "the ledger was not told");
+        if let LedgerError::Unreachable(_) = error {
+            self.give_back(lease).await;
+        }
+        Settlement::Waits {
+            delay: self.app.config.ladder.uncounted(),
+            attempt: None,
+        }
     }
 
-    /// The line of this delivery's end; with how far the run has come when it was ours.
-    async fn say(&self, key: &RunKey, ours: bool, ending: &Ending<'_>) {
-        let streams = if ours {
+    async fn give_back(&self, lease: Option<&Lease>) {
+        if let Some(lease) = lease {
+            give_back(&self.app.ledger, lease, self.app.config.lease).await;
+        }
+    }
+
+    /// Logs and counts the end of this delivery. When the run `is_ours`, the line says how far it has come.
+    async fn say(&self, key: &RunKey, is_ours: bool, ending: &Ending<'_>) {
+        let streams = if is_ours {
             // The ledger's counts are those of all slices. Without an answer the line goes without them.
             let streams = tokio::time::timeout(COUNTS_TIMEOUT, self.app.ledger.streams(key)).await;
             streams.ok().and_then(Result::ok).unwrap_or_default()
@@ -238,7 +225,7 @@ impl<'a> Settlement<'a> {
         About {
             key,
             lane: self.lane,
-            attempt: self.attempt(),
+            attempt: self.carried.attempt.unwrap_or(0).saturating_add(1),
             slice: self.slice(),
             redelivered: self.delivery.redelivered,
             trace_id: self.trace_id(),
@@ -247,25 +234,12 @@ impl<'a> Settlement<'a> {
         }
     }
 
-    async fn publish_rung(&self, delay: Duration, headers: &Headers) -> Result<(), AmqpError> {
-        // A rung is a fanout: the routing key does not lead there, but back into the lane.
-        self.publisher
-            .publish(
-                &Rung::queue(delay),
-                self.lane.routing_key(),
-                &self.delivery.data,
-                headers,
-            )
-            .await
+    fn slice(&self) -> i32 {
+        self.carried.slice.unwrap_or(1)
     }
 
-    async fn publish_dead(&self, headers: &Headers) -> Result<(), AmqpError> {
-        self.publisher
-            .publish(EXCHANGE, DEAD_KEY, &self.delivery.data, headers)
-            .await
-    }
-
-    fn headers(&self, attempt: i32, code: ErrorCode, error: &str) -> Headers {
+    /// The headers of a message whose failure counts.
+    fn failed_headers(&self, attempt: i32, code: ErrorCode, error: &str) -> Headers {
         Headers {
             attempt: Some(attempt),
             error_code: Some(code.as_str().to_owned()),
@@ -273,6 +247,22 @@ impl<'a> Settlement<'a> {
             first_failed_at: self.carried.first_failed_at.or_else(|| Some(Utc::now())),
             ..self.carried.clone()
         }
+    }
+
+    async fn publish_again(&self, body: &[u8], headers: &Headers) -> Result<(), AmqpError> {
+        let lane = self.lane.routing_key();
+        self.publisher.publish(EXCHANGE, lane, body, headers).await
+    }
+
+    async fn publish_rung(&self, delay: Duration, headers: &Headers) -> Result<(), AmqpError> {
+        // A rung is a fanout: the routing key does not lead there, but back into the lane.
+        let (rung, lane) = (Rung::queue(delay), self.lane.routing_key());
+        self.publisher.publish(&rung, lane, &self.delivery.data, headers).await
+    }
+
+    async fn publish_dead(&self, headers: &Headers) -> Result<(), AmqpError> {
+        let body = &self.delivery.data;
+        self.publisher.publish(EXCHANGE, DEAD_KEY, body, headers).await
     }
 
     async fn ack(self) -> Result<(), AmqpError> {

@@ -2,23 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::Utc;
 use reqwest::header::{CONTENT_ENCODING, HeaderValue};
 use shared::job::Stream;
 use shared::ledger::Reject;
-use shared::posthog::{Posthog, endpoint, json_headers};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use shared::posthog::{Answer, CallError, Posthog, endpoint, json_headers};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::job::lease::Held;
 use crate::posthog::batch::Body;
-use crate::posthog::hosts::Place;
+use crate::posthog::hosts::{Place, Speed};
 use crate::posthog::retry::{SendError, Step, Tries};
 use crate::watch::metrics;
+use crate::watch::outcome::SplitCause;
 
-/// So many refusals and not one accepted event: a fault of the mapping.
+/// A run with so many refusals and not one accepted event has a fault in its mapping.
 const REFUSED_LIMIT: i64 = 50;
 
 /// An answer that takes this part of its time limit is late.
@@ -31,10 +32,21 @@ pub struct Capture {
     pub posthog: Posthog,
     /// Bodies in flight at once, over all jobs
     pub in_flight: Arc<Semaphore>,
-    /// For one answer
+    /// The time limit of one request
     pub send_timeout: Duration,
-    /// For one body
+    /// The time limit of all tries of one body
     pub retry_budget: Duration,
+}
+
+impl Capture {
+    /// Whether a request that took so long makes its host count as slow.
+    pub fn speed(&self, took: Duration) -> Speed {
+        if took > self.send_timeout / LATE {
+            Speed::Late
+        } else {
+            Speed::InTime
+        }
+    }
 }
 
 /// What a run has met so far, over its streams and earlier slices.
@@ -46,14 +58,14 @@ pub struct Tally {
     pub refused: AtomicI64,
 }
 
-/// A body's end.
+/// What became of a body.
 #[derive(Debug, Default)]
 pub struct Accepted {
     /// Events that PostHog took
     pub events: i64,
-    /// Compressed bytes that were taken
+    /// Compressed bytes of these
     pub bytes: i64,
-    /// Rows that it never will
+    /// Rows that PostHog never will take
     pub rejects: Vec<Reject>,
 }
 
@@ -63,7 +75,7 @@ struct InFlight(
     #[expect(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit,
 );
 
-/// A body that has its place in flight for the first try, and for all its tries one of its job's places.
+/// A body that holds one of its job's places until its end, and a place in flight for its first try.
 pub struct Admitted {
     body: Body,
     in_flight: InFlight,
@@ -71,20 +83,38 @@ pub struct Admitted {
     is_first: bool,
 }
 
-impl Capture {
-    /// Waits until a body may be on its way to the `place`'s host. Until then its stream makes no other: bodies that wait take memory, too.
-    /// One of the `job`'s places is kept from here to the body's end, also between its tries. It comes first: whoever has one needs only
-    /// places that are given back after a request, so none waits for another's end.
-    /// `is_first`: of its stream in this slice.
-    pub async fn admit(
-        &self,
-        job: &Arc<Semaphore>,
-        place: &Place,
-        body: Body,
-        is_first: bool,
-    ) -> Result<Admitted, SendError> {
-        let of_job = enter(job).await?;
-        let in_flight = self.enter_flight(place).await?;
+/// What PostHog says of a body as it is.
+enum Verdict {
+    Accepted,
+    Refused { cause: SplitCause, said: String },
+}
+
+/// Sends the bodies of one stream of a job, several at a time.
+pub struct Sender<'a> {
+    /// What all sends of the process share
+    pub capture: &'a Capture,
+    /// The job's place at its host
+    pub place: &'a Place,
+    /// Whose bodies they are
+    pub stream: Stream,
+    /// How many bodies the job may hold at once, over its streams
+    pub bodies: &'a Arc<Semaphore>,
+    /// What the run has met so far
+    pub tally: &'a Tally,
+    /// Until when nobody else can have the run. No request begins later: a worker that was paused would wake up with old
+    /// rows, and PostHog keeps the copy that comes last.
+    pub lease_until: watch::Receiver<Instant>,
+    /// Ends the waiting between tries, and the splitting of bodies; never a request that is on its way
+    pub stop: &'a CancellationToken,
+}
+
+impl Sender<'_> {
+    /// Waits until a body may be sent. Meanwhile its stream makes no other, because bodies that wait take memory.
+    /// `is_first`: whether it is the first body of its stream in this slice.
+    pub async fn admit(&self, body: Body, is_first: bool) -> Result<Admitted, SendError> {
+        // The job's permit first. The others are released after each request, so waiting for them cannot deadlock.
+        let of_job = enter(self.bodies).await?;
+        let in_flight = self.enter_flight().await?;
         Ok(Admitted {
             body,
             in_flight,
@@ -93,30 +123,17 @@ impl Capture {
         })
     }
 
-    /// Whether an answer took so long that its host counts as slow.
-    pub fn is_late(&self, took: Duration) -> bool {
-        took > self.send_timeout / LATE
-    }
-
-    async fn enter_flight(&self, place: &Place) -> Result<InFlight, SendError> {
-        // The host's own first: what waits for a slow host's answers must not keep a place of the process meanwhile.
-        let of_host = enter(place.in_flight()).await?;
-        let of_process = enter(&self.in_flight).await?;
+    async fn enter_flight(&self) -> Result<InFlight, SendError> {
+        // The host's own permit first: a body that waits for a slow host must not hold a permit of the process.
+        let of_host = enter(self.place.in_flight()).await?;
+        let of_process = enter(&self.capture.in_flight).await?;
         Ok(InFlight(of_host, of_process))
     }
 
-    /// Sends a body while the lease is `held`; takes it apart when PostHog refuses it as it is. `stop` ends the waiting between tries and the
-    /// taking apart, never a request that is on its way. A stream's first body is taken apart to the end: what was accepted of a body does not
-    /// move the cursor, so one that takes longer than a slice would be begun anew for ever.
-    pub async fn send(
-        &self,
-        place: &Place,
-        stream: Stream,
-        admitted: Admitted,
-        tally: &Tally,
-        held: &Held,
-        stop: &CancellationToken,
-    ) -> Result<Accepted, SendError> {
+    /// Sends a body, and splits it when PostHog refuses it as it is. The first body of a stream is split to the end even after a
+    /// stop. Accepted parts of a body do not move the cursor, so a body whose splitting takes longer than a slice would
+    /// otherwise begin anew in every slice, for ever.
+    pub async fn send(&self, admitted: Admitted) -> Result<Accepted, SendError> {
         let Admitted {
             body,
             in_flight,
@@ -127,92 +144,90 @@ impl Capture {
         let mut open = vec![body];
         let mut in_flight = Some(in_flight);
         while let Some(body) = open.pop() {
-            if in_flight.is_none() && !is_first && stop.is_cancelled() {
+            if in_flight.is_none() && !is_first && self.stop.is_cancelled() {
                 return Err(SendError::Interrupted);
             }
-            let sent = self.send_whole(place, stream, &body, &mut in_flight, held, stop);
-            let Some((too_large, said)) = sent.await? else {
-                let events = i64::try_from(body.events()).unwrap_or(i64::MAX);
-                accepted.events += events;
-                accepted.bytes += i64::try_from(body.bytes().len()).unwrap_or(i64::MAX);
-                tally.accepted.fetch_add(events, Ordering::Relaxed);
-                continue;
-            };
-            if body.events() > 1 {
-                metrics::split(stream, too_large);
-                let (first, second) = body
-                    .halves()
-                    .map_err(|e| SendError::MappingRefused(format!("a body cannot be read back: {e}")))?;
-                open.extend([second, first]);
-                continue;
+            match self.send_whole(&body, in_flight.take()).await? {
+                Verdict::Accepted => {
+                    let events = i64::try_from(body.events()).unwrap_or(i64::MAX);
+                    accepted.events += events;
+                    accepted.bytes += i64::try_from(body.bytes().len()).unwrap_or(i64::MAX);
+                    self.tally.accepted.fetch_add(events, Ordering::Relaxed);
+                }
+                Verdict::Refused { cause, .. } if body.events() > 1 => {
+                    metrics::split(self.stream, cause);
+                    let (first, second) = body
+                        .halves()
+                        .map_err(|e| SendError::MappingRefused(format!("a body cannot be read back: {e}")))?;
+                    open.extend([second, first]);
+                }
+                Verdict::Refused { said, .. } => accepted.rejects.push(self.reject(&body, said)?),
             }
-            let refused = tally.refused.fetch_add(1, Ordering::Relaxed) + 1;
-            if refused >= REFUSED_LIMIT && tally.accepted.load(Ordering::Relaxed) == 0 {
-                return Err(SendError::MappingRefused(said));
-            }
-            tracing::warn!(%stream, row_id = body.row_id(), reason = %said, "PostHog refuses this row; the rest goes on");
-            metrics::rejected(stream);
-            accepted.rejects.push(Reject {
-                row_id: body.row_id().to_owned(),
-                reason: said,
-            });
         }
         Ok(accepted)
     }
 
-    /// The same bytes until there is a verdict. `Some`: refused as it is (too large?, what was said).
-    async fn send_whole(
-        &self,
-        place: &Place,
-        stream: Stream,
-        body: &Body,
-        admitted: &mut Option<InFlight>,
-        held: &Held,
-        stop: &CancellationToken,
-    ) -> Result<Option<(bool, String)>, SendError> {
-        let url = endpoint(place.url(), "batch/");
-        let mut tries = Tries::new(self.retry_budget);
+    /// The row of a body that holds one event. Where PostHog refuses everything, the fault is not the row's.
+    fn reject(&self, body: &Body, said: String) -> Result<Reject, SendError> {
+        let refused = self.tally.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        if refused >= REFUSED_LIMIT && self.tally.accepted.load(Ordering::Relaxed) == 0 {
+            return Err(SendError::MappingRefused(said));
+        }
+        let (stream, row_id) = (self.stream, body.row_id());
+        tracing::warn!(%stream, row_id, reason = %said, "PostHog refuses this row; the rest goes on");
+        metrics::rejected(stream);
+        Ok(Reject {
+            row_id: row_id.to_owned(),
+            reason: said,
+        })
+    }
+
+    /// Sends the same bytes until PostHog has judged them. The first try uses the place that was `granted`.
+    async fn send_whole(&self, body: &Body, mut granted: Option<InFlight>) -> Result<Verdict, SendError> {
+        let mut tries = Tries::new(self.capture.retry_budget);
         let began = Instant::now();
         loop {
-            let sent;
-            let outcome = {
-                // Nobody waits for the next try with a place in flight.
-                let _in_flight = match admitted.take() {
-                    Some(in_flight) => in_flight,
-                    None => self.enter_flight(place).await?,
-                };
-                sent = Instant::now();
-                if !held.is_certain() {
-                    return Err(SendError::LeaseUncertain);
-                }
-                let _on_its_way = metrics::Counted::send();
-                let mut headers = json_headers();
-                headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-                self.posthog
-                    .post(url.clone(), headers, body.bytes().into(), self.send_timeout)
-                    .await
+            let in_flight = match granted.take() {
+                Some(in_flight) => in_flight,
+                None => self.enter_flight().await?,
             };
-            let took = sent.elapsed();
-            place.answered(self.is_late(took));
-            metrics::sent(stream, took, outcome.as_ref().ok().map(|answer| answer.status));
+            if Instant::now() >= *self.lease_until.borrow() {
+                return Err(SendError::LeaseUncertain);
+            }
+            let outcome = self.request(body, in_flight).await;
             match tries.decide(outcome, began.elapsed(), Utc::now()) {
                 Step::Accepted => {
-                    place.report(false);
-                    return Ok(None);
+                    self.place.accepted();
+                    return Ok(Verdict::Accepted);
                 }
-                Step::Halve(said) => return Ok(Some((true, said))),
-                Step::Bisect(said) => return Ok(Some((false, said))),
+                Step::Split(cause, said) => return Ok(Verdict::Refused { cause, said }),
                 Step::Stop(error) => return Err(error),
                 Step::Resend(delay) => {
-                    metrics::retried(stream);
-                    tracing::debug!(%stream, ?delay, "will send again");
+                    metrics::retried(self.stream);
+                    tracing::debug!(stream = %self.stream, ?delay, "will send again");
                     tokio::select! {
                         () = tokio::time::sleep(delay) => {}
-                        () = stop.cancelled() => return Err(SendError::Interrupted),
+                        () = self.stop.cancelled() => return Err(SendError::Interrupted),
                     }
                 }
             }
         }
+    }
+
+    /// One request. Its place in flight ends with it: a body that waits for its next try holds none.
+    async fn request(&self, body: &Body, _in_flight: InFlight) -> Result<Answer, CallError> {
+        let _on_its_way = metrics::Counted::send();
+        let Capture {
+            posthog, send_timeout, ..
+        } = self.capture;
+        let mut headers = json_headers();
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        let (url, asked) = (endpoint(self.place.url(), "batch/"), Instant::now());
+        let outcome = posthog.post(url, headers, body.bytes().into(), *send_timeout).await;
+        let took = asked.elapsed();
+        self.place.answered(self.capture.speed(took));
+        metrics::sent(self.stream, took, outcome.as_ref().ok().map(|answer| answer.status));
+        outcome
     }
 }
 

@@ -7,6 +7,15 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 use url::Url;
 
+/// How soon a request to a host ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speed {
+    /// Soon enough for any number of jobs
+    InTime,
+    /// So late that one job at a time is enough for the host
+    Late,
+}
+
 #[derive(Debug)]
 struct Host {
     /// At work here, in the order in which they came
@@ -111,14 +120,24 @@ impl Place {
         &self.in_flight
     }
 
-    /// An answer came, or did not: was it late?
-    pub fn answered(&self, late: bool) {
+    /// A request to the host has ended, with an answer or without one.
+    pub fn answered(&self, speed: Speed) {
+        let slow = speed == Speed::Late;
         self.hosts
-            .with(&self.host, |host| std::mem::replace(&mut host.slow, late) != late);
+            .with(&self.host, |host| std::mem::replace(&mut host.slow, slow) != slow);
     }
 
-    /// `false`: a body was accepted. `true`: a job ends because none is.
-    pub fn report(&self, failing: bool) {
+    /// The host accepted a body: it takes any number of jobs.
+    pub fn accepted(&self) {
+        self.set_failing(false);
+    }
+
+    /// A job ends because the host accepts no body: it takes one job at a time, until it accepts one.
+    pub fn gave_up(&self) {
+        self.set_failing(true);
+    }
+
+    fn set_failing(&self, failing: bool) {
         self.hosts.with(&self.host, |host| {
             std::mem::replace(&mut host.failing, failing) != failing
         });
@@ -166,13 +185,13 @@ mod tests {
         let (bad, good) = urls();
         let first = hosts.enter(&bad).unwrap();
         let second = hosts.enter(&bad).unwrap();
-        first.report(true);
+        first.gave_up();
         assert!(hosts.enter(&bad).is_none());
         assert!(hosts.enter(&good).is_some());
         drop((first, second));
         let probe = hosts.enter(&bad).unwrap();
         assert!(hosts.enter(&bad).is_none());
-        probe.report(false);
+        probe.accepted();
         assert!(hosts.enter(&bad).is_some());
         drop(probe);
         assert!(hosts.known.borrow().hosts.is_empty());
@@ -185,12 +204,12 @@ mod tests {
         let first = hosts.enter(&bad).unwrap();
         let second = hosts.enter(&bad).unwrap();
         assert!(second.crowded().now_or_never().is_none());
-        second.answered(true);
+        second.answered(Speed::Late);
         assert!(hosts.enter(&bad).is_none());
         assert!(first.crowded().now_or_never().is_none() && second.crowded().now_or_never().is_some());
         drop(first);
         assert!(second.crowded().now_or_never().is_none());
-        second.answered(false);
+        second.answered(Speed::InTime);
         assert!(hosts.enter(&bad).is_some());
     }
 

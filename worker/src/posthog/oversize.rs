@@ -58,10 +58,9 @@ fn shorten_event(event: &mut Map<String, Value>) {
             truncated.push(name.clone());
             truncated.sort();
             let names = truncated.iter().cloned().map(Value::String).collect();
-            // It takes room itself: counted in the next round, before anything is cut.
-            if properties.insert(TRUNCATED.into(), Value::Array(names)).is_none() || truncated.len() > 1 {
-                continue;
-            }
+            // The list takes room itself: the next round counts it before anything is cut.
+            properties.insert(TRUNCATED.into(), Value::Array(names));
+            continue;
         }
         if let Some(text) = properties.get_mut(&name).and_then(longest_text) {
             cut(text, cost.saturating_sub(size - MAX_EVENT_SIZE));

@@ -10,6 +10,8 @@ use reqwest::StatusCode;
 use shared::error_code::ErrorCode;
 use shared::posthog::{Answer, CallError};
 
+use crate::watch::outcome::SplitCause;
+
 /// The longest that PostHog, or a proxy before it, can make us wait.
 const RETRY_AFTER_CAP: Duration = Duration::from_secs(60);
 const FIRST_DELAY: Duration = Duration::from_millis(500);
@@ -24,10 +26,8 @@ pub enum Step {
     Accepted,
     /// The same bytes again, after a while.
     Resend(Duration),
-    /// Too large: two halves.
-    Halve(String),
-    /// One of its events is refused, and the answer does not say which: two halves.
-    Bisect(String),
+    /// Not as it is: two halves, or a reject when it holds one event. With what PostHog said.
+    Split(SplitCause, String),
     /// No body of this job will fare better.
     Stop(SendError),
 }
@@ -109,10 +109,12 @@ impl Tries {
         let said = describe(&answer);
         match answer.status {
             status if status.is_success() => Step::Accepted,
-            StatusCode::PAYLOAD_TOO_LARGE => Step::Halve(said),
+            StatusCode::PAYLOAD_TOO_LARGE => Step::Split(SplitCause::TooLarge, said),
             // The 2024 server says "too large" so.
-            StatusCode::BAD_REQUEST if answer.text.contains("maximum event size exceeded") => Step::Halve(said),
-            StatusCode::BAD_REQUEST => Step::Bisect(said),
+            StatusCode::BAD_REQUEST if answer.text.contains("maximum event size exceeded") => {
+                Step::Split(SplitCause::TooLarge, said)
+            }
+            StatusCode::BAD_REQUEST => Step::Split(SplitCause::Refused, said),
             StatusCode::UNAUTHORIZED => Step::Stop(SendError::Unauthorized(said)),
             StatusCode::PAYMENT_REQUIRED => Step::Stop(SendError::BillingLimit(said)),
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
@@ -192,14 +194,17 @@ mod tests {
         for status in [408, 429, 500, 502, 503, 504, 520] {
             assert!(matches!(decide(answer(status, "", None)), Step::Resend(_)), "{status}");
         }
-        assert!(matches!(decide(answer(413, "", None)), Step::Halve(_)));
+        assert!(matches!(
+            decide(answer(413, "", None)),
+            Step::Split(SplitCause::TooLarge, _)
+        ));
         assert!(matches!(
             decide(answer(400, "maximum event size exceeded", None)),
-            Step::Halve(_)
+            Step::Split(SplitCause::TooLarge, _)
         ));
         assert!(matches!(
             decide(answer(400, "event submitted without a distinct_id", None)),
-            Step::Bisect(_)
+            Step::Split(SplitCause::Refused, _)
         ));
         assert!(matches!(
             decide(answer(401, "", None)),
@@ -239,7 +244,8 @@ mod tests {
 
     #[test]
     fn what_posthog_said_is_kept_short_and_on_one_line() {
-        let Step::Bisect(said) = decide(answer(400, &format!("a\nb{}", "x".repeat(5_000)), None)) else {
+        let Step::Split(SplitCause::Refused, said) = decide(answer(400, &format!("a\nb{}", "x".repeat(5_000)), None))
+        else {
             panic!()
         };
         assert!(said.len() < 400 && !said.contains('\n'), "{said}");

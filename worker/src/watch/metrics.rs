@@ -13,7 +13,7 @@ use shared::job::Stream;
 use shared::posthog::LIB_VERSION;
 use shared::topology::{DEAD_LETTER_QUEUE, Ladder, Lane, Rung};
 
-use crate::watch::outcome::Outcome;
+use crate::watch::outcome::{Outcome, SplitCause};
 use catalogue::{
     BATCHES, BLOCKED, BUILD, BYTES, CONNECTED, CONSUMERS, DEPTH, EVENTS, IN_FLIGHT, JOBS, LAG, LAST_COMPLETED,
     LAST_ENQUEUE, LOOKED, PAGE, PAUSED, REJECTS, RETRIES, RUNNING, SEND, SESSIONS_LOST, SPLITS, TAKEOVERS,
@@ -56,8 +56,8 @@ fn at_zero() {
         for name in [EVENTS, BATCHES, BYTES, REJECTS, RETRIES] {
             counter!(name, "kind" => kind).absolute(0);
         }
-        for cause in [TOO_LARGE, REFUSED] {
-            counter!(SPLITS, "kind" => kind, "cause" => cause).absolute(0);
+        for cause in SplitCause::ALL {
+            counter!(SPLITS, "kind" => kind, "cause" => cause.as_str()).absolute(0);
         }
         // Looking at one makes it.
         let _ = histogram!(PAGE, "kind" => kind);
@@ -102,13 +102,9 @@ pub fn retried(stream: Stream) {
     counter!(RETRIES, "kind" => stream.as_str()).increment(1);
 }
 
-const TOO_LARGE: &str = "too_large";
-const REFUSED: &str = "refused";
-
-/// A body is taken apart.
-pub fn split(stream: Stream, too_large: bool) {
-    let cause = if too_large { TOO_LARGE } else { REFUSED };
-    counter!(SPLITS, "kind" => stream.as_str(), "cause" => cause).increment(1);
+/// A body is split into two halves.
+pub fn split(stream: Stream, cause: SplitCause) {
+    counter!(SPLITS, "kind" => stream.as_str(), "cause" => cause.as_str()).increment(1);
 }
 
 /// A row was refused for good.

@@ -1,4 +1,4 @@
-//! What became of a delivery: the word in logs and metrics.
+//! The words in logs and metrics for what became of a delivery, and for why a body was split.
 
 /// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,28 @@ impl Outcome {
             Outcome::Skipped => "skipped",
             Outcome::HandedBack => "handed back at a checkpoint",
             Outcome::Abandoned => "abandoned; the broker delivers it again",
+        }
+    }
+}
+
+/// Why a body is split into two halves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SplitCause {
+    /// PostHog says that the body is too large.
+    TooLarge,
+    /// PostHog refuses one of its events, and does not say which.
+    Refused,
+}
+
+impl SplitCause {
+    /// Both of them.
+    pub const ALL: [SplitCause; 2] = [SplitCause::TooLarge, SplitCause::Refused];
+
+    /// The word in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            SplitCause::TooLarge => "too_large",
+            SplitCause::Refused => "refused",
         }
     }
 }

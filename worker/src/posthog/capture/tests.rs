@@ -1,10 +1,7 @@
 use std::time::Duration;
 
 use shared::egress::Egress;
-use shared::job::RunKey;
-use shared::ledger::Lease;
 use testkit::posthog::{Behavior, FakePosthog, Rule};
-use tokio::time::Instant;
 use url::Url;
 
 use super::*;
@@ -15,10 +12,9 @@ use crate::posthog::hosts::Hosts;
 
 const LENGTH: Duration = Duration::from_secs(60);
 
-/// A lease that was asked for so long ago.
-fn held(ago: Duration) -> Held {
-    let lease = Lease::wanted(RunKey::new("p", "2024-06-01".parse().unwrap(), "daily"));
-    Held::new(lease, LENGTH, Instant::now().checked_sub(ago).unwrap())
+/// Until when the lease is certain that was asked for so long ago.
+fn asked(ago: Duration) -> watch::Receiver<Instant> {
+    watch::channel((Instant::now() + LENGTH).checked_sub(ago).unwrap()).1
 }
 
 fn body(events: usize) -> Body {
@@ -71,15 +67,27 @@ impl Way {
         self.hosts.enter(&Url::parse(&self.posthog.url()).unwrap())
     }
 
-    async fn send(&self, place: &Place, body: Body, is_first: bool, held: Held) -> Result<Accepted, SendError> {
-        let job = Arc::new(Semaphore::new(1));
-        let admitted = self.capture.admit(&job, place, body, is_first).await?;
-        let sent = self
-            .capture
-            .send(place, Stream::Score, admitted, &self.tally, &held, &self.stop)
-            .await;
+    async fn send(
+        &self,
+        place: &Place,
+        body: Body,
+        is_first: bool,
+        lease_until: watch::Receiver<Instant>,
+    ) -> Result<Accepted, SendError> {
+        let bodies = Arc::new(Semaphore::new(1));
+        let sender = Sender {
+            capture: &self.capture,
+            place,
+            stream: Stream::Score,
+            bodies: &bodies,
+            tally: &self.tally,
+            lease_until,
+            stop: &self.stop,
+        };
+        let admitted = sender.admit(body, is_first).await?;
+        let sent = sender.send(admitted).await;
         assert_eq!(
-            job.available_permits(),
+            bodies.available_permits(),
             1,
             "the body is at its end, its place is not free"
         );
@@ -91,10 +99,10 @@ impl Way {
 async fn nothing_is_sent_under_a_lease_that_may_be_somebody_elses() {
     let way = Way::new().await;
     let place = way.enter().unwrap();
-    let refused = way.send(&place, body(1), true, held(LENGTH)).await;
+    let refused = way.send(&place, body(1), true, asked(LENGTH)).await;
     assert!(matches!(refused, Err(SendError::LeaseUncertain)), "{refused:?}");
     assert!(way.posthog.batches().is_empty());
-    let sent = way.send(&place, body(1), true, held(Duration::ZERO)).await;
+    let sent = way.send(&place, body(1), true, asked(Duration::ZERO)).await;
     assert_eq!(sent.unwrap().events, 1);
     assert_eq!(way.posthog.batches().len(), 1);
 }
@@ -105,14 +113,14 @@ async fn a_stop_ends_the_taking_apart_of_a_body_that_is_not_its_streams_first() 
     let place = way.enter().unwrap();
     way.posthog.script(Rule::always(Behavior::MaxEventsPerBatch(1)));
     way.stop.cancel();
-    let ended = way.send(&place, body(4), false, held(Duration::ZERO)).await;
+    let ended = way.send(&place, body(4), false, asked(Duration::ZERO)).await;
     assert!(matches!(ended, Err(SendError::Interrupted)), "{ended:?}");
     assert_eq!(
         way.posthog.batches().len(),
         1,
         "what was admitted is sent, and no half of it"
     );
-    let sent = way.send(&place, body(4), true, held(Duration::ZERO)).await;
+    let sent = way.send(&place, body(4), true, asked(Duration::ZERO)).await;
     assert_eq!(sent.unwrap().events, 4);
 }
 
@@ -120,8 +128,8 @@ async fn a_stop_ends_the_taking_apart_of_a_body_that_is_not_its_streams_first() 
 async fn a_failing_host_takes_any_number_of_jobs_again_once_it_has_accepted_a_body() {
     let way = Way::new().await;
     let place = way.enter().unwrap();
-    place.report(true);
+    place.gave_up();
     assert!(way.enter().is_none());
-    way.send(&place, body(1), true, held(Duration::ZERO)).await.unwrap();
+    way.send(&place, body(1), true, asked(Duration::ZERO)).await.unwrap();
     assert!(way.enter().is_some());
 }
