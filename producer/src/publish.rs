@@ -1,4 +1,5 @@
-//! Publishing many jobs: mandatory, confirmed, pipelined; recorded in the ledger only when the broker has confirmed them.
+//! Publishes many jobs. They are sent without waiting for each confirm, and are recorded in the
+//! ledger only when the broker has confirmed them.
 
 use futures::FutureExt;
 use shared::amqp::{AmqpError, Pending, Publisher};
@@ -11,17 +12,19 @@ use shared::topology::{EXCHANGE, Lane};
 use crate::error::CommandError;
 use crate::output::progress;
 use crate::plan::{Planned, Reason, STUCK};
+use crate::report::Failure;
 
-/// Messages on their way at once. What a crash can leave published and not recorded, too.
+/// How many messages are on their way at once. A crash leaves at most that many published and not
+/// recorded.
 pub(crate) const WINDOW: usize = 500;
 
 /// What became of the messages.
 #[derive(Debug, Default)]
 pub struct Published {
-    /// Those that a queue has
-    pub confirmed: Vec<RunKey>,
-    /// Those that none has, as far as we know, and why
-    pub failed: Vec<(RunKey, String)>,
+    /// How many are in a queue, and in the ledger
+    pub confirmed: usize,
+    /// Those that are in no queue, as far as is known
+    pub failed: Vec<Failure>,
 }
 
 /// One message to publish.
@@ -32,8 +35,8 @@ pub(crate) struct Outgoing {
     pub(crate) headers: Headers,
 }
 
-/// Publishes at most a window's worth of messages at a time and awaits their confirms. Once the broker no longer answers,
-/// nothing more is tried: that would be a time limit for each message.
+/// Publishes messages and waits for their confirms. Once the broker no longer answers, the rest is
+/// not tried: each message would wait for its own time limit.
 #[derive(Debug)]
 pub(crate) struct Pipeline<'a> {
     publisher: &'a Publisher,
@@ -75,7 +78,7 @@ impl<'a> Pipeline<'a> {
 
     async fn confirmed(&mut self, pending: Pending) -> Result<(), String> {
         if let Some(why) = &self.broken {
-            // The confirm may have come before the end.
+            // The confirm may have come before the connection ended.
             let here = pending.confirmed().now_or_never();
             let confirmed = matches!(here, Some(Ok(())));
             return if confirmed {
@@ -87,7 +90,8 @@ impl<'a> Pipeline<'a> {
         pending.confirmed().await.map_err(|error| self.judge(&error))
     }
 
-    /// A message that was returned or refused says nothing of the next; a channel or connection that is gone does.
+    /// A message that was returned or refused says nothing about the next. A channel or connection
+    /// that is gone does.
     fn judge(&mut self, error: &AmqpError) -> String {
         if matches!(error, AmqpError::Broker(_) | AmqpError::Timeout(_)) {
             self.broken.get_or_insert_with(|| error.to_string());
@@ -96,10 +100,11 @@ impl<'a> Pipeline<'a> {
     }
 }
 
-/// Publishes and records. Stops publishing when the broker no longer answers; what was not published counts as failed.
+/// Publishes the jobs and records them. Stops when the broker no longer answers; what was not
+/// published counts as failed.
 ///
 /// # Errors
-/// When the ledger does not take what the broker has confirmed.
+/// When the ledger cannot record what the broker has confirmed.
 pub async fn publish(publisher: &Publisher, ledger: &Ledger, jobs: &[Planned]) -> Result<Published, CommandError> {
     let mut sent = Published::default();
     let mut pipeline = Pipeline::new(publisher);
@@ -115,11 +120,14 @@ pub async fn publish(publisher: &Publisher, ledger: &Ledger, jobs: &[Planned]) -
         for (planned, answer) in window.iter().zip(pipeline.send(&messages).await) {
             match answer {
                 Ok(()) => confirmed.push(planned),
-                Err(why) => sent.failed.push((planned.key(), why)),
+                Err(error) => sent.failed.push(Failure {
+                    id: planned.key().to_string(),
+                    error,
+                }),
             }
         }
         record(ledger, &confirmed).await?;
-        sent.confirmed.extend(confirmed.into_iter().map(Planned::key));
+        sent.confirmed += confirmed.len();
         bar.inc(u64::try_from(window.len()).unwrap_or(0));
     }
     bar.finish_and_clear();

@@ -1,15 +1,26 @@
 //! What commands that deal with many jobs say of those that failed.
 
-/// How many ids a person wants to read in an error.
+use serde::Serialize;
+
+/// How many failures are named in the log. A person does not read more.
 const NAMED: usize = 20;
 
-/// Names on standard error what the broker did not confirm.
-pub(crate) fn say_failed<'a>(failed: impl ExactSizeIterator<Item = (&'a str, &'a str)>) {
-    let rest = failed.len().saturating_sub(NAMED);
-    for (job, error) in failed.take(NAMED) {
-        tracing::error!(job, error, "not confirmed by the broker, and not recorded");
+/// A job or a dead letter that could not be dealt with; `--json` writes it as it is.
+#[derive(Clone, Debug, Serialize)]
+pub struct Failure {
+    /// `project/day/run`, or `raw/…` for a message that is no job
+    pub id: String,
+    /// Why
+    pub error: String,
+}
+
+/// Names the failures in the log. `what` says what did not happen to them.
+pub(crate) fn say_failed(failed: &[Failure], what: &str) {
+    for Failure { id, error } in failed.iter().take(NAMED) {
+        tracing::error!(job = id, error, "{what}");
     }
+    let rest = failed.len().saturating_sub(NAMED);
     if rest > 0 {
-        tracing::error!("and {rest} more that were not confirmed (`--json` names all)");
+        tracing::error!("and {rest} more (`--json` names all)");
     }
 }

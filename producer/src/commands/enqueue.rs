@@ -123,7 +123,7 @@ pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, Comma
                 ledger.record_enqueued().await?;
             }
         }
-        report.published(&sent);
+        report.published(sent);
     }
     if let Some(lock) = lock {
         lock.release().await?;

@@ -1,6 +1,6 @@
 //! `replay`: publishes what a human would, `{"project_id": …, "day": …}` with a fresh run, for each day of a range.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use clap::Args;
 use serde::Serialize;
@@ -21,7 +21,7 @@ use crate::output::{self, Outcome, count, line};
 use crate::pauses::paused;
 use crate::plan::{Planned, Reason};
 use crate::publish::{Published, publish};
-use crate::report::say_failed;
+use crate::report::{Failure, say_failed};
 use crate::servers::{self, Broker};
 
 /// Arguments of `replay`.
@@ -80,13 +80,13 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn of(planned: &'a Planned, failed: &BTreeMap<String, &'a str>, dry_run: bool) -> Self {
+    fn of(planned: &Planned, failed: &'a [Failure], dry_run: bool) -> Self {
         let id = planned.key().to_string();
-        let error = failed.get(&id).copied();
+        let failure = failed.iter().find(|failure| failure.id == id);
         Self {
             message: Message::from(&planned.job),
-            confirmed: error.is_none() && !dry_run,
-            error,
+            confirmed: failure.is_none() && !dry_run,
+            error: failure.map(|failure| failure.error.as_str()),
             id,
         }
     }
@@ -114,13 +114,8 @@ pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, Comma
         published
     };
     say(arguments, &jobs, &published);
-    let failed = published
-        .failed
-        .iter()
-        .map(|(key, error)| (key.to_string(), error.as_str()));
-    let failed: Vec<(String, &str)> = failed.collect();
-    say_failed(failed.iter().map(|(key, error)| (key.as_str(), *error)));
-    Ok(if failed.is_empty() {
+    say_failed(&published.failed, "not confirmed by the broker, and not recorded");
+    Ok(if published.failed.is_empty() {
         Outcome::Done
     } else {
         Outcome::Failed
@@ -187,26 +182,23 @@ async fn plan(arguments: &Arguments, source: &PgPool, ledger: &Ledger) -> Result
 }
 
 fn say(arguments: &Arguments, jobs: &[Planned], published: &Published) {
-    let failed: BTreeMap<String, &str> = published
-        .failed
+    let lines = jobs
         .iter()
-        .map(|(key, error)| (key.to_string(), error.as_str()))
-        .collect();
+        .map(|planned| Line::of(planned, &published.failed, arguments.dry_run));
+    let lines: Vec<Line<'_>> = lines.collect();
     if arguments.json {
-        let job = |planned| Line::of(planned, &failed, arguments.dry_run);
         output::json(&Report {
             dry_run: arguments.dry_run,
-            confirmed: published.confirmed.len(),
-            jobs: jobs.iter().map(job).collect(),
+            confirmed: published.confirmed,
+            jobs: lines,
         });
         return;
     }
-    if jobs.is_empty() {
+    if lines.is_empty() {
         line("Nothing to replay: no day of the range holds data.");
     }
-    for planned in jobs {
-        let id = planned.key().to_string();
-        let outcome = match failed.get(&id) {
+    for Line { id, error, .. } in lines {
+        let outcome = match error {
             _ if arguments.dry_run => "would be published",
             Some(_) => "NOT confirmed",
             None => "published",

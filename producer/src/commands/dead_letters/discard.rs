@@ -11,7 +11,7 @@ use super::letter::DeadLetter;
 use super::queue::Held;
 use crate::error::CommandError;
 use crate::output::{self, Outcome, cell, count, line, progress};
-use crate::report::say_failed;
+use crate::report::{Failure, say_failed};
 
 #[derive(Debug, Default, Serialize)]
 struct Report {
@@ -26,12 +26,6 @@ struct Discarded {
     id: String,
     /// The last copy of it
     body: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Failure {
-    id: String,
-    error: String,
 }
 
 pub(super) async fn run(
@@ -77,8 +71,7 @@ pub(super) async fn run(
     } else if !which.dry_run && !report.discarded.is_empty() {
         line(format!("{} discarded.", count(report.discarded.len(), "dead letter")));
     }
-    let failed = report.failed.iter();
-    say_failed(failed.map(|failure| (failure.id.as_str(), failure.error.as_str())));
+    say_failed(&report.failed, "not discarded; it is still a dead letter");
     Ok(if report.failed.is_empty() {
         Outcome::Done
     } else {

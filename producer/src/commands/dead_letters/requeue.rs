@@ -21,7 +21,7 @@ use crate::error::CommandError;
 use crate::output::{self, Outcome, count, line, progress};
 use crate::plan::lane;
 use crate::publish::{Outgoing, Pipeline, WINDOW};
-use crate::report::say_failed;
+use crate::report::{Failure, say_failed};
 use crate::servers::Broker;
 
 #[derive(Debug, Default, Serialize)]
@@ -35,12 +35,6 @@ struct Report {
     left: Vec<String>,
     /// Projects that a failure had paused, and that go on now
     resumed: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Failure {
-    id: String,
-    error: String,
 }
 
 /// What is published once: several dead letters may hold the same message.
@@ -107,12 +101,7 @@ pub(super) async fn run(
             ));
         }
     }
-    say_failed(
-        report
-            .failed
-            .iter()
-            .map(|failure| (failure.id.as_str(), failure.error.as_str())),
-    );
+    say_failed(&report.failed, "not confirmed by the broker; it is still a dead letter");
     Ok(if report.failed.is_empty() {
         Outcome::Done
     } else {

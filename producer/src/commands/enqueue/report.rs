@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::job::Day;
-use shared::job::RunKey;
 
 use crate::output::{self, count, line};
 use crate::plan::{Planned, Reason, Rules};
 use crate::publish::Published;
-use crate::report::say_failed;
+use crate::report::{Failure, say_failed};
 
 /// What was planned and what became of it; `--json` writes it as it is.
 #[derive(Debug, Serialize)]
@@ -34,25 +33,19 @@ pub(crate) struct Report {
     /// Projects that are left out while they are paused
     paused: Vec<String>,
     /// All jobs, in the order in which they are published
-    jobs: Vec<Job>,
+    jobs: Vec<Line>,
     #[serde(skip)]
     not_over: Option<Day>,
 }
 
 #[derive(Debug, Serialize)]
-struct Job {
+struct Line {
     id: String,
     project_id: String,
     day: Day,
     run: String,
     queue: &'static str,
     reason: Reason,
-}
-
-#[derive(Debug, Serialize)]
-struct Failure {
-    id: String,
-    error: String,
 }
 
 impl Report {
@@ -73,7 +66,7 @@ impl Report {
             confirmed: 0,
             failed: Vec::new(),
             paused,
-            jobs: planned.iter().map(Job::of).collect(),
+            jobs: planned.iter().map(Line::of).collect(),
             not_over: rules.to.filter(|to| *to > rules.newest_over()),
         }
     }
@@ -109,18 +102,14 @@ impl Report {
             queues.join(", ")
         ));
         if self.dry_run {
-            let rows = self.jobs.iter().map(Job::row);
+            let rows = self.jobs.iter().map(Line::row);
             line(output::table(["PROJECT", "DAY", "RUN", "QUEUE", "WHY"], rows));
         }
     }
 
-    pub(crate) fn published(&mut self, published: &Published) {
-        self.confirmed = published.confirmed.len();
-        let failure = |(key, error): &(RunKey, String)| Failure {
-            id: key.to_string(),
-            error: error.clone(),
-        };
-        self.failed = published.failed.iter().map(failure).collect();
+    pub(crate) fn published(&mut self, published: Published) {
+        self.confirmed = published.confirmed;
+        self.failed = published.failed;
     }
 
     /// What became of it.
@@ -134,11 +123,7 @@ impl Report {
                 count(self.jobs.len(), "job")
             ));
         }
-        say_failed(
-            self.failed
-                .iter()
-                .map(|failure| (failure.id.as_str(), failure.error.as_str())),
-        );
+        say_failed(&self.failed, "not confirmed by the broker, and not recorded");
     }
 
     pub(crate) fn all_confirmed(&self) -> bool {
@@ -146,7 +131,7 @@ impl Report {
     }
 }
 
-impl Job {
+impl Line {
     fn of(planned: &Planned) -> Self {
         let key = planned.key();
         Self {
