@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and from there to each command's own module.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -11,7 +12,8 @@ use crate::commands::{
     dead_letters, declare, doctor, enqueue, integrations, migrate, projects, replay, schedule, status,
 };
 use crate::config;
-use crate::output::Outcome;
+use crate::error::CommandError;
+use crate::output::Exit;
 
 /// Exports Langfuse to PostHog: plans the days, publishes their jobs, shows and mends what went wrong.
 #[derive(Parser, Debug)]
@@ -154,10 +156,10 @@ created_after, events, error_code, error, first_failed_at, retry_at, lease_expir
 completed_at, sent, rejected}. A project is behind from its oldest day that is over, holds data and has no completed run.";
 
 /// Runs what was asked for; says on standard error what went wrong.
-pub async fn run(cli: Cli) -> ExitCode {
+pub async fn execute(cli: Cli) -> ExitCode {
     match dispatch(cli.command).await {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Failed) => ExitCode::from(1),
+        Ok(Exit::Done) => ExitCode::SUCCESS,
+        Ok(Exit::Failed) => ExitCode::from(1),
         Err(error) => {
             // Before any setting is read there is no log; and this is for the one who typed the command.
             eprintln!("error: {error:#}");
@@ -166,19 +168,21 @@ pub async fn run(cli: Cli) -> ExitCode {
     }
 }
 
-async fn dispatch(command: Command) -> Result<Outcome> {
+async fn dispatch(command: Command) -> Result<Exit> {
     match command {
-        Command::Migrate => Ok(migrate::run(read(config::ledger)?).await?),
-        Command::Declare => Ok(declare::run(read(declare::Config::read)?).await?),
-        Command::Enqueue(arguments) => Ok(enqueue::run(&arguments, read(enqueue::Config::read)?).await?),
-        Command::Schedule(arguments) => Ok(schedule::run(&arguments, read(enqueue::Config::read)?).await?),
-        Command::Replay(arguments) => Ok(replay::run(&arguments, read(replay::Config::read)?).await?),
-        Command::Status(arguments) => Ok(status::run(&arguments, read(status::Config::read)?).await?),
+        Command::Migrate => Ok(migrate::execute(read(config::ledger)?).await?),
+        Command::Declare => Ok(declare::execute(read(declare::Config::read)?).await?),
+        Command::Enqueue(arguments) => Ok(enqueue::execute(&arguments, &read(enqueue::Config::read)?).await?),
+        Command::Schedule(arguments) => Ok(schedule(&arguments, read(enqueue::Config::read)?).await?),
+        Command::Replay(arguments) => Ok(replay::execute(&arguments, read(replay::Config::read)?).await?),
+        Command::Status(arguments) => Ok(status::execute(&arguments, read(status::Config::read)?).await?),
         Command::DeadLetters(DeadLetters { command }) => {
-            Ok(dead_letters::run(&command, read(dead_letters::Config::read)?).await?)
+            Ok(dead_letters::execute(&command, read(dead_letters::Config::read)?).await?)
         }
-        Command::Doctor(arguments) => Ok(doctor::run(&arguments, read(doctor::Config::read)?).await?),
-        Command::Projects(Projects { command }) => Ok(projects::run(&command, read(projects::Config::read)?).await?),
+        Command::Doctor(arguments) => Ok(doctor::execute(&arguments, read(doctor::Config::read)?).await?),
+        Command::Projects(Projects { command }) => {
+            Ok(projects::execute(&command, read(projects::Config::read)?).await?)
+        }
         Command::Integrations(Integrations { command }) => Ok(match command {
             integrations::Command::List(arguments) => {
                 integrations::list(&arguments, read(integrations::Config::read)?).await?
@@ -191,6 +195,20 @@ async fn dispatch(command: Command) -> Result<Outcome> {
             }
         }),
     }
+}
+
+/// Commands know nothing of each other, so `schedule` is handed `enqueue` here.
+async fn schedule(arguments: &schedule::Arguments, config: enqueue::Config) -> Result<Exit, CommandError> {
+    let scheduler = schedule::Config {
+        ledger: config.ledger.clone(),
+        horizon: config.horizon,
+    };
+    let config = Arc::new(config);
+    let enqueue = move || {
+        let config = Arc::clone(&config);
+        async move { enqueue::execute(&enqueue::Arguments::default(), &config).await }
+    };
+    schedule::execute(arguments, scheduler, enqueue).await
 }
 
 /// Reads a command's settings, and begins to log. All that is wrong with them comes in one error.

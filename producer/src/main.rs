@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use producer::cli::{Cli, run};
+use producer::cli::{Cli, execute};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     shared::posthog::install_crypto();
-    run(Cli::parse()).await
+    execute(Cli::parse()).await
 }

@@ -8,13 +8,20 @@ use serde::Serialize;
 
 use crate::error::CommandError;
 
-/// How a command ended that could do its work.
+/// How a command ended. The program's exit code follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// All is well
+pub enum Exit {
+    /// All is well: exit code 0
     Done,
-    /// Something that was asked for did not succeed; it has been said what
+    /// A part of what was asked for failed, and the report says which: exit code 1
     Failed,
+}
+
+impl Exit {
+    /// [`Exit::Done`] when all is well.
+    pub fn of(all_well: bool) -> Self {
+        if all_well { Self::Done } else { Self::Failed }
+    }
 }
 
 /// Writes a line. A reader that went away (`| head`) is no fault.

@@ -18,7 +18,7 @@ use shared::settings::Settings;
 use crate::config::{self, Server};
 use crate::error::CommandError;
 use crate::lock;
-use crate::output::Outcome;
+use crate::output::Exit;
 use crate::servers::{self, Broker};
 
 pub use arguments::{Command, DiscardArguments, Filters, ListArguments, RequeueArguments, ShowArguments, Which};
@@ -47,51 +47,51 @@ impl Config {
 }
 
 /// Runs the command.
-pub async fn run(command: &Command, config: Config) -> Result<Outcome, CommandError> {
+pub async fn execute(command: &Command, config: Config) -> Result<Exit, CommandError> {
     let ledger = servers::ledger(&config.ledger).await?;
     let broker = Broker::connect(&config.broker).await?;
     let lock = lock::take(&ledger, LOCK).await?;
     let (mut held, letters) = Held::take_all(&broker).await?;
     let letters = join(&ledger, letters).await?;
     let now = ledger.now().await?;
-    let outcome = match command {
+    let exit = match command {
         Command::List(arguments) => {
             // Before the first line: whoever pipes us into a pager must not keep them.
             held.give_back().await?;
-            list::run(arguments, &letters, now);
-            Outcome::Done
+            list::execute(arguments, &letters, now);
+            Exit::Done
         }
         Command::Show(arguments) => {
             held.give_back().await?;
-            show::run(arguments, &ledger, &letters).await?;
-            Outcome::Done
+            show::execute(arguments, &ledger, &letters).await?;
+            Exit::Done
         }
         Command::Requeue(arguments) => {
-            let outcome = match choose(&arguments.which, letters, now) {
-                Ok(chosen) => requeue::run(arguments, &ledger, &broker, &mut held, chosen).await,
+            let exit = match choose(&arguments.which, letters, now) {
+                Ok(chosen) => requeue::execute(arguments, &ledger, &broker, &mut held, chosen).await,
                 Err(error) => Err(error),
             };
-            finish(held, outcome).await?
+            finish(held, exit).await?
         }
         Command::Discard(arguments) => {
-            let outcome = match choose(&arguments.which, letters, now) {
-                Ok(chosen) => discard::run(arguments, &ledger, &mut held, chosen).await,
+            let exit = match choose(&arguments.which, letters, now) {
+                Ok(chosen) => discard::execute(arguments, &ledger, &mut held, chosen).await,
                 Err(error) => Err(error),
             };
-            finish(held, outcome).await?
+            finish(held, exit).await?
         }
     };
     lock.release().await?;
     broker.close().await;
-    Ok(outcome)
+    Ok(exit)
 }
 
 /// Gives back what was not removed, whatever happened. The command's own error is the one to tell.
-async fn finish(held: Held, outcome: Result<Outcome, CommandError>) -> Result<Outcome, CommandError> {
+async fn finish(held: Held, exit: Result<Exit, CommandError>) -> Result<Exit, CommandError> {
     let given_back = held.give_back().await;
-    let outcome = outcome?;
+    let exit = exit?;
     given_back?;
-    Ok(outcome)
+    Ok(exit)
 }
 
 /// The messages in the order of the queue, then the dead runs that have none.

@@ -8,7 +8,7 @@ use shared::topology::{self, Ladder};
 
 use crate::config::{self, Server};
 use crate::error::CommandError;
-use crate::output::{Outcome, line};
+use crate::output::{Exit, line};
 use crate::servers::Broker;
 
 /// How often declaring is tried, and the pause in between.
@@ -33,13 +33,13 @@ impl Config {
 }
 
 /// Runs the command.
-pub async fn run(config: Config) -> Result<Outcome, CommandError> {
+pub async fn execute(config: Config) -> Result<Exit, CommandError> {
     let ladder = config
         .ladder
         .ok_or_else(|| CommandError::refused("RETRY_RUNGS is not usable"))?;
     declare(&config.broker, &ladder).await?;
     line("The broker's exchanges and queues are declared.");
-    Ok(Outcome::Done)
+    Ok(Exit::Done)
 }
 
 /// Declares exchanges and queues, on a connection of its own. A broker under load may fail to find a leader for a new queue in time (541);

@@ -19,7 +19,7 @@ use shared::topology::Ladder;
 
 use crate::config::{self, Key, Server};
 use crate::error::CommandError;
-use crate::output::{self, Outcome, count, line};
+use crate::output::{self, Exit, count, line};
 
 use broker::QueueArguments;
 use check::Check;
@@ -86,18 +86,14 @@ impl Report {
 }
 
 /// Runs the command.
-pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, CommandError> {
+pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, CommandError> {
     let report = Report::of(examine(&config).await);
     if arguments.json {
         output::json(&report);
     } else {
         say(&report);
     }
-    Ok(if report.problems == 0 {
-        Outcome::Done
-    } else {
-        Outcome::Failed
-    })
+    Ok(Exit::of(report.problems == 0))
 }
 
 async fn examine(config: &Config) -> Vec<Finding> {

@@ -19,7 +19,7 @@ use crate::day_range::DayRange;
 use crate::error::CommandError;
 use crate::facts;
 use crate::lock;
-use crate::output::Outcome;
+use crate::output::Exit;
 use crate::pauses;
 use crate::plan::{Planned, Rules, heal, plan};
 use crate::publish::publish;
@@ -72,7 +72,7 @@ impl Config {
 }
 
 /// Runs the command.
-pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, CommandError> {
+pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, CommandError> {
     let (from, to) = arguments.days.bounds()?;
     let source = servers::source(&config.source).await?;
     let ledger = servers::ledger_unchecked(&config.ledger).await?;
@@ -130,11 +130,7 @@ pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, Comma
     }
     broker.close().await;
     report.finish(arguments.json);
-    Ok(if report.all_confirmed() {
-        Outcome::Done
-    } else {
-        Outcome::Failed
-    })
+    Ok(Exit::of(report.all_confirmed()))
 }
 
 /// What was found, and what to remember once it is published.

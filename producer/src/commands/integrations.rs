@@ -13,11 +13,11 @@ use shared::settings::{SecretString, Settings};
 use crate::config::{self, Key, Server};
 use crate::error::CommandError;
 use crate::key_check;
-use crate::output::{self, Outcome, line};
+use crate::output::{self, Exit, line};
 use crate::servers;
 
-pub use check::run as check;
-pub use set::{SetArguments, SetConfig, run as set};
+pub use check::execute as check;
+pub use set::{SetArguments, SetConfig, execute as set};
 
 /// What to do with the integrations.
 #[derive(Subcommand, Clone, Debug)]
@@ -126,7 +126,7 @@ impl<'a> Listed<'a> {
 }
 
 /// Runs `list`.
-pub async fn list(arguments: &ListArguments, config: Config) -> Result<Outcome, CommandError> {
+pub async fn list(arguments: &ListArguments, config: Config) -> Result<Exit, CommandError> {
     let key = config.key.get()?;
     let source = servers::source(&config.source).await?;
     let all = integration::list(&source, None).await?;
@@ -153,7 +153,7 @@ pub async fn list(arguments: &ListArguments, config: Config) -> Result<Outcome, 
             rows,
         ));
     }
-    Ok(Outcome::Done)
+    Ok(Exit::Done)
 }
 
 /// What a PostHog project API key looks like, so that the wrong one is refused here and not after a day of exports.

@@ -2,14 +2,14 @@
 
 use crate::config::Server;
 use crate::error::CommandError;
-use crate::output::{Outcome, line};
+use crate::output::{Exit, line};
 use crate::servers;
 use crate::setup;
 
 /// Runs the command.
-pub async fn run(server: Server) -> Result<Outcome, CommandError> {
+pub async fn execute(server: Server) -> Result<Exit, CommandError> {
     let ledger = servers::ledger_unchecked(&server).await?;
     setup::migrate(&ledger).await?;
     line("The ledger's schema `posthog_export` is up to date.");
-    Ok(Outcome::Done)
+    Ok(Exit::Done)
 }

@@ -11,7 +11,7 @@ use sqlx::PgPool;
 
 use crate::config::{self, Server};
 use crate::error::CommandError;
-use crate::output::{self, Outcome, cell, count, line, moment, shorten};
+use crate::output::{self, Exit, cell, count, line, moment, shorten};
 use crate::pauses::paused;
 use crate::servers;
 
@@ -116,14 +116,14 @@ impl Config {
 }
 
 /// Runs the command.
-pub async fn run(command: &Command, config: Config) -> Result<Outcome, CommandError> {
+pub async fn execute(command: &Command, config: Config) -> Result<Exit, CommandError> {
     let ledger = servers::ledger(&config.ledger).await?;
     match command {
         Command::List(arguments) => list(arguments, &servers::source(&config.source).await?, &ledger).await?,
         Command::Pause(arguments) => pause(arguments, &servers::source(&config.source).await?, &ledger).await?,
         Command::Resume(arguments) => resume(arguments, &ledger).await?,
     }
-    Ok(Outcome::Done)
+    Ok(Exit::Done)
 }
 
 #[derive(Serialize)]

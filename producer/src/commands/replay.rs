@@ -17,7 +17,7 @@ use crate::config::{self, Server};
 use crate::day_range::DayRange;
 use crate::error::CommandError;
 use crate::facts::check_project;
-use crate::output::{self, Outcome, count, line};
+use crate::output::{self, Exit, count, line};
 use crate::pauses::paused;
 use crate::plan::{Planned, Reason};
 use crate::publish::{Published, publish};
@@ -93,7 +93,7 @@ impl<'a> Line<'a> {
 }
 
 /// Runs the command.
-pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, CommandError> {
+pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, CommandError> {
     let source = servers::source(&config.source).await?;
     let ledger = servers::ledger(&config.ledger).await?;
     look_at_project(&source, &ledger, &arguments.project).await?;
@@ -115,11 +115,7 @@ pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, Comma
     };
     say(arguments, &jobs, &published);
     say_failed(&published.failed, "not confirmed by the broker, and not recorded");
-    Ok(if published.failed.is_empty() {
-        Outcome::Done
-    } else {
-        Outcome::Failed
-    })
+    Ok(Exit::of(published.failed.is_empty()))
 }
 
 /// A typo must not travel; what can be mended meanwhile is only warned of.
@@ -198,11 +194,11 @@ fn say(arguments: &Arguments, jobs: &[Planned], published: &Published) {
         line("Nothing to replay: no day of the range holds data.");
     }
     for Line { id, error, .. } in lines {
-        let outcome = match error {
+        let ended = match error {
             _ if arguments.dry_run => "would be published",
             Some(_) => "NOT confirmed",
             None => "published",
         };
-        line(format!("{id}  {outcome}"));
+        line(format!("{id}  {ended}"));
     }
 }

@@ -1,34 +1,37 @@
-//! `schedule`: `enqueue` once a day without a cron job. `enqueue` is complete by itself, so catching up after downtime is one
-//! run at the start; and the ledger's lock says which of several replicas is at work.
+//! `schedule`: enqueues once a day, without a cron job.
+//!
+//! Each enqueue looks at every day that is missing. So one enqueue at the start catches up with
+//! whatever was missed. Of several replicas, the one that holds a lock of the ledger is at work.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveTime, SecondsFormat, TimeDelta, Utc};
 use clap::Args;
-use shared::ledger::{Ledger, Lock};
+use shared::ledger::Lock;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 
-use crate::commands::enqueue;
+use crate::config::{Horizon, Server};
 use crate::error::CommandError;
-use crate::output::Outcome;
+use crate::output::Exit;
 use crate::servers;
 
-/// The lock of the one that is at work.
+/// The lock that the replica at work holds.
 const LOCK: &str = "schedule";
-/// How often a stand-by looks whether it is needed, and the one at work whether it still is.
+/// How often a replica looks who holds the lock.
 const LOOK: Duration = Duration::from_secs(5);
-/// Pause after the first failure; doubled after each further one.
-const FIRST_PAUSE: Duration = Duration::from_secs(30);
-const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
-/// How long a run may go on after SIGTERM. Cut off, it leaves jobs published and not recorded, which the next one publishes again.
+/// How long to wait after the first failure. The time doubles with each further one.
+const FIRST_WAIT: Duration = Duration::from_secs(30);
+const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
+/// How long an enqueue may go on after SIGTERM. When it is cut off, some jobs are published and not
+/// recorded. The next enqueue publishes those again.
 const GRACE: Duration = Duration::from_secs(20);
 
 /// Arguments of `schedule`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Arguments {
-    /// When, in UTC; later than EXPORT_LAG after midnight, or yesterday would not be over
+    /// When, in UTC. Later than EXPORT_LAG after midnight: before that, yesterday is not over
     #[arg(long, value_name = "HH:MM", default_value = "01:00", value_parser = parse_time)]
     pub at: NaiveTime,
 }
@@ -40,7 +43,7 @@ fn parse_time(text: &str) -> Result<NaiveTime, String> {
         .ok_or_else(|| format!("`{text}` is no time of day; write it as HH:MM, for example 01:00"))
 }
 
-/// The next moment of that time of day, after now. PURE.
+/// When it is that time of day next. PURE.
 pub fn next_time(now: DateTime<Utc>, at: NaiveTime) -> DateTime<Utc> {
     let today = now.date_naive().and_time(at).and_utc();
     if today > now {
@@ -50,21 +53,34 @@ pub fn next_time(now: DateTime<Utc>, at: NaiveTime) -> DateTime<Utc> {
     }
 }
 
-/// Runs until a signal ends it.
-pub async fn run(arguments: &Arguments, config: enqueue::Config) -> Result<Outcome, CommandError> {
-    let lag = TimeDelta::from_std(config.horizon.lag).unwrap_or(TimeDelta::MAX);
-    if arguments.at - NaiveTime::MIN < lag {
+/// What `schedule` itself needs; the enqueue reads the rest.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the lock is taken
+    pub ledger: Server,
+    /// When a day is over
+    pub horizon: Horizon,
+}
+
+/// Enqueues once a day until a signal ends it. `enqueue` is the command of that name.
+pub async fn execute<F, R>(arguments: &Arguments, config: Config, enqueue: F) -> Result<Exit, CommandError>
+where
+    F: Fn() -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Exit, CommandError>> + Send + 'static,
+{
+    let lag = config.horizon.lag;
+    if arguments.at - NaiveTime::MIN < TimeDelta::from_std(lag).unwrap_or(TimeDelta::MAX) {
         return Err(CommandError::refused(format!(
             "--at {} lies before a day is over (EXPORT_LAG={}): each day would be enqueued a day late; choose a later time",
             arguments.at.format("%H:%M"),
-            shared::settings::format_duration(config.horizon.lag)
+            shared::settings::format_duration(lag)
         )));
     }
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| no_signals(&error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| no_signals(&error))?;
-    // Held while a run is at work.
+    // Held while an enqueue is at work.
     let busy = Arc::new(Mutex::new(()));
-    let work = tokio::spawn(forever(arguments.at, config, Arc::clone(&busy)));
+    let work = tokio::spawn(forever(arguments.at, config.ledger, Arc::clone(&busy), enqueue));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -72,21 +88,25 @@ pub async fn run(arguments: &Arguments, config: enqueue::Config) -> Result<Outco
     tracing::info!("stopping");
     let _ = tokio::time::timeout(GRACE, busy.lock()).await;
     work.abort();
-    Ok(Outcome::Done)
+    Ok(Exit::Done)
 }
 
 fn no_signals(error: &std::io::Error) -> CommandError {
     CommandError::refused(format!("cannot listen for signals: {error}"))
 }
 
-async fn forever(at: NaiveTime, config: enqueue::Config, busy: Arc<Mutex<()>>) {
+async fn forever<F, R>(at: NaiveTime, ledger: Server, busy: Arc<Mutex<()>>, enqueue: F)
+where
+    F: Fn() -> R,
+    R: Future<Output = Result<Exit, CommandError>>,
+{
     let mut standing_by = false;
     loop {
-        match take_lock(&config).await {
+        match take_lock(&ledger).await {
             Ok(Some(mut lock)) => {
                 standing_by = false;
                 tracing::info!(at = %at.format("%H:%M"), "this scheduler is at work; catching up first");
-                at_work(at, &config, &busy, &mut lock).await;
+                at_work(at, &busy, &mut lock, &enqueue).await;
                 tracing::warn!("the ledger's connection was lost, and the lock with it; standing by");
             }
             Ok(None) => {
@@ -101,31 +121,36 @@ async fn forever(at: NaiveTime, config: enqueue::Config, busy: Arc<Mutex<()>>) {
     }
 }
 
-async fn take_lock(config: &enqueue::Config) -> Result<Option<Lock>, CommandError> {
-    let ledger: Ledger = servers::ledger_unchecked(&config.ledger).await?;
+async fn take_lock(server: &Server) -> Result<Option<Lock>, CommandError> {
+    let ledger = servers::ledger_unchecked(server).await?;
     Ok(ledger.try_lock(LOCK).await?)
 }
 
-/// Runs now, and then every day, until the lock is lost.
-async fn at_work(at: NaiveTime, config: &enqueue::Config, busy: &Mutex<()>, lock: &mut Lock) {
-    let mut pause = FIRST_PAUSE;
+/// Enqueues now and then every day, until the lock is lost.
+async fn at_work<F, R>(at: NaiveTime, busy: &Mutex<()>, lock: &mut Lock, enqueue: &F)
+where
+    F: Fn() -> R,
+    R: Future<Output = Result<Exit, CommandError>>,
+{
+    let mut wait = FIRST_WAIT;
     loop {
         let succeeded = {
             let _busy = busy.lock().await;
-            enqueue_once(config).await
+            told(enqueue().await)
         };
         let now = Utc::now();
         let daily = next_time(now, at);
         let next = if succeeded {
-            pause = FIRST_PAUSE;
+            wait = FIRST_WAIT;
             daily
         } else {
-            let soon = now + TimeDelta::from_std(pause).unwrap_or(TimeDelta::zero());
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            let soon = now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::zero());
+            wait = (wait * 2).min(LONGEST_WAIT);
             soon.min(daily)
         };
         tracing::info!(next = %next.to_rfc3339_opts(SecondsFormat::Secs, true), "the next run");
-        // In steps, by the clock on the wall: a machine that slept wakes up late, not a day late.
+        // Short steps, each compared with the wall clock. After a machine was suspended, one long
+        // sleep would end too late.
         while Utc::now() < next {
             if !lock.is_held().await {
                 return;
@@ -139,10 +164,11 @@ async fn at_work(at: NaiveTime, config: &enqueue::Config, busy: &Mutex<()>, lock
     }
 }
 
-async fn enqueue_once(config: &enqueue::Config) -> bool {
-    match enqueue::run(&enqueue::Arguments::default(), config.clone()).await {
-        Ok(Outcome::Done) => true,
-        Ok(Outcome::Failed) => {
+/// Logs a failure. Answers whether the enqueue succeeded.
+fn told(enqueued: Result<Exit, CommandError>) -> bool {
+    match enqueued {
+        Ok(Exit::Done) => true,
+        Ok(Exit::Failed) => {
             tracing::error!("not every job was confirmed; trying again");
             false
         }

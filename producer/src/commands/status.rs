@@ -13,7 +13,7 @@ use shared::settings::Settings;
 use crate::config::{self, Horizon, Server};
 use crate::error::CommandError;
 use crate::facts;
-use crate::output::{self, Outcome, cell, count, line, moment, shorten};
+use crate::output::{self, Exit, cell, count, line, moment, shorten};
 use crate::pauses::paused;
 use crate::plan::{Project, Rules};
 use crate::servers;
@@ -80,7 +80,7 @@ struct Line {
 }
 
 /// Runs the command.
-pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, CommandError> {
+pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, CommandError> {
     let source = servers::source(&config.source).await?;
     let ledger = servers::ledger(&config.ledger).await?;
     let rules = Rules {
@@ -146,7 +146,7 @@ pub async fn run(arguments: &Arguments, config: Config) -> Result<Outcome, Comma
     } else {
         say(&report);
     }
-    Ok(Outcome::Done)
+    Ok(Exit::Done)
 }
 
 /// The oldest day that is over, holds data, and that no completed full run satisfies; a discarded one was given up.

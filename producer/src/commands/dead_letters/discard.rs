@@ -10,7 +10,7 @@ use super::choose::confirmed;
 use super::letter::DeadLetter;
 use super::queue::Held;
 use crate::error::CommandError;
-use crate::output::{self, Outcome, cell, count, line, progress};
+use crate::output::{self, Exit, cell, count, line, progress};
 use crate::report::{Failure, say_failed};
 
 #[derive(Debug, Default, Serialize)]
@@ -28,12 +28,12 @@ struct Discarded {
     body: String,
 }
 
-pub(super) async fn run(
+pub(super) async fn execute(
     arguments: &DiscardArguments,
     ledger: &Ledger,
     held: &mut Held,
     chosen: Vec<DeadLetter>,
-) -> Result<Outcome, CommandError> {
+) -> Result<Exit, CommandError> {
     let which = &arguments.which;
     let mut report = Report {
         dry_run: which.dry_run,
@@ -44,7 +44,7 @@ pub(super) async fn run(
     }
     if !confirmed(which, "Discard", chosen.len())? {
         line("Nothing was discarded.");
-        return Ok(Outcome::Done);
+        return Ok(Exit::Done);
     }
     let bar = progress("discarding", chosen.len());
     for letter in chosen {
@@ -72,11 +72,7 @@ pub(super) async fn run(
         line(format!("{} discarded.", count(report.discarded.len(), "dead letter")));
     }
     say_failed(&report.failed, "not discarded; it is still a dead letter");
-    Ok(if report.failed.is_empty() {
-        Outcome::Done
-    } else {
-        Outcome::Failed
-    })
+    Ok(Exit::of(report.failed.is_empty()))
 }
 
 async fn discard(ledger: &Ledger, held: &mut Held, letter: &DeadLetter) -> Result<(), CommandError> {

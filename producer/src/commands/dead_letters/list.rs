@@ -24,7 +24,7 @@ struct Group<'a> {
     advice: &'static str,
 }
 
-pub(super) fn run(arguments: &ListArguments, letters: &[DeadLetter], now: DateTime<Utc>) {
+pub(super) fn execute(arguments: &ListArguments, letters: &[DeadLetter], now: DateTime<Utc>) {
     let shown: Vec<&DeadLetter> = letters
         .iter()
         .filter(|letter| arguments.filters.take(letter, now))

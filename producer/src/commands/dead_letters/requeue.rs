@@ -18,7 +18,7 @@ use super::choose::confirmed;
 use super::letter::DeadLetter;
 use super::queue::Held;
 use crate::error::CommandError;
-use crate::output::{self, Outcome, count, line, progress};
+use crate::output::{self, Exit, count, line, progress};
 use crate::plan::lane;
 use crate::publish::{Outgoing, Pipeline, WINDOW};
 use crate::report::{Failure, say_failed};
@@ -38,7 +38,7 @@ struct Report {
 }
 
 /// What is published once: several dead letters may hold the same message.
-struct Job {
+struct Requeue {
     id: String,
     /// Its row, if it is a job with a run
     key: Option<RunKey>,
@@ -49,13 +49,13 @@ struct Job {
     tags: Vec<u64>,
 }
 
-pub(super) async fn run(
+pub(super) async fn execute(
     arguments: &RequeueArguments,
     ledger: &Ledger,
     broker: &Broker,
     held: &mut Held,
     chosen: Vec<DeadLetter>,
-) -> Result<Outcome, CommandError> {
+) -> Result<Exit, CommandError> {
     let which = &arguments.which;
     let mut report = Report {
         dry_run: which.dry_run,
@@ -70,7 +70,7 @@ pub(super) async fn run(
     // Whoever names them one by one has said it already.
     if which.ids.is_empty() && !confirmed(which, "Requeue", jobs.len())? {
         line("Nothing was requeued.");
-        return Ok(Outcome::Done);
+        return Ok(Exit::Done);
     }
     if which.dry_run {
         report.requeued = jobs.iter().map(|job| job.id.clone()).collect();
@@ -102,11 +102,7 @@ pub(super) async fn run(
         }
     }
     say_failed(&report.failed, "not confirmed by the broker; it is still a dead letter");
-    Ok(if report.failed.is_empty() {
-        Outcome::Done
-    } else {
-        Outcome::Failed
-    })
+    Ok(Exit::of(report.failed.is_empty()))
 }
 
 /// Without what would come back at once.
@@ -138,7 +134,7 @@ fn leave_bad(
 }
 
 /// Whoever requeues says that the cause is gone: pauses that a failure made end. Those that a human made do not.
-async fn resume(ledger: &Ledger, jobs: &[Job]) -> Result<Vec<String>, CommandError> {
+async fn resume(ledger: &Ledger, jobs: &[Requeue]) -> Result<Vec<String>, CommandError> {
     let projects: BTreeSet<String> = jobs
         .iter()
         .filter_map(|job| job.key.as_ref())
@@ -161,8 +157,8 @@ fn is_bad(letter: &DeadLetter) -> bool {
     letter.message.is_none() || letter.error_code.as_deref() == Some(ErrorCode::BadMessage.as_str())
 }
 
-fn once_each(letters: Vec<DeadLetter>, now: DateTime<Utc>) -> Vec<Job> {
-    let mut jobs: Vec<Job> = Vec::new();
+fn once_each(letters: Vec<DeadLetter>, now: DateTime<Utc>) -> Vec<Requeue> {
+    let mut jobs: Vec<Requeue> = Vec::new();
     let mut places: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
     for letter in letters {
         let place = *places.entry(letter.body.clone()).or_insert(jobs.len());
@@ -170,7 +166,7 @@ fn once_each(letters: Vec<DeadLetter>, now: DateTime<Utc>) -> Vec<Job> {
             job.tags.extend(letter.tag);
             continue;
         }
-        jobs.push(Job {
+        jobs.push(Requeue {
             key: letter.message.as_ref().and_then(Message::key),
             lane: letter
                 .message
@@ -185,7 +181,7 @@ fn once_each(letters: Vec<DeadLetter>, now: DateTime<Utc>) -> Vec<Job> {
     jobs
 }
 
-fn announce(jobs: &[Job], report: &Report) {
+fn announce(jobs: &[Requeue], report: &Report) {
     if jobs.is_empty() {
         line("Nothing to requeue.");
         return;
@@ -201,13 +197,13 @@ async fn publish(
     pipeline: &mut Pipeline<'_>,
     ledger: &Ledger,
     held: &mut Held,
-    jobs: &[Job],
+    jobs: &[Requeue],
     report: &mut Report,
 ) -> Result<(), CommandError> {
     // A run that dies again from now on has another dead letter, and must stay dead in the ledger.
     let before = ledger.now().await?;
     // Nothing of the failure goes on, and nothing of the broker's own headers; the trace does.
-    let message = |job: &Job| Outgoing {
+    let message = |job: &Requeue| Outgoing {
         lane: job.lane,
         body: job.body.clone(),
         headers: Headers {
@@ -216,7 +212,7 @@ async fn publish(
         },
     };
     let messages: Vec<Outgoing> = jobs.iter().map(message).collect();
-    let mut confirmed: Vec<&Job> = Vec::with_capacity(jobs.len());
+    let mut confirmed: Vec<&Requeue> = Vec::with_capacity(jobs.len());
     for (job, answer) in jobs.iter().zip(pipeline.send(&messages).await) {
         match answer {
             Ok(()) => confirmed.push(job),

@@ -30,7 +30,7 @@ struct Shown<'a> {
     rejects_in_all: i64,
 }
 
-pub(super) async fn run(
+pub(super) async fn execute(
     arguments: &ShowArguments,
     ledger: &Ledger,
     letters: &[DeadLetter],

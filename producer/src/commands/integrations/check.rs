@@ -7,7 +7,7 @@ use shared::integration::{self, StoredIntegration};
 use super::{CheckArguments, Config};
 use crate::error::CommandError;
 use crate::key_check::{self, KeyAnswer};
-use crate::output::{self, Outcome, line};
+use crate::output::{self, Exit, line};
 use crate::servers;
 
 #[derive(Serialize)]
@@ -42,7 +42,7 @@ impl<'a> Checked<'a> {
 }
 
 /// Runs `check`.
-pub async fn run(arguments: &CheckArguments, config: Config) -> Result<Outcome, CommandError> {
+pub async fn execute(arguments: &CheckArguments, config: Config) -> Result<Exit, CommandError> {
     let key = config.key.get()?;
     let source = servers::source(&config.source).await?;
     let mut wanted = integration::list(&source, arguments.project.as_deref()).await?;
@@ -67,5 +67,5 @@ pub async fn run(arguments: &CheckArguments, config: Config) -> Result<Outcome, 
         line(output::table(["PROJECT", "NAME", "HOST", "RESULT", "DETAIL"], rows));
     }
     let well = answers.iter().all(KeyAnswer::is_usable);
-    Ok(if well { Outcome::Done } else { Outcome::Failed })
+    Ok(Exit::of(well))
 }

@@ -14,7 +14,7 @@ use super::check_key;
 use crate::config::{self, Key, Server};
 use crate::error::CommandError;
 use crate::facts::check_project;
-use crate::output::{Outcome, line};
+use crate::output::{Exit, line};
 use crate::servers;
 
 /// Arguments of `set`.
@@ -59,7 +59,7 @@ impl SetConfig {
 }
 
 /// Runs `set`.
-pub async fn run(arguments: &SetArguments, config: SetConfig) -> Result<Outcome, CommandError> {
+pub async fn execute(arguments: &SetArguments, config: SetConfig) -> Result<Exit, CommandError> {
     let key = config.key.get()?;
     let host = arguments
         .host
@@ -119,7 +119,7 @@ pub async fn run(arguments: &SetArguments, config: SetConfig) -> Result<Outcome,
         arguments.project,
         arguments.project
     ));
-    Ok(Outcome::Done)
+    Ok(Exit::Done)
 }
 
 /// Stored as it was typed, as Langfuse does; but only what the worker could use.
