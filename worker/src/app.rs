@@ -19,7 +19,8 @@ pub struct App {
     pub worker: String,
     /// Langfuse's tables
     pub source: Source,
-    /// How many pages may be packed into bodies at once: as many as there are cores, since each takes megabytes
+    /// How many pages may be packed into bodies at once: as many as there are cores, since each
+    /// takes megabytes
     pub packing: Arc<Semaphore>,
     /// Our tables, on a pool of their own
     pub ledger: Ledger,

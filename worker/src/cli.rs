@@ -1,4 +1,4 @@
-//! What may be said to the program: nothing, or `health`.
+//! The command line: no command at all, or `health`.
 
 use clap::{Parser, Subcommand};
 
@@ -6,12 +6,12 @@ use clap::{Parser, Subcommand};
 #[derive(Parser, Debug)]
 #[command(name = "worker", version, after_help = AFTER_HELP)]
 pub struct Cli {
-    /// Nothing: work
+    /// Without a command: take jobs
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// Anything but working.
+/// The commands of the worker
 #[derive(Subcommand, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// Ask the worker that serves HTTP_ADDR on this host whether it is alive

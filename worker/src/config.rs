@@ -1,4 +1,4 @@
-//! Typed settings, read once, with time limits that nest.
+//! The worker's settings, typed, read once. Their time limits must nest.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,24 +11,25 @@ use shared::topology::Ladder;
 
 use crate::posthog::batch::Limits;
 
-/// The longest slice: the broker's consumer timeout is 30 min, and a slice ends at a batch's border.
+/// The longest `JOB_SLICE`. The broker takes a delivery back after 30 minutes, and a slice ends
+/// only at the next batch border.
 const LONGEST_SLICE: Duration = Duration::from_secs(25 * 60);
 
-/// Names and values to print at start, secrets redacted.
+/// Names and values to log at start; secrets are redacted.
 pub type Shown = Vec<(&'static str, String)>;
 
-/// Everything a worker is told.
+/// Everything that a worker can be told.
 #[derive(Clone)]
 pub struct Config {
-    /// Langfuse's Postgres
+    /// `DATABASE_URL`: Langfuse's Postgres
     pub database_url: SecretString,
-    /// Our own tables
+    /// `LEDGER_DATABASE_URL`: our own tables
     pub ledger_url: SecretString,
-    /// RabbitMQ
+    /// `AMQP_URL`: RabbitMQ
     pub amqp_url: SecretString,
-    /// Langfuse's
+    /// `ENCRYPTION_KEY`: Langfuse's
     pub encryption_key: EncryptionKey,
-    /// Base of the links in events
+    /// `LANGFUSE_URL`: base of the links in events
     pub langfuse_url: Option<String>,
     /// Jobs of the jobs queue at once
     pub jobs: u16,
@@ -44,19 +45,19 @@ pub struct Config {
     pub limits: Limits,
     /// Bodies on their way at once
     pub sends_in_flight: usize,
-    /// For one answer
+    /// `SEND_TIMEOUT`: the time limit of one request
     pub send_timeout: Duration,
-    /// For one body
+    /// `RETRY_BUDGET`: the time limit of all tries of one body
     pub retry_budget: Duration,
     /// The retry ladder
     pub ladder: Ladder,
-    /// Longest hold of a delivery
+    /// `JOB_SLICE`: the longest time that a worker holds a delivery
     pub slice: Duration,
     /// Length of a lease
     pub lease: Duration,
-    /// From SIGTERM to the exit
+    /// `SHUTDOWN_GRACE`: the time from SIGTERM to the exit
     pub grace: Duration,
-    /// Mark batches of old days
+    /// Whether batches of old days are marked as historical
     pub historical: bool,
     /// Which hosts may be called
     pub egress: Egress,
@@ -64,9 +65,9 @@ pub struct Config {
     pub posthog_ca: Vec<reqwest::Certificate>,
     /// Health and metrics
     pub http_addr: SocketAddr,
-    /// How often queues and ledger are looked at for metrics
+    /// `METRICS_INTERVAL`: how often the worker looks at queues and ledger for its metrics
     pub metrics_interval: Duration,
-    /// Log lines
+    /// The form of log lines
     pub log_format: LogFormat,
     /// Which log lines
     pub log_filter: String,
@@ -104,7 +105,8 @@ impl Config {
         let page_rows = s.number("PAGE_ROWS", 1, 100_000);
         let limits = Limits {
             events: s.number("BATCH_MAX_EVENTS", 1, 20_000),
-            // PostHog takes 20 MiB on the wire and 100 MiB uncompressed; some deployments half of it.
+            // PostHog takes bodies of 20 MiB compressed and 100 MiB uncompressed; some deployments
+            // take half of that.
             bytes: s.bytes("BATCH_MAX_BYTES", 1_000, 20_000_000),
         };
         let sends_in_flight = s.number("SENDS_IN_FLIGHT", 1, 256);
@@ -147,7 +149,7 @@ impl Config {
             s.complain("LEASE must be at least 3s: it is renewed every third of it".into());
         }
         let shown = s.finish()?;
-        // Both were complained about if they were bad, and `finish` has returned.
+        // `finish` has returned if either of them was bad.
         let unreachable = |what: &str| BadSettings(vec![format!("{what} is not usable")]);
         let config = Self {
             database_url,

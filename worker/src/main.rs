@@ -11,13 +11,14 @@ use worker::cli::{Cli, Command};
 use worker::config::Config;
 use worker::service::Worker;
 
-/// glibc's gives memory back to the arena that it was taken from, where threads of other arenas do not find it: the worker's memory grew
-/// with the day. It also took a fifth more of the worker's CPU (docs/ARCHITECTURE.md).
+/// jemalloc, because glibc's allocator gives memory back to the arena that it came from, where
+/// threads of other arenas do not find it. With glibc the worker's memory grew with the day, and
+/// the worker needed a fifth more CPU (docs/ARCHITECTURE.md).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Read by the allocator when the program starts. One arena: a page is freed by another thread than read it, and what is in one arena
-/// can be used again by all of them.
+/// The allocator reads this when the program starts. One arena: pages are freed by another thread
+/// than the one that read them, and all threads can reuse what is in one arena.
 #[expect(unsafe_code, reason = "the name is the allocator's own, and nobody else's")]
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub static ALLOCATOR_SETTING: &[u8; 10] = b"narenas:1\0";
@@ -39,7 +40,8 @@ async fn main() -> ExitCode {
 }
 
 async fn start() -> anyhow::Result<()> {
-    // Before anything else: as PID 1 a program without a handler does not hear a signal at all.
+    // Before anything else: a program that runs as PID 1 and has no handler does not notice signals
+    // at all.
     let shutdown = CancellationToken::new();
     tokio::spawn(signals(
         signal(SignalKind::terminate())?,

@@ -22,12 +22,12 @@ use crate::posthog::hosts::Hosts;
 use crate::watch::gauges::{watch_ledger, watch_queues};
 use crate::watch::health::{self, Check, Health};
 
-/// Connections of one job: one a stream.
+/// Connections of one job: one for each stream.
 const CONNECTIONS_PER_JOB: u32 = 3;
-/// How often a ledger that is not there yet is looked for.
+/// How often the worker looks for a ledger that is not there yet.
 const LEDGER_PAUSE: Duration = Duration::from_secs(2);
 
-/// A worker that listens for probes and has not begun.
+/// A worker that listens for probes and has not begun to work.
 pub struct Worker {
     app: Arc<App>,
     listener: TcpListener,
@@ -35,7 +35,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Opens the probes' socket and prepares everything else; connects to nothing yet.
+    /// Opens the probes' socket and prepares everything else. Connects to nothing yet.
     pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         let worker = worker_name();
         let jobs = u32::from(config.jobs) + u32::from(config.backfill);
@@ -72,7 +72,7 @@ impl Worker {
         })
     }
 
-    /// Works until `shutdown`, and then as long as the grace period lets the jobs hand back.
+    /// Works until `shutdown`. Then the jobs have the grace period to hand back.
     pub async fn run_until_stopped(self, shutdown: CancellationToken) {
         if let Ok(address) = self.listener.local_addr() {
             tracing::info!(worker = %self.app.worker, %address, "serving /livez, /readyz and /metrics");
@@ -120,7 +120,7 @@ fn readiness(app: &Arc<App>) -> Vec<Check> {
     ]
 }
 
-/// Waits for a ledger of this version: without it every delivery would fail.
+/// Waits until the ledger has this program's version. Without it every delivery would fail.
 async fn ledger_is_ready(app: &App, shutdown: &CancellationToken) -> bool {
     let mut said = String::new();
     loop {
@@ -140,7 +140,7 @@ async fn ledger_is_ready(app: &App, shutdown: &CancellationToken) -> bool {
     }
 }
 
-/// The pod's name, and the process: two workers on one host are two.
+/// The pod's name and the process id: two workers on one host have two names.
 fn worker_name() -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "worker".to_owned());
     format!("{host}-{}", std::process::id())

@@ -1,6 +1,7 @@
-//! The supervisor of the RabbitMQ side. One session = two connections (one only consumes, one only publishes: a broker that blocks
-//! publishers must not keep acks from it). Any error ends the session; a new one begins, for ever. Deliveries of an ended
-//! session are never settled on a new one.
+//! The supervisor of the RabbitMQ side. A session has two connections: one consumes, the other
+//! publishes. RabbitMQ stops reading from a connection that publishes while it is short of memory
+//! or disk, and acks must get through even then. Any error ends the session, and a new one begins,
+//! for ever. A delivery of an ended session is never settled on a new one.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -35,14 +36,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 enum SessionError {
     #[error(transparent)]
     Amqp(#[from] AmqpError),
-    /// The queue was deleted, the consumer cancelled: the stream just ends, the channel stays open.
+    /// The queue was deleted, or the consumer cancelled. The stream of deliveries just ends; the
+    /// channel stays open.
     #[error("RabbitMQ cancelled the consumer (was a queue deleted?)")]
     Cancelled,
     #[error("the connection failed: {0}")]
     Lost(String),
     #[error("a delivery could not be settled: {0}")]
     Unsettled(AmqpError),
-    /// Its delivery would stay unsettled, and keep a place in the prefetch window until the consumer timeout.
+    /// The delivery would stay unsettled, and keep its place in the prefetch window until the
+    /// consumer timeout.
     #[error("the handling of a delivery panicked")]
     Panicked,
 }
@@ -71,7 +74,7 @@ pub async fn consume(app: Arc<App>, shutdown: CancellationToken) {
     }
 }
 
-/// What the jobs of a session hold on to.
+/// What the jobs of a session share.
 #[derive(Clone)]
 struct Session {
     app: Arc<App>,
@@ -94,7 +97,7 @@ async fn session(app: &Arc<App>, shutdown: &CancellationToken) -> Result<(), Ses
         },
     };
     let jobs = TaskTracker::new();
-    // Ends the session's jobs at their next batch border, however this function is left.
+    // Stops the session's jobs at their next batch border, however this function is left.
     let ending = lost.clone().drop_guard();
 
     within(CONNECT_TIMEOUT, ensure(&consuming, &app.config.ladder)).await?;
@@ -117,7 +120,7 @@ async fn session(app: &Arc<App>, shutdown: &CancellationToken) -> Result<(), Ses
             error = &mut consuming_ended => break Err(SessionError::Lost(describe(error))),
             Some(error) = failures.recv() => break Err(error),
             Ok(()) = blocked_now.changed() => {}
-            // While the broker blocks us nothing could be handed on, so nothing new is begun.
+            // While the broker blocks us no message can be published, so no new job is begun.
             delivery = deliveries.next(), if !is_blocked => match delivery {
                 Some((lane, Some(Ok(delivery)))) => {
                     let unsettled = unsettled.clone();
@@ -138,7 +141,8 @@ async fn session(app: &Arc<App>, shutdown: &CancellationToken) -> Result<(), Ses
         Ok(()) => drain(app, &channels, &jobs, publishing_ended, &lost).await,
         Err(error) => {
             drop(ending);
-            // They stop at their next batch border; their leases are given back before anybody is delivered the same job.
+            // The jobs stop at their next batch border. Their leases are given back before the
+            // broker delivers the same jobs again.
             let _ = tokio::time::timeout(app.config.grace, jobs.wait()).await;
             return Err(error);
         }
@@ -155,7 +159,8 @@ fn describe(error: Option<lapin::Error>) -> String {
 
 type Deliveries = SelectAll<futures::stream::BoxStream<'static, (Lane, Option<Result<Delivery, lapin::Error>>)>>;
 
-/// One consumer a lane, each on a channel of its own, with as many unacked deliveries as jobs may run.
+/// One consumer for each lane, each on a channel of its own. Its prefetch is the number of jobs
+/// that may run.
 async fn subscribe(app: &App, connection: &Connection) -> Result<(Deliveries, Vec<(Channel, String)>), SessionError> {
     let mut deliveries = SelectAll::new();
     let mut channels = Vec::new();
@@ -173,7 +178,8 @@ async fn subscribe(app: &App, connection: &Connection) -> Result<(Deliveries, Ve
         let options = BasicConsumeOptions::default();
         let consume = channel.basic_consume(lane.queue().into(), tag.clone().into(), options, FieldTable::default());
         let consumer = within(CONNECT_TIMEOUT, consume).await?;
-        // A consumer's end is an event too: on its own it would just fall out of the selection.
+        // A consumer that ends is reported as `None`; without this it would just fall out of the
+        // selection.
         let ended = futures::stream::once(async move { (lane, None) });
         deliveries.push(
             consumer
@@ -186,7 +192,7 @@ async fn subscribe(app: &App, connection: &Connection) -> Result<(Deliveries, Ve
     Ok((deliveries, channels))
 }
 
-/// No new delivery; the running jobs save, hand back and settle within the grace.
+/// Takes no new delivery. The running jobs save, hand back and settle within the grace period.
 async fn drain(
     app: &App,
     channels: &[(Channel, String)],
@@ -199,8 +205,8 @@ async fn drain(
         let cancel = channel.basic_cancel(tag.clone().into(), BasicCancelOptions::default());
         let _ = within(Duration::from_secs(2), cancel).await;
     }
-    // Keeps the publisher's idea of a blocked connection true meanwhile. Without a connection jobs cannot settle, and still save what was
-    // accepted and give their leases back.
+    // Keeps watching whether the broker blocks the publisher. Without a connection jobs cannot
+    // settle; they still save what was accepted and give their leases back.
     let serve = async {
         let error = describe(publishing.await);
         tracing::warn!(%error, "the connection to RabbitMQ was lost while stopping; the jobs are redelivered");
@@ -216,16 +222,16 @@ async fn drain(
     }
 }
 
-/// The end of a delivery's handling, as it concerns the session.
+/// What the end of a delivery's handling means for the session.
 async fn ended(handled: impl Future<Output = Result<(), AmqpError>>) -> Result<(), SessionError> {
-    // Nothing that was in the middle of a change is looked at again: the session ends.
+    // After a panic the session ends, so nobody looks at state that the panic left half changed.
     match AssertUnwindSafe(handled).catch_unwind().await {
         Ok(settled) => settled.map_err(SessionError::Unsettled),
         Err(_) => Err(SessionError::Panicked),
     }
 }
 
-/// One delivery, to its settlement.
+/// One delivery, from its decoding to its settlement.
 async fn handle(session: Session, lane: Lane, delivery: Delivery) -> Result<(), AmqpError> {
     let _running = metrics::Counted::job();
     let decoded = Message::decode(&delivery.data);

@@ -69,7 +69,8 @@ impl<'a> Ending<'a> {
     }
 }
 
-/// Logs and counts an end. `streams` is how far the run has come, when it was this worker's; else empty.
+/// Logs and counts an end. `streams` is how far the run has come, when it was this worker's; else
+/// empty.
 pub fn say(about: &About<'_>, ending: &Ending<'_>, streams: &[StreamRow]) {
     let Ending {
         outcome, error_code, ..

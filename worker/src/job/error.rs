@@ -14,19 +14,19 @@ pub enum JobError {
     /// The day has not ended by the database's clock.
     #[error("the day has not ended; the database's clock says {0}")]
     DayNotOver(String),
-    /// The project's settings
+    /// The project's settings cannot be used.
     #[error(transparent)]
     Integration(#[from] IntegrationFault),
-    /// PostHog says 401 to the key check.
+    /// The key check was answered 401.
     #[error("PostHog does not know the project's API key; it would accept every event and store none")]
     KeyRefused,
-    /// Sending
+    /// Events could not be sent.
     #[error(transparent)]
     Send(#[from] SendError),
-    /// Reading
+    /// Rows could not be read.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The ledger
+    /// The ledger failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// Another worker, or another run of the day, is at work.
@@ -41,10 +41,10 @@ pub enum JobError {
         /// until `retry_at`
         wait: Duration,
     },
-    /// A host that fails or is slow has a job of this process already.
+    /// The host fails or is slow, and this process has a job there already.
     #[error("the host fails or is slow, and another job is already waiting for it")]
     HostBusy,
-    /// Too many take-overs; the ledger says `dead` already.
+    /// The run was taken over too often; the ledger says `dead` already.
     #[error("{takeovers} workers ended with this run before a cursor moved")]
     KillsWorkers {
         /// how many
@@ -59,12 +59,12 @@ pub enum JobError {
     /// The delivery's connection is gone.
     #[error("the connection to RabbitMQ was lost")]
     ConnectionLost,
-    /// A fault of ours
+    /// A fault of the exporter
     #[error("a fault of the exporter: {0}")]
     Internal(String),
 }
 
-/// Work on a thread of its own that panicked.
+/// A panic in work that ran on a task or thread of its own.
 impl From<tokio::task::JoinError> for JobError {
     fn from(panic: tokio::task::JoinError) -> Self {
         Self::Internal(panic.to_string())
@@ -74,22 +74,25 @@ impl From<tokio::task::JoinError> for JobError {
 /// What happens to the job, its lease and its delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// Counted; next rung, or dead letter after the last.
+    /// The failure is counted. The message goes to the next rung, or to the dead letters after the
+    /// last.
     Retry,
-    /// Not counted; to the rung nearest to this wait (`None`: the shortest).
+    /// Nothing is counted. The message goes to the rung nearest to this wait (`None`: the shortest
+    /// rung).
     Later(Option<Duration>),
-    /// Dead letter
+    /// The message becomes a dead letter.
     Bury,
-    /// `skipped`, ack
+    /// The run is `skipped`; the delivery is acked.
     Skip,
-    /// Lease given back, the same message published again, ack
+    /// The lease is given back, the same message is published again, the delivery is acked.
     HandBack,
-    /// Lease given back; the delivery is not ours any more, the broker redelivers it.
+    /// The lease is given back. The delivery is not ours any more: the broker delivers it again.
     Abandon,
 }
 
 impl JobError {
-    /// Exhaustive: a new variant does not compile before somebody has decided.
+    /// What happens to the job. Exhaustive: a new variant does not compile before somebody has
+    /// decided.
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::DayNotOver(_) | Self::KeyRefused | Self::KillsWorkers { .. } => Disposition::Bury,
@@ -126,7 +129,8 @@ impl JobError {
         }
     }
 
-    /// The stable word; `None` for an interruption.
+    /// The stable word for logs, metrics and headers; `None` for an interruption, which is no
+    /// failure.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::DayNotOver(_) => Some(ErrorCode::DayNotOver),

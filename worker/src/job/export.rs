@@ -1,5 +1,5 @@
-//! One job, as one straight line: settings ▶ claim ▶ three streams ▶ complete. Nothing here settles a delivery; `settle.rs`
-//! does, with what this returns.
+//! One job, as one straight line: settings ▶ claim ▶ three streams ▶ complete. Nothing here settles
+//! a delivery; `settle.rs` does, with what this returns.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +32,8 @@ use crate::posthog::hosts::Place;
 use crate::posthog::retry::SendError;
 use crate::watch::metrics;
 
-/// Batches of days at least this old may be marked as historical: PostHog treats younger ones as new anyway.
+/// Batches of days at least this old may be marked as historical: PostHog treats younger ones as
+/// new anyway.
 const HISTORICAL_AGE: chrono::TimeDelta = chrono::TimeDelta::hours(48);
 
 /// A job that needs no further work.
@@ -122,7 +123,8 @@ async fn claim(app: &App, scope: &Scope, wanted: &Lease, target: Option<&str>) -
     let claim = app.ledger.begin_claim().await?;
     let claimed = claim.claim(scope, wanted, &app.worker, app.config.lease, target).await;
     claimed.map_err(|error| Failure {
-        // The answer may have been lost, and not the claim. Left to run out by itself, the lease would count as our death.
+        // The answer may have been lost, and not the claim. Left to run out by itself, the lease
+        // would count as our death.
         lease: matches!(error, LedgerError::Unreachable(_)).then(|| wanted.clone()),
         error: error.into(),
     })
@@ -140,7 +142,8 @@ struct ClaimedJob {
     stop: Stop,
 }
 
-/// Works on a job while its lease is renewed, whatever the work does. When the lease is lost, the work ends at once.
+/// Works on a job while its lease is renewed, whatever the work does. When the lease is lost, the
+/// work ends at once.
 async fn under_lease(claimed: ClaimedJob) -> Result<Exported, JobError> {
     let (app, lease, stop) = (Arc::clone(&claimed.app), claimed.lease.clone(), claimed.stop.clone());
     // On a task of its own, so that a panic is this job's failure and not the process's.
@@ -198,7 +201,8 @@ impl ClaimedJob {
             .into_iter()
             .map(|(stream, progress)| streams.export(stream, progress));
         let ended = tokio::select! {
-            // In this order: a late answer about the key halts the streams of a job too many before it opens the gate.
+            // In this order: a late answer about the key halts the streams of a job too many before
+            // it opens the gate.
             biased;
             refused = gate.check_key(&app.capture, place, &integration) => return Err(refused),
             never = gate.watch(&self.stop, app.config.slice, place) => never,

@@ -14,8 +14,8 @@ use crate::posthog::capture::Capture;
 use crate::posthog::hosts::{Place, Speed};
 use crate::posthog::retry::SendError;
 
-/// The gate before PostHog that the streams of a job share. It opens once the host knows the key: PostHog accepts events with an
-/// unknown key, and drops them. The first pages are read meanwhile.
+/// The gate before PostHog that the streams of a job share. It opens once the host knows the key:
+/// PostHog accepts events with an unknown key, and drops them. The first pages are read meanwhile.
 #[derive(Debug, Default)]
 pub struct Gate {
     key_checked: SetOnce<()>,
@@ -38,7 +38,8 @@ impl Gate {
         &self.halted
     }
 
-    /// Asks the host whether it knows the key, and opens the gate. Ends only when no body may ever leave.
+    /// Asks the host whether it knows the key, and opens the gate. Ends only when no body may ever
+    /// leave.
     pub async fn check_key(&self, capture: &Capture, place: &Place, integration: &Integration) -> JobError {
         let asked = Instant::now();
         let known = capture.posthog.knows_key(integration).await;
@@ -56,11 +57,11 @@ impl Gate {
         std::future::pending().await
     }
 
-    /// Halts the streams when the job is asked to stop, when its slice is over, or when its host is slow and has another job.
-    /// Never ends by itself.
+    /// Halts the streams when the job is asked to stop, when its slice is over, or when its host is
+    /// slow and has another job. Never ends by itself.
     pub async fn watch<T>(&self, stop: &Stop, slice: Duration, place: &Place) -> T {
-        // The slice begins when the gate opens: a host that takes longer than a slice to answer for the key would otherwise
-        // never be sent anything.
+        // The slice begins when the gate opens: a host that takes longer than a slice to answer for
+        // the key would otherwise never be sent anything.
         let slice_over = async {
             self.opened().await;
             tokio::time::sleep(slice).await;

@@ -1,4 +1,5 @@
-//! The lease of the job at hand: renewed whatever the pages do, given back as soon as the ledger can be reached.
+//! The lease of the job at hand: renewed whatever the pages do, given back as soon as the ledger
+//! can be reached.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,8 @@ pub struct HeldLease {
 }
 
 impl HeldLease {
-    /// A lease that was asked for at `asked`. The database began to count later, so by our clock the lease never ends sooner.
+    /// A lease that was asked for at `asked`. The database began to count later, so by our clock
+    /// the lease never ends sooner.
     pub fn new(lease: Lease, length: Duration, asked: Instant) -> Self {
         Self {
             lease,
@@ -39,7 +41,8 @@ impl HeldLease {
         Instant::now() < *self.certain_until.borrow()
     }
 
-    /// Renews the lease whenever a third of it has passed. Ends only when the lease is lost, or may be.
+    /// Renews the lease whenever a third of it has passed. Ends only when the lease is lost, or may
+    /// be.
     pub async fn keep(&self, ledger: &Ledger) -> LedgerError {
         loop {
             tokio::time::sleep(self.length / 3).await;
@@ -57,15 +60,17 @@ impl HeldLease {
     }
 }
 
-/// Gives a lease back: now if the ledger can be reached, else in the background as soon as it can be. A lease that runs out by
-/// itself counts as a worker's death, and after a few of those the job becomes a dead letter.
+/// Gives a lease back: now if the ledger can be reached, else in the background as soon as it can
+/// be. A lease that runs out by itself counts as a worker's death, and after a few of those the job
+/// becomes a dead letter.
 pub async fn give_back(ledger: &Ledger, lease: &Lease, length: Duration) {
     match ledger.release(lease).await {
         Ok(()) => {}
         Err(error @ LedgerError::Unreachable(_)) => {
             tracing::warn!(%error, "the lease is given back as soon as the ledger can be reached");
             let (ledger, lease) = (ledger.clone(), lease.clone());
-            // Ends with the first answer, whatever it is: the lease is given back, or somebody else's.
+            // Ends with the first answer, whatever it is: the lease is given back, or somebody
+            // else's.
             tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(length / 10).await;

@@ -1,12 +1,13 @@
-//! A project whose key or host is wrong is paused after its first job has failed: the others end as `skipped` instead of
-//! dead, and come back once the settings have changed or a human says so.
+//! A project whose key or host is wrong is paused when its first job fails. Its other jobs end as
+//! `skipped` instead of dead, and come back once the settings have changed or a human resumes the
+//! project.
 
 use shared::integration::IntegrationFault;
 
 use crate::app::App;
 use crate::job::error::{Disposition, JobError};
 
-/// Whether the job's project may be worked on, with its settings as they are now.
+/// Fails when the project is paused under its present settings.
 ///
 /// # Errors
 /// [`IntegrationFault::Paused`], or the ledger's.
@@ -26,8 +27,9 @@ pub async fn check(app: &App, project_id: &str, settings: Option<&str>) -> Resul
     }
 }
 
-/// After a job's failure, before it is settled. When the ledger does not take it the next job meets the same failure, and
-/// pauses.
+/// Pauses the project when every other job of it would fail in the same way. Called after a
+/// failure, before it is settled. If the ledger does not take the pause, the next job meets the
+/// same failure and pauses the project.
 pub async fn after(app: &App, project_id: &str, settings: Option<&str>, error: &JobError) {
     let permanent = error.disposition() == Disposition::Bury;
     let code = error.code().filter(|code| permanent && code.pauses_project());

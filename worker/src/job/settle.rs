@@ -1,5 +1,6 @@
-//! The end of a delivery. Always in this order: ledger (under the lease) → publish (mandatory, confirmed) if a message goes
-//! on → ack. A failure in between leaves the delivery unsettled, and the broker delivers it again.
+//! The end of a delivery. Always in this order: ledger (under the lease) → publish (mandatory,
+//! confirmed) if a message goes on → ack. A failure in between leaves the delivery unsettled, and
+//! the broker delivers it again.
 
 use std::time::Duration;
 
@@ -26,7 +27,8 @@ use crate::watch::outcome::Outcome;
 /// How long a log line waits for the ledger's counts.
 const COUNTS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A delivery that is being worked on. It is settled by value, once. Dropped unsettled, the broker delivers it again.
+/// A delivery that is being worked on. It is settled by value, once. Dropped unsettled, the broker
+/// delivers it again.
 pub struct Unsettled<'a> {
     app: &'a App,
     publisher: &'a Publisher,
@@ -209,10 +211,12 @@ impl<'a> Unsettled<'a> {
         }
     }
 
-    /// Logs and counts the end of this delivery. When the run `is_ours`, the line says how far it has come.
+    /// Logs and counts the end of this delivery. When the run `is_ours`, the line says how far it
+    /// has come.
     async fn say(&self, key: &RunKey, is_ours: bool, ending: &Ending<'_>) {
         let streams = if is_ours {
-            // The ledger's counts are those of all slices. Without an answer the line goes without them.
+            // The ledger's counts are those of all slices. Without an answer the line goes without
+            // them.
             let streams = tokio::time::timeout(COUNTS_TIMEOUT, self.app.ledger.streams(key)).await;
             streams.ok().and_then(Result::ok).unwrap_or_default()
         } else {

@@ -69,7 +69,8 @@ pub enum Settlement {
         /// The attempt that the ledger has counted, if it has
         attempt: Option<i32>,
     },
-    /// It is published to the dead letters, and acked; with what the ledger says of the run, if it was told.
+    /// It is published to the dead letters, and acked; with what the ledger says of the run, if it
+    /// was told.
     Dead(Option<Buried>),
     /// It is left unacked; the broker delivers it again.
     Abandoned,

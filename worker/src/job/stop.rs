@@ -35,7 +35,8 @@ impl Stop {
         }
     }
 
-    /// Waits until the job should have stopped and has not: a request that hangs must not outlast the grace period.
+    /// Waits until the job should have stopped and has not: a request that hangs must not outlast
+    /// the grace period.
     pub async fn overdue(&self, grace: Duration) -> JobError {
         self.asked().await;
         tokio::time::sleep(grace / 2).await;

@@ -69,8 +69,8 @@ enum Admission {
 }
 
 impl Streams {
-    /// Exports a stream from its cursor on. Pages are read ahead and packed on other cores, bodies are sent several at a time; the
-    /// cursor follows the unbroken prefix of what PostHog accepted.
+    /// Exports a stream from its cursor on. Pages are read ahead and packed on other cores, bodies
+    /// are sent several at a time; the cursor follows the unbroken prefix of what PostHog accepted.
     pub async fn export(&self, stream: Stream, mut progress: Progress) -> Result<Progress, JobError> {
         if progress.done {
             return Ok(progress);
@@ -139,8 +139,8 @@ impl Streams {
     async fn pack(&self, mut page: Page) -> Result<Vec<Batch>, JobError> {
         let (project, preamble, limits) = (Arc::clone(&self.project), self.preamble.clone(), self.app.config.limits);
         let (app, project_id) = (Arc::clone(&self.app), self.window.project_id.clone());
-        // On a task of its own: nobody polls a stream that waits for its host, and it would keep its packing permit from all
-        // the others.
+        // On a task of its own: nobody polls a stream that waits for its host, and it would keep
+        // its packing permit from all the others.
         let packed = AbortOnDropHandle::new(tokio::spawn(async move {
             app.source.add_totals(&project_id, &mut page.rows).await?;
             let _permit = app.packing.acquire().await;
@@ -199,7 +199,8 @@ impl Streams {
                 }
             }
         }
-        // Only what moved is saved: a save counts as progress, and progress forgives earlier failures.
+        // Only what moved is saved: a save counts as progress, and progress forgives earlier
+        // failures.
         let saved = if moved {
             let (ledger, lease) = (&self.app.ledger, self.lease.lease());
             ledger.save(lease, stream, progress, &rejects).await

@@ -1,12 +1,12 @@
-//! At most so many rows a second, for a database that serves others at the same time. A page's rows are paid for before it is read, and
-//! what it did not hold is given back.
+//! Limits the rows that are read a second, for a database that serves others at the same time. Each
+//! page is charged in full before it is read; rows that it did not hold are given back.
 
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-/// PURE: when the rows that were asked for so far are paid for.
+/// PURE: the moment at which all rows that were charged so far are paid off.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     rows_per_second: u32,
@@ -19,12 +19,12 @@ impl Pace {
         self.paid.saturating_duration_since(now)
     }
 
-    /// Rows that are about to be read. A pause does not add up to a burst.
+    /// Charges rows that are about to be read. A pause does not add up to a burst.
     fn charge(&mut self, rows: u32, now: Instant) {
         self.paid = self.paid.max(now) + self.cost(rows);
     }
 
-    /// Rows that were not there to be read.
+    /// Gives back rows that were charged and not there.
     fn give_back(&mut self, rows: u32) {
         let cost = self.cost(rows);
         self.paid = self.paid.checked_sub(cost).unwrap_or(self.paid);
@@ -39,12 +39,12 @@ impl Pace {
 #[derive(Debug)]
 pub struct Pacer {
     pace: watch::Sender<Pace>,
-    /// Whoever came first is served first.
+    /// Streams are served in the order in which they came.
     queue: Mutex<()>,
 }
 
 impl Pacer {
-    /// So many rows a second.
+    /// A limit of so many rows a second.
     pub fn new(rows_per_second: u32) -> Self {
         let paid = Instant::now();
         Self {
@@ -53,7 +53,8 @@ impl Pacer {
         }
     }
 
-    /// Waits until a page of up to `rows` rows may be read. Whoever stops waiting has asked for nothing.
+    /// Waits until a page of up to `rows` rows may be read. A stream that stops waiting is charged
+    /// nothing.
     pub async fn page(&self, rows: u32) -> Charged<'_> {
         let _first = self.queue.lock().await;
         let mut pace = self.pace.subscribe();
@@ -64,7 +65,7 @@ impl Pacer {
             }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                // Something was given back.
+                // Another page gave rows back, so the wait may be shorter now.
                 _ = pace.changed() => {}
             }
         }
@@ -73,7 +74,7 @@ impl Pacer {
     }
 }
 
-/// A page that was paid for. Dropped, what it did not read is given back.
+/// A page that was charged. When it is dropped, rows that it did not read are given back.
 #[derive(Debug)]
 pub struct Charged<'a> {
     pacer: &'a Pacer,
@@ -81,7 +82,7 @@ pub struct Charged<'a> {
 }
 
 impl Charged<'_> {
-    /// So many rows were read.
+    /// Says how many rows the page held.
     pub fn read(mut self, rows: usize) {
         self.rows = self.rows.saturating_sub(u32::try_from(rows).unwrap_or(u32::MAX));
     }

@@ -1,6 +1,7 @@
-//! The traces of a job's last pages, in memory. Generations and scores take their trace's columns from here, and only what is not
-//! here is looked up: traces drive, and the others follow through the same time of the day. What is kept is a matter of speed alone:
-//! each stream has its own cursor, and a row finds its trace in the database when it is not here.
+//! The traces of a job's last pages, in memory. Generations and scores take their trace's columns
+//! from here; only traces that are not here are looked up in the database. The stream of traces
+//! leads, and the other streams follow through the same time of the day. What is kept matters for
+//! speed alone: each stream has its own cursor, and a row always finds its trace in the database.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -34,7 +35,8 @@ impl Default for Kept {
     }
 }
 
-/// So many pages the traces may be ahead of the slowest of the others: further ahead they would be forgotten before they are asked for.
+/// How many pages the traces may be ahead of the slowest other stream. Further ahead, they would be
+/// forgotten before a row asks for them.
 const AHEAD: usize = 2;
 
 /// A page of traces that is remembered.
@@ -53,9 +55,9 @@ struct Memory {
     traces: HashMap<SmolStr, Arc<TraceColumns>, RandomState>,
     pages: VecDeque<Remembered>,
     bytes: usize,
-    /// All traces up to here have been read, or none are to come.
+    /// All traces up to this time have been read; the maximum when no more will come.
     horizon: NaiveDateTime,
-    /// The time of the row that each of the others needs a trace for next
+    /// For each other stream, the time of the next row that needs its trace
     followers: BTreeMap<Stream, NaiveDateTime>,
 }
 
@@ -77,13 +79,15 @@ impl Memory {
         }
     }
 
-    /// Whether traces should wait. The one waited for is never itself waiting for traces: it would need a later row than any of those.
+    /// Whether the stream of traces should wait for the slowest other stream. The two cannot wait
+    /// for each other: the slowest stream waits only for traces that are later than all pages read
+    /// so far, and then no page is ahead of it.
     fn is_ahead(&self) -> bool {
         let slowest = self.followers.values().min();
         slowest.is_some_and(|slowest| self.pages.iter().filter(|page| page.until > *slowest).count() >= AHEAD)
     }
 
-    /// Remembers a page of traces, and forgets the oldest.
+    /// Remembers a page of traces, and forgets the oldest pages.
     fn add(&mut self, page: &Page) {
         let mut remembered = Remembered {
             until: page.rows.last().map_or(self.horizon, Row::time),
@@ -115,7 +119,8 @@ impl Memory {
         }
     }
 
-    /// Gives rows their traces, as far as traces have been read; the time of the first row that has to wait.
+    /// Gives rows their traces, as far as traces have been read. Answers how many rows are done,
+    /// and the time of the first row that has to wait.
     fn join(&mut self, stream: Stream, rows: &mut [Row]) -> (usize, Option<NaiveDateTime>) {
         let mut done = 0;
         for row in rows.iter_mut() {
@@ -170,7 +175,7 @@ impl RecentTraces {
         Ok(page)
     }
 
-    /// Takes what is in memory, row by row, as the traces come by.
+    /// Gives rows the traces that are in memory, and waits where the traces have not been read yet.
     async fn join(&self, stream: Stream, mut rows: &mut [Row]) {
         loop {
             let mut waits = None;
@@ -183,7 +188,7 @@ impl RecentTraces {
     }
 
     async fn reached(&self, condition: impl FnMut(&Memory) -> bool) {
-        // Fails only without a sender, and that is here.
+        // This fails only when the sender is gone, and `self` owns it.
         let _ = self.0.subscribe().wait_for(condition).await;
     }
 }

@@ -1,4 +1,5 @@
-//! The rows of the three streams, decoded by position, with the columns that EVENTS.md needs and no others.
+//! The rows of the three streams, decoded by position. They hold the columns that docs/EVENTS.md
+//! needs and no others.
 
 use std::sync::{Arc, LazyLock};
 
@@ -9,10 +10,10 @@ use smol_str::SmolStr;
 use sqlx::postgres::{PgRow, Postgres};
 use sqlx::{Decode, Row as _};
 
-/// What an event says of a trace that is missing.
+/// The trace columns of a row whose trace is missing
 static MISSING: LazyLock<Arc<TraceColumns>> = LazyLock::new(Arc::default);
 
-/// What every event says of its trace. All absent when the trace is missing.
+/// The columns of a trace that every event repeats. All are absent when the trace is missing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TraceColumns {
     /// `traces.name`
@@ -45,12 +46,12 @@ impl TraceColumns {
         })
     }
 
-    /// Those of a trace that is not there.
+    /// The columns of a missing trace.
     pub fn missing() -> Arc<Self> {
         Arc::clone(&MISSING)
     }
 
-    /// About what it takes in memory.
+    /// Roughly the memory that it takes, in bytes.
     pub fn size(&self) -> usize {
         let on_heap = |text: &&SmolStr| text.is_heap_allocated();
         let texts = [
@@ -76,7 +77,7 @@ impl TraceColumns {
     }
 }
 
-/// A trace. Decoded without what its observations add up to, which is read apart.
+/// A trace. What its observations add up to is read by a statement of its own.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TraceRow {
     /// `traces.timestamp`, UTC
@@ -97,7 +98,7 @@ pub struct TraceRow {
     pub cost: Option<f64>,
 }
 
-/// A generation. Decoded without its trace, which is added from elsewhere.
+/// A generation. Its trace's columns are added later.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GenerationRow {
     /// `observations.start_time`, UTC
@@ -132,7 +133,7 @@ pub struct GenerationRow {
     pub cost: Option<f64>,
 }
 
-/// A score. Decoded without its trace, which is added from elsewhere.
+/// A score. Its trace's columns are added later.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScoreRow {
     /// `scores.timestamp`, UTC
@@ -185,7 +186,7 @@ impl Row {
         }
     }
 
-    /// The columns of its trace, or of itself.
+    /// The columns of its trace; of a trace its own.
     pub fn trace(&self) -> &Arc<TraceColumns> {
         match self {
             Row::Trace(row) => &row.trace,
@@ -194,7 +195,7 @@ impl Row {
         }
     }
 
-    /// The id of its trace; a trace's own.
+    /// The id of its trace; of a trace its own.
     pub fn trace_id(&self) -> Option<&str> {
         match self {
             Row::Trace(row) => Some(row.id.as_str()),
@@ -203,12 +204,12 @@ impl Row {
         }
     }
 
-    /// Whether it was not given its trace's columns.
+    /// Whether it still lacks its trace's columns.
     pub fn lacks_trace(&self) -> bool {
         Arc::ptr_eq(self.trace(), &MISSING)
     }
 
-    /// Gives it its trace's columns.
+    /// Adds its trace's columns.
     pub fn join(&mut self, trace: Arc<TraceColumns>) {
         match self {
             Row::Trace(row) => row.trace = trace,
@@ -234,18 +235,18 @@ impl Row {
     }
 }
 
-/// A value of the type that its statement casts it to.
+/// A value, of the type to which the statement casts it.
 pub(crate) fn get<'r, T: Decode<'r, Postgres>>(row: &'r PgRow, at: usize) -> sqlx::Result<T> {
     row.try_get_unchecked(at)
 }
 
-/// A text; the short ones, and most are, without an allocation.
+/// A text. Most are short, and short ones need no allocation.
 fn text(row: &PgRow, at: usize) -> sqlx::Result<Option<SmolStr>> {
     Ok(get::<Option<&str>>(row, at)?.map(SmolStr::new))
 }
 
 impl Row {
-    /// Decodes a row of the stream's statement.
+    /// Decodes a row that the stream's statement has read.
     pub(crate) fn decode(stream: Stream, row: &PgRow) -> sqlx::Result<Self> {
         let time = get(row, 0)?;
         let id = SmolStr::new(get::<&str>(row, 1)?);
@@ -290,7 +291,7 @@ impl Row {
 }
 
 impl TraceRow {
-    /// Takes what its observations add up to.
+    /// Adds what its observations add up to.
     pub(crate) fn add_totals(&mut self, row: &PgRow) -> sqlx::Result<()> {
         self.observations = get(row, 0)?;
         self.first_start = get(row, 1)?;

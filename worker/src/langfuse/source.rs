@@ -1,4 +1,5 @@
-//! Langfuse's tables, read by keyset pages: each page starts behind the last row of the one before, whatever happened between.
+//! Langfuse's tables, read by keyset pages. Each page starts behind the last row of the page
+//! before, whatever was inserted or deleted between.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -30,13 +31,13 @@ pub enum SourceError {
     /// A statement failed.
     #[error("Langfuse's database refused a statement: {0}")]
     Sql(#[source] sqlx::Error),
-    /// Columns that are read are not there.
+    /// Columns that the worker reads are missing.
     #[error("Langfuse's tables lack {}; a Langfuse v2 database is needed", .0.join(", "))]
     Schema(Vec<String>),
 }
 
 impl SourceError {
-    /// The stable word.
+    /// The stable word for logs, metrics and headers.
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Unreachable(_) => ErrorCode::DatabaseUnavailable,
@@ -56,8 +57,8 @@ impl From<sqlx::Error> for SourceError {
     }
 }
 
-/// Longest that a statement is waited for, with a connection for it: the server ends it sooner, but its word may be swallowed, and
-/// the turn would be lost for good.
+/// The longest wait for a statement, connection included. The server ends a statement sooner, but
+/// its answer may be lost on the way; without this limit the turn would be lost for good.
 const LONGEST: Duration = STATEMENT_TIMEOUT.saturating_add(ACQUIRE_TIMEOUT);
 
 async fn in_time<T, E: Into<SourceError>>(statement: impl Future<Output = Result<T, E>>) -> Result<T, SourceError> {
@@ -93,7 +94,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// A job's.
+    /// The rows of a job.
     pub fn of(Job { key, scope }: &Job) -> Self {
         Self {
             project_id: key.project_id.clone(),
@@ -108,7 +109,8 @@ impl Window {
 #[derive(Debug)]
 pub struct Source {
     pool: PgPool,
-    /// One for each connection: waiting for a turn, unlike waiting for the pool, has no time limit.
+    /// One turn for each connection. A stream waits for its turn without a time limit; for the pool
+    /// it would wait with one.
     turns: Semaphore,
     pacer: Option<Pacer>,
     page_rows: u32,
@@ -122,7 +124,7 @@ impl Source {
             turns: Semaphore::new(usize::try_from(pool.options().get_max_connections()).unwrap_or(usize::MAX)),
             pool,
             pacer: rows_per_second.map(Pacer::new),
-            // More than a second's rows at once would be a burst, and a pause.
+            // A page of more than a second's rows would be a burst, followed by a pause.
             page_rows: page_rows.min(rows_per_second.unwrap_or(u32::MAX)),
             checked: OnceCell::new(),
         }
@@ -134,7 +136,8 @@ impl Source {
         in_time(integration::load(&self.pool, key, project_id)).await
     }
 
-    /// Checks once in the life of the process that the columns are there, so that one clear error stands for many.
+    /// Checks that the columns are there, until the first success. One clear error then stands for
+    /// many unclear ones.
     pub async fn check_columns(&self) -> Result<(), SourceError> {
         let check = async || {
             let _turn = self.turns.acquire().await;
@@ -150,7 +153,7 @@ impl Source {
 
     /// The rows of a stream behind a cursor.
     pub async fn page(&self, stream: Stream, window: &Window, after: Option<&Cursor>) -> Result<Page, SourceError> {
-        // A connection is taken when the page may be read at once.
+        // First the pace, then a connection: a page that has to wait holds none.
         let charged = match &self.pacer {
             Some(pacer) => Some(pacer.page(self.page_rows).await),
             None => None,
@@ -168,7 +171,8 @@ impl Source {
 
     async fn fetch(&self, stream: Stream, window: &Window, after: Option<&Cursor>) -> Result<Vec<Row>, SourceError> {
         let start = window.day.start();
-        // Before the first row: a moment before the day, which the lower bound keeps out.
+        // Where a stream begins: a moment before the day. The lower bound leaves out what lies
+        // before the day itself.
         let before_all = start - chrono::TimeDelta::seconds(1);
         let (time, id) = after.map_or((before_all, ""), |cursor| (cursor.time, cursor.id.as_str()));
         let mut fetched = sqlx::query(statement(stream))
@@ -180,7 +184,7 @@ impl Source {
             .bind(i64::from(self.page_rows))
             .bind(window.created_after)
             .fetch(&self.pool);
-        // Decoded as they come, so that no page is in memory twice.
+        // Rows are decoded as they arrive, so that no page is in memory twice.
         let mut rows = Vec::new();
         while let Some(row) = fetched.try_next().await? {
             rows.push(Row::decode(stream, &row)?);
@@ -188,8 +192,9 @@ impl Source {
         Ok(rows)
     }
 
-    /// Adds to each trace what its observations add up to. Apart from the page, because it takes ten times as long: the next page need
-    /// not wait for it, nor do the rows that wait for these traces.
+    /// Adds to each trace what its observations add up to. This is a statement of its own because
+    /// it takes ten times as long as the page: neither the next page nor the rows that wait for
+    /// these traces wait for it.
     pub async fn add_totals(&self, project_id: &str, rows: &mut [Row]) -> Result<(), SourceError> {
         let mut traces: Vec<_> = rows.iter_mut().filter_map(Row::as_trace_mut).collect();
         if traces.is_empty() {
@@ -205,7 +210,8 @@ impl Source {
         Ok(())
     }
 
-    /// Looks up the traces of rows that have none yet. A row whose trace does not exist stays without.
+    /// Looks up the traces of rows that have none yet. A row whose trace does not exist stays
+    /// without one.
     pub async fn join_missing(&self, project_id: &str, rows: &mut [Row]) -> Result<(), SourceError> {
         let ids: HashSet<&str> = rows
             .iter()
@@ -231,7 +237,8 @@ impl Source {
         Ok(())
     }
 
-    /// Whether the database answers. Without a free turn it is at work, which is an answer too.
+    /// Whether the database answers. When all turns are taken it is answering others, which is
+    /// enough.
     pub async fn ping(&self) -> Result<(), sqlx::Error> {
         let Ok(_turn) = self.turns.try_acquire() else {
             return Ok(());

@@ -1,4 +1,5 @@
-//! PURE: rows → bodies of `POST /batch/`, bounded by bytes and count, compressed once; and how a body is taken apart again.
+//! PURE: rows → bodies of `POST /batch/`, bounded by bytes and count, compressed once. Also splits
+//! a body again.
 
 use std::io::Read as _;
 use std::ops::Range;
@@ -11,7 +12,7 @@ use crate::langfuse::rows::Row;
 use crate::posthog::event::{self, ProjectContext};
 use crate::posthog::gzip::gzip;
 
-/// Bytes of an event, often. Room for so many is made at once.
+/// The usual size of an event in bytes; room for so many is reserved at once.
 const USUAL_EVENT: usize = 1_200;
 
 /// Bounds of a body.
@@ -23,12 +24,13 @@ pub struct Limits {
     pub bytes: usize,
 }
 
-/// What all bodies of a job begin with. Holds the API key, therefore no `Debug`.
+/// What all bodies of a job begin with. It holds the API key, therefore it has no `Debug`.
 #[derive(Clone)]
 pub struct Preamble(Vec<u8>);
 
 impl Preamble {
-    /// `{"api_key":…,"batch":[`; never `sent_at`, which shifts timestamps and so makes copies.
+    /// `{"api_key":…,"batch":[`. Never `sent_at`: PostHog would shift the timestamps by it, and a
+    /// replay would make copies.
     pub fn new(api_key: &str, historical: bool) -> Self {
         let key = serde_json::Value::from(api_key);
         let historical = if historical {
@@ -42,15 +44,15 @@ impl Preamble {
 
 const CLOSING: &[u8] = b"]}";
 
-/// The events of an uncompressed body, and whose they are. Many bodies wait at once, so they hold two allocations and not one for
-/// each event.
+/// Where the events of an uncompressed body end, and the ids of their rows. Many bodies wait at
+/// once, so each holds two allocations and not one for each event.
 #[derive(Clone, Default)]
 struct Marks {
     ends: Vec<Mark>,
     row_ids: String,
 }
 
-/// Where an event ends within the uncompressed body, and where its row's id does.
+/// Where an event ends within the uncompressed body, and where its row's id ends within `row_ids`.
 #[derive(Clone, Copy)]
 struct Mark {
     json: usize,
@@ -86,7 +88,7 @@ impl Body {
         self.marks.ends.len()
     }
 
-    /// Of a body that holds one event: the row it was made of.
+    /// The row id of a body that holds one event.
     pub fn row_id(&self) -> &str {
         self.marks
             .ends
@@ -94,7 +96,8 @@ impl Body {
             .map_or("", |mark| &self.marks.row_ids[..mark.row_id])
     }
 
-    /// Two halves. The uncompressed events are not kept for this: it is rare, and gzip gives them back.
+    /// Splits the body into two halves. The uncompressed events are not kept for this: splitting is
+    /// rare, and they can be decompressed.
     pub fn halves(&self) -> std::io::Result<(Body, Body)> {
         let mut json = Vec::new();
         GzDecoder::new(&self.gzip[..]).read_to_end(&mut json)?;
@@ -103,7 +106,7 @@ impl Body {
             let mut marks = Marks::default();
             for at in events {
                 let (start, id_start) = match at.checked_sub(1) {
-                    // Behind an event stands a comma.
+                    // A comma stands behind each event.
                     Some(before) => (self.marks.ends[before].json + 1, self.marks.ends[before].row_id),
                     None => (self.preamble, 0),
                 };
@@ -125,7 +128,7 @@ impl Body {
 fn close(json: &mut Vec<u8>, marks: Marks, preamble: usize) -> Body {
     json.extend_from_slice(CLOSING);
     let mut gzip = gzip(json);
-    // It waits for its answer with what it needs.
+    // The body stays in memory until it is answered, so it keeps no spare capacity.
     gzip.shrink_to_fit();
     Body {
         gzip: gzip.into(),
@@ -138,13 +141,14 @@ fn close(json: &mut Vec<u8>, marks: Marks, preamble: usize) -> Body {
 pub struct Batch {
     /// `None`: nothing to send, the stream just ends.
     pub body: Option<Body>,
-    /// The checkpoint once it is accepted, and all before it.
+    /// The cursor to save once this body and all before it are accepted
     pub cursor: Option<Cursor>,
     /// Whether the stream ends here
     pub last: bool,
 }
 
-/// Packs the rows of a page, in order. A page that is the stream's last always ends with a batch that says so.
+/// Packs the rows of a page, in order. A page that is the stream's last always ends with a batch
+/// that says so.
 pub fn pack(rows: &[Row], last: bool, project: &ProjectContext, preamble: &Preamble, limits: Limits) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
     let mut json = preamble.0.clone();

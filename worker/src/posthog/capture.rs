@@ -75,7 +75,8 @@ struct InFlight(
     #[expect(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit,
 );
 
-/// A body that holds one of its job's places until its end, and a place in flight for its first try.
+/// A body that holds one of its job's places until its end, and a place in flight for its first
+/// try.
 pub struct Admitted {
     body: Body,
     in_flight: InFlight,
@@ -101,18 +102,20 @@ pub struct Sender<'a> {
     pub bodies: &'a Arc<Semaphore>,
     /// What the run has met so far
     pub tally: &'a Tally,
-    /// Until when nobody else can have the run. No request begins later: a worker that was paused would wake up with old
-    /// rows, and PostHog keeps the copy that comes last.
+    /// Until when nobody else can have the run. No request begins later: a worker that was paused
+    /// would wake up with old rows, and PostHog keeps the copy that comes last.
     pub lease_until: watch::Receiver<Instant>,
-    /// Ends the waiting between tries, and the splitting of bodies; never a request that is on its way
+    /// Ends the waiting between tries, and the splitting of bodies; never a request that is on its
+    /// way
     pub stop: &'a CancellationToken,
 }
 
 impl Sender<'_> {
-    /// Waits until a body may be sent. Meanwhile its stream makes no other, because bodies that wait take memory.
-    /// `is_first`: whether it is the first body of its stream in this slice.
+    /// Waits until a body may be sent. Meanwhile its stream makes no other, because bodies that
+    /// wait take memory. `is_first`: whether it is the first body of its stream in this slice.
     pub async fn admit(&self, body: Body, is_first: bool) -> Result<Admitted, SendError> {
-        // The job's permit first. The others are released after each request, so waiting for them cannot deadlock.
+        // The job's permit first. The others are released after each request, so waiting for them
+        // cannot deadlock.
         let of_job = enter(self.bodies).await?;
         let in_flight = self.enter_flight().await?;
         Ok(Admitted {
@@ -124,15 +127,17 @@ impl Sender<'_> {
     }
 
     async fn enter_flight(&self) -> Result<InFlight, SendError> {
-        // The host's own permit first: a body that waits for a slow host must not hold a permit of the process.
+        // The host's own permit first: a body that waits for a slow host must not hold a permit of
+        // the process.
         let of_host = enter(self.place.in_flight()).await?;
         let of_process = enter(&self.capture.in_flight).await?;
         Ok(InFlight(of_host, of_process))
     }
 
-    /// Sends a body, and splits it when PostHog refuses it as it is. The first body of a stream is split to the end even after a
-    /// stop. Accepted parts of a body do not move the cursor, so a body whose splitting takes longer than a slice would
-    /// otherwise begin anew in every slice, for ever.
+    /// Sends a body, and splits it when PostHog refuses it as it is. The first body of a stream is
+    /// split to the end even after a stop. Accepted parts of a body do not move the cursor, so a
+    /// body whose splitting takes longer than a slice would otherwise begin anew in every slice,
+    /// for ever.
     pub async fn send(&self, admitted: Admitted) -> Result<Accepted, SendError> {
         let Admitted {
             body,
@@ -167,7 +172,8 @@ impl Sender<'_> {
         Ok(accepted)
     }
 
-    /// The row of a body that holds one event. Where PostHog refuses everything, the fault is not the row's.
+    /// The row of a body that holds one event. Where PostHog refuses everything, the fault is not
+    /// the row's.
     fn reject(&self, body: &Body, said: String) -> Result<Reject, SendError> {
         let refused = self.tally.refused.fetch_add(1, Ordering::Relaxed) + 1;
         if refused >= REFUSED_LIMIT && self.tally.accepted.load(Ordering::Relaxed) == 0 {
@@ -182,7 +188,8 @@ impl Sender<'_> {
         })
     }
 
-    /// Sends the same bytes until PostHog has judged them. The first try uses the place that was `granted`.
+    /// Sends the same bytes until PostHog has judged them. The first try uses the place that was
+    /// `granted`.
     async fn send_whole(&self, body: &Body, mut granted: Option<InFlight>) -> Result<Verdict, SendError> {
         let mut tries = Tries::new(self.capture.retry_budget);
         let began = Instant::now();
@@ -214,7 +221,8 @@ impl Sender<'_> {
         }
     }
 
-    /// One request. Its place in flight ends with it: a body that waits for its next try holds none.
+    /// One request. Its place in flight ends with it: a body that waits for its next try holds
+    /// none.
     async fn request(&self, body: &Body, _in_flight: InFlight) -> Result<Answer, CallError> {
         let _on_its_way = metrics::Counted::send();
         let Capture {

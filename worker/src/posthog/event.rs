@@ -1,5 +1,5 @@
-//! PURE: row → event, exactly as docs/EVENTS.md has it. Rows serialise straight into the body; only an event that is too large
-//! takes the slow way through `oversize.rs`.
+//! PURE: row → event, exactly as docs/EVENTS.md has it. Rows are written straight into the body;
+//! only an event that is too large goes through `oversize.rs`.
 
 use chrono::{Datelike as _, NaiveDateTime, Timelike as _};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
@@ -11,12 +11,13 @@ use uuid::Uuid;
 use crate::langfuse::rows::{GenerationRow, Row, ScoreRow, TraceColumns, TraceRow};
 use crate::posthog::oversize;
 
-/// Langfuse Cloud's own namespace: PostHog folds a replay, and an event that Langfuse itself sent, into one.
+/// The namespace that Langfuse Cloud uses. PostHog folds a replay of ours, or an event that
+/// Langfuse itself sent, into one event.
 const NAMESPACE: Uuid = Uuid::from_u128(0x0f6c_91df_d035_4813_b838_9741_ba38_ef0b);
 /// Version of the contract in docs/EVENTS.md.
 const CONTRACT_VERSION: &str = "1.0.0";
 const UNKNOWN_USER: &str = "langfuse_unknown_user";
-/// All but letters, digits and `-_.!~*'()`: JavaScript's `encodeURIComponent`.
+/// Escapes all but letters, digits and `-_.!~*'()`, as JavaScript's `encodeURIComponent` does.
 const URI_COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -28,7 +29,8 @@ const URI_COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'(')
     .remove(b')');
 
-/// `"name":value,`. Names need no escape, and are put together with their signs by the compiler: there are twenty-five to an event.
+/// `"name":value,`. Names need no escaping. The compiler joins them with their punctuation, because
+/// an event has about twenty-five of them.
 macro_rules! property {
     ($out:expr, $name:literal, $value:expr) => {
         member($out, concat!("\"", $name, "\":"), $value)
@@ -38,11 +40,11 @@ macro_rules! property {
 /// What the events of a project have in common.
 #[derive(Clone, Debug)]
 pub struct ProjectContext {
-    /// Has taken what all uuids begin with
+    /// A hash that has taken in what all uuids of the project begin with
     hash_of_uuids: Sha1,
-    /// The properties that are the same in all of them, as they stand there
+    /// The properties that all events share, as JSON text
     constants: Vec<u8>,
-    /// `{langfuse_url}/project/{project_id}`, as it stands within a JSON text; `None` leaves the links out.
+    /// `{langfuse_url}/project/{project_id}`, as part of a JSON text. `None` leaves the links out.
     base_url: Option<String>,
 }
 
@@ -69,7 +71,8 @@ impl ProjectContext {
         }
     }
 
-    /// `Uuid::new_v5` of the namespace and `{project}-{row}`, by a SHA-1 that knows the processor's instructions.
+    /// The same as `Uuid::new_v5` of the namespace and `{project}-{row}`, but with a SHA-1 that
+    /// uses the processor's instructions.
     fn uuid(&self, row_id: &str) -> Uuid {
         let hash = self.hash_of_uuids.clone().chain_update(row_id).finalize();
         let mut bytes = [0; 16];
@@ -136,7 +139,7 @@ fn write_score(row: &ScoreRow, project: &ProjectContext, out: &mut Vec<u8>) {
     end(&row.id, &row.trace, project, out);
 }
 
-/// The envelope, up to the first property.
+/// Writes the envelope, up to the first property.
 fn begin(
     event: &'static str,
     row_id: &str,
@@ -160,7 +163,7 @@ fn begin(
     out.extend_from_slice(br#""properties":{"#);
 }
 
-/// The properties of every event, and the closing brackets.
+/// Writes the properties of every event, and the closing brackets.
 fn end(row_id: &str, trace: &TraceColumns, project: &ProjectContext, out: &mut Vec<u8>) {
     let user = filled(trace.user_id.as_deref());
     if let Some(session) = filled(trace.posthog_session_id.as_deref()) {
@@ -187,7 +190,7 @@ fn end(row_id: &str, trace: &TraceColumns, project: &ProjectContext, out: &mut V
 
 fn member<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &'static str, value: &T) {
     out.extend_from_slice(name.as_bytes());
-    // Strings, numbers and lists into memory: there is nothing that could fail.
+    // Strings, numbers and lists are written to memory, which cannot fail.
     let _ = serde_json::to_writer(&mut *out, value);
     out.push(b',');
 }
@@ -206,7 +209,8 @@ fn link(out: &mut Vec<u8>, name: &'static str, base: &str, path: &[(&'static str
     out.push(b'"');
 }
 
-/// `2024-06-01T09:30:00.123Z`, as a JSON text. Langfuse's times are of four-digit years: a day that is not over is never exported.
+/// `2024-06-01T09:30:00.123Z`, as a JSON text. The year always has four digits: only days that are
+/// over are exported.
 fn rfc3339(time: NaiveDateTime) -> [u8; 26] {
     let mut text = *b"\"0000-00-00T00:00:00.000Z\"";
     for (value, at, digits) in [
@@ -227,17 +231,18 @@ fn rfc3339(time: NaiveDateTime) -> [u8; 26] {
     text
 }
 
-/// Empty means empty or white space only.
+/// A text of white space counts as empty.
 fn filled(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.trim().is_empty())
 }
 
-/// JSON has neither `NaN` nor infinities; Postgres has both.
+/// JSON has neither `NaN` nor infinities; PostgreSQL has both. They become null.
 fn finite(number: Option<f64>) -> Option<f64> {
     number.filter(|n| n.is_finite())
 }
 
-/// Seconds between two moments; negative when they are the wrong way round, as Langfuse's clients sometimes send them.
+/// Seconds between two moments. Negative when they are in the wrong order, as Langfuse's clients
+/// sometimes send them.
 #[expect(
     clippy::cast_precision_loss,
     reason = "milliseconds of any real day are far below 2^53"

@@ -1,33 +1,36 @@
-//! PURE: gzip for bodies of many alike events. A general compressor looks for repetitions behind every byte; in such a body they begin
-//! where a name or a value begins, so only those places are looked at. What that gives is in docs/PERFORMANCE.md.
+//! PURE: gzip for bodies of many similar events. A general compressor looks for repetitions at
+//! every byte. In such a body they begin where a name or a value begins, so only those places are
+//! looked at. docs/PERFORMANCE.md says what this gains.
 //!
-//! The format is RFC 1951's and RFC 1952's; any decoder reads it, and flate2's does when a body is taken apart again.
+//! The format is that of RFC 1951 and RFC 1952. Any decoder reads it; flate2's does when a body is
+//! split.
 
 mod huffman;
 use huffman::{BitWriter, Bits, Huffman};
 
-/// How far back a repetition may lie.
+/// The farthest distance of a repetition (RFC 1951).
 const WINDOW: usize = 1 << 15;
-/// The longest repetition.
+/// The longest repetition (RFC 1951).
 const LONGEST: usize = 258;
-/// A shorter one is not worth its code.
+/// A shorter repetition is not worth its code.
 const SHORTEST: usize = 4;
-/// So many bytes are looked at to tell names apart: `,"langfuse_trace_id":` from `,"langfuse_trace_name":`.
+/// How many bytes of a name are hashed: enough to tell `,"langfuse_trace_id":` from
+/// `,"langfuse_trace_name":`.
 const NAME: usize = 20;
-/// A repetition of a name is good enough for not asking whether there is a longer one of the value.
+/// A repetition of a name this long is taken without looking for a longer one of the value.
 const GOOD: usize = 16;
-/// Sizes of the tables of names and values: small enough to stay in the nearest cache.
+/// Sizes of the hash tables of names and values: small enough for the processor's first cache.
 const NAME_BITS: u32 = 11;
 const VALUE_BITS: u32 = 12;
 
-/// The symbol behind the last one of a block.
+/// The symbol that ends a block (RFC 1951).
 const END: usize = 256;
 const LITERALS: usize = 286;
 const DISTANCES: usize = 30;
-/// In this order the lengths of the code lengths' own codes are written.
+/// The order in which the lengths of the code length codes are written (RFC 1951, 3.2.7).
 const ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
-/// Names and values begin behind these.
+/// Names and values begin behind these bytes.
 const BORDERS: [bool; 256] = {
     let mut borders = [false; 256];
     let mut at = 0;
@@ -39,7 +42,7 @@ const BORDERS: [bool; 256] = {
     borders
 };
 
-/// The bytes as a gzip file; the same bytes give the same file.
+/// Compresses the bytes into a gzip file. The same bytes give the same file.
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len() / 6 + 64);
     // Deflate, no flags, no time, no hint, an unknown system.
@@ -55,7 +58,7 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Bytes as they are, and then a repetition; none behind the last ones.
+/// Some bytes as they are, followed by a repetition. The last part has none.
 struct Part {
     literals: u32,
     length: u16,
@@ -69,7 +72,8 @@ struct Counts {
 }
 
 impl Default for Counts {
-    /// Two of each are there from the start: a code of one symbol has no bits, and decoders differ on it.
+    /// Two symbols of each code are counted from the start: a code of one symbol has no bits, and
+    /// decoders treat it differently.
     fn default() -> Self {
         let mut counts = Self {
             literals: [0; LITERALS],
@@ -82,7 +86,7 @@ impl Default for Counts {
     }
 }
 
-/// Where a name or value like the one at a place began last.
+/// Where a name or value with the same hash last began.
 struct Seen {
     names: Vec<u32>,
     values: Vec<u32>,
@@ -96,7 +100,8 @@ impl Seen {
         }
     }
 
-    /// The longer of two repetitions that may begin here, and how far back it lies. Remembers the place.
+    /// The longer of the two repetitions that may begin here, and its distance. Remembers this
+    /// place.
     fn repetition(&mut self, bytes: &[u8], at: usize) -> (usize, usize) {
         const MIX: [u64; 3] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f, 0x1656_67b1_9e37_79f9];
         let words = [word(bytes, at), word(bytes, at + 8), word(bytes, at + NAME - 8)];
@@ -128,7 +133,7 @@ fn word(bytes: &[u8], at: usize) -> u64 {
     bytes[at..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word))
 }
 
-/// How many bytes are the same at both places.
+/// How many bytes are equal from both places on.
 fn alike(bytes: &[u8], before: usize, at: usize) -> usize {
     let here = &bytes[at..bytes.len().min(at + LONGEST)];
     let there = &bytes[before..before + here.len()];
@@ -144,12 +149,12 @@ fn alike(bytes: &[u8], before: usize, at: usize) -> usize {
     length + here[length..].iter().zip(&there[length..]).take_while(same).count()
 }
 
-/// Takes the bytes apart, and counts the symbols.
+/// Divides the bytes into parts, and counts the symbols that these need.
 fn parts(bytes: &[u8], counts: &mut Counts) -> Vec<Part> {
     let mut parts = Vec::with_capacity(bytes.len() / 32 + 1);
     let mut seen = Seen::new();
     let (mut begin, mut at) = (0, 0);
-    // The last bytes are too few to be looked up.
+    // The last bytes are too few to be hashed.
     let end = bytes.len().saturating_sub(NAME);
     while at < end {
         let (length, distance) = seen.repetition(bytes, at);
@@ -168,7 +173,7 @@ fn parts(bytes: &[u8], counts: &mut Counts) -> Vec<Part> {
             parts.push(part);
             at += length;
             begin = at;
-            // One of the greatest length may go on.
+            // A repetition of the greatest length may go on after it.
             if length == LONGEST || BORDERS[usize::from(bytes[at - 1])] {
                 continue;
             }
@@ -194,7 +199,7 @@ fn parts(bytes: &[u8], counts: &mut Counts) -> Vec<Part> {
     parts
 }
 
-/// A symbol, and the bits that stand behind it.
+/// A symbol, and the extra bits that follow it.
 #[derive(Clone, Copy)]
 struct Code {
     symbol: usize,
@@ -209,7 +214,8 @@ impl Code {
         }
     }
 
-    /// Of what is counted from 0: `1 << fine` symbols without bits behind them, then half as many for each doubling.
+    /// The symbol of a length or distance, counted from 0. The first `1 << fine` values have
+    /// symbols without extra bits; then each doubling of the value has half as many symbols.
     const fn of(rest: u32, fine: u32) -> Self {
         if rest >> fine == 0 {
             return Self::plain(rest as usize);
@@ -247,11 +253,12 @@ impl Part {
     }
 }
 
-/// All parts as one block with codes of its own: alike events have alike symbols, so that more blocks would only be more codes.
+/// Writes all parts as one block with codes of its own. Similar events need similar symbols, so
+/// more blocks would only add more codes.
 fn block(bytes: &[u8], parts: &[Part], counts: &Counts, writer: &mut BitWriter) {
     let literals = Huffman::new(&counts.literals, 15);
     let distances = Huffman::new(&counts.distances, 15);
-    // The last block, with codes of its own.
+    // This is the last block, and it has dynamic codes.
     writer.push(Bits::new(1, 1));
     writer.push(Bits::new(2, 2));
     write_codes(&literals, &distances, writer);
@@ -271,7 +278,7 @@ fn block(bytes: &[u8], parts: &[Part], counts: &Counts, writer: &mut BitWriter) 
     writer.push(literals.of(END));
 }
 
-/// The lengths of both codes, themselves run-length and Huffman coded.
+/// Writes the lengths of both codes, run-length and Huffman coded themselves.
 fn write_codes(literals: &Huffman<LITERALS>, distances: &Huffman<DISTANCES>, writer: &mut BitWriter) {
     let lengths: Vec<u32> = literals.lengths().chain(distances.lengths()).collect();
     let mut runs: Vec<Code> = Vec::new();
@@ -302,7 +309,8 @@ fn write_codes(literals: &Huffman<LITERALS>, distances: &Huffman<DISTANCES>, wri
         counts[run.symbol] += 1;
     }
     let code = Huffman::new(&counts, 7);
-    // How many there are of each, less the fewest that there may be: all of them are written, used or not.
+    // How many lengths there are of each code, less the fewest that the format allows. All of them
+    // are written, used or not.
     for (count, bits) in [(LITERALS - 257, 5), (DISTANCES - 1, 5), (ORDER.len() - 4, 4)] {
         #[expect(clippy::cast_possible_truncation, reason = "below 32")]
         writer.push(Bits::new(count as u32, bits));

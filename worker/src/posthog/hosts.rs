@@ -1,5 +1,6 @@
-//! How much of this process one PostHog host may take: any number of jobs while it answers in time, one while it fails or is slow, and
-//! never all places for bodies in flight. A dead or slow host then costs the process one job, and the other projects' jobs go on.
+//! How much of this process one PostHog host may use: any number of jobs while it answers in time,
+//! one job while it fails or is slow, and never all places for bodies in flight. A dead or slow
+//! host then costs the process one job, and the other projects' jobs go on.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,11 +19,11 @@ pub enum Speed {
 
 #[derive(Debug)]
 struct Host {
-    /// At work here, in the order in which they came
+    /// The jobs at work here, in the order in which they came
     jobs: BTreeSet<u64>,
-    /// A job could not deliver, and no body was accepted since
+    /// A job gave up, and no body was accepted since.
     failing: bool,
-    /// The last answer was late
+    /// The last answer was late.
     slow: bool,
     in_flight: Arc<Semaphore>,
 }
@@ -36,18 +37,18 @@ impl Host {
 #[derive(Debug, Default)]
 struct Known {
     hosts: HashMap<String, Host>,
-    /// Jobs that ever came
+    /// How many jobs ever came; numbers the places
     came: u64,
 }
 
-/// The hosts that this process has to do with.
+/// The hosts that this process sends to.
 #[derive(Clone, Debug)]
 pub struct Hosts {
     known: Arc<watch::Sender<Known>>,
     share: usize,
 }
 
-/// A job's place at its host; given back when dropped.
+/// A job's place at its host. Dropping it gives it back.
 #[derive(Debug)]
 pub struct Place {
     hosts: Hosts,
@@ -58,7 +59,7 @@ pub struct Place {
 }
 
 impl Hosts {
-    /// Of `in_flight` bodies at once a quarter is left to other hosts.
+    /// One host gets three quarters of the `in_flight` bodies; a quarter is left to the others.
     pub fn new(in_flight: usize) -> Self {
         Self {
             known: Arc::default(),
@@ -93,14 +94,15 @@ impl Hosts {
         })
     }
 
-    /// Wakes who watches only when something has changed: this is called after each answer.
+    /// Wakes watchers only when something has changed, because this is called after each answer.
     fn with(&self, name: &str, change: impl FnOnce(&mut Host) -> bool) {
         self.known.send_if_modified(|known| {
             let Some(host) = known.hosts.get_mut(name) else {
                 return false;
             };
             let changed = change(host);
-            // A healthy host nobody is at is as good as an unknown one; users bring new hosts for ever.
+            // A healthy host without jobs is the same as an unknown one. It is forgotten, because
+            // users bring new hosts for ever.
             if host.jobs.is_empty() && host.is_well() {
                 known.hosts.remove(name);
             }
@@ -115,7 +117,8 @@ impl Place {
         &self.url
     }
 
-    /// The host's own share of bodies in flight. To be acquired before a place of the process, which others wait for too.
+    /// The host's share of bodies in flight. Acquire it before the process's own permit, for which
+    /// other hosts wait too.
     pub fn in_flight(&self) -> &Arc<Semaphore> {
         &self.in_flight
     }
@@ -132,7 +135,8 @@ impl Place {
         self.set_failing(false);
     }
 
-    /// A job ends because the host accepts no body: it takes one job at a time, until it accepts one.
+    /// A job ends because the host accepts no body: it takes one job at a time, until it accepts
+    /// one.
     pub fn gave_up(&self) {
         self.set_failing(true);
     }
@@ -143,12 +147,13 @@ impl Place {
         });
     }
 
-    /// Whether the host is slow while a job that came earlier is still there: one of them is enough.
+    /// Whether the host is slow and a job that came earlier is still there. One job is enough for a
+    /// slow host.
     pub fn is_crowded(&self) -> bool {
         self.is_one_too_many(&self.hosts.known.borrow())
     }
 
-    /// Waits until it is.
+    /// Waits until [`Place::is_crowded`].
     pub async fn crowded(&self) {
         let is_crowded = |known: &Known| self.is_one_too_many(known);
         let _ = self.hosts.known.subscribe().wait_for(is_crowded).await;

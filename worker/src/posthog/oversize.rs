@@ -1,29 +1,31 @@
-//! PURE: shortens an event that is over PostHog's size for one event. The same event is always shortened in the same way, so that
-//! a replay is no second version.
+//! PURE: shortens an event that is larger than PostHog allows. The same event is always shortened
+//! in the same way, so that a replay makes no second version.
 
 use memchr::memchr2_iter;
 use serde_json::{Map, Value};
 
-/// PostHog takes 1,000,000 bytes; this leaves room for what its envelope may grow by.
+/// PostHog allows 1,000,000 bytes; the rest is room for what its envelope may grow by.
 pub const MAX_EVENT_SIZE: usize = 900_000;
 /// What PostHog's envelope adds to an event.
 const ENVELOPE: usize = 220;
 /// PostHog keeps this many characters of a distinct_id.
 const DISTINCT_ID_CHARS: usize = 200;
-/// Shortening texts below this gains nothing; such an event (ten thousands of tags) goes as it is and is judged by PostHog.
+/// Shortening texts below this size gains nothing. Such an event (tens of thousands of tags) is
+/// sent as it is, and PostHog judges it.
 const SHORTEST: usize = 500;
 /// The property that names what was shortened.
 const TRUNCATED: &str = "langfuse_truncated";
 
-/// An event's size as PostHog counts it: its JSON goes into its queue as an escaped string.
+/// An event's size as PostHog counts it: PostHog puts the event's JSON into its queue as an escaped
+/// string.
 pub fn posthog_size(json: &[u8]) -> usize {
     json.len() + memchr2_iter(b'"', b'\\', json).count() + ENVELOPE
 }
 
-/// Shortens the event that begins at `start`, when it is too large.
+/// Shortens the event that begins at `start`, if it is too large.
 pub fn shorten(out: &mut Vec<u8>, start: usize) {
     let length = out.len() - start;
-    // At most every byte is escaped: nearly all events are done here, unread.
+    // Escaping doubles the size at most, so nearly all events pass here without being read.
     if 2 * length + ENVELOPE <= MAX_EVENT_SIZE || posthog_size(&out[start..]) <= MAX_EVENT_SIZE {
         return;
     }
@@ -68,7 +70,7 @@ fn shorten_event(event: &mut Map<String, Value>) {
     }
 }
 
-/// The property that holds the longest text, and the text's cost; the first by name among equals.
+/// The property that holds the longest text, and that text's cost. Among equals, the first by name.
 fn longest(properties: &mut Map<String, Value>) -> Option<(String, usize)> {
     let mut found: Option<(String, usize)> = None;
     for (name, value) in properties.iter_mut().filter(|(name, _)| *name != TRUNCATED) {
@@ -83,7 +85,7 @@ fn longest(properties: &mut Map<String, Value>) -> Option<(String, usize)> {
     found
 }
 
-/// The longest string of a value; within lists and objects the first among equals.
+/// The longest string in a value. Among equals, the first in the list or object.
 fn longest_text(value: &mut Value) -> Option<&mut String> {
     match value {
         Value::String(text) => Some(text),
@@ -104,7 +106,7 @@ fn text_cost(text: &str) -> usize {
 
 fn char_cost(c: char) -> usize {
     match c {
-        // Two bytes of JSON, each escaped again.
+        // These are two bytes of JSON, and PostHog escapes each of them again.
         '"' | '\\' => 4,
         '\u{8}' | '\t' | '\n' | '\u{c}' | '\r' => 3,
         c if u32::from(c) < 0x20 => 7,
@@ -112,7 +114,7 @@ fn char_cost(c: char) -> usize {
     }
 }
 
-/// Keeps as many characters as cost no more than `room`.
+/// Keeps as many characters as fit into `room`.
 fn cut(text: &mut String, room: usize) {
     let mut cost = 0;
     let end = text.char_indices().find(|(_, c)| {

@@ -1,5 +1,6 @@
-//! PURE: an answer (or none) → what to do with the body. The only user of `backoff`, which is no longer maintained and has traps:
-//! a server's `retry_after` there is uncapped and skips the time limit, so only its arithmetic is used.
+//! PURE: an answer, or none → what to do with the body. The only user of `backoff`, which is no
+//! longer maintained and has a trap: it follows a server's `retry_after` without a cap, beyond its
+//! own time limit. So only its arithmetic is used.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::watch::outcome::SplitCause;
 const RETRY_AFTER_CAP: Duration = Duration::from_secs(60);
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LONGEST_DELAY: Duration = Duration::from_secs(20);
-/// Answers are shown to people; they need not read all of a proxy's error page.
+/// Answers are shown to people, who need not read a proxy's whole error page.
 const SHOWN: usize = 300;
 
 /// What to do with a body.
@@ -24,45 +25,47 @@ const SHOWN: usize = 300;
 pub enum Step {
     /// PostHog has it.
     Accepted,
-    /// The same bytes again, after a while.
+    /// Send the same bytes again after a while.
     Resend(Duration),
-    /// Not as it is: two halves, or a reject when it holds one event. With what PostHog said.
+    /// PostHog refuses the body as it is, with what it said. Split it; a body of one event becomes
+    /// a reject.
     Split(SplitCause, String),
-    /// No body of this job will fare better.
+    /// No other body of this job would be taken either.
     Stop(SendError),
 }
 
 /// Why a job's events cannot be sent.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SendError {
-    /// Transient, for longer than the budget
+    /// PostHog could not be reached, for longer than the retry budget.
     #[error("PostHog cannot be reached for now: {0}")]
     Unavailable(String),
-    /// 401
+    /// The answer was 401.
     #[error("PostHog does not know the project's API key: {0}")]
     Unauthorized(String),
-    /// 402
+    /// The answer was 402.
     #[error("PostHog's billing limit is reached: {0}")]
     BillingLimit(String),
-    /// 3xx, 403, 404, 405 and their like
+    /// The answer was 3xx, 403, 404, 405 or the like.
     #[error("the host does not take events: {0}")]
     EndpointRefused(String),
-    /// The egress guard
+    /// The egress guard refuses the host.
     #[error("the host may not be called: {0}")]
     HostNotAllowed(String),
-    /// Nothing but refusals in this run
+    /// PostHog has refused every event of the run so far.
     #[error("PostHog refuses every event of this run: {0}")]
     MappingRefused(String),
-    /// The lease was not renewed in time: another worker may be sending newer rows
+    /// The lease was not renewed in time: another worker may be sending newer rows.
     #[error("the lease was not renewed in time; another worker may have the run")]
     LeaseUncertain,
-    /// Asked to stop while waiting for the next try
+    /// The job was asked to stop while the body waited for its next try.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl SendError {
-    /// The stable word; `None` for an interruption, which is no failure.
+    /// The stable word for logs, metrics and headers; `None` for an interruption, which is no
+    /// failure.
     pub const fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Unavailable(_) => Some(ErrorCode::PosthogUnavailable),
@@ -77,14 +80,14 @@ impl SendError {
     }
 }
 
-/// The tries of one body: exponential, with jitter, within a budget.
+/// The tries of one body: exponential, with jitter, within a time budget.
 pub struct Tries {
     backoff: ExponentialBackoff,
     budget: Duration,
 }
 
 impl Tries {
-    /// A budget counts from the first failure on.
+    /// The budget begins when the body is sent first.
     pub fn new(budget: Duration) -> Self {
         let backoff = ExponentialBackoff {
             current_interval: FIRST_DELAY,
@@ -92,14 +95,15 @@ impl Tries {
             multiplier: 2.0,
             randomization_factor: 0.5,
             max_interval: LONGEST_DELAY,
-            // Counted by `decide`, whose caller owns the clock.
+            // `decide` checks the budget itself: its caller owns the clock.
             max_elapsed_time: None,
             ..ExponentialBackoff::default()
         };
         Self { backoff, budget }
     }
 
-    /// Decides by the status alone. `elapsed`: since this body was sent first; `now`: for a Retry-After that is a date.
+    /// Decides by the status. `elapsed` is the time since this body was sent first; `now` is for a
+    /// Retry-After that is a date.
     pub fn decide(&mut self, outcome: Result<Answer, CallError>, elapsed: Duration, now: DateTime<Utc>) -> Step {
         let answer = match outcome {
             Ok(answer) => answer,
@@ -110,7 +114,7 @@ impl Tries {
         match answer.status {
             status if status.is_success() => Step::Accepted,
             StatusCode::PAYLOAD_TOO_LARGE => Step::Split(SplitCause::TooLarge, said),
-            // The 2024 server says "too large" so.
+            // PostHog's server of 2024 says "too large" in this way.
             StatusCode::BAD_REQUEST if answer.text.contains("maximum event size exceeded") => {
                 Step::Split(SplitCause::TooLarge, said)
             }
@@ -136,7 +140,7 @@ impl Tries {
     }
 }
 
-/// Seconds or an HTTP date.
+/// The wait that the answer asks for: a number of seconds, or an HTTP date.
 fn retry_after(answer: &Answer, now: DateTime<Utc>) -> Option<Duration> {
     let text = answer.retry_after.as_deref()?.trim();
     if let Ok(seconds) = text.parse::<u64>() {

@@ -1,4 +1,5 @@
-//! What is read of the ledger and the broker for `/metrics`, every `METRICS_INTERVAL` and not at each scrape.
+//! Gauges that are read from the ledger and the broker, every `METRICS_INTERVAL` and not at each
+//! scrape.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::watch::metrics;
 
-/// Reads the ledger for ever. While it cannot be read, what was late then grows later.
+/// Reads the ledger for ever. While it cannot be read, known lags go on growing.
 pub async fn watch_ledger(ledger: &Ledger, every: Duration) -> Infallible {
     let mut known: Option<(Gauges, Instant)> = None;
     loop {
@@ -38,15 +39,17 @@ async fn read_ledger(ledger: &Ledger) -> Result<Gauges, LedgerError> {
     Ok(gauges)
 }
 
-/// PURE. By the database's clock, and ours for the time since it was read.
+/// PURE. How late it is: by the database's clock, plus the time that has passed here since the
+/// clock was read.
 fn lateness(since: Option<DateTime<Utc>>, now: DateTime<Utc>, elapsed: Duration) -> Duration {
     since.map_or(Duration::ZERO, |since| {
         (now - since).to_std().unwrap_or_default() + elapsed
     })
 }
 
-/// Looks at the queues for ever, by passive declares, which need no right and no management plugin. On a connection of its own: a
-/// queue that is not there is an error to the connection that asks, and would end a session that consumes.
+/// Looks at the queues for ever, by passive declares, which need no right and no management plugin.
+/// It has a connection of its own: asking for a missing queue is an error of the connection, and
+/// would end a session that consumes.
 pub async fn watch_queues(url: &SecretString, worker: &str, ladder: &Ladder, every: Duration) -> Infallible {
     let mut connection = None;
     loop {

@@ -44,7 +44,8 @@ pub struct Check {
 }
 
 impl Check {
-    /// A check that `/readyz` shows under this name. One that takes longer than two seconds counts as failed.
+    /// A check that `/readyz` shows under this name. One that takes longer than two seconds counts
+    /// as failed.
     pub fn new<F>(name: &'static str, works: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = bool> + Send + 'static,
@@ -70,7 +71,8 @@ struct Probes {
 /// Serves until `shutdown`.
 pub async fn serve(listener: TcpListener, checks: Vec<Check>, metrics: PrometheusHandle, shutdown: CancellationToken) {
     let router = Router::new()
-        // Alive means: the event loop answers. It never means the servers' state, or an outage there would restart every worker.
+        // Alive means: the event loop answers. It never means the servers' state, or an outage
+        // there would restart every worker.
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route(
@@ -90,7 +92,8 @@ pub async fn serve(listener: TcpListener, checks: Vec<Check>, metrics: Prometheu
 }
 
 fn render(metrics: &PrometheusHandle) -> String {
-    // Histograms keep what was recorded until somebody folds it; scrapes come often enough for that.
+    // Histograms keep every recorded value until upkeep folds them; scrapes come often enough for
+    // that.
     metrics.run_upkeep();
     metrics.render()
 }

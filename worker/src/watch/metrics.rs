@@ -1,5 +1,6 @@
-//! What `/metrics` shows. Labels are bounded: no project ids. What alerts look at is there from the start, at zero: an increase is
-//! seen only of what was there before.
+//! What `/metrics` shows. Labels have few values, and no project ids. Series that alerts look at
+//! exist from the start, at zero: Prometheus sees an increase only of a series that was there
+//! before.
 
 mod catalogue;
 
@@ -20,7 +21,7 @@ use catalogue::{
 };
 pub use catalogue::{Kind, METRICS, Metric};
 
-/// Of a pause that a human made.
+/// The cause of a pause that a human made.
 const HUMAN: &str = "human";
 
 /// Installs the process's recorder.
@@ -59,7 +60,7 @@ fn at_zero() {
         for cause in SplitCause::ALL {
             counter!(SPLITS, "kind" => kind, "cause" => cause.as_str()).absolute(0);
         }
-        // Looking at one makes it.
+        // Naming a histogram creates it.
         let _ = histogram!(PAGE, "kind" => kind);
         let _ = histogram!(SEND, "kind" => kind, "status" => "200");
     }
@@ -78,7 +79,7 @@ fn at_zero() {
     paused(&[]);
 }
 
-/// A delivery's end.
+/// A delivery has ended.
 pub fn job_ended(outcome: Outcome, code: Option<ErrorCode>) {
     let code = code.map_or("", ErrorCode::as_str);
     counter!(JOBS, "outcome" => outcome.as_str(), "error_code" => code).increment(1);
@@ -122,7 +123,7 @@ pub fn taken_over() {
     counter!(TAKEOVERS).increment(1);
 }
 
-/// Counts one more of a gauge until dropped.
+/// Adds one to a gauge, until it is dropped.
 pub struct Counted(&'static str);
 
 impl Counted {
@@ -158,7 +159,7 @@ pub fn session_lost() {
     counter!(SESSIONS_LOST).increment(1);
 }
 
-/// The broker's alarm.
+/// The broker blocks publishers (its memory or disk alarm), or has stopped doing so.
 pub fn blocked(blocked: bool) {
     gauge!(BLOCKED).set(f64::from(u8::from(blocked)));
 }
@@ -183,7 +184,7 @@ pub fn queue(name: &str, counts: Option<(u32, u32)>) {
     }
 }
 
-/// Without an answer of the broker nothing is known of the queues, and an old number would be a lie.
+/// Without an answer of the broker nothing is known of the queues; an old number would mislead.
 pub fn queues_unknown(ladder: &Ladder) {
     for name in queues(ladder) {
         queue(&name, None);
@@ -211,7 +212,7 @@ pub fn last_enqueued(unix_seconds: i64) {
     gauge!(LAST_ENQUEUE).set(unix_seconds as f64);
 }
 
-/// Paused projects by cause; those that are not named are none.
+/// Paused projects by cause. A cause that is not in `counts` has none.
 #[expect(clippy::cast_precision_loss, reason = "a number of projects")]
 pub fn paused(counts: &[(Option<String>, i64)]) {
     let causes = ErrorCode::ALL.iter().filter(|code| code.pauses_project());
@@ -223,9 +224,9 @@ pub fn paused(counts: &[(Option<String>, i64)]) {
     }
 }
 
-/// Where gauges are read.
+/// Gauges that are read from the ledger
 pub const LEDGER: &str = "ledger";
-/// The other place.
+/// Gauges that are read from the broker
 pub const BROKER: &str = "broker";
 
 /// Gauges were read just now.

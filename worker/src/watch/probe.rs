@@ -1,13 +1,14 @@
-//! `worker health`: asks a worker's `/livez` from beside it. A few bytes over a plain socket, so that it costs nothing to ask often.
+//! `worker health`: asks the `/livez` of a worker on the same host. A few bytes over a plain
+//! socket, so that it costs nothing to ask often.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Longest wait for the socket, and again for the answer.
+/// The longest wait for the connection, and again for the answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Asks the worker that listens there.
+/// Asks the worker that listens at this address.
 ///
 /// # Errors
 /// Nobody answers, or not with 200.
@@ -28,7 +29,7 @@ pub fn ask(listening: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// Whoever listens on all addresses is asked on the loopback one.
+/// A worker that listens on all addresses is asked on the loopback one.
 fn reachable(listening: SocketAddr) -> SocketAddr {
     let address = match listening.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),

@@ -111,7 +111,8 @@ fn without_others_traces_are_not_kept() {
 }
 
 proptest! {
-    /// Whatever the pages and times: somebody can always go on, and a row gets its own trace or none.
+    /// Whatever the pages and times: somebody can always go on, and a row gets its own trace or
+    /// none.
     #[test]
     fn it_never_comes_to_a_standstill(
         trace_page in 1_usize..9,

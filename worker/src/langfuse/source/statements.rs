@@ -1,9 +1,11 @@
-//! The statements: one page of each stream, the totals of traces, and the lookup of traces. Each casts what it selects: a cast to the
-//! type that a column has costs nothing, and what is decoded need not be asked for its type, value by value.
+//! The statements: one page of each stream, the totals of traces, and the lookup of traces. Each
+//! casts every column that it selects. A cast to the type that the column already has costs
+//! nothing, and the decoder then need not ask each value for its type.
 
 use shared::job::Stream;
 
-/// A time that PostgreSQL can hold and a calendar cannot (`infinity`, the year 290000) counts as not set.
+/// A time that PostgreSQL can hold and our calendar cannot (`infinity`, the year 290000) counts as
+/// not set.
 macro_rules! sane {
     ($column:literal) => {
         concat!(
@@ -16,8 +18,9 @@ macro_rules! sane {
     };
 }
 
-/// The seven columns of `TraceColumns`. Tags of several dimensions, or that do not begin at 1, are laid out as a plain list: others are not
-/// decoded. Only strings of `metadata` leave the database, and only these two.
+/// The seven columns of `TraceColumns`. Tags of several dimensions, or whose index does not begin
+/// at 1, are turned into a plain list, because sqlx decodes no others. Of `metadata` only two
+/// strings leave the database.
 macro_rules! trace_columns {
     () => {
         "t.name::text, t.user_id::text, t.session_id::text, t.release::text,
@@ -29,7 +32,8 @@ macro_rules! trace_columns {
     };
 }
 
-/// The cost of observation `o` as Langfuse's `observations_view` has it. As `numeric`, so that sums are exact.
+/// The cost of observation `o` as Langfuse's `observations_view` has it. As `numeric`, so that sums
+/// are exact.
 macro_rules! cost {
     () => {
         "case
@@ -47,8 +51,9 @@ macro_rules! cost {
     };
 }
 
-/// $1 project, $2 lower bound, $3 end of the day, ($4, $5) cursor, $6 limit, $7 created after. Ids compare by bytes: a failover to
-/// another system library may change what a collation says. The lower bound repeats the cursor for the index.
+/// $1 project, $2 lower bound, $3 end of the day, ($4, $5) cursor, $6 limit, $7 created after. Ids
+/// compare by bytes, because a failover to a machine with another system library may change the
+/// order of a collation. The lower bound repeats the cursor's time, so that the index can use it.
 macro_rules! keyset {
     ($alias:literal, $time:literal) => {
         concat!(
@@ -85,7 +90,8 @@ const TRACES: &str = concat!(
      order by t.timestamp, t.id collate \"C\" limit $6"
 );
 
-/// What the observations of traces add up to, whatever their time. $1 project, $2 ids of traces; a row for each, in their order.
+/// What the observations of traces add up to, whatever their time. $1 project, $2 ids of traces.
+/// One row for each id, in the same order.
 pub const TOTALS: &str = concat!(
     "-- source_totals
      select a.observations::int8, a.first_start::timestamp, a.last_end::timestamp, a.cost::float8
@@ -135,7 +141,7 @@ const SCORES: &str = concat!(
      order by s.timestamp, s.id collate \"C\" limit $6"
 );
 
-/// Looks up traces. $1 project, $2 ids; another project's trace with the id is none.
+/// Looks up traces. $1 project, $2 ids. A trace of another project with the same id is not found.
 pub const TRACE_COLUMNS: &str = concat!(
     "-- source_trace_columns
      select t.id::text, ",
@@ -143,7 +149,7 @@ pub const TRACE_COLUMNS: &str = concat!(
     " from traces t where t.id = any($2) and t.project_id = $1"
 );
 
-/// What reads a page of a stream.
+/// The statement that reads a page of a stream.
 pub const fn statement(stream: Stream) -> &'static str {
     match stream {
         Stream::Trace => TRACES,

@@ -144,7 +144,8 @@ proptest! {
         prop_assert_eq!(batches.iter().filter(|b| b.last).count(), usize::from(last));
     }
 
-    /// Whatever rows and keys hold: a body is JSON, and taking it apart gives back each event as it was.
+    /// Whatever rows and keys hold: a body is JSON, and taking it apart gives back each event as it
+    /// was.
     #[test]
     fn any_text_is_packed_and_taken_apart_unchanged(
         texts in proptest::collection::vec(any::<String>(), 1..12), number in any::<f64>(), count in any::<i32>(),

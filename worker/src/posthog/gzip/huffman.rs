@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Up to 32 bits, the first one lowest.
+/// Up to 32 bits; the lowest one is written first.
 #[derive(Clone, Copy)]
 pub(super) struct Bits {
     bits: u32,
@@ -11,17 +11,17 @@ pub(super) struct Bits {
 }
 
 impl Bits {
-    /// The lowest `count` of them; those above are zeros.
+    /// The lowest `count` bits; the bits above must be zero.
     pub(super) const fn new(bits: u32, count: u32) -> Self {
         Self { bits, count }
     }
 
-    /// How many there are.
+    /// How many bits there are.
     pub(super) const fn count(self) -> u32 {
         self.count
     }
 
-    /// These, and those behind them.
+    /// These bits, followed by others.
     pub(super) const fn then(self, behind: Self) -> Self {
         Self {
             bits: self.bits | behind.bits << self.count,
@@ -30,16 +30,18 @@ impl Bits {
     }
 }
 
-/// A canonical Huffman code: the bits of each symbol, none for one that does not occur.
+/// A canonical Huffman code: the bits of each symbol. A symbol that does not occur has none.
 pub(super) struct Huffman<const SYMBOLS: usize>([Bits; SYMBOLS]);
 
 impl<const SYMBOLS: usize> Huffman<SYMBOLS> {
-    /// For symbols that occur so often, two of them at least, with no code longer than `limit`, which is 15 at most.
+    /// Makes a code for symbols that occur so often. At least two must occur. No code is longer
+    /// than `limit`, which is 15 at most.
     pub(super) fn new(counts: &[u32; SYMBOLS], limit: u32) -> Self {
         let mut counts = *counts;
         let mut lengths = depths(&counts);
         while lengths.iter().any(|length| *length > limit) {
-            // Flatter, until the code is short enough: it is at the latest when all count the same.
+            // The counts are flattened until the code is short enough. At the latest that is so
+            // when all counts are equal.
             for count in counts.iter_mut().filter(|count| **count > 0) {
                 *count = *count / 2 + 1;
             }
@@ -57,7 +59,7 @@ impl<const SYMBOLS: usize> Huffman<SYMBOLS> {
         Self(codes)
     }
 
-    /// A symbol's.
+    /// The bits of a symbol.
     pub(super) const fn of(&self, symbol: usize) -> Bits {
         self.0[symbol]
     }
@@ -93,7 +95,7 @@ fn depths(counts: &[u32]) -> Vec<u32> {
     depths
 }
 
-/// Bits, the lowest first.
+/// A writer of bits, the lowest first.
 pub(super) struct BitWriter {
     out: Vec<u8>,
     bits: u64,
@@ -101,7 +103,7 @@ pub(super) struct BitWriter {
 }
 
 impl BitWriter {
-    /// Behind what is there already.
+    /// Starts behind the bytes that are there already.
     pub(super) fn new(out: Vec<u8>) -> Self {
         Self { out, bits: 0, count: 0 }
     }
@@ -117,7 +119,7 @@ impl BitWriter {
         }
     }
 
-    /// With zeros up to the next byte.
+    /// Fills the last byte up with zeros.
     pub(super) fn finish(mut self) -> Vec<u8> {
         let bytes = self.count.div_ceil(8) as usize;
         self.out.extend_from_slice(&self.bits.to_le_bytes()[..bytes]);

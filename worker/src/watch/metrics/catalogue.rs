@@ -1,9 +1,10 @@
-//! Every metric: its name, type, labels and meaning. What is described to Prometheus, and the table of docs/METRICS.md.
+//! Every metric: its name, type, labels and meaning. Prometheus gets its descriptions from here,
+//! and docs/METRICS.md its table.
 
 /// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows; starts at zero with the process
+    /// Only grows; starts at zero with the process.
     Counter,
     /// Goes up and down
     Gauge,
@@ -31,7 +32,7 @@ pub struct Metric {
     pub kind: Kind,
     /// Its labels; each has few values, and none is a project's
     pub labels: &'static [&'static str],
-    /// What it says
+    /// Its meaning
     pub help: &'static str,
 }
 
@@ -59,7 +60,7 @@ pub(super) const PAUSED: &str = "posthog_export_paused_projects";
 pub(super) const LOOKED: &str = "posthog_export_last_look_timestamp_seconds";
 pub(super) const BUILD: &str = "posthog_export_build_info";
 
-/// All of them, in the order of the documentation.
+/// All metrics, in the order of the documentation.
 pub const METRICS: &[Metric] = {
     use Kind::{Counter, Gauge, Histogram};
     &[
