@@ -12,7 +12,7 @@ const CONTRACT: &str = "1.0.0";
 const NO_USER: &str = "langfuse_unknown_user";
 
 pub(super) fn of_trace(row: &TraceRow, project: &str, url: Option<&str>) -> Value {
-    let latency = row.first.zip(row.last).map(|(first, last)| seconds(first, last));
+    let latency = row.first.zip(row.last).and_then(|(first, last)| seconds(first, last));
     let mut properties = json!({
         "langfuse_trace_name": row.trace.trace_name,
         "langfuse_id": row.id,
@@ -55,8 +55,8 @@ pub(super) fn of_generation(row: &GenerationRow, project: &str, url: Option<&str
         "langfuse_session_id": row.trace.session_id,
         "langfuse_project_id": project,
         "langfuse_user_id": row.trace.user().unwrap_or(NO_USER),
-        "langfuse_latency": row.end_time.map(|end| seconds(row.start_time, end)),
-        "langfuse_time_to_first_token": row.completion_start_time.map(|first| seconds(row.start_time, first)),
+        "langfuse_latency": row.end_time.and_then(|end| seconds(row.start_time, end)),
+        "langfuse_time_to_first_token": row.completion_start_time.and_then(|first| seconds(row.start_time, first)),
         "langfuse_release": row.trace.release,
         "langfuse_version": row.version,
         "langfuse_model": row.model,
@@ -163,13 +163,15 @@ fn json_text(json: Option<&str>) -> Option<String> {
     (!is_empty(&text)).then_some(text)
 }
 
-fn seconds(from: NaiveDateTime, to: NaiveDateTime) -> f64 {
+/// Below zero, or over 31 days, it is no span.
+fn seconds(from: NaiveDateTime, to: NaiveDateTime) -> Option<f64> {
     #[allow(
         clippy::cast_precision_loss,
         reason = "milliseconds of any span in a database fit 53 bits"
     )]
     let milliseconds = (to - from).num_milliseconds() as f64;
-    milliseconds / 1000.0
+    let seconds = milliseconds / 1000.0;
+    (from <= to && to - from <= chrono::TimeDelta::days(31)).then_some(seconds)
 }
 
 /// The nearest f64 of a decimal text; `None` for `NaN`.

@@ -1,7 +1,7 @@
 //! PURE: row → event, exactly as docs/EVENTS.md has it. Rows are written straight into the body;
 //! only an event that is too large goes through `oversize.rs`.
 
-use chrono::{Datelike as _, NaiveDateTime, Timelike as _};
+use chrono::{Datelike as _, NaiveDateTime, TimeDelta, Timelike as _};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::Serialize;
 use sha1::{Digest as _, Sha1};
@@ -14,6 +14,8 @@ use crate::posthog::oversize;
 /// The namespace that Langfuse Cloud uses. PostHog folds a replay of ours, or an event that
 /// Langfuse itself sent, into one event.
 const NAMESPACE: Uuid = Uuid::from_u128(0x0f6c_91df_d035_4813_b838_9741_ba38_ef0b);
+/// A latency above this is no latency: a client left its start unset, at the year 1 or 1970.
+const LONGEST_SPAN: TimeDelta = TimeDelta::days(31);
 /// Version of the contract in docs/EVENTS.md.
 const CONTRACT_VERSION: &str = "1.0.0";
 const UNKNOWN_USER: &str = "langfuse_unknown_user";
@@ -241,15 +243,17 @@ fn finite(number: Option<f64>) -> Option<f64> {
     number.filter(|n| n.is_finite())
 }
 
-/// Seconds between two moments. Negative when they are in the wrong order, as Langfuse's clients
-/// sometimes send them.
+/// Seconds between two moments. `None` when they are in the wrong order, or more than
+/// [`LONGEST_SPAN`] apart: Langfuse's clients send such times, and one of them would spoil every
+/// average.
 #[expect(
     clippy::cast_precision_loss,
-    reason = "milliseconds of any real day are far below 2^53"
+    reason = "milliseconds of 31 days are far below 2^53"
 )]
 fn seconds(from: Option<NaiveDateTime>, to: Option<NaiveDateTime>) -> Option<f64> {
-    from.zip(to)
-        .map(|(from, to)| (to - from).num_milliseconds() as f64 / 1000.0)
+    let span = to? - from?;
+    let is_real = (TimeDelta::zero()..=LONGEST_SPAN).contains(&span);
+    is_real.then(|| span.num_milliseconds() as f64 / 1000.0)
 }
 
 fn encode(text: &str) -> PercentEncode<'_> {

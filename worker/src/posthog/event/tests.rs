@@ -126,7 +126,7 @@ fn a_generation() {
             "langfuse_session_id": "sess-1",
             "langfuse_project_id": "pro/ject",
             "langfuse_user_id": "jane doe+1@example.com",
-            "langfuse_latency": -0.5,
+            "langfuse_latency": null,
             "langfuse_time_to_first_token": 0.25,
             "langfuse_release": "v1",
             "langfuse_version": null,
@@ -192,6 +192,39 @@ fn without_a_langfuse_url_there_are_no_links() {
     let properties = &event_with(&row, None)["properties"];
     assert!(properties.get("langfuse_url").is_none() && properties.get("$set").is_none());
     assert_eq!(properties["langfuse_latency"], Value::Null);
+}
+
+/// Such times are in real databases: a client that never set the start, a clock that was put back.
+#[test]
+fn a_span_that_cannot_be_a_latency_is_null() {
+    let (second, month) = ("2024-06-01T00:00:01", "2024-07-02T00:00:01");
+    for (start, end, wanted) in [
+        ("2024-06-01T00:00:00", second, Some(1.0)),
+        (second, second, Some(0.0)),
+        (second, "2024-06-01T00:00:00.999", None),
+        (second, month, Some(31.0 * 86_400.0)),
+        ("2024-06-01T00:00:00.999", month, None),
+        ("0001-01-01T08:53:00", second, None),
+        (second, "0001-01-01T08:53:00", None),
+    ] {
+        let of_trace = event(&Row::Trace(TraceRow {
+            time: time(second),
+            first_start: Some(time(start)),
+            last_end: Some(time(end)),
+            ..TraceRow::default()
+        }));
+        let of_generation = event(&Row::Generation(GenerationRow {
+            time: time(start),
+            end: Some(time(end)),
+            completion_start: Some(time(end)),
+            ..GenerationRow::default()
+        }));
+        let wanted = json!(wanted);
+        assert_eq!(of_trace["properties"]["langfuse_latency"], wanted, "{start} to {end}");
+        for name in ["langfuse_latency", "langfuse_time_to_first_token"] {
+            assert_eq!(of_generation["properties"][name], wanted, "{name}, {start} to {end}");
+        }
+    }
 }
 
 #[test]
