@@ -26,8 +26,10 @@
 
 pub mod directory;
 mod docker;
+pub mod ending;
 pub mod install;
 pub mod langfuse;
+pub mod lines;
 pub mod management;
 mod messages;
 pub mod oracle;
@@ -47,6 +49,7 @@ pub mod wait;
 mod worker;
 pub mod world;
 
+pub use ending::{Cause, Ending, Outcome};
 pub use messages::Message;
 pub use process::{Process, program};
 pub use prometheus::Prometheus;

@@ -5,6 +5,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ending::{Cause, Ending, Outcome, endings};
 use crate::process::Process;
 use crate::tls::install_crypto;
 use crate::wait::{self, PATIENCE};
@@ -134,7 +135,35 @@ impl Worker {
         self.process.log()
     }
 
-    /// Waits until its log holds `text`.
+    /// How the deliveries that it had ended, in order.
+    pub fn endings(&self) -> Vec<Ending> {
+        endings(&self.log())
+    }
+
+    /// How many of its deliveries ended so. A `cause` of `None` is any, or none.
+    pub fn count(&self, outcome: Outcome, cause: impl Into<Option<Cause>>) -> usize {
+        let cause = cause.into();
+        self.endings().iter().filter(|ending| ending.is(outcome, cause)).count()
+    }
+
+    /// Waits until one of its deliveries has ended so, and answers the first of them. A `cause` of
+    /// `None` is any, or none.
+    pub async fn wait_outcome(&self, outcome: Outcome, cause: impl Into<Option<Cause>>) -> Ending {
+        let cause = cause.into();
+        let what = format!("{outcome:?}, {cause:?}");
+        self.wait_ending(&what, |ending| ending.is(outcome, cause)).await
+    }
+
+    /// Waits until one of its deliveries has ended as `wanted` says, and answers the first of them.
+    pub async fn wait_ending(&self, what: &str, wanted: impl Fn(&Ending) -> bool) -> Ending {
+        let found = wait::until(PATIENCE, async || {
+            self.endings().into_iter().find(|ending| wanted(ending))
+        })
+        .await;
+        found.unwrap_or_else(|| panic!("the worker logs no end of a job: {what}\n{}", self.process.tail()))
+    }
+
+    /// Waits until its log holds `text`. For the end of a job, see [`wait_outcome`](Self::wait_outcome).
     pub async fn wait_log(&self, text: &str) {
         let found = wait::until(PATIENCE, async || self.log().contains(text)).await;
         assert!(

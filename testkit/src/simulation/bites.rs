@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::AddAssign;
 
+use crate::ending::{Outcome, endings};
+use crate::lines;
 use crate::world::World;
 
 /// Counts of what faults led to. A simulation in which these stay 0 shows nothing.
@@ -29,17 +31,18 @@ pub struct Bites {
 impl Bites {
     pub(super) fn read(world: &World, keys: &[&str]) -> Self {
         let logs = world.logs();
-        let lines = |text: &str| logs.lines().filter(|line| line.contains(text)).count();
-        let redelivered = |line: &&str| line.contains("\"redelivered\":true") && line.contains("\"outcome\":");
+        let written = |text: &str| logs.lines().filter(|line| line.contains(text)).count();
+        let endings = endings(&logs);
+        let ended = |outcome| endings.iter().filter(|ending| ending.outcome == outcome).count();
         Self {
             resent: keys.iter().map(|key| world.posthog.counts(key).resent).sum(),
-            redelivered: logs.lines().filter(redelivered).count(),
-            taken_over: lines("taken over: the lease"),
-            sessions_lost: lines("the session with RabbitMQ ended"),
-            later: lines("nothing is counted"),
-            retried: lines("will be tried again"),
-            handed_back: lines("handed back at a checkpoint"),
-            done_before: lines("nothing to do: this run has ended before"),
+            redelivered: endings.iter().filter(|ending| ending.is_redelivered()).count(),
+            taken_over: written(lines::TAKEN_OVER),
+            sessions_lost: written(lines::SESSION_ENDED),
+            later: ended(Outcome::Later),
+            retried: ended(Outcome::Retry),
+            handed_back: ended(Outcome::HandedBack),
+            done_before: ended(Outcome::DoneBefore),
         }
     }
 

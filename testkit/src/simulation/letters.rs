@@ -6,13 +6,15 @@ use std::ops::AddAssign;
 
 use serde_json::Value;
 
+use crate::ending::Cause;
+
 /// PostHog is away, statements are cut off, workers die again and again. Nobody writes bad messages, changes keys, or makes PostHog
 /// refuse a row.
-const EXPLAINED: [&str; 4] = [
-    "posthog_unavailable",
-    "database_error",
-    "kills_workers",
-    "delivery_limit",
+const EXPLAINED: [Cause; 4] = [
+    Cause::PosthogUnavailable,
+    Cause::DatabaseError,
+    Cause::KillsWorkers,
+    Cause::DeliveryLimit,
 ];
 
 /// Dead letters by their cause.
@@ -33,7 +35,8 @@ impl Letters {
     /// The causes that nothing that is done in a simulation explains.
     pub fn unexplained(&self) -> Vec<&str> {
         let causes = self.0.keys().map(String::as_str);
-        causes.filter(|cause| !EXPLAINED.contains(cause)).collect()
+        let is_explained = |cause: &str| EXPLAINED.iter().any(|explained| explained.as_str() == cause);
+        causes.filter(|cause| !is_explained(cause)).collect()
     }
 
     /// Causes and counts.

@@ -1,0 +1,85 @@
+//! What programs log outside of a job's end, and tests wait for: there is no other word for it.
+//!
+//! Each is a part of a message in the product's source. A test holds that it still stands there, so
+//! that a message that is reworded fails here at once, and not after minutes in the fault suite.
+
+/// A worker has the health endpoints up.
+pub const SERVING: &str = "serving /livez";
+/// A worker has a session with the broker.
+pub const CONSUMING: &str = "consuming";
+/// A worker's session with the broker is over; it begins another one.
+pub const SESSION_ENDED: &str = "the session with RabbitMQ ended";
+/// The broker takes no messages from this connection.
+pub const PUBLISHING_BLOCKED: &str = "RabbitMQ blocks publishing";
+/// The broker's port speaks no TLS.
+pub const NO_TLS: &str = "no TLS";
+/// The ledger's schema is missing or too old.
+pub const LEDGER_TOO_OLD: &str = "run `producer migrate`";
+/// A run was taken over from a worker whose lease had run out.
+pub const TAKEN_OVER: &str = "taken over: the lease";
+/// The ledger could not record a failure.
+pub const LEDGER_NOT_TOLD: &str = "the ledger was not told";
+/// A worker was asked to stop.
+pub const STOPPING: &str = "stopping: no new delivery";
+/// The broker went away while a worker stopped.
+pub const LOST_WHILE_STOPPING: &str = "RabbitMQ was lost while stopping";
+/// `producer schedule` is at work, and waits.
+pub const NEXT_RUN: &str = "the next run";
+/// `producer schedule` waits for another one to end.
+pub const STANDING_BY: &str = "standing by";
+/// A run of `producer schedule` failed.
+pub const RUN_FAILED: &str = "the run failed; trying again";
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// The text of every source file below.
+    fn source(directory: &Path) -> String {
+        let mut text = String::new();
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                text += &source(&path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn every_line_is_one_that_a_program_writes() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let product: String = ["shared", "worker", "producer"]
+            .iter()
+            .map(|name| source(&root.join(name).join("src")))
+            .collect();
+        // A literal that goes on in the next line is one text.
+        let mut lines = product.split("\\\n");
+        let first = lines.next().unwrap_or_default().to_owned();
+        let product = lines.fold(first, |text, line| text + line.trim_start());
+        for line in [
+            SERVING,
+            CONSUMING,
+            SESSION_ENDED,
+            PUBLISHING_BLOCKED,
+            NO_TLS,
+            LEDGER_TOO_OLD,
+            TAKEN_OVER,
+            LEDGER_NOT_TOLD,
+            STOPPING,
+            LOST_WHILE_STOPPING,
+            NEXT_RUN,
+            STANDING_BY,
+            RUN_FAILED,
+        ] {
+            assert!(
+                product.contains(line),
+                "no program writes {line:?}; look for what it says now"
+            );
+        }
+    }
+}
