@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use testkit::{Servers, World, seed};
+use testkit::{Outcome, Servers, World, seed};
 
 use crate::{DEAD, KEY, PROJECT, add_project, yesterday};
 
@@ -200,7 +200,7 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
         .script(testkit::posthog::Rule::always(testkit::posthog::Behavior::status(503)));
     let replay = ["replay", "--project", PROJECT, "--day", &yesterday().to_string()];
     run(&replay, &producer).await;
-    process.wait_log("will be tried again").await;
+    process.wait_outcome(Outcome::Retry, None).await;
     world.posthog.behave();
     // Lacking a right that is not needed is nobody's error.
     let errors: Vec<String> = process
@@ -209,7 +209,10 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
         .filter(|line| line.contains("\"ERROR\""))
         .map(str::to_owned)
         .collect();
-    assert!(errors.iter().all(|line| line.contains("dead letter")), "{errors:?}");
+    assert!(
+        errors.iter().all(|line| line.contains("\"outcome\":\"dead\"")),
+        "{errors:?}"
+    );
 
     for (url, statement) in [
         (&reader, "select input from traces limit 1"),

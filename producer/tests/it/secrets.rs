@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use testkit::{World, langfuse, seed, wait};
+use testkit::{World, langfuse, lines, seed, wait};
 
 use crate::{DEAD, PROJECT, bare_world, day, yesterday};
 
@@ -155,7 +155,7 @@ async fn no_secret_shows_anywhere() {
     run(&mut seen, &["dead-letters", "requeue", "--all", "--yes"], &[]).await;
     // The scheduler enqueues when it starts, and is looked at while it runs.
     let scheduler = world.spawn_producer(&["schedule"], &[]).await;
-    let says = async || scheduler.stderr().contains("the next run");
+    let says = async || scheduler.stderr().contains(lines::NEXT_RUN);
     assert!(wait::until(PATIENCE, says).await.is_some(), "{}", scheduler.tail());
     world
         .wait_state(PROJECT, &yesterday().to_string(), "daily", "completed")
@@ -179,7 +179,7 @@ async fn no_secret_shows_anywhere() {
     // The test itself looks where it should.
     for (place, part) in [
         ("the worker's log", "completed"),
-        ("the scheduler's log", "the next run"),
+        ("the scheduler's log", lines::NEXT_RUN),
         ("metrics", "posthog_export"),
         ("ledger", PROJECT),
         ("headers of the dead letter", "unauthorized"),

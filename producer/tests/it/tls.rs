@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use testkit::tls::{Authority, ServerIdentity, front};
-use testkit::{Servers, World};
+use testkit::{Servers, World, lines};
 
 use crate::{JOBS, KEY, PROJECT, add_project, add_traces, json, world, yesterday};
 
@@ -137,8 +137,8 @@ async fn amqps_at_a_plain_port_is_refused() {
     );
     // The worker neither consumes nor ends: it says why, and tries again.
     let worker = world.worker(&[("AMQP_URL", &url)]).await;
-    worker.wait_log("no TLS").await;
-    assert!(!worker.log().contains("consuming"), "{}", worker.log());
+    worker.wait_log(lines::NO_TLS).await;
+    assert!(!worker.log().contains(lines::CONSUMING), "{}", worker.log());
 }
 
 #[tokio::test]

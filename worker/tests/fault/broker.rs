@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use testkit::posthog::{Behavior, Rule};
 use testkit::proxy::Flow;
-use testkit::{Servers, World, seed};
+use testkit::{Ending, Outcome, Servers, World, lines, seed};
 
 use crate::{
     BACKFILL, DEAD, JOBS, KEY, PATIENCE, PROJECT, SMALL, add_project, arrives, depth, field, fragile, heartbeat,
@@ -25,7 +25,7 @@ async fn outage(end: impl AsyncFnOnce(&Servers)) {
     stored(&world, 100).await;
     end(servers).await;
     for worker in &workers {
-        worker.wait_log("the session with RabbitMQ ended").await;
+        worker.wait_log(lines::SESSION_ENDED).await;
         worker.wait_unready().await;
     }
     servers.rabbitmq.start_again().await;
@@ -33,9 +33,7 @@ async fn outage(end: impl AsyncFnOnce(&Servers)) {
     for worker in &workers {
         worker.wait_ready().await;
     }
-    let at_work = workers
-        .iter()
-        .find(|worker| worker.log().contains("the connection to RabbitMQ was lost"));
+    let at_work = workers.iter().find(|worker| worker.count(Outcome::Abandoned, None) > 0);
     assert!(at_work.is_some(), "the fault did not bite");
     assert_eq!(field(&world, "attempt").await.as_deref(), Some("0"));
     depth(&world, JOBS, 0).await;
@@ -62,13 +60,15 @@ async fn silence(fault: impl Fn(&testkit::TcpProxy)) {
     publish(&world).await;
     stored(&world, 50).await;
     fault(&proxy);
-    worker.wait_log("the session with RabbitMQ ended").await;
+    worker.wait_log(lines::SESSION_ENDED).await;
     proxy.cut();
     proxy.pass();
     arrives(&world).await;
     worker.wait_ready().await;
     depth(&world, JOBS, 0).await;
-    worker.wait_log("\"redelivered\":true").await;
+    worker
+        .wait_ending("a delivery that the broker made again", Ending::is_redelivered)
+        .await;
     assert_eq!(field(&world, "attempt").await.as_deref(), Some("0"));
 }
 
@@ -98,9 +98,9 @@ async fn its_memory_alarm_holds_up_neither_acks_nor_the_worker() {
     let worker = ready(&world, &[&SMALL, &slices]).await;
     publish(&world).await;
     // The broker blocks only connections that have published something.
-    worker.wait_log("handed back at a checkpoint").await;
+    worker.wait_outcome(Outcome::HandedBack, None).await;
     alarm(servers, &world, true).await;
-    worker.wait_log("RabbitMQ blocks publishing").await;
+    worker.wait_log(lines::PUBLISHING_BLOCKED).await;
     // Its next slice cannot be published: the run stays without a lease. Longer than a confirm may take, nothing is given up.
     let since = Cell::new(None);
     let handed_back = async || {
@@ -118,11 +118,7 @@ async fn its_memory_alarm_holds_up_neither_acks_nor_the_worker() {
         .wait_until("a slice is over meanwhile", PATIENCE, handed_back)
         .await;
     tokio::time::sleep(Duration::from_secs(12)).await;
-    assert!(
-        !worker.log().contains("session with RabbitMQ ended"),
-        "{}",
-        worker.log()
-    );
+    assert!(!worker.log().contains(lines::SESSION_ENDED), "{}", worker.log());
     alarm(servers, &world, false).await;
     world.posthog.behave();
     arrives(&world).await;
@@ -154,7 +150,7 @@ async fn its_memory_alarm_holds_up_neither_acks_nor_the_worker() {
     world.posthog.behave();
     world.posthog.script(Rule::always(Behavior::Hold).for_key(KEY));
     world.posthog.release();
-    worker.wait_log("RabbitMQ blocks publishing").await;
+    worker.wait_log(lines::PUBLISHING_BLOCKED).await;
     world
         .wait_until("the job is not acked yet", PATIENCE, async || {
             world.queue_messages(JOBS).await == Some(1)
@@ -208,16 +204,12 @@ async fn its_consumer_timeout_is_never_met_by_a_job_of_any_length() {
         "the day was too short to show anything"
     );
     for worker in &workers {
-        assert!(
-            !worker.log().contains("session with RabbitMQ ended"),
-            "{}",
-            worker.log()
-        );
+        assert!(!worker.log().contains(lines::SESSION_ENDED), "{}", worker.log());
     }
     assert_eq!(world.posthog.counts(KEY).resent, 0);
     let slices: Vec<usize> = workers
         .iter()
-        .map(|worker| worker.log().matches("handed back at a checkpoint").count())
+        .map(|worker| worker.count(Outcome::HandedBack, None))
         .collect();
     let at_work = slices.iter().filter(|slices| **slices > 0).count();
     assert!(at_work >= 2, "slices of each worker: {slices:?}");
@@ -226,7 +218,7 @@ async fn its_consumer_timeout_is_never_met_by_a_job_of_any_length() {
     // Held for longer, a delivery is taken away; the worker notices, and the day arrives all the same.
     let long = ready(&world, &[&SMALL, &[("SENDS_IN_FLIGHT", "1")]]).await;
     publish_body(&world, &message(PROJECT, Some("long"))).await;
-    long.wait_log("session with RabbitMQ ended").await;
+    long.wait_log(lines::SESSION_ENDED).await;
     world.posthog.behave();
     world.wait_state(PROJECT, crate::DAY, "long", "completed").await;
     crate::assert_delivered(&world).await;

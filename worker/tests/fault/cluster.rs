@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use testkit::rabbitmq::RabbitMq;
-use testkit::{Servers, World, seed};
+use testkit::{Servers, World, lines, seed};
 
 use crate::{DEAD, JOBS, KEY, PATIENCE, PROJECT, SMALL, heartbeat, prepared, publish_body, ready, slow, stored};
 
@@ -37,7 +37,7 @@ async fn the_leader_of_the_jobs_is_killed_and_another_node_stands_still() {
         node.keep_names().await;
     }
     nodes[leader].kill();
-    workers[leader].wait_log("the session with RabbitMQ ended").await;
+    workers[leader].wait_log(lines::SESSION_ENDED).await;
     stored(&world, 300).await;
     nodes[leader].start_again().await;
     workers[leader].wait_ready().await;
@@ -45,7 +45,7 @@ async fn the_leader_of_the_jobs_is_killed_and_another_node_stands_still() {
     // A node that stands still is no dead one: its connections stay open.
     let still = (leader + 1) % 3;
     nodes[still].pause();
-    workers[still].wait_log("the session with RabbitMQ ended").await;
+    workers[still].wait_log(lines::SESSION_ENDED).await;
     nodes[still].resume();
 
     for day in DAYS {

@@ -3,7 +3,7 @@
 
 use testkit::posthog::{Behavior, Rule};
 use testkit::proxy::Flow;
-use testkit::{TcpProxy, World};
+use testkit::{Ending, Outcome, TcpProxy, World, lines};
 
 use crate::gate::Gate;
 use crate::{
@@ -75,7 +75,7 @@ async fn after_the_last_checkpoint_before_complete() {
     let second = ready(&world, &[&SMALL]).await;
     arrives(&world).await;
     assert_eq!(world.posthog.counts(KEY).resent, 0, "what is saved is not sent again");
-    second.wait_log("taken over").await;
+    second.wait_log(lines::TAKEN_OVER).await;
 }
 
 #[tokio::test]
@@ -87,11 +87,11 @@ async fn after_complete_before_the_ack() {
     world.posthog.until(|posthog| posthog.counts(KEY).requests > 0).await;
     proxy.to_server_of(CONSUMING, Flow::Swallow);
     arrives(&world).await;
-    first.wait_log("\"completed\"").await;
+    first.wait_outcome(Outcome::Completed, None).await;
     first.kill();
     depth(&world, JOBS, 1).await;
     let second = ready(&world, &[&SMALL]).await;
-    second.wait_log("nothing to do").await;
+    second.wait_outcome(Outcome::DoneBefore, None).await;
     depth(&world, JOBS, 0).await;
     assert_eq!(world.posthog.counts(KEY).resent, 0);
     assert_delivered(&world).await;
@@ -146,11 +146,13 @@ async fn a_slice_that_the_broker_never_got_is_not_acked() {
     publish(&world).await;
     stored(&world, 1).await;
     proxy.to_server_of(PUBLISHING, Flow::Swallow);
-    worker.wait_log("the session with RabbitMQ ended").await;
+    worker.wait_log(lines::SESSION_ENDED).await;
     proxy.pass();
     world.posthog.behave();
     arrives(&world).await;
-    worker.wait_log("\"redelivered\":true").await;
+    worker
+        .wait_ending("a delivery that the broker made again", Ending::is_redelivered)
+        .await;
 }
 
 #[tokio::test]
@@ -248,7 +250,7 @@ async fn in_the_middle_of_an_enqueue() {
     depth(&world, BACKFILL, 2).await;
     let worker = ready(&world, &[&SMALL]).await;
     arrives(&world).await;
-    worker.wait_log("nothing to do").await;
+    worker.wait_outcome(Outcome::DoneBefore, None).await;
     assert_eq!(world.posthog.counts(KEY).resent, 0);
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::{Postgres, Transaction};
 use testkit::posthog::{Behavior, Rule};
-use testkit::{World, seed};
+use testkit::{Outcome, World, lines, seed};
 
 use crate::{
     DAY, PATIENCE, PROJECT, SMALL, arrives, depth, field, fragile, prepared, publish, ready, slow, stored, world,
@@ -84,7 +84,7 @@ async fn connections_are_cut_in_the_middle_of_pages() {
         proxy.cut();
         page.let_go().await;
         // A delivery that is about to end is at work on pages, too: the next cut is for the next one.
-        let interrupted = async || worker.log().matches("waits; nothing is counted").count() >= cuts;
+        let interrupted = async || worker.count(Outcome::Later, None) >= cuts;
         world
             .wait_until("the delivery was interrupted", PATIENCE, interrupted)
             .await;
@@ -105,7 +105,7 @@ async fn a_database_that_does_not_answer_one_worker_does_not_keep_the_job_from_t
     proxy.stall();
     let other = ready(&world, &[&SMALL]).await;
     arrives(&world).await;
-    other.wait_log("taken over").await;
+    other.wait_log(lines::TAKEN_OVER).await;
 
     // Its pool has places left when it can talk again.
     other.terminate();
@@ -146,7 +146,7 @@ async fn outages_of_the_ledger_are_no_deaths_of_workers() {
         proxy.pass();
         world
             .wait_until("the job was interrupted", PATIENCE, async || {
-                worker.log().matches("waits; nothing is counted").count() > before
+                worker.count(Outcome::Later, None) > before
             })
             .await;
         world.wait_state(PROJECT, DAY, "daily", "queued").await;
@@ -156,5 +156,5 @@ async fn outages_of_the_ledger_are_no_deaths_of_workers() {
     assert_eq!(field(&world, "takeovers").await.as_deref(), Some("0"));
     depth(&world, crate::JOBS, 0).await;
     assert_eq!(world.queue_depth(crate::DEAD).await, 0);
-    assert!(!worker.log().contains("taken over"));
+    assert!(!worker.log().contains(lines::TAKEN_OVER));
 }

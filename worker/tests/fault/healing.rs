@@ -1,6 +1,6 @@
 //! Messages and ledgers are lost; `enqueue` finds out, and publishes again what nobody is working on.
 
-use testkit::{TcpProxy, World, seed};
+use testkit::{Outcome, TcpProxy, World, lines, seed};
 
 use crate::{
     BACKFILL, DAY, JOBS, KEY, PROJECT, SMALL, alter, arrives, depth, field, publish, ready, slow, stored, succeeds,
@@ -40,7 +40,7 @@ async fn a_queue_that_is_deleted_while_its_job_is_at_work() {
     publish(&world).await;
     stored(&world, 50).await;
     delete(&world, JOBS).await;
-    worker.wait_log("abandoned").await;
+    worker.wait_outcome(Outcome::Abandoned, None).await;
     worker.wait_ready().await;
     assert_eq!(
         field(&world, "state").await.as_deref(),
@@ -151,7 +151,7 @@ async fn a_ledger_that_is_lost_under_a_worker() {
     publish(&world).await;
     stored(&world, 50).await;
     alter(&world, "drop schema posthog_export cascade").await;
-    worker.wait_log("the ledger was not told").await;
+    worker.wait_log(lines::LEDGER_NOT_TOLD).await;
     succeeds(&world, &["enqueue"]).await;
     world.posthog.behave();
     arrives(&world).await;

@@ -1,6 +1,7 @@
 //! Outages that last: the ladder is climbed rung by rung, only failures are counted, and all arrives in the end.
 
 use testkit::posthog::{Behavior, Rule};
+use testkit::{Cause, Ending, Outcome};
 
 use crate::{
     DEAD, JOBS, PROJECT, SMALL, arrives, dead_letter, depth, field, message, publish, publish_body, ready, slow,
@@ -8,7 +9,7 @@ use crate::{
 };
 
 const RUNGS: &str = "200ms×1,300ms×3,400ms×4,500ms×5";
-const TRIES: usize = 13;
+const TRIES: i64 = 13;
 const QUICK: [(&str, &str); 3] = [
     ("SEND_TIMEOUT", "200ms"),
     ("RETRY_BUDGET", "250ms"),
@@ -28,18 +29,18 @@ async fn everything_arrives_after_an_outage_as_long_as_the_ladder() {
     world.posthog.script(Rule::always(Behavior::status(503)));
     let worker = ready(&world, &[&SMALL, &QUICK]).await;
     publish(&world).await;
-    let last = format!("\"attempt\":{TRIES}");
-    worker.wait_log(&last).await;
+    let is_last = |ending: &Ending| ending.outcome == Outcome::Retry && ending.attempt() == TRIES;
+    worker.wait_ending("the last try", is_last).await;
     world.posthog.behave();
     arrives(&world).await;
-    let log = worker.log();
-    let delays: Vec<&str> = log
-        .lines()
-        .filter(|line| line.contains("will be tried again"))
-        .filter_map(|line| line.split("\"attempt\":").nth(1)?.split([',', '}']).next())
-        .collect();
-    let expected: Vec<String> = (1..=TRIES).map(|attempt| attempt.to_string()).collect();
-    assert_eq!(delays, expected, "each attempt was counted once");
+    let endings = worker.endings();
+    let retries = endings.iter().filter(|ending| ending.outcome == Outcome::Retry);
+    let attempts: Vec<i64> = retries.map(Ending::attempt).collect();
+    assert_eq!(
+        attempts,
+        (1..=TRIES).collect::<Vec<_>>(),
+        "each attempt was counted once"
+    );
     assert_eq!(world.queue_depth(DEAD).await, 0);
     assert_eq!(field(&world, "error").await, None);
 }
@@ -76,8 +77,8 @@ async fn interruptions_and_held_leases_are_not_counted() {
     publish_body(&world, &message(PROJECT, Some("another"))).await;
     publish(&world).await;
     let second = ready(&world, &[&SMALL, &slices]).await;
-    second.wait_log("is at work on this day").await;
-    first.wait_log("the slice is over").await;
+    second.wait_outcome(Outcome::Later, Cause::LeaseHeld).await;
+    first.wait_outcome(Outcome::HandedBack, None).await;
     first.terminate();
     assert_eq!(first.wait_exit().await.code(), Some(0));
     world.posthog.behave();

@@ -6,6 +6,7 @@ use shared::job::{Job, Stream};
 use shared::ledger::{Claim, Claimed, Cursor, Lease, Ledger, LedgerError, Progress};
 use testkit::posthog::{Behavior, Rule};
 use testkit::proxy::Flow;
+use testkit::{Cause, Outcome, Worker, lines};
 
 use crate::gate::Gate;
 use crate::{
@@ -104,11 +105,11 @@ async fn a_job_longer_than_its_lease_is_kept() {
     arrives(&world).await;
     let refused: usize = workers
         .iter()
-        .map(|worker| worker.log().matches("is at work on this day").count())
+        .map(|worker| worker.count(Outcome::Later, Cause::LeaseHeld))
         .sum();
     assert!(refused >= 3, "the second delivery did not try");
     assert_eq!(field(&world, "takeovers").await.as_deref(), Some("0"));
-    assert!(workers.iter().all(|worker| !worker.log().contains("taken over")));
+    assert!(workers.iter().all(|worker| !worker.log().contains(lines::TAKEN_OVER)));
     assert_eq!(world.posthog.counts(KEY).resent, 0);
     depth(&world, JOBS, 0).await;
 }
@@ -124,7 +125,7 @@ async fn a_worker_that_wakes_up_after_its_lease_sends_and_moves_nothing() {
     // Somebody publishes the job again, and the lease runs out.
     publish(&world).await;
     let awake = ready(&world, &[&SMALL]).await;
-    awake.wait_log("taken over").await;
+    awake.wait_log(lines::TAKEN_OVER).await;
     let before = world.posthog.counts(KEY).stored;
     stored(&world, before + 50).await;
     awake.pause();
@@ -132,7 +133,7 @@ async fn a_worker_that_wakes_up_after_its_lease_sends_and_moves_nothing() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     let (requests, ledger) = (world.posthog.batches().len(), rows(&world).await);
     asleep.resume();
-    asleep.wait_log("nothing is counted").await;
+    asleep.wait_outcome(Outcome::Later, None).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(world.posthog.batches().len(), requests, "it went on sending");
     assert_eq!(rows(&world).await, ledger, "it went on writing");
@@ -157,10 +158,10 @@ async fn a_claim_whose_answer_is_lost_is_given_back() {
     world.wait_state(PROJECT, DAY, "daily", "running").await;
     proxy.cut();
     proxy.pass();
-    worker.wait_log("the ledger cannot be reached").await;
+    worker.wait_outcome(Outcome::Later, Cause::LedgerUnavailable).await;
     arrives(&world).await;
     // A lease that had run out would have been taken over.
-    assert!(!worker.log().contains("taken over"), "{}", worker.log());
+    assert!(!worker.log().contains(lines::TAKEN_OVER), "{}", worker.log());
     assert_eq!(world.queue_depth(DEAD).await, 0);
 }
 
@@ -191,13 +192,13 @@ async fn clocks_of_hosts_do_not_matter() {
     stored(&world, 50).await;
     publish(&world).await;
     arrives(&world).await;
-    let refused = |log: &str| log.contains("is at work on this day");
+    let was_refused = |worker: &Worker| worker.count(Outcome::Later, Cause::LeaseHeld) > 0;
     world
         .wait_until("the second delivery was refused", PATIENCE, async || {
-            workers.iter().any(|worker| refused(&worker.log()))
+            workers.iter().any(was_refused)
         })
         .await;
-    assert!(workers.iter().all(|worker| !worker.log().contains("taken over")));
+    assert!(workers.iter().all(|worker| !worker.log().contains(lines::TAKEN_OVER)));
     assert_eq!(world.posthog.counts(KEY).resent, 0);
     let year = chrono::Utc::now().format("%Y-%m-%dT%H").to_string();
     for worker in &workers {

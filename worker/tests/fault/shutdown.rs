@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::NaiveDate;
 use testkit::oracle::Oracle;
 use testkit::posthog::{Behavior, Rule};
-use testkit::{Worker, World, seed};
+use testkit::{Outcome, Worker, World, lines, seed};
 
 use crate::{
     JOBS, KEY, PATIENCE, PROJECT, SMALL, arrives, day, depth, field, heartbeat, publish, publish_body, ready, sent,
@@ -42,7 +42,7 @@ async fn a_second_signal_ends_it_now() {
     publish(&world).await;
     world.posthog.held().await;
     first.terminate();
-    first.wait_log("stopping").await;
+    first.wait_log(lines::STOPPING).await;
     let began = Instant::now();
     first.terminate();
     assert_eq!(first.wait_exit().await.code(), Some(130));
@@ -90,7 +90,7 @@ async fn asked_to_stop_it_sends_no_further_body() {
     // Of pages of five bodies each, two bodies are on their way.
     world.posthog.held_requests(2).await;
     first.terminate();
-    first.wait_log("stopping").await;
+    first.wait_log(lines::STOPPING).await;
     world.posthog.behave();
     assert_eq!(first.wait_exit().await.code(), Some(0), "{}", first.log());
     assert_eq!(world.posthog.batches().len(), 2);
@@ -121,10 +121,10 @@ async fn it_hands_back_though_rabbitmq_goes_while_it_stops() {
     publish(&world).await;
     world.posthog.held().await;
     first.terminate();
-    first.wait_log("stopping").await;
+    first.wait_log(lines::STOPPING).await;
     proxy.refuse();
     proxy.cut();
-    first.wait_log("RabbitMQ was lost while stopping").await;
+    first.wait_log(lines::LOST_WHILE_STOPPING).await;
     world.posthog.behave();
     assert_eq!(first.wait_exit().await.code(), Some(0), "{}", first.log());
     // A lease that nobody gave back would have to run out, and count as a death.
@@ -172,7 +172,7 @@ async fn a_rolling_restart_of_three_workers_loses_nothing() {
         is_sending(&world, &worker).await;
         worker.terminate();
         assert_eq!(worker.wait_exit().await.code(), Some(0), "{}", worker.log());
-        assert!(worker.log().contains("handed back"), "{}", worker.log());
+        assert!(worker.count(Outcome::HandedBack, None) > 0, "{}", worker.log());
     }
     assert!(open_runs(&world).await > 0, "there was no load to the end");
     world.posthog.behave();

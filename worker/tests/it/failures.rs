@@ -1,7 +1,7 @@
 //! PostHog misbehaves; the day arrives all the same, or ends dead with the right reason.
 
 use testkit::posthog::{Behavior, Cut, Rule};
-use testkit::seed;
+use testkit::{Cause, Outcome, seed};
 
 use crate::{DAY, KEY, PATIENCE, PROJECT, assert_delivered, counts, day, dead_letter, field, message, publish, world};
 
@@ -176,7 +176,7 @@ async fn two_runs_of_a_day_do_not_work_at_once() {
     publish(&world, &message("daily")).await;
     world.posthog.held().await;
     publish(&world, &message("another")).await;
-    worker.wait_log("is at work on this day").await;
+    worker.wait_outcome(Outcome::Later, Cause::LeaseHeld).await;
     let state = async || field(&world, "another", "state").await.is_none();
     world.wait_until("the second run was not begun", PATIENCE, state).await;
     world.posthog.release();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use shared::ledger::{Gauges, Ledger};
-use testkit::{Worker, World};
+use testkit::{Worker, World, lines};
 
 use crate::{PATIENCE, PROJECT, message, publish, world};
 
@@ -71,7 +71,7 @@ async fn queues_are_counted_without_the_management_plugin_and_survive_one_that_i
     wait_depth(&world, &worker, "retry.2s", 0.0).await;
     let log = worker.log();
     assert!(
-        !log.contains("session with RabbitMQ ended") && !log.contains("\"ERROR\",\"message\":\"PRECONDITION"),
+        !log.contains(lines::SESSION_ENDED) && !log.contains("\"ERROR\",\"message\":\"PRECONDITION"),
         "{log}"
     );
     assert!(!log.contains("\"target\":\"lapin"), "{log}");

@@ -1,6 +1,6 @@
 //! `worker health`, as an image without a shell asks.
 
-use testkit::World;
+use testkit::{World, lines};
 
 use crate::world;
 
@@ -9,7 +9,7 @@ async fn a_live_worker_is_found_and_an_ended_one_is_not() {
     // Alive is not ready: without a ledger this one waits, and an orchestrator must not restart it for that.
     let world = World::new().await;
     let worker = world.worker(&[]).await;
-    worker.wait_log("serving /livez").await;
+    worker.wait_log(lines::SERVING).await;
     let address = worker.url().trim_start_matches("http://").to_owned();
     let asked = world.worker_health(&address).await;
     assert_eq!(asked.code, 0, "{}", asked.stderr);

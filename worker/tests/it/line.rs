@@ -1,6 +1,6 @@
 //! What arrives.
 
-use testkit::{langfuse, seed};
+use testkit::{Outcome, langfuse, seed};
 
 use crate::{DAY, KEY, PATIENCE, PROJECT, assert_delivered, counts, day, field, message, publish, world};
 
@@ -139,7 +139,7 @@ async fn a_replay_is_a_bare_message_and_keeps_no_second_copy() {
             .publish("amq.default", "posthog-export.jobs", &message("daily"))
             .await
     );
-    worker.wait_log("this run has ended before").await;
+    worker.wait_outcome(Outcome::DoneBefore, None).await;
     assert_eq!(world.posthog.counts(KEY).received, twice.received);
 }
 

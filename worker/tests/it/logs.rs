@@ -5,9 +5,9 @@ use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use serde_json::{Map, Value};
 use testkit::posthog::{Behavior, Rule};
-use testkit::{Worker, World, seed};
+use testkit::{Ending, Outcome, Worker, World, seed};
 
-use crate::{DAY, PATIENCE, PROJECT, counts, day, dead_letter, message, publish, world};
+use crate::{DAY, PROJECT, counts, day, dead_letter, message, publish, world};
 
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -33,20 +33,12 @@ async fn publish_traced(world: &World, body: &[u8], traceparent: &str) {
     connection.close(200, "done".into()).await.unwrap();
 }
 
-/// The lines of ended jobs, in order.
+/// The lines of ended jobs, in order, of a log whose every line is JSON.
 fn ends(worker: &Worker) -> Vec<Map<String, Value>> {
-    let log = worker.log();
-    let lines = log
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|e| panic!("{e}: {line}")));
-    let objects = lines.filter_map(|line| line.as_object().cloned());
-    objects.filter(|line| line.contains_key("outcome")).collect()
-}
-
-/// Waits for the line of that outcome.
-async fn end(world: &World, worker: &Worker, outcome: &str) -> Map<String, Value> {
-    let look = async || ends(worker).into_iter().find(|line| line["outcome"] == outcome);
-    world.wait_until(&format!("a job is {outcome}"), PATIENCE, look).await
+    for line in worker.log().lines() {
+        serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    }
+    worker.endings().into_iter().map(|ending| ending.line).collect()
 }
 
 #[tokio::test]
@@ -58,7 +50,7 @@ async fn a_completed_job_leaves_one_line_with_all_that_matters() {
         .await;
     worker.wait_ready().await;
     publish_traced(&world, &message("daily"), &traceparent()).await;
-    let mut line = end(&world, &worker, "completed").await;
+    let mut line = worker.wait_outcome(Outcome::Completed, None).await.line;
     world.wait_state(PROJECT, DAY, "daily", "completed").await;
     assert_eq!(ends(&worker).len(), 1);
 
@@ -136,7 +128,7 @@ async fn a_trace_that_is_not_valid_is_replaced_and_a_replay_keeps_its_own() {
     let worker = world.worker(&[]).await;
     worker.wait_ready().await;
     publish_traced(&world, &message("daily"), "00-not-a-trace; drop table runs").await;
-    let line = end(&world, &worker, "completed").await;
+    let line = worker.wait_outcome(Outcome::Completed, None).await.line;
     let made = line["trace_id"].as_str().unwrap();
     assert!(
         made.len() == 32 && made.bytes().all(|b| b.is_ascii_hexdigit()),
@@ -146,14 +138,14 @@ async fn a_trace_that_is_not_valid_is_replaced_and_a_replay_keeps_its_own() {
     // Without a run: given one, published again, exported under the same trace.
     let bare = format!(r#"{{"project_id":"{PROJECT}","day":"{DAY}"}}"#);
     publish_traced(&world, bare.as_bytes(), &traceparent()).await;
-    let replayed = async || ends(&worker).into_iter().find(|line| line["trace_id"] == TRACE_ID);
-    let line = world.wait_until("the replay ends", PATIENCE, replayed).await;
+    let is_replay = |ending: &Ending| ending.line["trace_id"] == TRACE_ID;
+    let line = worker.wait_ending("the replay", is_replay).await.line;
     assert_eq!(line["outcome"], "completed");
     assert!(line["run"].as_str().unwrap().starts_with("replay-"));
 
     // What is no job at all has a line too.
     publish_traced(&world, b"no job", &traceparent()).await;
-    let line = end(&world, &worker, "dead").await;
+    let line = worker.wait_outcome(Outcome::Dead, None).await.line;
     assert_eq!(
         (&line["error_code"], &line["trace_id"]),
         (&"bad_message".into(), &TRACE_ID.into())
@@ -179,9 +171,9 @@ async fn each_slice_says_which_it_is() {
     let worker = world.worker(&settings).await;
     worker.wait_ready().await;
     publish(&world, &message("daily")).await;
-    end(&world, &worker, "handed_back").await;
+    worker.wait_outcome(Outcome::HandedBack, None).await;
     world.posthog.behave();
-    end(&world, &worker, "completed").await;
+    worker.wait_outcome(Outcome::Completed, None).await;
     let lines = ends(&worker);
     let slices: Vec<i64> = lines.iter().map(|line| line["slice"].as_i64().unwrap()).collect();
     assert_eq!(slices, (1..=i64::try_from(lines.len()).unwrap()).collect::<Vec<_>>());

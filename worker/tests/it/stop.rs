@@ -1,7 +1,7 @@
 //! Workers stop, die and go on.
 
 use testkit::posthog::{Behavior, Rule};
-use testkit::seed;
+use testkit::{Outcome, lines, seed};
 
 use crate::{DAY, KEY, PROJECT, assert_delivered, day, field, message, publish, world};
 
@@ -84,7 +84,7 @@ async fn a_long_job_goes_on_slice_by_slice() {
     let worker = world.worker(&[&SMALL[..], &slices[..]].concat()).await;
     worker.wait_ready().await;
     publish(&world, &message("daily")).await;
-    worker.wait_log("the slice is over").await;
+    worker.wait_outcome(Outcome::HandedBack, None).await;
     world.wait_state(PROJECT, DAY, "daily", "completed").await;
     assert_delivered(&world).await;
     assert_eq!(field(&world, "daily", "attempt").await.as_deref(), Some("0"));
@@ -106,7 +106,7 @@ async fn a_deleted_queue_is_declared_anew() {
         )
         .await
         .unwrap();
-    worker.wait_log("the session with RabbitMQ ended").await;
+    worker.wait_log(lines::SESSION_ENDED).await;
     worker.wait_ready().await;
     seed::realistic(&world.pool(), PROJECT, &[day()], 20, 4).await;
     publish(&world, &message("daily")).await;

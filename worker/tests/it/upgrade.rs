@@ -1,6 +1,6 @@
 //! Programs and ledgers of different versions side by side.
 
-use testkit::{World, langfuse, seed};
+use testkit::{World, langfuse, lines, seed};
 
 use crate::{DAY, KEY, PROJECT, assert_delivered, day, message, publish, world};
 
@@ -8,7 +8,7 @@ use crate::{DAY, KEY, PROJECT, assert_delivered, day, message, publish, world};
 async fn a_ledger_that_is_too_old_is_waited_for() {
     let world = World::new().await;
     let worker = world.worker(&[]).await;
-    worker.wait_log("run `producer migrate`").await;
+    worker.wait_log(lines::LEDGER_TOO_OLD).await;
     langfuse::add_project(&world.pool(), PROJECT, "Project One").await;
     langfuse::add_integration(&world.pool(), PROJECT, &world.posthog.url(), KEY, true).await;
     world.posthog.known_key(KEY);
@@ -27,7 +27,7 @@ async fn a_ledger_of_the_version_before_is_waited_for() {
                   delete from posthog_export._sqlx_migrations where version = 5";
     sqlx::raw_sql(before).execute(&world.pool()).await.unwrap();
     let worker = world.worker(&[]).await;
-    worker.wait_log("run `producer migrate`").await;
+    worker.wait_log(lines::LEDGER_TOO_OLD).await;
     let output = world.producer(&["migrate"]).await;
     assert_eq!(output.code, 0, "{}", output.stderr);
     worker.wait_ready().await;
