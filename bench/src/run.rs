@@ -66,7 +66,7 @@ pub async fn run(arguments: Arguments, slot: Slot) -> Result<Report> {
 
 /// A database for those days and a virtual host, ready for a worker.
 async fn world(servers: &Arc<Servers>, days: &[Wanted]) -> Result<World> {
-    let mut world = World::in_database(Arc::clone(servers), &database::name(days)).await;
+    let world = World::in_database(Arc::clone(servers), &database::name(days)).await;
     world.set("LANGFUSE_URL", LANGFUSE_URL);
     for command in ["migrate", "declare"] {
         let output = world.producer(&[command]).await;

@@ -36,6 +36,7 @@ pub mod oracle;
 pub mod postgres;
 pub mod posthog;
 pub mod process;
+mod project;
 pub mod prometheus;
 pub mod proxy;
 pub mod rabbitmq;
@@ -50,8 +51,9 @@ mod worker;
 pub mod world;
 
 pub use ending::{Cause, Ending, Outcome};
-pub use messages::Message;
+pub use messages::{BACKFILL, DEAD, JOBS, Message, job};
 pub use process::{Process, program};
+pub use project::{Count, Project};
 pub use prometheus::Prometheus;
 pub use proxy::TcpProxy;
 pub use servers::Servers;

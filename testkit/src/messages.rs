@@ -1,12 +1,28 @@
 //! Messages, as a human with the management interface or any AMQP client would send and look at them.
 
+use std::fmt::Display;
+
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions, QueuePurgeOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
+use crate::wait::PATIENCE;
 use crate::world::World;
+
+/// The queue of yesterday's jobs, and of what people publish.
+pub const JOBS: &str = "posthog-export.jobs";
+/// The queue of older days.
+pub const BACKFILL: &str = "posthog-export.backfill";
+/// The queue of what needs a human.
+pub const DEAD: &str = "posthog-export.dead-letters";
+
+/// The body of a job's message, as the documentation has it; without a run it asks for a replay.
+pub fn job(project: &str, day: impl Display, run: Option<&str>) -> Vec<u8> {
+    let run = run.map_or_else(String::new, |run| format!(r#","run":"{run}""#));
+    format!(r#"{{"project_id":"{project}","day":"{day}"{run}}}"#).into_bytes()
+}
 
 /// A message that was taken from a queue.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +68,25 @@ impl World {
         answer["routed"]
             .as_bool()
             .unwrap_or_else(|| panic!("publish to {exchange}: {answer}"))
+    }
+
+    /// Publishes a message for the workers, whatever its body is.
+    pub async fn publish_job(&self, body: &[u8]) {
+        let routed = self.publish("posthog-export", "job", body).await;
+        assert!(routed, "no queue took the message");
+    }
+
+    /// Waits until so many messages are ready in a queue.
+    pub async fn wait_depth(&self, queue: &str, messages: u64) {
+        let what = format!("{messages} messages are ready in {queue}");
+        let look = async || self.queue_depth(queue).await == messages;
+        self.wait_until(&what, PATIENCE, look).await;
+    }
+
+    /// Waits for a dead letter and takes it.
+    pub async fn dead_letter(&self) -> Message {
+        let look = || self.get_message(DEAD);
+        self.wait_until("there is a dead letter", PATIENCE, look).await
     }
 
     /// How many messages are ready in a queue, now. Those that a consumer holds do not count. A broker that has

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 use chrono::NaiveDate;
 use sqlx::PgPool;
 
+use crate::messages::job;
 use crate::oracle::{Oracle, Report};
 use crate::posthog::{Behavior, Cut, Rule};
 use crate::proxy::TcpProxy;
 use crate::servers::Servers;
 use crate::worker::Worker;
-use crate::world::{Output, World};
+use crate::world::{LANGFUSE_URL, Output, World};
 use crate::{langfuse, seed, wait};
 
 pub use bites::Bites;
@@ -32,7 +33,6 @@ pub const WORKERS: usize = 3;
 const PROJECTS: [(&str, &str); 2] = [("project one", "phc_one"), ("project two", "phc_two")];
 const DAYS: [&str; 3] = ["2024-06-01", "2024-06-02", "2024-06-03"];
 const TRACES_PER_DAY: usize = 80;
-const LANGFUSE_URL: &str = "https://langfuse.example.com";
 
 /// How long all may take to settle once nothing is done to it any more. A row that was created in the five minutes before a run began may
 /// or may not have been read by it; the sweep waits so long before it counts it as late.
@@ -92,7 +92,7 @@ struct Stage {
 
 impl Stage {
     async fn set(servers: &Arc<Servers>) -> Self {
-        let mut world = World::on(servers.clone()).await;
+        let world = World::on(servers.clone()).await;
         let amqp_url = format!("{}?heartbeat=2", world.amqp_url);
         for (name, value) in [
             ("AMQP_URL", amqp_url.as_str()),
@@ -162,8 +162,8 @@ impl Stage {
             }
             Step::Duplicate { project, day } => {
                 let (project, day) = (PROJECTS[project].0, DAYS[day]);
-                let body = format!(r#"{{"project_id":"{project}","day":"{day}","run":"daily"}}"#);
-                self.world.publish("posthog-export", "job", body.as_bytes()).await;
+                let body = job(project, day, Some("daily"));
+                self.world.publish("posthog-export", "job", &body).await;
             }
             Step::Kill(slot) => {
                 if let Some(worker) = self.workers[slot].take() {

@@ -19,9 +19,12 @@ use crate::server::via;
 use crate::servers::Servers;
 use crate::template::{create_database, execute, find_or_create_database};
 use crate::tls::install_crypto;
-use crate::wait::{self, PATIENCE, Reached};
+use crate::wait::{self, Reached};
 
 pub use programs::Output;
+
+/// Where the programs believe that Langfuse is: links in events lead there.
+pub const LANGFUSE_URL: &str = "https://langfuse.example.com";
 
 /// One test's world. Worlds share the servers and nothing else, so tests run side by side.
 pub struct World {
@@ -40,7 +43,7 @@ pub struct World {
     database: String,
     pool: PgPool,
     servers: Arc<Servers>,
-    settings: BTreeMap<String, String>,
+    settings: Mutex<BTreeMap<String, String>>,
     processes: Mutex<Vec<Arc<Process>>>,
     started: AtomicUsize,
 }
@@ -77,11 +80,11 @@ impl World {
             .max_connections(4)
             .connect_lazy(&database_url)
             .expect("a pool");
-        let mut world = Self {
+        let world = Self {
             amqp_url: servers.rabbitmq.amqp_url(&name),
             management_url: servers.rabbitmq.management_url(),
             vhost: name.clone(),
-            settings: BTreeMap::new(),
+            settings: Mutex::default(),
             processes: Mutex::default(),
             started: AtomicUsize::new(0),
             database_url,
@@ -96,7 +99,7 @@ impl World {
             ("DATABASE_URL", world.database_url.clone().as_str()),
             ("AMQP_URL", world.amqp_url.clone().as_str()),
             ("ENCRYPTION_KEY", langfuse::ENCRYPTION_KEY),
-            ("LANGFUSE_URL", "https://langfuse.example.com"),
+            ("LANGFUSE_URL", LANGFUSE_URL),
             ("EGRESS_ALLOW", "127.0.0.1"),
             ("LOG_FORMAT", "json"),
             ("RUST_LOG", "info,worker=debug,shared=debug,producer=debug"),
@@ -125,12 +128,13 @@ impl World {
 
     /// The environment that this world's programs get, apart from `HTTP_ADDR`, which is each worker's own.
     pub fn env(&self) -> BTreeMap<String, String> {
-        self.settings.clone()
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Changes the environment of every program that is started from now on.
-    pub fn set(&mut self, name: &str, value: &str) {
-        self.settings.insert(name.to_owned(), value.to_owned());
+    pub fn set(&self, name: &str, value: &str) {
+        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        settings.insert(name.to_owned(), value.to_owned());
     }
 
     /// The database's URL through a proxy that stands in front of `servers().postgres.address()`.
@@ -164,29 +168,6 @@ impl World {
         match wait::until(timeout, look).await {
             Some(value) => value,
             None => panic!("waited {timeout:?} in vain until {what}\n{}", self.tails()),
-        }
-    }
-
-    /// Waits until that run of the ledger is in that state.
-    pub async fn wait_state(&self, project: &str, day: &str, run: &str, state: &str) {
-        let seen = Mutex::new(String::from("no such run"));
-        let look = async || {
-            let query = "SELECT state::text FROM posthog_export.runs WHERE project_id = $1 AND day = $2::text::date AND run = $3";
-            let query = sqlx::query_scalar::<_, String>(query).bind(project).bind(day).bind(run);
-            let now = match query.fetch_optional(&self.pool).await {
-                Ok(found) => found.unwrap_or_else(|| "no such run".to_owned()),
-                Err(error) => error.to_string(),
-            };
-            let reached = now == state;
-            *seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
-            reached
-        };
-        if wait::until(PATIENCE, look).await.is_none() {
-            let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            panic!(
-                "waited {PATIENCE:?} in vain until {project}/{day}/{run} is {state}; it is: {seen}\n{}",
-                self.tails()
-            );
         }
     }
 

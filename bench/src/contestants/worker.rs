@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use chrono::{DateTime, Utc};
-use testkit::{Worker, World};
+use testkit::{Worker, World, job};
 
 use super::{Outcome, postgres_cpu};
 use crate::database::Day;
@@ -51,14 +51,7 @@ pub async fn export(world: &World, days: &[Day], workers: usize, jobs_at_once: u
     let (cpu_before, postgres_before) = (cpu()?, postgres_cpu(world)?);
     let began = Utc::now();
     for day in days {
-        let job = format!(
-            r#"{{"project_id":"{}","day":"{}","run":"{run}"}}"#,
-            day.project, day.date
-        );
-        ensure!(
-            world.publish("posthog-export", "job", job.as_bytes()).await,
-            "no queue took the job"
-        );
+        world.publish_job(&job(day.project, day.date, Some(run))).await;
     }
     let ended = completed(world, days.len(), run).await?;
     let outcome = Outcome {

@@ -6,7 +6,7 @@ use std::process::Command;
 use chrono::{Days, Utc};
 use testkit::World;
 
-use crate::{PROJECT, add_run, add_traces, alter, ledger, succeeds, world, yesterday};
+use crate::{PROJECT, add_run, add_traces, alter, ledger, world, yesterday};
 
 const OPERATIONS: &str = include_str!("../../../docs/OPERATIONS.md");
 
@@ -65,8 +65,8 @@ async fn the_documented_backup_restores_the_ledger() {
     shell(&world, &directory, &programs, documented("pg_restore"));
     let completed = format!("{PROJECT}/{before}/daily completed");
     assert_eq!(ledger(&world).await, [completed.clone()].into());
-    succeeds(&world, &["migrate"]).await;
-    succeeds(&world, &["enqueue"]).await;
+    world.succeeds(&["migrate"]).await;
+    world.succeeds(&["enqueue"]).await;
     let again = format!("{PROJECT}/{}/daily queued", yesterday());
     assert_eq!(ledger(&world).await, [completed.clone(), again].into());
 
@@ -74,7 +74,7 @@ async fn the_documented_backup_restores_the_ledger() {
     alter(&world, "drop schema posthog_export cascade").await;
     shell(&world, &directory, &programs, documented("pg_restore"));
     assert_eq!(ledger(&world).await, [completed].into());
-    succeeds(&world, &["migrate"]).await;
+    world.succeeds(&["migrate"]).await;
     std::fs::remove_dir_all(directory).unwrap();
 }
 

@@ -1,14 +1,14 @@
 //! Dead letters are shown with their cause, go back when a human says so, and are never lost on the way.
 
+use std::sync::Arc;
+
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use serde_json::{Value, json};
-use testkit::World;
+use testkit::{BACKFILL, DEAD, JOBS, World};
 
-use crate::{
-    BACKFILL, DEAD, JOBS, PROJECT, add_run, alter, day, drain, headers, json, ledger, succeeds, world, yesterday,
-};
+use crate::{PROJECT, add_run, alter, day, drain, headers, json, ledger, world, yesterday};
 
 /// A dead letter as a worker publishes it.
 async fn add_dead_letter(world: &World, body: &str, headers: &[(&str, &str)]) {
@@ -47,7 +47,7 @@ const UNAUTHORIZED: &[(&str, &str)] = &[
 ];
 
 /// Two refused keys, one endpoint, one of another project, and a body that is no job.
-async fn some_dead_letters() -> World {
+async fn some_dead_letters() -> Arc<World> {
     let world = world().await;
     for the_day in ["2024-06-01", "2024-06-02"] {
         add_run(&world, day(the_day), "daily", "dead", None).await;
@@ -140,7 +140,7 @@ async fn they_are_listed_in_order_with_cause_and_ledger_and_stay_where_they_are(
             .code,
         2
     );
-    let text = succeeds(&world, &["dead-letters", "list"]).await.stdout;
+    let text = world.succeeds(&["dead-letters", "list"]).await.stdout;
     assert!(
         text.contains("2 × unauthorized: Correct the project's API key"),
         "{text}"
@@ -152,14 +152,14 @@ async fn requeue_by_id_publishes_the_body_and_leaves_the_rest_in_order() {
     let world = some_dead_letters().await;
     let before: Vec<Value> = listed(&world, &[]).await;
     let arguments = ["dead-letters", "requeue", "project one/2024-06-02/daily"];
-    let dry = succeeds(&world, &[&arguments[..], &["--dry-run"]].concat()).await;
+    let dry = world.succeeds(&[&arguments[..], &["--dry-run"]].concat()).await;
     assert!(dry.stdout.contains("Would requeue 1 dead letter"), "{}", dry.stdout);
     assert_eq!(
         (world.queue_depth(DEAD).await, world.queue_depth(BACKFILL).await),
         (5, 0)
     );
 
-    succeeds(&world, &arguments).await;
+    world.succeeds(&arguments).await;
     let message = drain(&world, BACKFILL).await.remove(0);
     assert_eq!(headers(&message), json!({"traceparent": TRACEPARENT}));
     assert_eq!(String::from_utf8(message.body).unwrap(), body("2024-06-02"));
@@ -208,7 +208,7 @@ async fn requeue_by_project_by_cause_and_all() {
     let output = world.producer(&["dead-letters", "requeue", bad]).await;
     assert_eq!(output.code, 1);
     assert!(output.stderr.contains("--force"), "{}", output.stderr);
-    succeeds(&world, &["dead-letters", "requeue", bad, "--force"]).await;
+    world.succeeds(&["dead-letters", "requeue", bad, "--force"]).await;
     assert_eq!(drain(&world, JOBS).await.remove(0).body, b"no job");
     assert_eq!(world.queue_depth(DEAD).await, 0);
 }
@@ -292,7 +292,7 @@ async fn a_dead_run_whose_message_is_gone_can_still_be_requeued() {
         (&letters[0]["id"], &letters[0]["in_queue"]),
         (&"project one/2024-06-01/replay-1".into(), &false.into())
     );
-    succeeds(&world, &["dead-letters", "requeue", "--all", "--yes"]).await;
+    world.succeeds(&["dead-letters", "requeue", "--all", "--yes"]).await;
     let message = drain(&world, BACKFILL).await.remove(0).json();
     assert_eq!(
         message,
@@ -302,7 +302,7 @@ async fn a_dead_run_whose_message_is_gone_can_still_be_requeued() {
 }
 
 /// A message that was delivered and dropped until the broker had enough; the ledger still has it queued.
-async fn given_up_by_the_broker() -> World {
+async fn given_up_by_the_broker() -> Arc<World> {
     let world = world().await;
     add_run(&world, day("2024-06-01"), "daily", "queued", None).await;
     assert!(
@@ -334,7 +334,7 @@ async fn given_up_by_the_broker() -> World {
 #[tokio::test]
 async fn what_the_broker_gave_up_can_be_discarded_although_the_ledger_was_not_told() {
     let world = given_up_by_the_broker().await;
-    succeeds(&world, &["dead-letters", "discard", "--all", "--yes"]).await;
+    world.succeeds(&["dead-letters", "discard", "--all", "--yes"]).await;
     assert!(ledger(&world).await.contains("project one/2024-06-01/daily discarded"));
     assert_eq!(world.queue_depth(DEAD).await, 0);
 }
@@ -345,7 +345,7 @@ async fn what_the_broker_gave_up_has_its_cause_and_loses_the_brokers_headers() {
     let letters = listed(&world, &["--error-code", "delivery_limit"]).await;
     assert_eq!((letters.len(), &letters[0]["state"]), (1, &"queued".into()));
     assert!(letters[0]["first_failed_at"].is_string(), "{letters:?}");
-    succeeds(&world, &["dead-letters", "requeue", "--all", "--yes"]).await;
+    world.succeeds(&["dead-letters", "requeue", "--all", "--yes"]).await;
     assert_eq!(headers(&drain(&world, BACKFILL).await[0]), json!({}));
 }
 
@@ -386,7 +386,7 @@ async fn they_are_grouped_by_cause_and_chosen_by_age() {
             .unwrap()
             .starts_with("Correct the project's API key")
     );
-    let text = succeeds(&world, &["dead-letters", "list", "--group"]).await.stdout;
+    let text = world.succeeds(&["dead-letters", "list", "--group"]).await.stdout;
     assert!(
         text.contains("unauthorized") && text.contains("2 × unauthorized: Correct"),
         "{text}"
@@ -448,7 +448,8 @@ async fn one_is_shown_with_all_that_is_known_of_it() {
         (&shown["rejects"][0]["row_id"], &shown["rejects_in_all"]),
         (&"trace 3".into(), &1.into())
     );
-    let text = succeeds(&world, &["dead-letters", "show", "project one/2024-06-01/daily"])
+    let text = world
+        .succeeds(&["dead-letters", "show", "project one/2024-06-01/daily"])
         .await
         .stdout;
     for part in [
@@ -461,9 +462,7 @@ async fn one_is_shown_with_all_that_is_known_of_it() {
         assert!(text.contains(part), "{part} in {text}");
     }
     let letters = listed(&world, &[]).await;
-    let text = succeeds(&world, &["dead-letters", "show", raw(&letters)[0]])
-        .await
-        .stdout;
+    let text = world.succeeds(&["dead-letters", "show", raw(&letters)[0]]).await.stdout;
     assert!(text.contains("no job") && text.contains("has no row"), "{text}");
     assert_eq!(world.queue_depth(DEAD).await, 5);
 }
@@ -525,12 +524,10 @@ async fn a_run_that_has_gone_on_is_not_discarded_with_its_old_message() {
          where day in ('2024-06-01', '2024-06-02')",
     )
     .await;
-    let text = succeeds(
-        &world,
-        &["dead-letters", "discard", "--error-code", "unauthorized", "--yes"],
-    )
-    .await
-    .stdout;
+    let text = world
+        .succeeds(&["dead-letters", "discard", "--error-code", "unauthorized", "--yes"])
+        .await
+        .stdout;
     assert!(text.contains("ledger: queued, which stays so"), "{text}");
     let rows = ledger(&world).await;
     assert!(rows.contains("project one/2024-06-01/daily queued"), "{rows:?}");

@@ -3,11 +3,11 @@
 use chrono::{TimeDelta, Utc};
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
-use testkit::{World, langfuse};
+use testkit::{DEAD, JOBS, World, langfuse};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 
-use crate::{DEAD, JOBS, KEY, PROJECT, add_project, alter, bare_world, succeeds, world};
+use crate::{KEY, PROJECT, add_project, alter, bare_world, world};
 
 async fn examined(world: &World, overrides: &[(&str, &str)]) -> (i32, Vec<Value>) {
     let management = world.management_url.clone();
@@ -43,8 +43,7 @@ async fn manage(world: &World, method: Method, segments: &[&str], body: Option<V
 async fn a_sound_deployment_passes() {
     let world = world().await;
     world.posthog.known_key(KEY);
-    let worker = world.worker(&[]).await;
-    worker.wait_ready().await;
+    let _worker = world.ready_worker(&[]).await;
     let (code, checks) = examined(&world, &[]).await;
     assert_eq!(code, 0, "{checks:#?}");
     for check in [
@@ -447,7 +446,7 @@ async fn a_newer_ledger_and_one_that_takes_no_writes_are_named() {
     );
     // An older program's own migration refuses, and its daily run goes on.
     assert_eq!(world.producer(&["migrate"]).await.code, 1);
-    succeeds(&world, &["enqueue"]).await;
+    world.succeeds(&["enqueue"]).await;
     alter(&world, "do $$ begin execute format('alter database %I set default_transaction_read_only = on', current_database()); end $$").await;
     let (code, checks) = examined(&world, &[]).await;
     assert_eq!(code, 1);

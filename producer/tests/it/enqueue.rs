@@ -3,14 +3,11 @@
 use std::time::Duration;
 
 use chrono::Days;
-use testkit::World;
 use testkit::proxy::Flow;
 use testkit::seed::{Observation, Rows, Score, at};
+use testkit::{BACKFILL, JOBS, World, job};
 
-use crate::{
-    BACKFILL, JOBS, PROJECT, add_project, add_traces, bare_world, day, drain, jobs, json, ledger, succeeds, world,
-    yesterday,
-};
+use crate::{PROJECT, add_project, add_traces, bare_world, day, drain, jobs, json, ledger, world, yesterday};
 
 #[tokio::test]
 async fn the_first_run_sets_up_and_enqueues_every_day_with_data_newest_first() {
@@ -40,7 +37,7 @@ async fn the_first_run_sets_up_and_enqueues_every_day_with_data_newest_first() {
     add_project(&world, "switched off", false).await;
     add_traces(&world, "switched off", &[day("2024-06-01")]).await;
 
-    let output = succeeds(&world, &["enqueue"]).await;
+    let output = world.succeeds(&["enqueue"]).await;
     let first_line = output.stdout.lines().next().unwrap();
     let range = format!("5 jobs from 2024-06-01 to {}", yesterday());
     assert!(first_line.contains(&range), "{first_line}");
@@ -48,10 +45,7 @@ async fn the_first_run_sets_up_and_enqueues_every_day_with_data_newest_first() {
 
     let today = drain(&world, JOBS).await;
     assert_eq!(today.len(), 1);
-    assert_eq!(
-        String::from_utf8(today[0].body.clone()).unwrap(),
-        format!(r#"{{"project_id":"{PROJECT}","day":"{}","run":"daily"}}"#, yesterday())
-    );
+    assert_eq!(today[0].body, job(PROJECT, yesterday(), Some("daily")));
     assert_eq!(
         (today[0].exchange.as_str(), today[0].routing_key.as_str()),
         ("posthog-export", "job")
@@ -69,7 +63,7 @@ async fn the_first_run_sets_up_and_enqueues_every_day_with_data_newest_first() {
     assert_eq!(ledger(&world).await.len(), 5);
     assert!(ledger(&world).await.contains("project one/2024-06-07/daily queued"));
 
-    let again = succeeds(&world, &["enqueue"]).await;
+    let again = world.succeeds(&["enqueue"]).await;
     assert!(again.stdout.contains("Nothing to enqueue"), "{}", again.stdout);
     assert!(jobs(&world).await.is_empty());
 }
@@ -78,7 +72,7 @@ async fn the_first_run_sets_up_and_enqueues_every_day_with_data_newest_first() {
 async fn a_dry_run_changes_nothing() {
     let world = bare_world().await;
     add_traces(&world, PROJECT, &[day("2024-06-01"), yesterday()]).await;
-    let output = succeeds(&world, &["enqueue", "--dry-run"]).await;
+    let output = world.succeeds(&["enqueue", "--dry-run"]).await;
     assert!(output.stdout.contains("Would publish 2 jobs"), "{}", output.stdout);
     assert!(output.stdout.contains("2024-06-01"), "{}", output.stdout);
     let schema: Option<String> = sqlx::query_scalar("select to_regclass('posthog_export.runs')::text")
@@ -87,8 +81,8 @@ async fn a_dry_run_changes_nothing() {
         .unwrap();
     assert_eq!(schema, None, "it migrated");
 
-    succeeds(&world, &["migrate"]).await;
-    succeeds(&world, &["declare"]).await;
+    world.succeeds(&["migrate"]).await;
+    world.succeeds(&["declare"]).await;
     let report = json(&world, &["enqueue", "--dry-run", "--json"]).await;
     assert_eq!(report["dry_run"], true);
     assert_eq!(report["planned"]["new"], 2);
@@ -205,7 +199,7 @@ async fn without_setup_what_is_missing_is_said() {
     let output = world.producer(&["enqueue", "--no-setup"]).await;
     assert_eq!(output.code, 1);
     assert!(output.stderr.contains("producer migrate"), "{}", output.stderr);
-    succeeds(&world, &["migrate"]).await;
+    world.succeeds(&["migrate"]).await;
     // No exchange at all: the broker closes the channel.
     let output = world.producer(&["enqueue", "--no-setup"]).await;
     assert_eq!(output.code, 1);

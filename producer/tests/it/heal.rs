@@ -1,5 +1,7 @@
 //! What seems to be lost is published again, and not more often than that.
 
+use testkit::{BACKFILL, JOBS};
+
 use crate::{PROJECT, add_run, alter, day, jobs, json, ledger, world, yesterday};
 
 #[tokio::test]
@@ -70,14 +72,14 @@ async fn what_is_queued_is_not_lost_while_a_queue_holds_something() {
     .await;
     assert!(world.publish("posthog-export", "backfill", b"{}").await);
     assert_eq!(json(&world, &["enqueue", "--json"]).await["planned"]["healed"], 0);
-    world.purge(crate::BACKFILL).await;
+    world.purge(BACKFILL).await;
     assert_eq!(json(&world, &["enqueue", "--json"]).await["planned"]["healed"], 1);
     assert_eq!(jobs(&world).await, ["2024-06-03 daily"]);
 }
 
 async fn jobs_with_filters(world: &testkit::World) -> Vec<String> {
     let mut bodies = Vec::new();
-    for queue in [crate::BACKFILL, crate::JOBS] {
+    for queue in [BACKFILL, JOBS] {
         let taken = crate::drain(world, queue).await;
         bodies.extend(
             taken

@@ -2,7 +2,7 @@
 
 use testkit::{World, langfuse};
 
-use crate::{KEY, PROJECT, add_project, bare_world, json, succeeds};
+use crate::{KEY, PROJECT, add_project, bare_world, json};
 
 const NEW_KEY: &str = "phc_another_key_of_the_project";
 
@@ -19,7 +19,7 @@ async fn stored(world: &World, project: &str) -> (String, Option<String>, bool) 
 
 #[tokio::test]
 async fn set_writes_what_langfuse_reads_and_shows_no_key() {
-    let mut world = World::new().await;
+    let world = World::new().await;
     world.set("RUST_LOG", "trace");
     langfuse::add_project(&world.pool(), PROJECT, "Project One").await;
     let host = world.posthog.url();
@@ -36,7 +36,7 @@ async fn set_writes_what_langfuse_reads_and_shows_no_key() {
     );
 
     // A switch leaves the rest alone.
-    succeeds(&world, &[&set[..], &["--disable"]].concat()).await;
+    world.succeeds(&[&set[..], &["--disable"]].concat()).await;
     assert_eq!(
         stored(&world, PROJECT).await,
         (host.clone(), Some(KEY.to_owned()), false)
@@ -45,11 +45,9 @@ async fn set_writes_what_langfuse_reads_and_shows_no_key() {
     // By file, as an editor leaves it.
     let file = std::env::temp_dir().join(format!("key-{}", uuid::Uuid::now_v7()));
     std::fs::write(&file, format!("{NEW_KEY}\n")).unwrap();
-    let output = succeeds(
-        &world,
-        &[&set[..], &["--enable", "--key-file", file.to_str().unwrap()]].concat(),
-    )
-    .await;
+    let output = world
+        .succeeds(&[&set[..], &["--enable", "--key-file", file.to_str().unwrap()]].concat())
+        .await;
     std::fs::remove_file(file).unwrap();
     assert!(!output.stdout.contains(NEW_KEY) && !output.stderr.contains(NEW_KEY));
     assert_eq!(stored(&world, PROJECT).await, (host, Some(NEW_KEY.to_owned()), true));
@@ -116,7 +114,7 @@ async fn list_tells_what_is_usable_and_never_the_key() {
         (&false.into(), &false.into())
     );
     assert!(listed[1]["problem"].as_str().unwrap().contains("decrypted"));
-    let text = succeeds(&world, &["integrations", "list"]).await.stdout;
+    let text = world.succeeds(&["integrations", "list"]).await.stdout;
     assert!(text.contains(PROJECT) && !text.contains(KEY), "{text}");
 }
 

@@ -1,16 +1,18 @@
 //! Rows that arrive after their day was exported are swept up, once.
 
+use std::sync::Arc;
+
 use chrono::{TimeDelta, Utc};
 use serde_json::Value;
 use testkit::seed::{self, Rows, Trace, at};
-use testkit::{World, langfuse};
+use testkit::{BACKFILL, World, langfuse};
 
-use crate::{BACKFILL, PROJECT, add_run, add_traces, alter, day, drain, json, world};
+use crate::{PROJECT, add_run, add_traces, alter, day, drain, json, world};
 
 const DAY: &str = "2024-06-01";
 
 /// A day that was exported an hour ago.
-async fn exported() -> World {
+async fn exported() -> Arc<World> {
     let world = world().await;
     add_traces(&world, PROJECT, &[day(DAY)]).await;
     add_run(

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use testkit::{Outcome, Servers, World, seed};
+use testkit::{DEAD, Outcome, Project, Servers, World};
 
-use crate::{DEAD, KEY, PROJECT, add_project, yesterday};
+use crate::{KEY, PROJECT, add_project, yesterday};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -92,10 +92,11 @@ async fn arguments_are_compared_over_the_management_api(world: &World, producer:
 #[tokio::test]
 async fn the_documented_roles_and_users_run_the_whole_line() {
     // Roles belong to a server, and these have the names of the documentation.
-    let mut world = World::on(Arc::new(Servers::start().await)).await;
+    let world = Arc::new(World::on(Arc::new(Servers::start().await)).await);
+    let project = Project::of(&world, PROJECT, KEY);
     world.set("EXPORT_LAG", "0s");
     add_project(&world, PROJECT, true).await;
-    seed::realistic(&world.pool(), PROJECT, &[yesterday()], 20, 3).await;
+    project.seed(&[yesterday()], 20, 3).await;
     sql(&world, "revoke all on schema public from public").await;
     sql(
         &world,
@@ -147,8 +148,7 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
     // Enqueue, fail, dead letter, status, list, requeue, export.
     let mut settings: Vec<(&str, &str)> = worker.iter().map(|(name, value)| (*name, value.as_str())).collect();
     settings.push(("METRICS_INTERVAL", "1s"));
-    let process = world.worker(&settings).await;
-    process.wait_ready().await;
+    let process = world.ready_worker(&settings).await;
     let enqueued = run(&["enqueue"], &producer).await;
     assert!(!enqueued.stderr.contains("\"WARN\""), "{}", enqueued.stderr);
     let dead = || async { world.queue_depth(DEAD).await == 1 };
@@ -171,9 +171,7 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
     run(&["projects", "list"], &producer).await;
     world.posthog.known_key(KEY);
     run(&["dead-letters", "requeue", "--all", "--yes"], &producer).await;
-    world
-        .wait_state(PROJECT, &yesterday().to_string(), "daily", "completed")
-        .await;
+    project.wait_state(yesterday(), "daily", "completed").await;
     run(&["enqueue"], &producer).await;
     run(
         &["replay", "--project", PROJECT, "--day", &yesterday().to_string()],

@@ -20,21 +20,19 @@ mod status;
 mod tls;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use serde_json::Value;
 use testkit::seed::{Rows, Trace, at};
-use testkit::{Message, Output, World, langfuse};
+use testkit::{BACKFILL, JOBS, Message, World, langfuse};
 
 const KEY: &str = "phc_test_key_of_the_project";
 const PROJECT: &str = "project one";
-const JOBS: &str = "posthog-export.jobs";
-const BACKFILL: &str = "posthog-export.backfill";
-const DEAD: &str = "posthog-export.dead-letters";
 
 /// A world with one project whose integration is enabled, and nothing of ours yet.
-async fn bare_world() -> World {
-    let mut world = World::new().await;
+async fn bare_world() -> Arc<World> {
+    let world = Arc::new(World::new().await);
     // Yesterday is over as soon as it has ended, whenever the tests run.
     world.set("EXPORT_LAG", "0s");
     add_project(&world, PROJECT, true).await;
@@ -42,10 +40,10 @@ async fn bare_world() -> World {
 }
 
 /// The same, migrated and declared.
-async fn world() -> World {
+async fn world() -> Arc<World> {
     let world = bare_world().await;
     for command in ["migrate", "declare"] {
-        succeeds(&world, &[command]).await;
+        world.succeeds(&[command]).await;
     }
     world
 }
@@ -55,18 +53,8 @@ async fn add_project(world: &World, id: &str, enabled: bool) {
     langfuse::add_integration(&world.pool(), id, &world.posthog.url(), KEY, enabled).await;
 }
 
-async fn succeeds(world: &World, arguments: &[&str]) -> Output {
-    let output = world.producer(arguments).await;
-    assert_eq!(
-        output.code, 0,
-        "producer {arguments:?}\n{}{}",
-        output.stdout, output.stderr
-    );
-    output
-}
-
 async fn json(world: &World, arguments: &[&str]) -> Value {
-    let output = succeeds(world, arguments).await;
+    let output = world.succeeds(arguments).await;
     serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", output.stdout))
 }
 

@@ -3,13 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::World;
-use testkit::oracle::Oracle;
 use testkit::posthog::{Behavior, Rule};
+use testkit::{DEAD, Project, World};
 
-use crate::{
-    DEAD, KEY, PROJECT, add_project, add_traces, alter, day, json as answer, ledger, succeeds, world, yesterday,
-};
+use crate::{KEY, PROJECT, add_project, add_traces, alter, day, json as answer, ledger, world, yesterday};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -30,11 +27,10 @@ async fn a_wrong_key_fails_once_and_all_come_back_with_the_right_one() {
     let days: Vec<_> = (1..=6).map(|the_day| day(&format!("2024-06-0{the_day}"))).collect();
     add_traces(&world, PROJECT, &days).await;
     // One at a time, so that the first has failed before the second is looked at.
-    let worker = world
-        .worker(&[("WORKER_CONCURRENCY", "1"), ("BACKFILL_CONCURRENCY", "1")])
+    let _worker = world
+        .ready_worker(&[("WORKER_CONCURRENCY", "1"), ("BACKFILL_CONCURRENCY", "1")])
         .await;
-    worker.wait_ready().await;
-    succeeds(&world, &["enqueue"]).await;
+    world.succeeds(&["enqueue"]).await;
     let rest = || async { (in_state(&world, "dead").await, in_state(&world, "skipped").await) == (1, 5) };
     world
         .wait_until("one is dead and the rest skipped", PATIENCE, rest)
@@ -45,7 +41,7 @@ async fn a_wrong_key_fails_once_and_all_come_back_with_the_right_one() {
     assert_eq!(listed[0]["paused"]["error_code"], "unauthorized");
     let status = answer(&world, &["status", "--json"]).await;
     assert_eq!(status["projects"][0]["paused"]["error_code"], "unauthorized");
-    let text = succeeds(&world, &["status"]).await.stdout;
+    let text = world.succeeds(&["status"]).await.stdout;
     assert!(text.contains("PAUSED (unauthorized), "), "{text}");
     // A new day is not enqueued, nor is what was skipped.
     add_traces(&world, PROJECT, &[yesterday()]).await;
@@ -65,12 +61,11 @@ async fn a_wrong_key_fails_once_and_all_come_back_with_the_right_one() {
         report["planned"],
         json!({"new": 1, "resumed": 5, "late": 0, "healed": 0})
     );
-    succeeds(&world, &["dead-letters", "requeue", "--all", "--yes"]).await;
+    world.succeeds(&["dead-letters", "requeue", "--all", "--yes"]).await;
     let all = || async { in_state(&world, "completed").await == 7 };
     world.wait_until("all are completed", PATIENCE, all).await;
-    let oracle = Oracle::new(world.pool(), Some("https://langfuse.example.com"));
     let days = [days, vec![yesterday()]].concat();
-    oracle.check(&world.posthog, right, PROJECT, &days).await.assert_clean();
+    Project::of(&world, PROJECT, right).assert_delivered(&days).await;
 }
 
 #[tokio::test]
@@ -79,17 +74,16 @@ async fn requeuing_says_that_the_cause_is_gone() {
     world.posthog.known_key(KEY);
     world.posthog.script(Rule::always(Behavior::status(403)));
     add_traces(&world, PROJECT, &[yesterday()]).await;
-    let worker = world.worker(&[]).await;
-    worker.wait_ready().await;
-    succeeds(&world, &["enqueue"]).await;
+    let _worker = world.ready_worker(&[]).await;
+    world.succeeds(&["enqueue"]).await;
     let dead = || async { world.queue_depth(DEAD).await == 1 };
     world.wait_until("it is a dead letter", PATIENCE, dead).await;
     assert_eq!(paused(&world).await[0]["paused"]["error_code"], "endpoint_refused");
     world.posthog.behave();
     let report = answer(&world, &["dead-letters", "requeue", "--all", "--yes", "--json"]).await;
     assert_eq!(report["resumed"], json!([PROJECT]));
-    world
-        .wait_state(PROJECT, &yesterday().to_string(), "daily", "completed")
+    Project::of(&world, PROJECT, KEY)
+        .wait_state(yesterday(), "daily", "completed")
         .await;
     assert!(paused(&world).await.is_empty());
 }
@@ -99,10 +93,11 @@ async fn a_human_pauses_and_resumes() {
     let world = world().await;
     world.posthog.known_key(KEY);
     add_traces(&world, PROJECT, &[yesterday(), day("2024-06-01")]).await;
-    succeeds(&world, &["enqueue"]).await;
-    succeeds(&world, &["projects", "pause", PROJECT, "--reason", "moving house"]).await;
-    let worker = world.worker(&[]).await;
-    worker.wait_ready().await;
+    world.succeeds(&["enqueue"]).await;
+    world
+        .succeeds(&["projects", "pause", PROJECT, "--reason", "moving house"])
+        .await;
+    let worker = world.ready_worker(&[]).await;
     let skipped = || async { in_state(&world, "skipped").await == 2 };
     world.wait_until("both are skipped", PATIENCE, skipped).await;
     worker.wait_log("moving house").await;
@@ -116,7 +111,7 @@ async fn a_human_pauses_and_resumes() {
         "update posthog_export.runs set state = 'dead' where day = '2024-06-01'",
     )
     .await;
-    let output = succeeds(&world, &["dead-letters", "requeue", "--all", "--yes"]).await;
+    let output = world.succeeds(&["dead-letters", "requeue", "--all", "--yes"]).await;
     assert!(output.stderr.contains("producer projects resume"), "{}", output.stderr);
     world.wait_until("it is skipped again", PATIENCE, skipped).await;
     assert_eq!(paused(&world).await[0]["paused"]["paused_by"], "human");
@@ -146,7 +141,9 @@ async fn an_enqueue_forgets_the_pauses_whose_cause_is_gone() {
     ] {
         add_project(&world, id, true).await;
     }
-    succeeds(&world, &["projects", "pause", "paused by hand", "by hand and off"]).await;
+    world
+        .succeeds(&["projects", "pause", "paused by hand", "by hand and off"])
+        .await;
     // As workers leave them: under the fingerprint of the settings that were wrong.
     let ledger = shared::ledger::Ledger::new(world.pool());
     for stored in shared::integration::list(&world.pool(), None).await.unwrap() {
@@ -164,17 +161,17 @@ async fn an_enqueue_forgets_the_pauses_whose_cause_is_gone() {
     ] {
         alter(&world, change).await;
     }
-    succeeds(&world, &["enqueue", "--dry-run"]).await;
+    world.succeeds(&["enqueue", "--dry-run"]).await;
     assert_eq!(counted(&world).await.len(), 6);
     // Of all projects, whichever are asked for; what holds stays.
-    succeeds(&world, &["enqueue", "--project", PROJECT]).await;
+    world.succeeds(&["enqueue", "--project", PROJECT]).await;
     assert_eq!(counted(&world).await, ["by hand and off", "paused by hand", PROJECT]);
     alter(
         &world,
         "delete from posthog_integrations where project_id = 'by hand and off'",
     )
     .await;
-    succeeds(&world, &["enqueue"]).await;
+    world.succeeds(&["enqueue"]).await;
     assert_eq!(counted(&world).await, ["paused by hand", PROJECT]);
 }
 
@@ -189,9 +186,10 @@ async fn who_is_not_there_or_not_paused_is_named() {
         assert!(output.code == 1 && output.stderr.contains(part), "{}", output.stderr);
     }
     assert_eq!(world.producer(&["projects", "resume"]).await.code, 2);
-    let text = succeeds(&world, &["projects", "list"]).await.stdout;
+    let text = world.succeeds(&["projects", "list"]).await.stdout;
     assert!(text.contains("Name of project one"), "{text}");
-    let text = succeeds(&world, &["projects", "resume", "--error-code", "unauthorized"])
+    let text = world
+        .succeeds(&["projects", "resume", "--error-code", "unauthorized"])
         .await
         .stdout;
     assert!(text.contains("No such project is paused"), "{text}");

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use shared::trace::Traceparent;
+use testkit::{BACKFILL, JOBS, job};
 
-use crate::{
-    BACKFILL, JOBS, PROJECT, add_project, add_traces, alter, day, drain, headers, json, ledger, succeeds, world,
-};
+use crate::{PROJECT, add_project, add_traces, alter, day, drain, headers, json, ledger, world};
 
 #[tokio::test]
 async fn a_replay_is_a_hand_made_message_with_a_fresh_run() {
@@ -21,21 +20,17 @@ async fn a_replay_is_a_hand_made_message_with_a_fresh_run() {
         "--to",
         "2024-06-05",
     ];
-    let dry = succeeds(&world, &[&arguments[..], &["--dry-run"]].concat()).await;
+    let dry = world.succeeds(&[&arguments[..], &["--dry-run"]].concat()).await;
     assert_eq!(dry.stdout.matches("would be published").count(), 2, "{}", dry.stdout);
     assert_eq!(world.queue_depth(JOBS).await, 0);
-    let said = succeeds(&world, &arguments).await.stdout;
+    let said = world.succeeds(&arguments).await.stdout;
 
     let messages = drain(&world, JOBS).await;
     assert_eq!(messages.len(), 2);
     let mut traces = BTreeSet::new();
     for (message, the_day) in messages.iter().zip(["2024-06-03", "2024-06-01"]) {
-        let body = String::from_utf8(message.body.clone()).unwrap();
         let run = message.json()["run"].as_str().unwrap().to_owned();
-        assert_eq!(
-            body,
-            format!(r#"{{"project_id":"{PROJECT}","day":"{the_day}","run":"{run}"}}"#)
-        );
+        assert_eq!(message.body, job(PROJECT, the_day, Some(&run)));
         assert!(
             said.contains(&format!("{PROJECT}/{the_day}/{run}  published")),
             "{said}"
@@ -110,23 +105,29 @@ async fn what_cannot_be_replayed_is_refused_and_what_can_be_mended_is_warned_of(
     let output = world.producer(&["replay", "--project", PROJECT]).await;
     assert_eq!(output.code, 2);
 
-    let empty = succeeds(&world, &["replay", "--project", PROJECT, "--day", "2024-06-09"]).await;
+    let empty = world
+        .succeeds(&["replay", "--project", PROJECT, "--day", "2024-06-09"])
+        .await;
     assert!(empty.stdout.contains("Nothing to replay"), "{}", empty.stdout);
     assert_eq!(world.queue_depth(JOBS).await, 0);
 
     alter(&world, "update posthog_integrations set enabled = false").await;
-    let output = succeeds(&world, &["replay", "--project", PROJECT, "--day", "2024-06-01"]).await;
+    let output = world
+        .succeeds(&["replay", "--project", PROJECT, "--day", "2024-06-01"])
+        .await;
     assert!(output.stderr.contains("disabled"), "{}", output.stderr);
     add_project(&world, "other", true).await;
     alter(&world, "delete from posthog_integrations").await;
-    let output = succeeds(&world, &["replay", "--project", PROJECT, "--day", "2024-06-01"]).await;
+    let output = world
+        .succeeds(&["replay", "--project", PROJECT, "--day", "2024-06-01"])
+        .await;
     assert!(output.stderr.contains("no PostHog integration"), "{}", output.stderr);
 }
 
 #[tokio::test]
 async fn an_undeclared_broker_is_a_failure() {
     let world = crate::bare_world().await;
-    succeeds(&world, &["migrate"]).await;
+    world.succeeds(&["migrate"]).await;
     add_traces(&world, PROJECT, &[day("2024-06-01")]).await;
     let output = world
         .producer(&["replay", "--project", PROJECT, "--day", "2024-06-01"])

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use testkit::{lines, wait};
+use testkit::{BACKFILL, JOBS, lines, wait};
 
-use crate::{BACKFILL, JOBS, PROJECT, add_traces, day, succeeds, world, yesterday};
+use crate::{PROJECT, add_traces, day, world, yesterday};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -66,6 +66,6 @@ async fn a_time_at_which_yesterday_is_not_over_is_refused() {
     assert_eq!(output.code, 1);
     assert!(output.stderr.contains("EXPORT_LAG=30m"), "{}", output.stderr);
     assert_eq!(world.producer(&["schedule", "--at", "1am"]).await.code, 2);
-    let text = succeeds(&world, &["schedule", "--help"]).await.stdout;
+    let text = world.succeeds(&["schedule", "--help"]).await.stdout;
     assert!(text.contains("stand by and take over"), "{text}");
 }

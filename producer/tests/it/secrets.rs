@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use testkit::{World, langfuse, lines, seed, wait};
+use testkit::{DEAD, Project, World, langfuse, lines, wait};
 
-use crate::{DEAD, PROJECT, bare_world, day, yesterday};
+use crate::{PROJECT, bare_world, day, yesterday};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const WRONG_KEY: &str = "phc_wrong_hunter2_key";
@@ -76,7 +76,8 @@ async fn ledger_text(world: &World) -> String {
 
 #[tokio::test]
 async fn no_secret_shows_anywhere() {
-    let mut world = bare_world().await;
+    let world = bare_world().await;
+    let project = Project::of(&world, PROJECT, RIGHT_KEY);
     // Trusted by the address, so that any password does; and everything is logged that can be.
     let database = world.database_url.replace("postgres@", "postgres:hunter2database@");
     world.set("DATABASE_URL", &database);
@@ -89,7 +90,7 @@ async fn no_secret_shows_anywhere() {
     );
     let management = world.management_url.clone();
     world.set("AMQP_MANAGEMENT_URL", &management);
-    seed::realistic(&world.pool(), PROJECT, &[yesterday(), day("2024-06-01")], 20, 9).await;
+    project.seed(&[yesterday(), day("2024-06-01")], 20, 9).await;
     langfuse::add_integration(&world.pool(), PROJECT, &world.posthog.url(), WRONG_KEY, true).await;
     let stored: String = sqlx::query_scalar("select encrypted_posthog_api_key from posthog_integrations")
         .fetch_one(&world.pool())
@@ -105,8 +106,7 @@ async fn no_secret_shows_anywhere() {
     };
     run(&mut seen, &["migrate"], &[]).await;
     run(&mut seen, &["declare"], &[]).await;
-    let worker = world.worker(&[("WORKER_CONCURRENCY", "1")]).await;
-    worker.wait_ready().await;
+    let worker = world.ready_worker(&[("WORKER_CONCURRENCY", "1")]).await;
     run(&mut seen, &["enqueue"], &[]).await;
     let dead = || async { world.queue_depth(DEAD).await > 0 };
     world.wait_until("there is a dead letter", PATIENCE, dead).await;
@@ -157,9 +157,7 @@ async fn no_secret_shows_anywhere() {
     let scheduler = world.spawn_producer(&["schedule"], &[]).await;
     let says = async || scheduler.stderr().contains(lines::NEXT_RUN);
     assert!(wait::until(PATIENCE, says).await.is_some(), "{}", scheduler.tail());
-    world
-        .wait_state(PROJECT, &yesterday().to_string(), "daily", "completed")
-        .await;
+    project.wait_state(yesterday(), "daily", "completed").await;
     seen.processes(&world);
     scheduler.terminate();
     let ended = scheduler.exited_within(PATIENCE).await;

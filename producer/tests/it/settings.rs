@@ -152,8 +152,7 @@ async fn secrets_come_from_files_as_well() {
         let output = world.producer_with_env(arguments, &settings).await;
         assert_eq!(output.code, 0, "{}", output.stderr);
     }
-    let worker = world.worker(&settings).await;
-    worker.wait_ready().await;
+    let _worker = world.ready_worker(&settings).await;
     std::fs::remove_dir_all(directory).unwrap();
     let (code, error) = refused(&world, &["enqueue"], &settings).await;
     assert_eq!(code, 2);

@@ -3,7 +3,7 @@
 use chrono::{Days, Utc};
 use serde_json::json;
 
-use crate::{PROJECT, add_project, add_run, add_traces, alter, day, json, succeeds, world, yesterday};
+use crate::{PROJECT, add_project, add_run, add_traces, alter, day, json, world, yesterday};
 
 #[tokio::test]
 async fn a_project_by_the_numbers() {
@@ -72,7 +72,7 @@ async fn a_project_by_the_numbers() {
         (1, 4)
     );
 
-    let text = succeeds(&world, &["status", "--project", PROJECT]).await.stdout;
+    let text = world.succeeds(&["status", "--project", PROJECT]).await.stdout;
     assert!(text.contains(&format!("3 days behind ({})", back(2))), "{text}");
     assert!(text.contains("unauthorized"), "{text}");
 }

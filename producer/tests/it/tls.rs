@@ -4,9 +4,9 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use testkit::tls::{Authority, ServerIdentity, front};
-use testkit::{Servers, World, lines};
+use testkit::{JOBS, Project, Servers, World, lines};
 
-use crate::{JOBS, KEY, PROJECT, add_project, add_traces, json, world, yesterday};
+use crate::{KEY, PROJECT, add_project, add_traces, json, world, yesterday};
 
 fn text(path: &std::path::Path) -> String {
     path.to_str().unwrap().to_owned()
@@ -44,7 +44,7 @@ async fn the_line_runs_with_verified_servers_and_refuses_the_others() {
         text(&identity.key)
     );
     let servers = Arc::new(Servers::start_with(&configuration).await);
-    let mut world = World::on(servers).await;
+    let world = Arc::new(World::on(servers).await);
     world.set("EXPORT_LAG", "0s");
     add_project(&world, PROJECT, true).await;
     add_traces(&world, PROJECT, &[yesterday()]).await;
@@ -70,10 +70,9 @@ async fn the_line_runs_with_verified_servers_and_refuses_the_others() {
     let output = run(&["enqueue"], &[]).await;
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert_eq!(world.queue_depth(JOBS).await, 1);
-    let worker = world.worker(&all).await;
-    worker.wait_ready().await;
-    world
-        .wait_state(PROJECT, &yesterday().to_string(), "daily", "completed")
+    let _worker = world.ready_worker(&all).await;
+    Project::of(&world, PROJECT, KEY)
+        .wait_state(yesterday(), "daily", "completed")
         .await;
     let encrypted: i64 = sqlx::query_scalar(
         "select count(*) from pg_stat_ssl join pg_stat_activity using (pid) where ssl and datname = current_database()",

@@ -19,7 +19,14 @@ impl World {
         self.start_worker(&[], overrides).await
     }
 
-    /// The same, as the first process of a PID namespace of its own, as in a container: signals without a handler do nothing to it.
+    /// The same, and waits until it is ready.
+    pub async fn ready_worker(&self, overrides: &[(&str, &str)]) -> Worker {
+        let worker = self.worker(overrides).await;
+        worker.wait_ready().await;
+        worker
+    }
+
+    /// A worker as the first process of a PID namespace of its own, as in a container: signals without a handler do nothing to it.
     /// Needs root.
     pub async fn worker_as_pid_1(&self, overrides: &[(&str, &str)]) -> Worker {
         let wrapper = ["unshare", "--pid", "--fork", "--kill-child"];
@@ -40,7 +47,15 @@ impl World {
         self.producer_with_env(arguments, &[]).await
     }
 
-    /// The same, with `overrides` over [`env`](Self::env).
+    /// Runs the real producer to its end, which must be a success.
+    pub async fn succeeds(&self, arguments: &[&str]) -> Output {
+        let output = self.producer(arguments).await;
+        let said = format!("{}{}", output.stdout, output.stderr);
+        assert_eq!(output.code, 0, "producer {arguments:?}\n{said}");
+        output
+    }
+
+    /// Runs the real producer to its end, with `overrides` over [`env`](Self::env).
     pub async fn producer_with_env(&self, arguments: &[&str], overrides: &[(&str, &str)]) -> Output {
         let process = self.spawn_producer(arguments, overrides).await;
         self.output_of(&process, arguments).await
@@ -106,7 +121,7 @@ impl World {
                 command.env(name, value);
             }
         }
-        command.envs(&self.settings).args(arguments);
+        command.envs(self.env()).args(arguments);
         for (name, value) in overrides {
             if value.is_empty() {
                 command.env_remove(name);

@@ -6,37 +6,34 @@ use std::time::{Duration, Instant};
 
 use testkit::posthog::{Behavior, Rule};
 use testkit::proxy::Flow;
-use testkit::{Ending, Outcome, Servers, World, lines, seed};
+use testkit::{BACKFILL, DEAD, Ending, JOBS, Outcome, Project, Servers, World, lines};
 
-use crate::{
-    BACKFILL, DEAD, JOBS, KEY, PATIENCE, PROJECT, SMALL, add_project, arrives, depth, field, fragile, heartbeat,
-    message, prepared, publish, publish_body, ready, slow, stored, world,
-};
+use crate::{DAY, KEY, PATIENCE, SMALL, day, fragile, heartbeat, prepared, ready, slow, world};
 
 /// Two workers export; the broker ends as `end` says, and comes back.
 async fn outage(end: impl AsyncFnOnce(&Servers)) {
     let servers = fragile().await;
     let servers = servers.as_ref().unwrap();
-    let world = prepared(World::on(servers.clone()).await, 300).await;
+    let (world, project) = prepared(World::on(servers.clone()).await, 300).await;
     servers.rabbitmq.keep_names().await;
     slow(&world, 100);
     let workers = [ready(&world, &[&SMALL]).await, ready(&world, &[&SMALL]).await];
-    publish(&world).await;
-    stored(&world, 100).await;
+    project.publish(DAY, "daily").await;
+    project.stored(100).await;
     end(servers).await;
     for worker in &workers {
         worker.wait_log(lines::SESSION_ENDED).await;
         worker.wait_unready().await;
     }
     servers.rabbitmq.start_again().await;
-    arrives(&world).await;
+    project.arrives(DAY).await;
     for worker in &workers {
         worker.wait_ready().await;
     }
     let at_work = workers.iter().find(|worker| worker.count(Outcome::Abandoned, None) > 0);
     assert!(at_work.is_some(), "the fault did not bite");
-    assert_eq!(field(&world, "attempt").await.as_deref(), Some("0"));
-    depth(&world, JOBS, 0).await;
+    assert_eq!(project.field("daily", "attempt").await.as_deref(), Some("0"));
+    world.wait_depth(JOBS, 0).await;
     assert_eq!(world.queue_depth(DEAD).await, 0);
 }
 
@@ -52,24 +49,24 @@ async fn it_is_stopped_and_comes_back() {
 
 /// A worker at work behind a proxy, whose broker falls silent as `fault` says.
 async fn silence(fault: impl Fn(&testkit::TcpProxy)) {
-    let world = world(300).await;
+    let (world, project) = world(300).await;
     slow(&world, 150);
     let proxy = world.amqp_proxy().await;
     let url = heartbeat(&world.amqp_url_via(&proxy));
     let worker = ready(&world, &[&SMALL, &[("AMQP_URL", &url)]]).await;
-    publish(&world).await;
-    stored(&world, 50).await;
+    project.publish(DAY, "daily").await;
+    project.stored(50).await;
     fault(&proxy);
     worker.wait_log(lines::SESSION_ENDED).await;
     proxy.cut();
     proxy.pass();
-    arrives(&world).await;
+    project.arrives(DAY).await;
     worker.wait_ready().await;
-    depth(&world, JOBS, 0).await;
+    world.wait_depth(JOBS, 0).await;
     worker
         .wait_ending("a delivery that the broker made again", Ending::is_redelivered)
         .await;
-    assert_eq!(field(&world, "attempt").await.as_deref(), Some("0"));
+    assert_eq!(project.field("daily", "attempt").await.as_deref(), Some("0"));
 }
 
 #[tokio::test]
@@ -92,11 +89,11 @@ async fn its_memory_alarm_holds_up_neither_acks_nor_the_worker() {
     let servers = fragile().await;
     let servers = servers.as_ref().unwrap();
     // Many slices: on a busy machine it takes a while to turn the alarm on.
-    let world = prepared(World::on(servers.clone()).await, 1_000).await;
+    let (world, project) = prepared(World::on(servers.clone()).await, 1_000).await;
     slow(&world, 500);
     let slices = [("JOB_SLICE", "2s"), ("RETRY_BUDGET", "1s"), ("SEND_TIMEOUT", "900ms")];
     let worker = ready(&world, &[&SMALL, &slices]).await;
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     // The broker blocks only connections that have published something.
     worker.wait_outcome(Outcome::HandedBack, None).await;
     alarm(servers, &world, true).await;
@@ -121,16 +118,16 @@ async fn its_memory_alarm_holds_up_neither_acks_nor_the_worker() {
     assert!(!worker.log().contains(lines::SESSION_ENDED), "{}", worker.log());
     alarm(servers, &world, false).await;
     world.posthog.behave();
-    arrives(&world).await;
-    depth(&world, JOBS, 0).await;
+    project.arrives(DAY).await;
+    world.wait_depth(JOBS, 0).await;
 
     worker.terminate();
     worker.wait_exit().await;
 
     // A job that completes meanwhile is acked meanwhile. The broker blocks a connection when it publishes: here by giving a run to a
     // message that gets its turn when the one before it is done.
-    add_project(&world, "second", "phc_second").await;
-    seed::realistic(&world.pool(), "second", &[crate::day()], 3, 2).await;
+    let second = Project::add(&world, "second", "phc_second").await;
+    second.seed(&[day()], 3, 2).await;
     let patient = [
         ("SENDS_IN_FLIGHT", "8"),
         ("SEND_TIMEOUT", "100s"),
@@ -139,11 +136,11 @@ async fn its_memory_alarm_holds_up_neither_acks_nor_the_worker() {
     ];
     let worker = ready(&world, &[&SMALL, &patient]).await;
     world.posthog.script(Rule::always(Behavior::Hold));
-    for body in [message("second", Some("first")), message("second", None)] {
+    for body in [second.message(DAY, "first"), second.replay(DAY)] {
         assert!(world.publish("posthog-export", "backfill", &body).await);
     }
     world.posthog.held().await;
-    publish_body(&world, &message(PROJECT, Some("another"))).await;
+    project.publish(DAY, "another").await;
     // More than the three bodies of the other.
     world.posthog.held_requests(4).await;
     alarm(servers, &world, true).await;
@@ -158,14 +155,14 @@ async fn its_memory_alarm_holds_up_neither_acks_nor_the_worker() {
         .await;
     world.posthog.behave();
     world.posthog.release();
-    world.wait_state(PROJECT, crate::DAY, "another", "completed").await;
+    project.wait_state(DAY, "another", "completed").await;
     world
         .wait_until("the ack has reached the broker", PATIENCE, async || {
             world.queue_messages(JOBS).await == Some(0)
         })
         .await;
     alarm(servers, &world, false).await;
-    depth(&world, BACKFILL, 0).await;
+    world.wait_depth(BACKFILL, 0).await;
 }
 
 async fn alarm(servers: &Servers, world: &World, on: bool) {
@@ -188,7 +185,7 @@ async fn alarm(servers: &Servers, world: &World, on: bool) {
 #[tokio::test]
 async fn its_consumer_timeout_is_never_met_by_a_job_of_any_length() {
     let servers = Arc::new(Servers::start_with("consumer_timeout = 12000").await);
-    let world = prepared(World::on(servers).await, 300).await;
+    let (world, project) = prepared(World::on(servers).await, 300).await;
     slow(&world, 250);
     let slices = [("JOB_SLICE", "3s"), ("RETRY_BUDGET", "2s"), ("SEND_TIMEOUT", "1900ms")];
     let settings = [&SMALL[..], &[("SENDS_IN_FLIGHT", "1")], &slices].concat();
@@ -197,8 +194,8 @@ async fn its_consumer_timeout_is_never_met_by_a_job_of_any_length() {
         workers.push(ready(&world, &[&settings]).await);
     }
     let began = std::time::Instant::now();
-    publish(&world).await;
-    arrives(&world).await;
+    project.publish(DAY, "daily").await;
+    project.arrives(DAY).await;
     assert!(
         began.elapsed() > Duration::from_secs(24),
         "the day was too short to show anything"
@@ -217,9 +214,9 @@ async fn its_consumer_timeout_is_never_met_by_a_job_of_any_length() {
 
     // Held for longer, a delivery is taken away; the worker notices, and the day arrives all the same.
     let long = ready(&world, &[&SMALL, &[("SENDS_IN_FLIGHT", "1")]]).await;
-    publish_body(&world, &message(PROJECT, Some("long"))).await;
+    project.publish(DAY, "long").await;
     long.wait_log(lines::SESSION_ENDED).await;
     world.posthog.behave();
-    world.wait_state(PROJECT, crate::DAY, "long", "completed").await;
-    crate::assert_delivered(&world).await;
+    project.wait_state(DAY, "long", "completed").await;
+    project.assert_delivered(&[DAY]).await;
 }

@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use testkit::rabbitmq::RabbitMq;
-use testkit::{Servers, World, lines, seed};
+use testkit::{DEAD, JOBS, Servers, World, lines};
 
-use crate::{DEAD, JOBS, KEY, PATIENCE, PROJECT, SMALL, heartbeat, prepared, publish_body, ready, slow, stored};
+use crate::{PATIENCE, SMALL, heartbeat, prepared, ready, slow};
 
 const DAYS: [&str; 3] = ["2024-06-01", "2024-06-02", "2024-06-03"];
 
 #[tokio::test]
 async fn the_leader_of_the_jobs_is_killed_and_another_node_stands_still() {
     let servers = Arc::new(Servers::start_cluster(3).await);
-    let world = prepared(World::on(servers.clone()).await, 0).await;
+    let (world, project) = prepared(World::on(servers.clone()).await, 0).await;
     let nodes: Vec<&RabbitMq> = std::iter::once(&servers.rabbitmq).chain(&servers.peers).collect();
     let days = DAYS.map(|day| day.parse().unwrap());
-    seed::realistic(&world.pool(), PROJECT, &days, 150, 1).await;
+    project.seed(&days, 150, 1).await;
     slow(&world, 60);
 
     // A worker at each node.
@@ -25,11 +25,8 @@ async fn the_leader_of_the_jobs_is_killed_and_another_node_stands_still() {
         let url = heartbeat(&node.amqp_url(&world.vhost));
         workers.push(ready(&world, &[&SMALL, &[("AMQP_URL", &url)]]).await);
     }
-    for day in DAYS {
-        let body = format!(r#"{{"project_id":"{PROJECT}","day":"{day}","run":"daily"}}"#);
-        publish_body(&world, body.as_bytes()).await;
-    }
-    stored(&world, 100).await;
+    project.publish_all(&DAYS).await;
+    project.stored(100).await;
 
     let leader = leader(&world, &nodes, JOBS).await;
     assert_eq!(members(&world, JOBS).await, 3, "the queue has a copy on each node");
@@ -38,7 +35,7 @@ async fn the_leader_of_the_jobs_is_killed_and_another_node_stands_still() {
     }
     nodes[leader].kill();
     workers[leader].wait_log(lines::SESSION_ENDED).await;
-    stored(&world, 300).await;
+    project.stored(300).await;
     nodes[leader].start_again().await;
     workers[leader].wait_ready().await;
 
@@ -48,31 +45,16 @@ async fn the_leader_of_the_jobs_is_killed_and_another_node_stands_still() {
     workers[still].wait_log(lines::SESSION_ENDED).await;
     nodes[still].resume();
 
+    // A cluster that has lost a node takes its time.
     for day in DAYS {
-        world
-            .wait_until(day, PATIENCE * 2, async || {
-                let state = "select state from posthog_export.runs where day = $1::text::date";
-                let state = sqlx::query_scalar::<_, String>(state).bind(day);
-                state.fetch_optional(&world.pool()).await.unwrap().as_deref() == Some("completed")
-            })
-            .await;
+        let completed = async || project.state(day, "daily").await == "completed";
+        world.wait_until(day, PATIENCE * 2, completed).await;
     }
-    let oracle = testkit::oracle::Oracle::new(world.pool(), Some("https://langfuse.example.com"));
-    oracle
-        .check(&world.posthog, KEY, PROJECT, &days)
-        .await
-        .assert_delivered();
-    let depth = |queue: &'static str| {
-        let world = &world;
-        async move {
-            let seen = world.queue_messages(queue).await;
-            seen == Some(0)
-        }
-    };
-    world.wait_until("no job is left", PATIENCE, || depth(JOBS)).await;
-    world
-        .wait_until("no dead letter is left", PATIENCE, || depth(DEAD))
-        .await;
+    project.assert_delivered(&DAYS).await;
+    for queue in [JOBS, DEAD] {
+        let is_empty = async || world.queue_messages(queue).await == Some(0);
+        world.wait_until(&format!("{queue} is empty"), PATIENCE, is_empty).await;
+    }
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 

@@ -3,13 +3,10 @@
 
 use testkit::posthog::{Behavior, Rule};
 use testkit::proxy::Flow;
-use testkit::{Ending, Outcome, TcpProxy, World, lines};
+use testkit::{BACKFILL, Count, DEAD, Ending, JOBS, Outcome, TcpProxy, World, lines};
 
 use crate::gate::Gate;
-use crate::{
-    BACKFILL, DEAD, JOBS, KEY, PATIENCE, PROJECT, SMALL, alter, arrives, assert_delivered, depth, field, message,
-    publish, publish_body, ready, sent, slow, stored, succeeds, world,
-};
+use crate::{DAY, KEY, PATIENCE, SMALL, alter, ready, slow, world};
 
 /// What is in the names of the connections on which a worker consumes, and acks, and on which it publishes.
 const CONSUMING: &str = "(consume)";
@@ -31,125 +28,125 @@ async fn through(world: &World) -> (TcpProxy, String) {
 
 #[tokio::test]
 async fn after_a_send_before_its_checkpoint() {
-    let world = world(200).await;
+    let (world, project) = world(200).await;
     let mut gate = Gate::before_a_checkpoint(&world).await;
     let first = ready(&world, &[&SMALL]).await;
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     gate.reached(&world).await;
     first.kill();
     gate.turn_away().await;
     gate.open().await;
     assert!(world.posthog.counts(KEY).stored > 0);
-    assert_eq!(sent(&world).await, 0, "a checkpoint was saved");
+    assert_eq!(project.count("daily", Count::Sent).await, 0, "a checkpoint was saved");
     let _second = ready(&world, &[&SMALL]).await;
-    arrives(&world).await;
+    project.arrives(DAY).await;
     assert!(world.posthog.counts(KEY).resent > 0, "the fault did not bite");
 }
 
 #[tokio::test]
 async fn with_answers_on_their_way() {
-    let world = world(200).await;
+    let (world, project) = world(200).await;
     world.posthog.script(Rule::next(2, Behavior::Hold));
     let first = ready(&world, &[&SMALL]).await;
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     world.posthog.held_requests(2).await;
     first.kill();
     world.posthog.release();
     let _second = ready(&world, &[&SMALL]).await;
-    arrives(&world).await;
+    project.arrives(DAY).await;
     assert!(world.posthog.counts(KEY).resent > 0, "the fault did not bite");
 }
 
 #[tokio::test]
 async fn after_the_last_checkpoint_before_complete() {
-    let world = world(100).await;
+    let (world, project) = world(100).await;
     let mut gate = Gate::before_state(&world, "completed").await;
     let first = ready(&world, &[&SMALL]).await;
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     gate.reached(&world).await;
     first.kill();
     gate.turn_away().await;
     gate.open().await;
-    assert_eq!(field(&world, "state").await.as_deref(), Some("running"));
-    assert_delivered(&world).await;
+    assert_eq!(project.field("daily", "state").await.as_deref(), Some("running"));
+    project.assert_delivered(&[DAY]).await;
     let second = ready(&world, &[&SMALL]).await;
-    arrives(&world).await;
+    project.arrives(DAY).await;
     assert_eq!(world.posthog.counts(KEY).resent, 0, "what is saved is not sent again");
     second.wait_log(lines::TAKEN_OVER).await;
 }
 
 #[tokio::test]
 async fn after_complete_before_the_ack() {
-    let world = world(100).await;
+    let (world, project) = world(100).await;
     let (proxy, url) = through(&world).await;
     let first = ready(&world, &[&SMALL, &[("AMQP_URL", &url)]]).await;
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     world.posthog.until(|posthog| posthog.counts(KEY).requests > 0).await;
     proxy.to_server_of(CONSUMING, Flow::Swallow);
-    arrives(&world).await;
+    project.arrives(DAY).await;
     first.wait_outcome(Outcome::Completed, None).await;
     first.kill();
-    depth(&world, JOBS, 1).await;
+    world.wait_depth(JOBS, 1).await;
     let second = ready(&world, &[&SMALL]).await;
     second.wait_outcome(Outcome::DoneBefore, None).await;
-    depth(&world, JOBS, 0).await;
+    world.wait_depth(JOBS, 0).await;
     assert_eq!(world.posthog.counts(KEY).resent, 0);
-    assert_delivered(&world).await;
+    project.assert_delivered(&[DAY]).await;
 }
 
 #[tokio::test]
 async fn after_a_slice_was_published_before_the_ack() {
-    let world = world(200).await;
+    let (world, project) = world(200).await;
     slow(&world, 100);
     let (proxy, url) = through(&world).await;
     let first = ready(&world, &[&SMALL, &SLICES, &[("AMQP_URL", &url)]]).await;
-    publish(&world).await;
-    stored(&world, 1).await;
+    project.publish(DAY, "daily").await;
+    project.stored(1).await;
     proxy.to_server_of(CONSUMING, Flow::Swallow);
     // The worker believes that it has acked; the broker still waits for it, so the next slice stays in the queue.
-    depth(&world, JOBS, 1).await;
+    world.wait_depth(JOBS, 1).await;
     first.kill();
-    depth(&world, JOBS, 2).await;
+    world.wait_depth(JOBS, 2).await;
     world.posthog.behave();
     let _second = ready(&world, &[&SMALL]).await;
-    arrives(&world).await;
-    depth(&world, JOBS, 0).await;
-    assert_eq!(field(&world, "attempt").await.as_deref(), Some("0"));
+    project.arrives(DAY).await;
+    world.wait_depth(JOBS, 0).await;
+    assert_eq!(project.field("daily", "attempt").await.as_deref(), Some("0"));
 }
 
 #[tokio::test]
 async fn with_the_confirm_of_a_slice_on_its_way() {
-    let world = world(200).await;
+    let (world, project) = world(200).await;
     slow(&world, 100);
     let (proxy, url) = through(&world).await;
     let mut gate = Gate::before_state(&world, "queued").await;
     let first = ready(&world, &[&SMALL, &SLICES, &[("AMQP_URL", &url)]]).await;
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     gate.reached(&world).await;
     proxy.to_client(Flow::Swallow);
     gate.open().await;
-    depth(&world, JOBS, 1).await;
+    world.wait_depth(JOBS, 1).await;
     first.kill();
-    depth(&world, JOBS, 2).await;
+    world.wait_depth(JOBS, 2).await;
     world.posthog.behave();
     let _second = ready(&world, &[&SMALL]).await;
-    arrives(&world).await;
-    depth(&world, JOBS, 0).await;
+    project.arrives(DAY).await;
+    world.wait_depth(JOBS, 0).await;
 }
 
 #[tokio::test]
 async fn a_slice_that_the_broker_never_got_is_not_acked() {
-    let world = world(200).await;
+    let (world, project) = world(200).await;
     slow(&world, 100);
     let (proxy, url) = through(&world).await;
     let worker = ready(&world, &[&SMALL, &SLICES, &[("AMQP_URL", &url)]]).await;
-    publish(&world).await;
-    stored(&world, 1).await;
+    project.publish(DAY, "daily").await;
+    project.stored(1).await;
     proxy.to_server_of(PUBLISHING, Flow::Swallow);
     worker.wait_log(lines::SESSION_ENDED).await;
     proxy.pass();
     world.posthog.behave();
-    arrives(&world).await;
+    project.arrives(DAY).await;
     worker
         .wait_ending("a delivery that the broker made again", Ending::is_redelivered)
         .await;
@@ -157,7 +154,7 @@ async fn a_slice_that_the_broker_never_got_is_not_acked() {
 
 #[tokio::test]
 async fn after_a_retry_was_published_before_the_ack() {
-    let world = world(50).await;
+    let (world, project) = world(50).await;
     world.posthog.script(Rule::always(Behavior::status(500)));
     let (proxy, url) = through(&world).await;
     let budget = [
@@ -166,41 +163,41 @@ async fn after_a_retry_was_published_before_the_ack() {
         ("AMQP_URL", url.as_str()),
     ];
     let first = ready(&world, &[&SMALL, &budget]).await;
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     world.posthog.until(|posthog| !posthog.batches().is_empty()).await;
     proxy.to_server_of(CONSUMING, Flow::Swallow);
-    world.wait_state(PROJECT, crate::DAY, "daily", "waiting").await;
+    project.wait_state(DAY, "daily", "waiting").await;
     // Back from its rung.
-    depth(&world, JOBS, 1).await;
+    world.wait_depth(JOBS, 1).await;
     first.kill();
-    depth(&world, JOBS, 2).await;
+    world.wait_depth(JOBS, 2).await;
     world.posthog.behave();
     let _second = ready(&world, &[&SMALL]).await;
-    arrives(&world).await;
-    depth(&world, JOBS, 0).await;
+    project.arrives(DAY).await;
+    world.wait_depth(JOBS, 0).await;
     assert_eq!(world.queue_depth(DEAD).await, 0);
 }
 
 #[tokio::test]
 async fn after_a_dead_letter_was_published_before_the_ack() {
-    let world = world(50).await;
+    let (world, project) = world(50).await;
     world.posthog.forget_key(KEY);
     let (proxy, url) = through(&world).await;
     let mut gate = Gate::before_state(&world, "dead").await;
     let first = ready(&world, &[&SMALL, &[("AMQP_URL", &url)]]).await;
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     gate.reached(&world).await;
     proxy.to_server_of(CONSUMING, Flow::Swallow);
     gate.open().await;
-    depth(&world, DEAD, 1).await;
+    world.wait_depth(DEAD, 1).await;
     first.kill();
-    depth(&world, JOBS, 1).await;
+    world.wait_depth(JOBS, 1).await;
     world.posthog.known_key(KEY);
     // The job comes again, and its project is paused by now; the human who requeues ends the pause.
     let _second = ready(&world, &[&SMALL]).await;
-    world.wait_state(PROJECT, crate::DAY, "daily", "skipped").await;
-    succeeds(&world, &["dead-letters", "requeue", "--all", "--yes"]).await;
-    arrives(&world).await;
+    project.wait_state(DAY, "daily", "skipped").await;
+    world.succeeds(&["dead-letters", "requeue", "--all", "--yes"]).await;
+    project.arrives(DAY).await;
     assert_eq!(
         (world.queue_depth(DEAD).await, world.posthog.counts(KEY).resent),
         (0, 0)
@@ -209,14 +206,14 @@ async fn after_a_dead_letter_was_published_before_the_ack() {
 
 #[tokio::test]
 async fn after_a_run_was_given_before_the_ack() {
-    let world = world(100).await;
+    let (world, project) = world(100).await;
     let (proxy, url) = through(&world).await;
     let first = ready(&world, &[&SMALL, &[("AMQP_URL", &url)]]).await;
     proxy.to_server_of(CONSUMING, Flow::Swallow);
-    publish_body(&world, &message(PROJECT, None)).await;
-    depth(&world, JOBS, 1).await;
+    world.publish_job(&project.replay(DAY)).await;
+    world.wait_depth(JOBS, 1).await;
     first.kill();
-    depth(&world, JOBS, 2).await;
+    world.wait_depth(JOBS, 2).await;
     let _second = ready(&world, &[&SMALL]).await;
     world
         .wait_until("two runs are completed", PATIENCE, async || {
@@ -228,13 +225,13 @@ async fn after_a_run_was_given_before_the_ack() {
                 == 2
         })
         .await;
-    assert_delivered(&world).await;
+    project.assert_delivered(&[DAY]).await;
     assert!(world.posthog.counts(KEY).resent > 0, "the fault did not bite");
 }
 
 #[tokio::test]
 async fn in_the_middle_of_an_enqueue() {
-    let world = world(50).await;
+    let (world, project) = world(50).await;
     let mut gate = Gate::close(&world, "insert", "runs", "true").await;
     let first = world.spawn_producer(&["enqueue", "--json"], &[]).await;
     gate.reached(&world).await;
@@ -242,25 +239,25 @@ async fn in_the_middle_of_an_enqueue() {
     gate.turn_away().await;
     gate.open().await;
     // Confirmed by the broker, and unknown to the ledger.
-    depth(&world, BACKFILL, 1).await;
-    assert_eq!(field(&world, "state").await, None);
-    succeeds(&world, &["enqueue"]).await;
-    depth(&world, BACKFILL, 2).await;
-    succeeds(&world, &["enqueue"]).await;
-    depth(&world, BACKFILL, 2).await;
+    world.wait_depth(BACKFILL, 1).await;
+    assert_eq!(project.field("daily", "state").await, None);
+    world.succeeds(&["enqueue"]).await;
+    world.wait_depth(BACKFILL, 2).await;
+    world.succeeds(&["enqueue"]).await;
+    world.wait_depth(BACKFILL, 2).await;
     let worker = ready(&world, &[&SMALL]).await;
-    arrives(&world).await;
+    project.arrives(DAY).await;
     worker.wait_outcome(Outcome::DoneBefore, None).await;
     assert_eq!(world.posthog.counts(KEY).resent, 0);
 }
 
 #[tokio::test]
 async fn in_the_middle_of_a_dead_letter_requeue() {
-    let world = world(50).await;
+    let (world, project) = world(50).await;
     world.posthog.forget_key(KEY);
     let worker = ready(&world, &[&SMALL]).await;
-    publish(&world).await;
-    depth(&world, DEAD, 1).await;
+    project.publish(DAY, "daily").await;
+    world.wait_depth(DEAD, 1).await;
     worker.terminate();
     worker.wait_exit().await;
     world.posthog.known_key(KEY);
@@ -272,13 +269,13 @@ async fn in_the_middle_of_a_dead_letter_requeue() {
     gate.turn_away().await;
     gate.open().await;
     // Published, and still a dead letter.
-    depth(&world, BACKFILL, 1).await;
-    depth(&world, DEAD, 1).await;
+    world.wait_depth(BACKFILL, 1).await;
+    world.wait_depth(DEAD, 1).await;
     alter(&world, "drop trigger fault_gate on posthog_export.runs").await;
-    succeeds(&world, &requeue).await;
-    depth(&world, DEAD, 0).await;
+    world.succeeds(&requeue).await;
+    world.wait_depth(DEAD, 0).await;
     let _second = ready(&world, &[&SMALL]).await;
-    arrives(&world).await;
-    depth(&world, BACKFILL, 0).await;
+    project.arrives(DAY).await;
+    world.wait_depth(BACKFILL, 0).await;
     assert_eq!(world.posthog.counts(KEY).resent, 0);
 }

@@ -4,31 +4,29 @@ use std::time::Duration;
 
 use sqlx::{Postgres, Transaction};
 use testkit::posthog::{Behavior, Rule};
-use testkit::{Outcome, World, lines, seed};
+use testkit::{DEAD, JOBS, Outcome, World, lines};
 
-use crate::{
-    DAY, PATIENCE, PROJECT, SMALL, arrives, depth, field, fragile, prepared, publish, ready, slow, stored, world,
-};
+use crate::{DAY, PATIENCE, SMALL, fragile, prepared, ready, slow, world};
 
 /// Two workers export; the database ends as `end` says, and comes back.
 async fn outage(end: impl AsyncFnOnce(&testkit::Servers)) {
     let servers = fragile().await;
     let servers = servers.as_ref().unwrap();
-    let world = prepared(World::on(servers.clone()).await, 300).await;
+    let (world, project) = prepared(World::on(servers.clone()).await, 300).await;
     slow(&world, 30);
     let workers = [ready(&world, &[&SMALL]).await, ready(&world, &[&SMALL]).await];
-    publish(&world).await;
-    stored(&world, 100).await;
+    project.publish(DAY, "daily").await;
+    project.stored(100).await;
     end(servers).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(field_unreachable(&world).await, "the fault did not bite");
     servers.postgres.start_again().await;
-    arrives(&world).await;
+    project.arrives(DAY).await;
     for worker in &workers {
         worker.wait_ready().await;
     }
-    assert_eq!(field(&world, "attempt").await.as_deref(), Some("0"));
-    assert_eq!(world.queue_depth(crate::DEAD).await, 0);
+    assert_eq!(project.field("daily", "attempt").await.as_deref(), Some("0"));
+    assert_eq!(world.queue_depth(DEAD).await, 0);
 }
 
 async fn field_unreachable(world: &World) -> bool {
@@ -72,14 +70,14 @@ impl HeldPages {
 
 #[tokio::test]
 async fn connections_are_cut_in_the_middle_of_pages() {
-    let world = world(300).await;
+    let (world, project) = world(300).await;
     slow(&world, 20);
     let proxy = world.database_proxy().await;
     let url = world.database_url_via(&proxy);
     let worker = ready(&world, &[&SMALL, &[("DATABASE_URL", &url)]]).await;
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     for (cuts, events) in (1..).zip([50, 150, 250, 350, 450]) {
-        stored(&world, events).await;
+        project.stored(events).await;
         let page = HeldPages::of(&world).await;
         proxy.cut();
         page.let_go().await;
@@ -89,22 +87,22 @@ async fn connections_are_cut_in_the_middle_of_pages() {
             .wait_until("the delivery was interrupted", PATIENCE, interrupted)
             .await;
     }
-    arrives(&world).await;
-    assert_eq!(field(&world, "attempt").await.as_deref(), Some("0"));
+    project.arrives(DAY).await;
+    assert_eq!(project.field("daily", "attempt").await.as_deref(), Some("0"));
 }
 
 #[tokio::test]
 async fn a_database_that_does_not_answer_one_worker_does_not_keep_the_job_from_the_others() {
-    let world = world(300).await;
+    let (world, project) = world(300).await;
     slow(&world, 20);
     let proxy = world.database_proxy().await;
     let url = world.database_url_via(&proxy);
     let cut_off = ready(&world, &[&SMALL, &[("DATABASE_URL", &url)]]).await;
-    publish(&world).await;
-    stored(&world, 100).await;
+    project.publish(DAY, "daily").await;
+    project.stored(100).await;
     proxy.stall();
     let other = ready(&world, &[&SMALL]).await;
-    arrives(&world).await;
+    project.arrives(DAY).await;
     other.wait_log(lines::TAKEN_OVER).await;
 
     // Its pool has places left when it can talk again.
@@ -113,19 +111,18 @@ async fn a_database_that_does_not_answer_one_worker_does_not_keep_the_job_from_t
     proxy.pass();
     cut_off.wait_ready().await;
     let again = "2024-06-02";
-    seed::realistic(&world.pool(), PROJECT, &[again.parse().unwrap()], 50, 2).await;
-    let body = format!(r#"{{"project_id":"{PROJECT}","day":"{again}","run":"daily"}}"#);
-    crate::publish_body(&world, body.as_bytes()).await;
-    world.wait_state(PROJECT, again, "daily", "completed").await;
+    project.seed(&[again.parse().unwrap()], 50, 2).await;
+    project.publish(again, "daily").await;
+    project.wait_state(again, "daily", "completed").await;
 }
 
 #[tokio::test]
 async fn outages_of_the_ledger_are_no_deaths_of_workers() {
     // Each is longer than the lease; the first one also longer than giving it back is waited for.
     const OUTAGES: [u64; 2] = [14_000, 3_300];
-    let mut world = world(50).await;
+    let (world, project) = world(50).await;
     world.set("RETRY_RUNGS", "5s×1");
-    crate::succeeds(&world, &["declare"]).await;
+    world.succeeds(&["declare"]).await;
     let proxy = world.database_proxy().await;
     let url = world.database_url_via(&proxy);
     let settings = [
@@ -137,9 +134,9 @@ async fn outages_of_the_ledger_are_no_deaths_of_workers() {
     // No cursor moves, so nothing is forgiven.
     world.posthog.script(Rule::always(Behavior::HoldUnstored));
     let worker = ready(&world, &[&SMALL, &settings]).await;
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     for (before, milliseconds) in OUTAGES.into_iter().enumerate() {
-        world.wait_state(PROJECT, DAY, "daily", "running").await;
+        project.wait_state(DAY, "daily", "running").await;
         proxy.refuse();
         proxy.cut();
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
@@ -149,12 +146,12 @@ async fn outages_of_the_ledger_are_no_deaths_of_workers() {
                 worker.count(Outcome::Later, None) > before
             })
             .await;
-        world.wait_state(PROJECT, DAY, "daily", "queued").await;
+        project.wait_state(DAY, "daily", "queued").await;
     }
     world.posthog.behave();
-    arrives(&world).await;
-    assert_eq!(field(&world, "takeovers").await.as_deref(), Some("0"));
-    depth(&world, crate::JOBS, 0).await;
-    assert_eq!(world.queue_depth(crate::DEAD).await, 0);
+    project.arrives(DAY).await;
+    assert_eq!(project.field("daily", "takeovers").await.as_deref(), Some("0"));
+    world.wait_depth(JOBS, 0).await;
+    assert_eq!(world.queue_depth(DEAD).await, 0);
     assert!(!worker.log().contains(lines::TAKEN_OVER));
 }

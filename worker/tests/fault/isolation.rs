@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use testkit::posthog::{Behavior, FakePosthog, Route, Rule};
-use testkit::{Cause, Outcome, langfuse, seed};
+use testkit::{Cause, Count, Outcome, Project};
 
-use crate::{DAY, KEY, PROJECT, SMALL, add_project, message, publish, publish_body, ready, world};
+use crate::{DAY, KEY, PATIENCE, PROJECT, SMALL, day, ready, world};
 
 #[tokio::test]
 async fn a_dead_host_of_one_project_does_not_hold_up_the_others() {
@@ -19,15 +19,15 @@ async fn a_dead_host_of_one_project_does_not_hold_up_the_others() {
         "2024-06-05",
         "2024-06-06",
     ];
-    let world = world(0).await;
+    let (world, project) = world(0).await;
     let dead = FakePosthog::start().await;
     dead.script(Rule::always(Behavior::HangAfterAccept));
     dead.known_key(KEY);
-    langfuse::add_integration(&world.pool(), PROJECT, &dead.url(), KEY, true).await;
+    project.leads_to(&dead.url()).await;
     let days = DAYS.map(|day| day.parse().unwrap());
-    seed::realistic(&world.pool(), PROJECT, &days, 10, 1).await;
-    add_project(&world, "alive", "phc_alive").await;
-    seed::realistic(&world.pool(), "alive", &days, 10, 1).await;
+    project.seed(&days, 10, 1).await;
+    let alive = Project::add(&world, "alive", "phc_alive").await;
+    alive.seed(&days, 10, 1).await;
     let settings = [
         ("WORKER_CONCURRENCY", "2"),
         ("SEND_TIMEOUT", "2s"),
@@ -35,15 +35,11 @@ async fn a_dead_host_of_one_project_does_not_hold_up_the_others() {
     ];
     let worker = ready(&world, &[&SMALL, &settings]).await;
     // All jobs of the dead host are ahead of the others.
-    for project in [PROJECT, "alive"] {
-        for day in DAYS {
-            let body = format!(r#"{{"project_id":"{project}","day":"{day}","run":"daily"}}"#);
-            publish_body(&world, body.as_bytes()).await;
-        }
-    }
+    project.publish_all(&DAYS).await;
+    alive.publish_all(&DAYS).await;
     let began = std::time::Instant::now();
     for day in DAYS {
-        world.wait_state("alive", day, "daily", "completed").await;
+        alive.wait_state(day, "daily", "completed").await;
     }
     let took = began.elapsed();
     assert!(
@@ -57,15 +53,15 @@ async fn a_dead_host_of_one_project_does_not_hold_up_the_others() {
 #[tokio::test]
 async fn a_slow_host_of_one_project_does_not_hold_up_the_others() {
     const DAYS: [&str; 4] = ["2024-06-01", "2024-06-02", "2024-06-03", "2024-06-04"];
-    let world = world(0).await;
+    let (world, project) = world(0).await;
     let slow = FakePosthog::start().await;
     slow.script(Rule::always(Behavior::Delay(Duration::from_secs(1))));
     slow.known_key(KEY);
-    langfuse::add_integration(&world.pool(), PROJECT, &slow.url(), KEY, true).await;
+    project.leads_to(&slow.url()).await;
     let days = DAYS.map(|day| day.parse().unwrap());
-    seed::realistic(&world.pool(), PROJECT, &days, 150, 1).await;
-    add_project(&world, "quick", "phc_quick").await;
-    seed::realistic(&world.pool(), "quick", &days, 10, 1).await;
+    project.seed(&days, 150, 1).await;
+    let quick = Project::add(&world, "quick", "phc_quick").await;
+    quick.seed(&days, 10, 1).await;
     // Late is what takes longer than a quarter of the time limit.
     let settings = [
         ("WORKER_CONCURRENCY", "2"),
@@ -75,14 +71,10 @@ async fn a_slow_host_of_one_project_does_not_hold_up_the_others() {
     ];
     let worker = ready(&world, &[&SMALL, &settings]).await;
     // All jobs of the slow host are ahead of the others, and two of them at work.
-    for project in [PROJECT, "quick"] {
-        for day in DAYS {
-            let body = format!(r#"{{"project_id":"{project}","day":"{day}","run":"daily"}}"#);
-            publish_body(&world, body.as_bytes()).await;
-        }
-    }
+    project.publish_all(&DAYS).await;
+    quick.publish_all(&DAYS).await;
     for day in DAYS {
-        world.wait_state("quick", day, "daily", "completed").await;
+        quick.wait_state(day, "daily", "completed").await;
     }
     // Three by three its 52 bodies a day take 17 seconds.
     let ended = "select count(*) from posthog_export.runs where project_id = $1 and state = 'completed'";
@@ -101,9 +93,9 @@ async fn a_slow_host_of_one_project_does_not_hold_up_the_others() {
 
 #[tokio::test]
 async fn a_host_that_is_slow_to_say_whether_it_knows_the_key_keeps_one_job() {
-    let world = world(50).await;
+    let (world, project) = world(50).await;
     let next: chrono::NaiveDate = "2024-06-02".parse().unwrap();
-    seed::realistic(&world.pool(), PROJECT, &[next], 50, 2).await;
+    project.seed(&[next], 50, 2).await;
     world
         .posthog
         .script(Rule::always(Behavior::Delay(Duration::from_secs(3))).on(Route::Flags));
@@ -115,32 +107,25 @@ async fn a_host_that_is_slow_to_say_whether_it_knows_the_key_keeps_one_job() {
         ("RETRY_BUDGET", "20s"),
     ];
     let worker = ready(&world, &[&SMALL, &settings]).await;
-    publish(&world).await;
-    publish_body(
-        &world,
-        format!(r#"{{"project_id":"{PROJECT}","day":"{next}","run":"daily"}}"#).as_bytes(),
-    )
-    .await;
+    project.publish(DAY, "daily").await;
+    project.publish(next, "daily").await;
     worker.wait_outcome(Outcome::Later, Cause::HostBusy).await;
     let answered = world.posthog.batches().iter().any(|batch| batch.ended.is_some());
     assert!(!answered, "only an answer to a body told that it is slow");
     world.posthog.behave();
-    for day in [DAY, "2024-06-02"] {
-        world.wait_state(PROJECT, day, "daily", "completed").await;
-    }
-    crate::assert_days_delivered(&world, &[crate::day(), next]).await;
+    project.all_arrive(&[day(), next]).await;
 }
 
 #[tokio::test]
 async fn a_host_that_hangs_keeps_nothing_that_another_project_needs() {
-    let world = world(0).await;
+    let (world, project) = world(0).await;
     let hanging = FakePosthog::start().await;
     hanging.script(Rule::always(Behavior::Hold));
     hanging.known_key(KEY);
-    langfuse::add_integration(&world.pool(), PROJECT, &hanging.url(), KEY, true).await;
-    seed::realistic(&world.pool(), PROJECT, &[crate::day()], 1_000, 1).await;
-    add_project(&world, "well", "phc_well").await;
-    seed::realistic(&world.pool(), "well", &[crate::day()], 300, 2).await;
+    project.leads_to(&hanging.url()).await;
+    project.seed(&[day()], 1_000, 1).await;
+    let well = Project::add(&world, "well", "phc_well").await;
+    well.seed(&[day()], 300, 2).await;
     let settings = [
         ("WORKER_CONCURRENCY", "2"),
         ("SENDS_IN_FLIGHT", "8"),
@@ -149,12 +134,12 @@ async fn a_host_that_hangs_keeps_nothing_that_another_project_needs() {
         ("JOB_SLICE", "320s"),
     ];
     let _worker = ready(&world, &[&SMALL, &settings]).await;
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     // All that one host may have in flight; behind it its pages wait, packed and read.
     hanging.held_requests(6).await;
-    publish_body(&world, &message("well", Some("daily"))).await;
-    world.wait_state("well", DAY, "daily", "completed").await;
-    let sent: i64 = crate::sent(&world).await;
+    well.publish(DAY, "daily").await;
+    well.wait_state(DAY, "daily", "completed").await;
+    let sent: i64 = project.count("daily", Count::Sent).await;
     assert_eq!(sent, 0, "the fault did not bite");
     hanging.behave();
     hanging.release();
@@ -162,11 +147,11 @@ async fn a_host_that_hangs_keeps_nothing_that_another_project_needs() {
 
 #[tokio::test]
 async fn while_posthog_does_not_answer_only_so_many_pages_are_read() {
-    let world = world(2_000).await;
+    let (world, project) = world(2_000).await;
     world.posthog.script(Rule::always(Behavior::Hold));
     let settings = [("SEND_TIMEOUT", "40s"), ("RETRY_BUDGET", "50s")];
     let worker = ready(&world, &[&SMALL, &settings]).await;
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     world.posthog.held_requests(2).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let metrics = worker.metrics().await;
@@ -178,12 +163,12 @@ async fn while_posthog_does_not_answer_only_so_many_pages_are_read() {
     // Of 40 pages of traces alone: for each stream those being packed, those being sent, and one ahead.
     assert!((1.0..=18.0).contains(&pages), "{pages} pages were read");
     world.posthog.behave();
-    crate::arrives(&world).await;
+    project.arrives(DAY).await;
 }
 
 #[tokio::test]
 async fn while_posthog_fails_a_job_holds_only_so_many_bodies() {
-    let world = world(600).await;
+    let (world, project) = world(600).await;
     // Each body by its first event; a failure is answered at once, so all of them wait for their next try.
     let bodies = Arc::new(Mutex::new(BTreeMap::<String, usize>::new()));
     let tried = Arc::clone(&bodies);
@@ -199,27 +184,27 @@ async fn while_posthog_fails_a_job_holds_only_so_many_bodies() {
         ("SENDS_IN_FLIGHT", "4"),
     ];
     let _worker = ready(&world, &[&SMALL, &settings]).await;
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     // Long enough for everything that was admitted to be tried over and over.
     let all_again = async || bodies.lock().unwrap().values().filter(|tries| **tries >= 3).count() >= 4;
     world
-        .wait_until("bodies are tried again and again", crate::PATIENCE, all_again)
+        .wait_until("bodies are tried again and again", PATIENCE, all_again)
         .await;
     let held = bodies.lock().unwrap().len();
     assert_eq!(held, 4, "bodies at once, of all streams together");
     world.posthog.behave();
-    crate::arrives(&world).await;
+    project.arrives(DAY).await;
 }
 
 #[tokio::test]
 async fn a_failing_project_is_no_reason_to_fail_another() {
-    let world = world(50).await;
-    add_project(&world, "well", "phc_well").await;
-    seed::realistic(&world.pool(), "well", &[crate::day()], 50, 2).await;
+    let (world, project) = world(50).await;
+    let well = Project::add(&world, "well", "phc_well").await;
+    well.seed(&[day()], 50, 2).await;
     world.posthog.script(Rule::always(Behavior::status(402)).for_key(KEY));
     let _worker = ready(&world, &[&SMALL]).await;
-    publish(&world).await;
-    publish_body(&world, &message("well", Some("daily"))).await;
-    world.wait_state("well", DAY, "daily", "completed").await;
-    world.wait_state(PROJECT, DAY, "daily", "dead").await;
+    project.publish(DAY, "daily").await;
+    well.publish(DAY, "daily").await;
+    well.wait_state(DAY, "daily", "completed").await;
+    project.wait_state(DAY, "daily", "dead").await;
 }

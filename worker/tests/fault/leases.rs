@@ -6,12 +6,10 @@ use shared::job::{Job, Stream};
 use shared::ledger::{Claim, Claimed, Cursor, Lease, Ledger, LedgerError, Progress};
 use testkit::posthog::{Behavior, Rule};
 use testkit::proxy::Flow;
-use testkit::{Cause, Outcome, Worker, lines};
+use testkit::{Cause, DEAD, JOBS, Outcome, Worker, lines};
 
 use crate::gate::Gate;
-use crate::{
-    DAY, DEAD, JOBS, KEY, PATIENCE, PROJECT, SMALL, arrives, depth, field, publish, ready, slow, stored, world,
-};
+use crate::{DAY, KEY, PATIENCE, PROJECT, SMALL, ready, slow, world};
 
 /// Claims the day's daily run for a lease of that many milliseconds.
 async fn claim(ledger: &Ledger, worker: &str, milliseconds: u64) -> Claim {
@@ -52,7 +50,7 @@ async fn rows(world: &testkit::World) -> String {
 
 #[tokio::test]
 async fn only_the_holder_of_the_lease_writes_and_cursors_never_go_back() {
-    let world = world(0).await;
+    let (world, _) = world(0).await;
     let ledger = Ledger::new(world.pool());
     let first = claimed(claim(&ledger, "first", 100).await).lease;
     ledger.save(&first, Stream::Trace, &at(5, 10), &[]).await.unwrap();
@@ -89,7 +87,7 @@ async fn only_the_holder_of_the_lease_writes_and_cursors_never_go_back() {
 
 #[tokio::test]
 async fn a_job_longer_than_its_lease_is_kept() {
-    let world = world(100).await;
+    let (world, project) = world(100).await;
     world
         .posthog
         .script(Rule::next(1, Behavior::Delay(Duration::from_secs(9))));
@@ -98,36 +96,36 @@ async fn a_job_longer_than_its_lease_is_kept() {
         ready(&world, &[&SMALL, &patient]).await,
         ready(&world, &[&SMALL, &patient]).await,
     ];
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     world.posthog.until(|posthog| posthog.counts(KEY).stored > 0).await;
     // A second delivery of it tries all the while.
-    publish(&world).await;
-    arrives(&world).await;
+    project.publish(DAY, "daily").await;
+    project.arrives(DAY).await;
     let refused: usize = workers
         .iter()
         .map(|worker| worker.count(Outcome::Later, Cause::LeaseHeld))
         .sum();
     assert!(refused >= 3, "the second delivery did not try");
-    assert_eq!(field(&world, "takeovers").await.as_deref(), Some("0"));
+    assert_eq!(project.field("daily", "takeovers").await.as_deref(), Some("0"));
     assert!(workers.iter().all(|worker| !worker.log().contains(lines::TAKEN_OVER)));
     assert_eq!(world.posthog.counts(KEY).resent, 0);
-    depth(&world, JOBS, 0).await;
+    world.wait_depth(JOBS, 0).await;
 }
 
 #[tokio::test]
 async fn a_worker_that_wakes_up_after_its_lease_sends_and_moves_nothing() {
-    let world = world(300).await;
+    let (world, project) = world(300).await;
     slow(&world, 60);
     let asleep = ready(&world, &[&SMALL]).await;
-    publish(&world).await;
-    stored(&world, 100).await;
+    project.publish(DAY, "daily").await;
+    project.stored(100).await;
     asleep.pause();
     // Somebody publishes the job again, and the lease runs out.
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     let awake = ready(&world, &[&SMALL]).await;
     awake.wait_log(lines::TAKEN_OVER).await;
     let before = world.posthog.counts(KEY).stored;
-    stored(&world, before + 50).await;
+    project.stored(before + 50).await;
     awake.pause();
     // What was on its way arrives.
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -138,28 +136,28 @@ async fn a_worker_that_wakes_up_after_its_lease_sends_and_moves_nothing() {
     assert_eq!(world.posthog.batches().len(), requests, "it went on sending");
     assert_eq!(rows(&world).await, ledger, "it went on writing");
     awake.resume();
-    arrives(&world).await;
-    depth(&world, JOBS, 0).await;
+    project.arrives(DAY).await;
+    world.wait_depth(JOBS, 0).await;
     assert_eq!(world.queue_depth(DEAD).await, 0);
 }
 
 #[tokio::test]
 async fn a_claim_whose_answer_is_lost_is_given_back() {
-    let world = world(50).await;
+    let (world, project) = world(50).await;
     let proxy = world.database_proxy().await;
     let url = world.database_url_via(&proxy);
     let mut gate = Gate::before_commit_of_state(&world, "running").await;
     let settings = [("LEDGER_DATABASE_URL", url.as_str()), ("LEASE", "8s")];
     let worker = ready(&world, &[&SMALL, &settings]).await;
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     gate.reached(&world).await;
     proxy.to_client(Flow::Swallow);
     gate.open().await;
-    world.wait_state(PROJECT, DAY, "daily", "running").await;
+    project.wait_state(DAY, "daily", "running").await;
     proxy.cut();
     proxy.pass();
     worker.wait_outcome(Outcome::Later, Cause::LedgerUnavailable).await;
-    arrives(&world).await;
+    project.arrives(DAY).await;
     // A lease that had run out would have been taken over.
     assert!(!worker.log().contains(lines::TAKEN_OVER), "{}", worker.log());
     assert_eq!(world.queue_depth(DEAD).await, 0);
@@ -171,7 +169,7 @@ async fn clocks_of_hosts_do_not_matter() {
     let Some(library) = faketime().await else {
         panic!("libfaketime is missing: apt-get install libfaketime");
     };
-    let world = world(300).await;
+    let (world, project) = world(300).await;
     slow(&world, 60);
     let skewed = |offset: &'static str| {
         [
@@ -188,10 +186,10 @@ async fn clocks_of_hosts_do_not_matter() {
         let skewed: Vec<(&str, &str)> = skewed.iter().map(|(name, value)| (*name, value.as_str())).collect();
         workers.push(ready(&world, &[&SMALL, &skewed]).await);
     }
-    publish(&world).await;
-    stored(&world, 50).await;
-    publish(&world).await;
-    arrives(&world).await;
+    project.publish(DAY, "daily").await;
+    project.stored(50).await;
+    project.publish(DAY, "daily").await;
+    project.arrives(DAY).await;
     let was_refused = |worker: &Worker| worker.count(Outcome::Later, Cause::LeaseHeld) > 0;
     world
         .wait_until("the second delivery was refused", PATIENCE, async || {

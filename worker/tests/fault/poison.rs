@@ -3,11 +3,9 @@
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use testkit::posthog::{Behavior, Rule};
+use testkit::{JOBS, Project};
 
-use crate::{
-    DAY, JOBS, KEY, PROJECT, SMALL, add_project, dead_letter, depth, field, message, publish, publish_body, ready,
-    world,
-};
+use crate::{DAY, KEY, PATIENCE, PROJECT, SMALL, day, ready, world};
 
 const NEIGHBOUR: &str = "neighbour";
 
@@ -15,9 +13,9 @@ const NEIGHBOUR: &str = "neighbour";
 async fn one_that_kills_before_the_claim_is_dead_lettered_by_the_broker() {
     // The broker's limit, and once more.
     const DELIVERIES: usize = 21;
-    let world = world(20).await;
-    add_project(&world, NEIGHBOUR, "phc_neighbour").await;
-    testkit::seed::realistic(&world.pool(), NEIGHBOUR, &[crate::day()], 20, 2).await;
+    let (world, project) = world(20).await;
+    let neighbour = Project::add(&world, NEIGHBOUR, "phc_neighbour").await;
+    neighbour.seed(&[day()], 20, 2).await;
     // Whoever claims this day waits; meanwhile the process is killed.
     let mut lock = PgConnection::connect(&world.database_url).await.unwrap();
     sqlx::query("select pg_advisory_lock(hashtextextended($1, 0))")
@@ -34,15 +32,13 @@ async fn one_that_kills_before_the_claim_is_dead_lettered_by_the_broker() {
             .unwrap()
             > 0
     };
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     for delivery in 0..DELIVERIES {
         let worker = world.worker(&[("WORKER_CONCURRENCY", "2")]).await;
-        world
-            .wait_until("the claim waits", crate::PATIENCE, || claims(&world))
-            .await;
+        world.wait_until("the claim waits", PATIENCE, || claims(&world)).await;
         if delivery == 0 {
-            publish_body(&world, &message(NEIGHBOUR, Some("daily"))).await;
-            world.wait_state(NEIGHBOUR, DAY, "daily", "completed").await;
+            neighbour.publish(DAY, "daily").await;
+            neighbour.wait_state(DAY, "daily", "completed").await;
         }
         worker.kill();
         // Its own statement goes on waiting, without anybody who reads the answer.
@@ -52,25 +48,23 @@ async fn one_that_kills_before_the_claim_is_dead_lettered_by_the_broker() {
             .await
             .unwrap();
         world
-            .wait_until("that statement has ended", crate::PATIENCE, async || {
-                !claims(&world).await
-            })
+            .wait_until("that statement has ended", PATIENCE, async || !claims(&world).await)
             .await;
     }
-    let letter = dead_letter(&world).await;
-    assert_eq!(letter.body, message(PROJECT, Some("daily")));
+    let letter = world.dead_letter().await;
+    assert_eq!(letter.body, project.message(DAY, "daily"));
     assert_eq!(
         letter.headers["x-death"][0]["reason"], "delivery_limit",
         "{}",
         letter.headers
     );
-    depth(&world, JOBS, 0).await;
-    assert_eq!(field(&world, "state").await, None);
+    world.wait_depth(JOBS, 0).await;
+    assert_eq!(project.field("daily", "state").await, None);
 }
 
 #[tokio::test]
 async fn one_that_kills_after_the_claim_is_given_up_after_five_workers() {
-    let world = world(20).await;
+    let (world, project) = world(20).await;
     let settings = [
         ("LEASE", "3s"),
         ("WORKER_CONCURRENCY", "2"),
@@ -82,23 +76,21 @@ async fn one_that_kills_after_the_claim_is_given_up_after_five_workers() {
         batches.iter().filter(|batch| batch.key.as_deref() == Some(KEY)).count()
     };
     world.posthog.script(Rule::always(Behavior::HoldUnstored).for_key(KEY));
-    add_project(&world, NEIGHBOUR, "phc_neighbour").await;
-    testkit::seed::realistic(&world.pool(), NEIGHBOUR, &[crate::day()], 20, 2).await;
-    publish(&world).await;
-    publish_body(&world, &message(NEIGHBOUR, Some("daily"))).await;
+    let neighbour = Project::add(&world, NEIGHBOUR, "phc_neighbour").await;
+    neighbour.seed(&[day()], 20, 2).await;
+    project.publish(DAY, "daily").await;
+    neighbour.publish(DAY, "daily").await;
     for _ in 0..5 {
         let before = asked(&world);
         let worker = ready(&world, &[&SMALL, &settings]).await;
         world
-            .wait_until("a batch is on its way", crate::PATIENCE, async || {
-                asked(&world) > before
-            })
+            .wait_until("a batch is on its way", PATIENCE, async || asked(&world) > before)
             .await;
         worker.kill();
     }
     let _last = ready(&world, &[&SMALL, &settings]).await;
-    let letter = dead_letter(&world).await;
+    let letter = world.dead_letter().await;
     assert_eq!(letter.headers["x-error-code"], "kills_workers");
-    assert_eq!(field(&world, "takeovers").await.as_deref(), Some("5"));
-    world.wait_state(NEIGHBOUR, DAY, "daily", "completed").await;
+    assert_eq!(project.field("daily", "takeovers").await.as_deref(), Some("5"));
+    neighbour.wait_state(DAY, "daily", "completed").await;
 }

@@ -2,40 +2,31 @@
 
 use std::time::Duration;
 
-use testkit::langfuse;
+use testkit::Count;
 use testkit::posthog::{Behavior, Cut, Part, Route, Rule};
 
-use crate::{KEY, PROJECT, SMALL, arrives, assert_delivered, dead_letter, field, publish, ready, world};
+use crate::{DAY, KEY, PATIENCE, PROJECT, SMALL, ready, world};
 
 /// The first answers are this fault; the day arrives. What the fake stored without saying so is sent again, and nothing else, but
 /// when the fault makes the job give up for now: then so is what lay beyond the batch that failed.
 async fn survives(fault: Behavior, settings: &[(&str, &str)], sent_again: Option<bool>) {
-    let world = world(60).await;
+    let (world, project) = world(60).await;
     world.posthog.script(Rule::next(3, fault));
     // A busy machine may be slow to answer what was not to fail.
     let patient = [("SEND_TIMEOUT", "20s"), ("RETRY_BUDGET", "30s")];
     let _worker = ready(&world, &[&SMALL, &patient, settings]).await;
-    publish(&world).await;
-    arrives(&world).await;
+    project.publish(DAY, "daily").await;
+    project.arrives(DAY).await;
     let counts = world.posthog.counts(KEY);
     if let Some(sent_again) = sent_again {
         assert_eq!(counts.resent > 0, sent_again, "{counts:?}");
     }
-    let batches = usize::try_from(field_sum(&world, "batches").await).unwrap();
+    let batches = usize::try_from(project.count("daily", Count::Batches).await).unwrap();
     let asked = world.posthog.batches().len();
     assert!(
         asked > batches,
         "{asked} requests for {batches} batches: the fault did not bite"
     );
-}
-
-async fn field_sum(world: &testkit::World, field: &str) -> i64 {
-    let sums: (i64, i64) =
-        sqlx::query_as("select sum(batches)::bigint, sum(rejected)::bigint from posthog_export.streams")
-            .fetch_one(&world.pool())
-            .await
-            .unwrap();
-    if field == "batches" { sums.0 } else { sums.1 }
 }
 
 const IMPATIENT: [(&str, &str); 1] = [("SEND_TIMEOUT", "1s")];
@@ -70,7 +61,7 @@ faults! {
 
 /// Two refusals say when to come again; each body is sent again no sooner than that.
 async fn comes_again(when: impl Fn() -> String + Send + 'static, earliest: Duration) {
-    let world = world(60).await;
+    let (world, project) = world(60).await;
     let mut left = 2;
     world.posthog.script(Rule::choose(move |_| {
         left -= i32::from(left >= 0);
@@ -83,8 +74,8 @@ async fn comes_again(when: impl Fn() -> String + Send + 'static, earliest: Durat
         ("RETRY_BUDGET", "30s"),
     ];
     let _worker = ready(&world, &[&SMALL, &one]).await;
-    publish(&world).await;
-    arrives(&world).await;
+    project.publish(DAY, "daily").await;
+    project.arrives(DAY).await;
     assert_eq!(world.posthog.counts(KEY).resent, 0);
     let batches = world.posthog.batches();
     let gaps: Vec<Duration> = batches
@@ -121,26 +112,26 @@ async fn it_takes_small_bodies_only() {
 }
 
 async fn survives_always(fault: Behavior) {
-    let world = world(60).await;
+    let (world, project) = world(60).await;
     world.posthog.script(Rule::always(fault));
     let worker = ready(&world, &[&SMALL]).await;
-    publish(&world).await;
-    arrives(&world).await;
+    project.publish(DAY, "daily").await;
+    project.arrives(DAY).await;
     assert!(worker.metrics().await.contains("posthog_export_batch_splits_total"));
 }
 
 /// The day ends as a dead letter with this cause; `host` is where the project sends.
 async fn ends_dead(host: impl FnOnce(&testkit::World) -> String, code: &str) {
-    let mut world = world(20).await;
+    let (world, project) = world(20).await;
     let host = host(&world);
-    langfuse::add_integration(&world.pool(), PROJECT, &host, KEY, true).await;
+    project.leads_to(&host).await;
     world.set("RETRY_RUNGS", "300ms×1");
-    crate::succeeds(&world, &["declare"]).await;
+    world.succeeds(&["declare"]).await;
     let _worker = ready(&world, &[&[("SEND_TIMEOUT", "500ms"), ("RETRY_BUDGET", "600ms")]]).await;
-    publish(&world).await;
-    let letter = dead_letter(&world).await;
+    project.publish(DAY, "daily").await;
+    let letter = world.dead_letter().await;
     assert_eq!(letter.headers["x-error-code"], code, "{}", letter.headers);
-    assert_eq!(field(&world, "error_code").await.as_deref(), Some(code));
+    assert_eq!(project.field("daily", "error_code").await.as_deref(), Some(code));
     assert_eq!(world.posthog.counts(KEY).received, 0);
 }
 
@@ -165,39 +156,39 @@ async fn nobody_listens() {
 
 #[tokio::test]
 async fn it_redirects() {
-    let world = world(20).await;
+    let (world, project) = world(20).await;
     let elsewhere = vec![("location".to_owned(), "http://127.0.0.1:9/batch/".to_owned())];
     let redirect = Behavior::Status(307, String::new(), elsewhere);
     world.posthog.script(Rule::always(redirect));
     let _worker = ready(&world, &[]).await;
-    publish(&world).await;
-    assert_eq!(dead_letter(&world).await.headers["x-error-code"], "endpoint_refused");
+    project.publish(DAY, "daily").await;
+    assert_eq!(world.dead_letter().await.headers["x-error-code"], "endpoint_refused");
 }
 
 /// PostHog says 200 to a key it does not know, and drops everything.
 #[tokio::test]
 async fn it_does_not_know_the_key_and_is_restarted_in_between() {
-    let world = world(20).await;
+    let (world, project) = world(20).await;
     world.posthog.forget_key(KEY);
     // The check itself fails twice: a key is not refused, nor taken, for that.
     world
         .posthog
         .script(Rule::next(2, Behavior::status(503)).on(Route::Flags));
     let worker = ready(&world, &[]).await;
-    publish(&world).await;
-    assert_eq!(dead_letter(&world).await.headers["x-error-code"], "unauthorized");
+    project.publish(DAY, "daily").await;
+    assert_eq!(world.dead_letter().await.headers["x-error-code"], "unauthorized");
     assert_eq!(world.posthog.counts(KEY).dropped, 0, "nothing was sent into the void");
     worker.kill();
     world.posthog.known_key(KEY);
-    crate::succeeds(&world, &["projects", "resume", PROJECT]).await;
+    world.succeeds(&["projects", "resume", PROJECT]).await;
     let _second = ready(&world, &[]).await;
-    publish(&world).await;
-    arrives(&world).await;
+    project.publish(DAY, "daily").await;
+    project.arrives(DAY).await;
 }
 
 #[tokio::test]
 async fn what_it_refused_stays_refused_over_restarts_and_is_not_everything() {
-    let world = world(200).await;
+    let (world, project) = world(200).await;
     // Traces are refused for ever; the refusals are counted over restarts, and stop before the day is emptied into the rejects.
     // A body of two takes three requests to be refused; the first worker gets stuck behind ten of them.
     let mut requests = 0;
@@ -218,11 +209,9 @@ async fn what_it_refused_stays_refused_over_restarts_and_is_not_everything() {
     let events = [("BATCH_MAX_EVENTS", "2"), ("SENDS_IN_FLIGHT", "1"), ("PAGE_ROWS", "10")];
     let first = ready(&world, &[&events]).await;
     let body = format!(r#"{{"project_id":"{PROJECT}","day":"2024-06-01","run":"traces","events":["trace"]}}"#);
-    crate::publish_body(&world, body.as_bytes()).await;
+    world.publish_job(body.as_bytes()).await;
     world
-        .wait_until("some rows are rejects", crate::PATIENCE, async || {
-            rejects(&world).await == 20
-        })
+        .wait_until("some rows are rejects", PATIENCE, async || rejects(&world).await == 20)
         .await;
     world.posthog.held().await;
     first.kill();
@@ -230,7 +219,7 @@ async fn what_it_refused_stays_refused_over_restarts_and_is_not_everything() {
     let refuse = Behavior::reject_events_where(|event| event["event"] == "langfuse trace");
     world.posthog.script(Rule::always(refuse));
     let _second = ready(&world, &[&events]).await;
-    let letter = dead_letter(&world).await;
+    let letter = world.dead_letter().await;
     assert_eq!(letter.headers["x-error-code"], "mapping_refused");
     // The fiftieth refusal of all ends the run. Counted anew after the restart, it would have been the seventieth.
     let after = rejects(&world).await;
@@ -238,7 +227,7 @@ async fn what_it_refused_stays_refused_over_restarts_and_is_not_everything() {
 
     // Mended, the same run goes on behind its cursor; a replay sends the rest.
     world.posthog.behave();
-    crate::publish_body(&world, &crate::message(PROJECT, Some("daily"))).await;
-    world.wait_state(PROJECT, crate::DAY, "daily", "completed").await;
-    assert_delivered(&world).await;
+    project.publish(DAY, "daily").await;
+    project.wait_state(DAY, "daily", "completed").await;
+    project.assert_delivered(&[DAY]).await;
 }

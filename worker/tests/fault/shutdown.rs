@@ -3,35 +3,31 @@
 use std::time::{Duration, Instant};
 
 use chrono::NaiveDate;
-use testkit::oracle::Oracle;
 use testkit::posthog::{Behavior, Rule};
-use testkit::{Outcome, Worker, World, lines, seed};
+use testkit::{Count, JOBS, Outcome, Worker, World, lines};
 
-use crate::{
-    JOBS, KEY, PATIENCE, PROJECT, SMALL, arrives, day, depth, field, heartbeat, publish, publish_body, ready, sent,
-    slow, stored, world,
-};
+use crate::{DAY, KEY, PATIENCE, SMALL, day, heartbeat, ready, slow, world};
 
 #[tokio::test]
 async fn sigint_hands_back_too() {
-    let world = world(200).await;
+    let (world, project) = world(200).await;
     slow(&world, 50);
     let first = ready(&world, &[&SMALL]).await;
-    publish(&world).await;
-    stored(&world, 50).await;
+    project.publish(DAY, "daily").await;
+    project.stored(50).await;
     first.interrupt();
     assert_eq!(first.wait_exit().await.code(), Some(0), "{}", first.log());
-    assert_eq!(field(&world, "state").await.as_deref(), Some("queued"));
-    depth(&world, JOBS, 1).await;
+    assert_eq!(project.field("daily", "state").await.as_deref(), Some("queued"));
+    world.wait_depth(JOBS, 1).await;
     world.posthog.behave();
     let _second = ready(&world, &[&SMALL]).await;
-    arrives(&world).await;
-    assert_eq!(field(&world, "takeovers").await.as_deref(), Some("0"));
+    project.arrives(DAY).await;
+    assert_eq!(project.field("daily", "takeovers").await.as_deref(), Some("0"));
 }
 
 #[tokio::test]
 async fn a_second_signal_ends_it_now() {
-    let world = world(50).await;
+    let (world, project) = world(50).await;
     world.posthog.script(Rule::always(Behavior::Hold));
     let settings = [
         ("SEND_TIMEOUT", "50s"),
@@ -39,7 +35,7 @@ async fn a_second_signal_ends_it_now() {
         ("SHUTDOWN_GRACE", "40s"),
     ];
     let first = ready(&world, &[&SMALL, &settings]).await;
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     world.posthog.held().await;
     first.terminate();
     first.wait_log(lines::STOPPING).await;
@@ -49,12 +45,12 @@ async fn a_second_signal_ends_it_now() {
     assert!(began.elapsed() < Duration::from_secs(5));
     world.posthog.behave();
     let _second = ready(&world, &[&SMALL]).await;
-    arrives(&world).await;
+    project.arrives(DAY).await;
 }
 
 #[tokio::test]
 async fn a_request_that_hangs_does_not_outlast_the_grace() {
-    let world = world(50).await;
+    let (world, project) = world(50).await;
     world.posthog.script(Rule::always(Behavior::Hold));
     let settings = [
         ("SEND_TIMEOUT", "50s"),
@@ -62,23 +58,23 @@ async fn a_request_that_hangs_does_not_outlast_the_grace() {
         ("SHUTDOWN_GRACE", "4s"),
     ];
     let first = ready(&world, &[&SMALL, &settings]).await;
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     world.posthog.held().await;
     let began = Instant::now();
     first.terminate();
     assert_eq!(first.wait_exit().await.code(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     // Given up, and still handed back.
-    assert_eq!(field(&world, "state").await.as_deref(), Some("queued"));
-    depth(&world, JOBS, 1).await;
+    assert_eq!(project.field("daily", "state").await.as_deref(), Some("queued"));
+    world.wait_depth(JOBS, 1).await;
     world.posthog.behave();
     let _second = ready(&world, &[&SMALL]).await;
-    arrives(&world).await;
+    project.arrives(DAY).await;
 }
 
 #[tokio::test]
 async fn asked_to_stop_it_sends_no_further_body() {
-    let world = world(200).await;
+    let (world, project) = world(200).await;
     world.posthog.script(Rule::always(Behavior::Hold));
     let patient = [
         ("SEND_TIMEOUT", "20s"),
@@ -86,7 +82,7 @@ async fn asked_to_stop_it_sends_no_further_body() {
         ("SHUTDOWN_GRACE", "40s"),
     ];
     let first = ready(&world, &[&SMALL, &patient]).await;
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     // Of pages of five bodies each, two bodies are on their way.
     world.posthog.held_requests(2).await;
     first.terminate();
@@ -96,19 +92,19 @@ async fn asked_to_stop_it_sends_no_further_body() {
     assert_eq!(world.posthog.batches().len(), 2);
     let stored = world.posthog.counts(KEY).stored;
     assert_eq!(
-        usize::try_from(sent(&world).await),
+        usize::try_from(project.count("daily", Count::Sent).await),
         Ok(stored),
         "what was accepted was not saved"
     );
-    assert_eq!(field(&world, "state").await.as_deref(), Some("queued"));
+    assert_eq!(project.field("daily", "state").await.as_deref(), Some("queued"));
     let _second = ready(&world, &[&SMALL]).await;
-    arrives(&world).await;
+    project.arrives(DAY).await;
     assert_eq!(world.posthog.counts(KEY).resent, 0);
 }
 
 #[tokio::test]
 async fn it_hands_back_though_rabbitmq_goes_while_it_stops() {
-    let world = world(100).await;
+    let (world, project) = world(100).await;
     world.posthog.script(Rule::always(Behavior::Hold));
     let proxy = world.amqp_proxy().await;
     let url = heartbeat(&world.amqp_url_via(&proxy));
@@ -118,7 +114,7 @@ async fn it_hands_back_though_rabbitmq_goes_while_it_stops() {
         ("SHUTDOWN_GRACE", "40s"),
     ];
     let first = ready(&world, &[&SMALL, &patient, &[("AMQP_URL", &url)]]).await;
-    publish(&world).await;
+    project.publish(DAY, "daily").await;
     world.posthog.held().await;
     first.terminate();
     first.wait_log(lines::STOPPING).await;
@@ -128,44 +124,44 @@ async fn it_hands_back_though_rabbitmq_goes_while_it_stops() {
     world.posthog.behave();
     assert_eq!(first.wait_exit().await.code(), Some(0), "{}", first.log());
     // A lease that nobody gave back would have to run out, and count as a death.
-    assert_eq!(field(&world, "state").await.as_deref(), Some("queued"));
-    assert!(sent(&world).await > 0, "what was accepted was not saved");
+    assert_eq!(project.field("daily", "state").await.as_deref(), Some("queued"));
+    assert!(
+        project.count("daily", Count::Sent).await > 0,
+        "what was accepted was not saved"
+    );
     let _second = ready(&world, &[&SMALL]).await;
-    arrives(&world).await;
-    assert_eq!(field(&world, "takeovers").await.as_deref(), Some("0"));
+    project.arrives(DAY).await;
+    assert_eq!(project.field("daily", "takeovers").await.as_deref(), Some("0"));
 }
 
 /// As in a container: the first process of a PID namespace, where a signal without a handler does nothing.
 #[tokio::test]
 async fn it_stops_as_pid_1() {
-    let world = world(200).await;
+    let (world, project) = world(200).await;
     slow(&world, 50);
     let first = world.worker_as_pid_1(&SMALL).await;
     first.wait_ready().await;
-    publish(&world).await;
-    stored(&world, 50).await;
+    project.publish(DAY, "daily").await;
+    project.stored(50).await;
     first.terminate();
     assert_eq!(first.wait_exit().await.code(), Some(0), "{}", first.log());
-    assert_eq!(field(&world, "state").await.as_deref(), Some("queued"));
-    depth(&world, JOBS, 1).await;
+    assert_eq!(project.field("daily", "state").await.as_deref(), Some("queued"));
+    world.wait_depth(JOBS, 1).await;
 }
 
 /// As an orchestrator does it with `maxSurge: 1` and `maxUnavailable: 0`.
 #[tokio::test]
 async fn a_rolling_restart_of_three_workers_loses_nothing() {
-    let world = world(0).await;
+    let (world, project) = world(0).await;
     let days: Vec<NaiveDate> = day().iter_days().take(9).collect();
-    seed::realistic(&world.pool(), PROJECT, &days, 200, 1).await;
+    project.seed(&days, 200, 1).await;
     slow(&world, 100);
     let one_at_a_time = [("BACKFILL_CONCURRENCY", "0")];
     let mut old = Vec::new();
     for _ in 0..3 {
         old.push(ready(&world, &[&SMALL, &one_at_a_time]).await);
     }
-    for day in &days {
-        let body = format!(r#"{{"project_id":"{PROJECT}","day":"{day}","run":"daily"}}"#);
-        publish_body(&world, body.as_bytes()).await;
-    }
+    project.publish_all(&days).await;
     let mut new = Vec::new();
     for worker in old {
         new.push(ready(&world, &[&SMALL, &one_at_a_time]).await);
@@ -181,9 +177,7 @@ async fn a_rolling_restart_of_three_workers_loses_nothing() {
             open_runs(&world).await == 0
         })
         .await;
-    let oracle = Oracle::new(world.pool(), Some("https://langfuse.example.com"));
-    let report = oracle.check(&world.posthog, KEY, PROJECT, &days).await;
-    report.assert_delivered();
+    project.assert_delivered(&days).await;
     let counted: i64 = sqlx::query_scalar(
         "select count(*) from posthog_export.runs where attempt > 0 or takeovers > 0 or error_code is not null",
     )

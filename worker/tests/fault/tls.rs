@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
-use testkit::langfuse;
 
-use crate::{KEY, PATIENCE, PROJECT, dead_letter, field, message, publish, publish_body, ready, world};
+use crate::{DAY, PATIENCE, ready, world};
 
 /// Says 200 to whoever trusts its certificate; ends with the process.
 struct Host {
@@ -63,17 +62,17 @@ impl Host {
 
 #[tokio::test]
 async fn its_certificate_is_not_trusted() {
-    let mut world = world(20).await;
+    let (world, project) = world(20).await;
     let host = Host::start();
     let url = format!("https://{}", host.address);
-    langfuse::add_integration(&world.pool(), PROJECT, &url, KEY, true).await;
+    project.leads_to(&url).await;
     world.set("RETRY_RUNGS", "300ms×1");
-    crate::succeeds(&world, &["declare"]).await;
+    world.succeeds(&["declare"]).await;
     let quick = [("SEND_TIMEOUT", "500ms"), ("RETRY_BUDGET", "600ms")];
     let worker = ready(&world, &[&quick]).await;
-    publish(&world).await;
-    assert_eq!(dead_letter(&world).await.headers["x-error-code"], "posthog_unavailable");
-    let error = field(&world, "error").await.unwrap();
+    project.publish(DAY, "daily").await;
+    assert_eq!(world.dead_letter().await.headers["x-error-code"], "posthog_unavailable");
+    let error = project.field("daily", "error").await.unwrap();
     assert!(
         error.contains("certificate"),
         "an operator reads nothing of it: {error}"
@@ -85,7 +84,7 @@ async fn its_certificate_is_not_trusted() {
     let authority = std::env::temp_dir().join(format!("{}.pem", host.address));
     std::fs::write(&authority, &host.authority).unwrap();
     let _trusting = ready(&world, &[&[("POSTHOG_CA_FILE", authority.to_str().unwrap())]]).await;
-    publish_body(&world, &message(PROJECT, Some("again"))).await;
+    project.publish(DAY, "again").await;
     world
         .wait_until("it is told something", PATIENCE, async || host.requests() > 0)
         .await;

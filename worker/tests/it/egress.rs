@@ -3,9 +3,8 @@
 use std::net::TcpListener;
 
 use testkit::posthog::{Behavior, FakePosthog, Rule};
-use testkit::{langfuse, seed};
 
-use crate::{DAY, KEY, PROJECT, assert_delivered, day, dead_letter, message, publish, world};
+use crate::{DAY, KEY, day, world};
 
 /// Somebody who must not be called: answers whether anybody did.
 fn trap() -> (String, impl Fn() -> bool) {
@@ -17,26 +16,25 @@ fn trap() -> (String, impl Fn() -> bool) {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let world = world().await;
+    let (world, project) = world().await;
     let other = FakePosthog::start().await;
     other.known_key(KEY);
-    seed::realistic(&world.pool(), PROJECT, &[day()], 10, 1).await;
+    project.seed(&[day()], 10, 1).await;
     let location = vec![("location".to_owned(), format!("{}/batch/", other.url()))];
     world
         .posthog
         .script(Rule::always(Behavior::Status(307, String::new(), location)));
-    let worker = world.worker(&[]).await;
-    worker.wait_ready().await;
-    publish(&world, &message("daily")).await;
-    let (_, headers) = dead_letter(&world).await;
+    let _worker = world.ready_worker(&[]).await;
+    project.publish(DAY, "daily").await;
+    let headers = world.dead_letter().await.headers;
     assert_eq!(headers["x-error-code"], "endpoint_refused");
     assert!(other.requests().is_empty());
 }
 
 #[tokio::test]
 async fn proxies_of_the_environment_are_not_used() {
-    let world = world().await;
-    seed::realistic(&world.pool(), PROJECT, &[day()], 10, 1).await;
+    let (world, project) = world().await;
+    project.seed(&[day()], 10, 1).await;
     let (proxy, was_called) = trap();
     let proxy = format!("http://{proxy}");
     let names = [
@@ -47,22 +45,19 @@ async fn proxies_of_the_environment_are_not_used() {
         "ALL_PROXY",
         "all_proxy",
     ];
-    let worker = world.worker(&names.map(|name| (name, proxy.as_str()))).await;
-    worker.wait_ready().await;
-    publish(&world, &message("daily")).await;
-    world.wait_state(PROJECT, DAY, "daily", "completed").await;
-    assert_delivered(&world).await;
+    let _worker = world.ready_worker(&names.map(|name| (name, proxy.as_str()))).await;
+    project.publish(DAY, "daily").await;
+    project.arrives(DAY).await;
     assert!(!was_called());
 }
 
 #[tokio::test]
 async fn names_and_addresses_that_lead_inside_are_not_called() {
-    let world = world().await;
-    seed::realistic(&world.pool(), PROJECT, &[day()], 10, 1).await;
+    let (world, project) = world().await;
+    project.seed(&[day()], 10, 1).await;
     let (address, was_called) = trap();
     let port = address.rsplit(':').next().unwrap();
-    let worker = world.worker(&[("EGRESS_ALLOW", "")]).await;
-    worker.wait_ready().await;
+    let _worker = world.ready_worker(&[("EGRESS_ALLOW", "")]).await;
     for (run, host) in [
         ("r1", format!("https://localhost:{port}")),
         ("r2", format!("https://127.0.0.1:{port}")),
@@ -70,9 +65,9 @@ async fn names_and_addresses_that_lead_inside_are_not_called() {
         ("r4", format!("https://2130706433:{port}")),
         ("r5", format!("http://localhost:{port}")),
     ] {
-        langfuse::add_integration(&world.pool(), PROJECT, &host, KEY, true).await;
-        publish(&world, &message(run)).await;
-        let (_, headers) = dead_letter(&world).await;
+        project.leads_to(&host).await;
+        project.publish(DAY, run).await;
+        let headers = world.dead_letter().await.headers;
         assert_eq!(headers["x-error-code"], "host_not_allowed", "{host}");
     }
     assert!(!was_called());

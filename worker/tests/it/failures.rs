@@ -1,21 +1,20 @@
 //! PostHog misbehaves; the day arrives all the same, or ends dead with the right reason.
 
+use std::sync::Arc;
 use testkit::posthog::{Behavior, Cut, Rule};
-use testkit::{Cause, Outcome, seed};
+use testkit::{Cause, Count, Message, Outcome, World};
 
-use crate::{DAY, KEY, PATIENCE, PROJECT, assert_delivered, counts, day, dead_letter, field, message, publish, world};
+use crate::{DAY, KEY, PATIENCE, day, world};
 
 /// One rule, one day, delivered in the end.
-async fn survives(rule: Rule, settings: &[(&str, &str)]) -> testkit::World {
-    let world = world().await;
-    seed::realistic(&world.pool(), PROJECT, &[day()], 200, 5).await;
+async fn survives(rule: Rule, settings: &[(&str, &str)]) -> Arc<World> {
+    let (world, project) = world().await;
+    project.seed(&[day()], 200, 5).await;
     world.posthog.script(rule);
     let settings = [&[("PAGE_ROWS", "50"), ("BATCH_MAX_EVENTS", "20")], settings].concat();
-    let worker = world.worker(&settings).await;
-    worker.wait_ready().await;
-    publish(&world, &message("daily")).await;
-    world.wait_state(PROJECT, DAY, "daily", "completed").await;
-    assert_delivered(&world).await;
+    let worker = world.ready_worker(&settings).await;
+    project.publish(DAY, "daily").await;
+    project.arrives(DAY).await;
     drop(worker);
     world
 }
@@ -43,8 +42,8 @@ async fn bodies_that_are_too_large_are_halved() {
 
 #[tokio::test]
 async fn a_refused_row_is_rejected_alone() {
-    let world = world().await;
-    seed::realistic(&world.pool(), PROJECT, &[day()], 200, 6).await;
+    let (world, project) = world().await;
+    project.seed(&[day()], 200, 6).await;
     let culprit: String = sqlx::query_scalar("select id from traces order by timestamp, id offset 57 limit 1")
         .fetch_one(&world.pool())
         .await
@@ -52,10 +51,9 @@ async fn a_refused_row_is_rejected_alone() {
     let bad = culprit.clone();
     let refuse = Behavior::reject_events_where(move |event| event["properties"]["langfuse_id"] == bad.as_str());
     world.posthog.script(Rule::always(refuse));
-    let worker = world.worker(&[]).await;
-    worker.wait_ready().await;
-    publish(&world, &message("daily")).await;
-    world.wait_state(PROJECT, DAY, "daily", "completed").await;
+    let _worker = world.ready_worker(&[]).await;
+    project.publish(DAY, "daily").await;
+    project.wait_state(DAY, "daily", "completed").await;
     let rejects: Vec<(String, String)> = sqlx::query_as("select row_id, reason from posthog_export.rejects")
         .fetch_all(&world.pool())
         .await
@@ -63,79 +61,75 @@ async fn a_refused_row_is_rejected_alone() {
     assert_eq!(rejects.len(), 1);
     assert_eq!(rejects[0].0, culprit);
     assert!(rejects[0].1.contains("400"), "{}", rejects[0].1);
-    assert_eq!(counts(&world, "daily").await.1, 1);
+    assert_eq!(project.count("daily", Count::Rejected).await, 1);
 }
 
 #[tokio::test]
 async fn when_everything_is_refused_it_is_the_mapping() {
-    let world = world().await;
-    seed::realistic(&world.pool(), PROJECT, &[day()], 200, 7).await;
+    let (world, project) = world().await;
+    project.seed(&[day()], 200, 7).await;
     world
         .posthog
         .script(Rule::always(Behavior::reject_events_where(|_| true)));
-    let worker = world.worker(&[]).await;
-    worker.wait_ready().await;
-    publish(&world, &message("daily")).await;
-    let (_, headers) = dead_letter(&world).await;
+    let _worker = world.ready_worker(&[]).await;
+    project.publish(DAY, "daily").await;
+    let headers = world.dead_letter().await.headers;
     assert_eq!(headers["x-error-code"], "mapping_refused");
     assert!(
-        counts(&world, "daily").await.1 < 200,
+        project.count("daily", Count::Rejected).await < 200,
         "the day was emptied into the rejects"
     );
 }
 
 #[tokio::test]
 async fn an_outage_walks_the_ladder_and_ends_dead_when_it_is_used_up() {
-    let world = world().await;
-    seed::realistic(&world.pool(), PROJECT, &[day()], 20, 8).await;
+    let (world, project) = world().await;
+    project.seed(&[day()], 20, 8).await;
     world.posthog.script(Rule::always(Behavior::status(500)));
     let settings = [
         ("SEND_TIMEOUT", "1s"),
         ("RETRY_BUDGET", "1100ms"),
         ("RETRY_RUNGS", "300ms×2,500ms×1"),
     ];
-    let worker = world.worker(&settings).await;
-    worker.wait_ready().await;
-    publish(&world, &message("daily")).await;
-    let (body, headers) = dead_letter(&world).await;
-    assert_eq!(body, message("daily"));
+    let _worker = world.ready_worker(&settings).await;
+    project.publish(DAY, "daily").await;
+    let Message { body, headers, .. } = world.dead_letter().await;
+    assert_eq!(body, project.message(DAY, "daily"));
     assert_eq!(
         (&headers["x-error-code"], &headers["x-attempt"]),
         (&"posthog_unavailable".into(), &4.into())
     );
-    assert_eq!(field(&world, "daily", "state").await.as_deref(), Some("dead"));
+    assert_eq!(project.field("daily", "state").await.as_deref(), Some("dead"));
 
     // A human requeues it once PostHog is back.
     world.posthog.behave();
-    publish(&world, &body).await;
-    world.wait_state(PROJECT, DAY, "daily", "completed").await;
-    assert_delivered(&world).await;
-    assert_eq!(field(&world, "daily", "error").await, None);
+    world.publish_job(&body).await;
+    project.arrives(DAY).await;
+    assert_eq!(project.field("daily", "error").await, None);
 }
 
 #[tokio::test]
 async fn a_dead_letter_says_which_attempt_it_was() {
-    let world = world().await;
-    seed::realistic(&world.pool(), PROJECT, &[day()], 5, 9).await;
+    let (world, project) = world().await;
+    project.seed(&[day()], 5, 9).await;
     world.posthog.script(Rule::always(Behavior::status(500)));
     let settings = [
         ("SEND_TIMEOUT", "1s"),
         ("RETRY_BUDGET", "1100ms"),
         ("RETRY_RUNGS", "1s×3"),
     ];
-    let worker = world.worker(&settings).await;
-    worker.wait_ready().await;
-    publish(&world, &message("daily")).await;
-    world.wait_state(PROJECT, DAY, "daily", "waiting").await;
+    let _worker = world.ready_worker(&settings).await;
+    project.publish(DAY, "daily").await;
+    project.wait_state(DAY, "daily", "waiting").await;
     world.posthog.behave();
     world.posthog.script(Rule::always(Behavior::status(402)));
-    let (_, headers) = dead_letter(&world).await;
+    let headers = world.dead_letter().await.headers;
     assert_eq!(
         (&headers["x-error-code"], &headers["x-attempt"]),
         (&"billing_limit".into(), &2.into())
     );
     let moment = |text: &str| chrono::DateTime::parse_from_rfc3339(text).unwrap().timestamp_millis();
-    let first = field(&world, "daily", "first_failed_at").await.unwrap();
+    let first = project.field("daily", "first_failed_at").await.unwrap();
     assert_eq!(
         moment(headers["x-first-failed-at"].as_str().unwrap()),
         moment(&first),
@@ -151,13 +145,12 @@ async fn answers_that_no_retry_mends_end_dead_at_once() {
         (302, "endpoint_refused"),
         (401, "unauthorized"),
     ] {
-        let world = world().await;
-        seed::realistic(&world.pool(), PROJECT, &[day()], 5, 9).await;
+        let (world, project) = world().await;
+        project.seed(&[day()], 5, 9).await;
         world.posthog.script(Rule::always(Behavior::status(status)));
-        let worker = world.worker(&[]).await;
-        worker.wait_ready().await;
-        publish(&world, &message("daily")).await;
-        let (_, headers) = dead_letter(&world).await;
+        let _worker = world.ready_worker(&[]).await;
+        project.publish(DAY, "daily").await;
+        let headers = world.dead_letter().await.headers;
         assert_eq!(
             (&headers["x-error-code"], &headers["x-attempt"]),
             (&code.into(), &1.into()),
@@ -168,19 +161,18 @@ async fn answers_that_no_retry_mends_end_dead_at_once() {
 
 #[tokio::test]
 async fn two_runs_of_a_day_do_not_work_at_once() {
-    let world = world().await;
-    seed::realistic(&world.pool(), PROJECT, &[day()], 50, 10).await;
+    let (world, project) = world().await;
+    project.seed(&[day()], 50, 10).await;
     world.posthog.script(Rule::next(1, Behavior::Hold));
-    let worker = world.worker(&[]).await;
-    worker.wait_ready().await;
-    publish(&world, &message("daily")).await;
+    let worker = world.ready_worker(&[]).await;
+    project.publish(DAY, "daily").await;
     world.posthog.held().await;
-    publish(&world, &message("another")).await;
+    project.publish(DAY, "another").await;
     worker.wait_outcome(Outcome::Later, Cause::LeaseHeld).await;
-    let state = async || field(&world, "another", "state").await.is_none();
+    let state = async || project.field("another", "state").await.is_none();
     world.wait_until("the second run was not begun", PATIENCE, state).await;
     world.posthog.release();
-    world.wait_state(PROJECT, DAY, "daily", "completed").await;
-    world.wait_state(PROJECT, DAY, "another", "completed").await;
-    assert_delivered(&world).await;
+    project.wait_state(DAY, "daily", "completed").await;
+    project.wait_state(DAY, "another", "completed").await;
+    project.assert_delivered(&[DAY]).await;
 }

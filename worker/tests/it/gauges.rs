@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use shared::ledger::{Gauges, Ledger};
 use testkit::{Worker, World, lines};
 
-use crate::{PATIENCE, PROJECT, message, publish, world};
+use crate::{DAY, PATIENCE, PROJECT, world};
 
 const OFTEN: (&str, &str) = ("METRICS_INTERVAL", "1s");
 
@@ -34,11 +34,14 @@ async fn wait_depth(world: &World, worker: &Worker, queue: &str, expected: f64) 
 
 #[tokio::test]
 async fn queues_are_counted_without_the_management_plugin_and_survive_one_that_is_missing() {
-    let world = world().await;
-    let worker = world.worker(&[("BACKFILL_CONCURRENCY", "0"), OFTEN]).await;
-    worker.wait_ready().await;
-    publish(&world, b"no job").await;
-    assert!(world.publish("posthog-export", "backfill", &message("daily")).await);
+    let (world, project) = world().await;
+    let worker = world.ready_worker(&[("BACKFILL_CONCURRENCY", "0"), OFTEN]).await;
+    world.publish_job(b"no job").await;
+    assert!(
+        world
+            .publish("posthog-export", "backfill", &project.message(DAY, "daily"))
+            .await
+    );
     wait_depth(&world, &worker, "dead-letters", 1.0).await;
     wait_depth(&world, &worker, "backfill", 1.0).await;
     wait_depth(&world, &worker, "jobs", 0.0).await;
@@ -66,7 +69,7 @@ async fn queues_are_counted_without_the_management_plugin_and_survive_one_that_i
         .unwrap();
     let unknown = async || depth(&worker, "retry.1s").await.is_nan();
     world.wait_until("the rung is unknown", PATIENCE, unknown).await;
-    publish(&world, b"no job either").await;
+    world.publish_job(b"no job either").await;
     wait_depth(&world, &worker, "dead-letters", 2.0).await;
     wait_depth(&world, &worker, "retry.2s", 0.0).await;
     let log = worker.log();
@@ -79,9 +82,8 @@ async fn queues_are_counted_without_the_management_plugin_and_survive_one_that_i
 
 #[tokio::test]
 async fn a_whole_enqueue_is_told_and_a_bounded_one_is_not() {
-    let world = world().await;
-    let worker = world.worker(&[OFTEN]).await;
-    worker.wait_ready().await;
+    let (world, _) = world().await;
+    let worker = world.ready_worker(&[OFTEN]).await;
     let last = async || samples(&worker, "posthog_export_last_enqueue_timestamp_seconds").await[""];
     for bounded in [
         &["enqueue", "--project", PROJECT][..],
@@ -120,7 +122,7 @@ fn days_late(gauges: &Gauges) -> (Option<i64>, Option<i64>) {
 
 #[tokio::test]
 async fn lag_is_counted_by_class_and_only_of_what_is_unfinished() {
-    let world = world().await;
+    let (world, _) = world().await;
     let ledger = Ledger::new(world.pool());
     let gauges = ledger.gauges().await.unwrap();
     assert_eq!((days_late(&gauges), gauges.last_completed), ((None, None), None));
@@ -144,8 +146,7 @@ async fn lag_is_counted_by_class_and_only_of_what_is_unfinished() {
     add(&world, 900, "replay-1", "queued", 0).await;
     assert_eq!(days_late(&ledger.gauges().await.unwrap()), (Some(2), Some(5)));
 
-    let worker = world.worker(&[OFTEN]).await;
-    worker.wait_ready().await;
+    let worker = world.ready_worker(&[OFTEN]).await;
     let shown = async || {
         let lag = samples(&worker, "posthog_export_lag_seconds").await;
         lag["{class=\"backfill\"}"] >= 5.0 * 86_400.0 && lag["{class=\"daily\"}"] >= 2.0 * 86_400.0
@@ -155,7 +156,7 @@ async fn lag_is_counted_by_class_and_only_of_what_is_unfinished() {
 
 #[tokio::test]
 async fn the_ledger_is_read_from_indexes_however_large_it_is() {
-    let world = world().await;
+    let (world, _) = world().await;
     for statement in [
         "insert into posthog_export.runs (project_id, day, run, state, asked_at, completed_at)
          select 'p' || n % 100, date '2020-01-01' + n / 100, 'daily', case when n % 2 = 0 then 'completed' else 'queued' end,

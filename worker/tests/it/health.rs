@@ -35,7 +35,7 @@ async fn a_live_worker_is_found_and_an_ended_one_is_not() {
 
 #[tokio::test]
 async fn another_answer_than_200_is_no_life() {
-    let world = world().await;
+    let (world, _) = world().await;
     // The fake PostHog knows no /livez.
     let asked = world.worker_health(&world.posthog.address().to_string()).await;
     assert!(

@@ -1,29 +1,31 @@
 //! The host is asked whether it knows the key while the first pages are read; nothing is sent before its answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use testkit::posthog::{Behavior, Route, Rule};
-use testkit::{World, seed};
+use testkit::{Project, World};
 
-use crate::{DAY, KEY, PROJECT, assert_delivered, day, dead_letter, message, publish, world};
+use crate::{DAY, KEY, day, world};
 
 /// Rows for several bodies, and an answer about the key that takes three seconds.
-async fn slow_to_answer() -> World {
-    let world = world().await;
-    seed::realistic(&world.pool(), PROJECT, &[day()], 40, 1).await;
+async fn slow_to_answer() -> (Arc<World>, Project) {
+    let (world, project) = world().await;
+    project.seed(&[day()], 40, 1).await;
     let late = Rule::always(Behavior::Delay(Duration::from_secs(3)));
     world.posthog.script(late.on(Route::Flags));
-    world
+    (world, project)
 }
 
 #[tokio::test]
 async fn nothing_leaves_before_the_answer() {
-    let world = slow_to_answer().await;
+    let (world, project) = slow_to_answer().await;
     world.posthog.forget_key(KEY);
-    let worker = world.worker(&[("PAGE_ROWS", "20"), ("BATCH_MAX_EVENTS", "10")]).await;
-    worker.wait_ready().await;
-    publish(&world, &message("daily")).await;
-    let (_, headers) = dead_letter(&world).await;
+    let worker = world
+        .ready_worker(&[("PAGE_ROWS", "20"), ("BATCH_MAX_EVENTS", "10")])
+        .await;
+    project.publish(DAY, "daily").await;
+    let headers = world.dead_letter().await.headers;
     assert_eq!(headers["x-error-code"], "unauthorized");
     let metrics = worker.metrics().await;
     let read = metrics
@@ -35,11 +37,9 @@ async fn nothing_leaves_before_the_answer() {
 
 #[tokio::test]
 async fn an_answer_that_takes_longer_than_a_slice_is_waited_for() {
-    let world = slow_to_answer().await;
+    let (world, project) = slow_to_answer().await;
     let slice = [("SEND_TIMEOUT", "500ms"), ("RETRY_BUDGET", "1s"), ("JOB_SLICE", "2s")];
-    let worker = world.worker(&slice).await;
-    worker.wait_ready().await;
-    publish(&world, &message("daily")).await;
-    world.wait_state(PROJECT, DAY, "daily", "completed").await;
-    assert_delivered(&world).await;
+    let _worker = world.ready_worker(&slice).await;
+    project.publish(DAY, "daily").await;
+    project.arrives(DAY).await;
 }

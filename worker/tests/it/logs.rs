@@ -5,9 +5,9 @@ use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use serde_json::{Map, Value};
 use testkit::posthog::{Behavior, Rule};
-use testkit::{Ending, Outcome, Worker, World, seed};
+use testkit::{Count, Ending, Outcome, Worker, World};
 
-use crate::{DAY, PROJECT, counts, day, dead_letter, message, publish, world};
+use crate::{DAY, PROJECT, day, world};
 
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -43,15 +43,14 @@ fn ends(worker: &Worker) -> Vec<Map<String, Value>> {
 
 #[tokio::test]
 async fn a_completed_job_leaves_one_line_with_all_that_matters() {
-    let world = world().await;
-    seed::realistic(&world.pool(), PROJECT, &[day()], 60, 1).await;
+    let (world, project) = world().await;
+    project.seed(&[day()], 60, 1).await;
     let worker = world
-        .worker(&[("PAGE_ROWS", "20"), ("SEND_TIMEOUT", "20s"), ("RETRY_BUDGET", "30s")])
+        .ready_worker(&[("PAGE_ROWS", "20"), ("SEND_TIMEOUT", "20s"), ("RETRY_BUDGET", "30s")])
         .await;
-    worker.wait_ready().await;
-    publish_traced(&world, &message("daily"), &traceparent()).await;
+    publish_traced(&world, &project.message(DAY, "daily"), &traceparent()).await;
     let mut line = worker.wait_outcome(Outcome::Completed, None).await.line;
-    world.wait_state(PROJECT, DAY, "daily", "completed").await;
+    project.wait_state(DAY, "daily", "completed").await;
     assert_eq!(ends(&worker).len(), 1);
 
     let (sent, bytes, batches): (i64, i64, i64) = sqlx::query_as(
@@ -60,7 +59,7 @@ async fn a_completed_job_leaves_one_line_with_all_that_matters() {
     .fetch_one(&world.pool())
     .await
     .unwrap();
-    assert_eq!(counts(&world, "daily").await.0, sent);
+    assert_eq!(project.count("daily", Count::Sent).await, sent);
     let kinds = ["trace_events", "generation_events", "score_events"];
     let of_kinds: i64 = kinds
         .iter()
@@ -88,18 +87,17 @@ async fn a_completed_job_leaves_one_line_with_all_that_matters() {
 
 #[tokio::test]
 async fn a_trace_goes_with_its_job_over_rungs_to_the_dead_letters() {
-    let world = world().await;
-    seed::realistic(&world.pool(), PROJECT, &[day()], 5, 2).await;
+    let (world, project) = world().await;
+    project.seed(&[day()], 5, 2).await;
     world.posthog.script(Rule::always(Behavior::status(503)));
     let settings = [
         ("SEND_TIMEOUT", "1s"),
         ("RETRY_BUDGET", "1100ms"),
         ("RETRY_RUNGS", "300ms×1"),
     ];
-    let worker = world.worker(&settings).await;
-    worker.wait_ready().await;
-    publish_traced(&world, &message("daily"), &traceparent()).await;
-    let (_, headers) = dead_letter(&world).await;
+    let worker = world.ready_worker(&settings).await;
+    publish_traced(&world, &project.message(DAY, "daily"), &traceparent()).await;
+    let headers = world.dead_letter().await.headers;
     assert_eq!(headers["traceparent"], traceparent());
 
     let seen: Vec<_> = ends(&worker)
@@ -124,10 +122,14 @@ async fn a_trace_goes_with_its_job_over_rungs_to_the_dead_letters() {
 
 #[tokio::test]
 async fn a_trace_that_is_not_valid_is_replaced_and_a_replay_keeps_its_own() {
-    let world = world().await;
-    let worker = world.worker(&[]).await;
-    worker.wait_ready().await;
-    publish_traced(&world, &message("daily"), "00-not-a-trace; drop table runs").await;
+    let (world, project) = world().await;
+    let worker = world.ready_worker(&[]).await;
+    publish_traced(
+        &world,
+        &project.message(DAY, "daily"),
+        "00-not-a-trace; drop table runs",
+    )
+    .await;
     let line = worker.wait_outcome(Outcome::Completed, None).await.line;
     let made = line["trace_id"].as_str().unwrap();
     assert!(
@@ -136,8 +138,7 @@ async fn a_trace_that_is_not_valid_is_replaced_and_a_replay_keeps_its_own() {
     );
 
     // Without a run: given one, published again, exported under the same trace.
-    let bare = format!(r#"{{"project_id":"{PROJECT}","day":"{DAY}"}}"#);
-    publish_traced(&world, bare.as_bytes(), &traceparent()).await;
+    publish_traced(&world, &project.replay(DAY), &traceparent()).await;
     let is_replay = |ending: &Ending| ending.line["trace_id"] == TRACE_ID;
     let line = worker.wait_ending("the replay", is_replay).await.line;
     assert_eq!(line["outcome"], "completed");
@@ -151,13 +152,13 @@ async fn a_trace_that_is_not_valid_is_replaced_and_a_replay_keeps_its_own() {
         (&"bad_message".into(), &TRACE_ID.into())
     );
     assert!(!line.contains_key("project_id"), "{line:?}");
-    assert_eq!(dead_letter(&world).await.1["traceparent"], traceparent());
+    assert_eq!(world.dead_letter().await.headers["traceparent"], traceparent());
 }
 
 #[tokio::test]
 async fn each_slice_says_which_it_is() {
-    let world = world().await;
-    seed::realistic(&world.pool(), PROJECT, &[day()], 100, 3).await;
+    let (world, project) = world().await;
+    project.seed(&[day()], 100, 3).await;
     let slow = Behavior::Delay(std::time::Duration::from_millis(200));
     world.posthog.script(Rule::always(slow));
     let settings = [
@@ -168,9 +169,8 @@ async fn each_slice_says_which_it_is() {
         ("RETRY_BUDGET", "1900ms"),
         ("SEND_TIMEOUT", "1800ms"),
     ];
-    let worker = world.worker(&settings).await;
-    worker.wait_ready().await;
-    publish(&world, &message("daily")).await;
+    let worker = world.ready_worker(&settings).await;
+    project.publish(DAY, "daily").await;
     worker.wait_outcome(Outcome::HandedBack, None).await;
     world.posthog.behave();
     worker.wait_outcome(Outcome::Completed, None).await;
@@ -183,7 +183,7 @@ async fn each_slice_says_which_it_is() {
     // The counts are those of the run so far.
     let events: Vec<i64> = lines.iter().map(|line| line["events"].as_i64().unwrap()).collect();
     assert!(
-        events.is_sorted() && *events.last().unwrap() == counts(&world, "daily").await.0,
+        events.is_sorted() && *events.last().unwrap() == project.count("daily", Count::Sent).await,
         "{events:?}"
     );
 }

@@ -1,24 +1,24 @@
 //! Bad input: each ends as a dead letter with its reason, the body untouched, and its neighbours unaffected.
 
-use testkit::{langfuse, seed};
+use testkit::{DEAD, Message, langfuse, seed};
 
-use crate::{DAY, PROJECT, assert_delivered, day, dead_letter, field, message, publish, world};
+use crate::{DAY, PROJECT, day, world};
 
 async fn refused(body: &str, code: &str, reason: &str) {
-    let world = world().await;
-    let worker = world.worker(&[]).await;
-    worker.wait_ready().await;
-    publish(&world, body.as_bytes()).await;
-    let (dead, headers) = dead_letter(&world).await;
+    let (world, project) = world().await;
+    let _worker = world.ready_worker(&[]).await;
+    world.publish_job(body.as_bytes()).await;
+    let Message {
+        body: dead, headers, ..
+    } = world.dead_letter().await;
     assert_eq!(dead, body.as_bytes());
     assert_eq!(headers["x-error-code"], code);
     let error = headers["x-error"].as_str().unwrap();
     assert!(error.contains(reason), "{error}");
     // Its neighbour is exported all the same.
-    seed::realistic(&world.pool(), PROJECT, &[day()], 5, 1).await;
-    publish(&world, &message("daily")).await;
-    world.wait_state(PROJECT, DAY, "daily", "completed").await;
-    assert_delivered(&world).await;
+    project.seed(&[day()], 5, 1).await;
+    project.publish(DAY, "daily").await;
+    project.arrives(DAY).await;
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn an_unknown_project() {
 
 /// A project whose settings are as `prepare` leaves them ends dead with this code.
 async fn settings_refused(host: Option<&str>, stored_key: Option<&str>, allow: &str, code: &str) {
-    let world = world().await;
+    let (world, project) = world().await;
     let pool = world.pool();
     sqlx::query("delete from posthog_integrations")
         .execute(&pool)
@@ -83,14 +83,13 @@ async fn settings_refused(host: Option<&str>, stored_key: Option<&str>, allow: &
         }
     }
     seed::realistic(&pool, PROJECT, &[day()], 5, 1).await;
-    let worker = world.worker(&[("EGRESS_ALLOW", allow)]).await;
-    worker.wait_ready().await;
-    publish(&world, &message("daily")).await;
-    let (_, headers) = dead_letter(&world).await;
+    let worker = world.ready_worker(&[("EGRESS_ALLOW", allow)]).await;
+    project.publish(DAY, "daily").await;
+    let headers = world.dead_letter().await.headers;
     assert_eq!(headers["x-error-code"], code, "{headers}");
     assert!(headers["x-first-failed-at"].is_string());
-    world.wait_state(PROJECT, DAY, "daily", "dead").await;
-    assert_eq!(field(&world, "daily", "error_code").await.as_deref(), Some(code));
+    project.wait_state(DAY, "daily", "dead").await;
+    assert_eq!(project.field("daily", "error_code").await.as_deref(), Some(code));
     assert!(world.posthog.batches().is_empty(), "nothing was sent");
     assert!(
         !worker.log().contains("phc_unknown_to_posthog"),
@@ -130,27 +129,26 @@ async fn a_private_address_that_is_not_listed() {
 
 #[tokio::test]
 async fn a_disabled_integration_is_skipped_and_acked() {
-    let world = world().await;
+    let (world, project) = world().await;
     sqlx::query("update posthog_integrations set enabled = false")
         .execute(&world.pool())
         .await
         .unwrap();
-    let worker = world.worker(&[]).await;
-    worker.wait_ready().await;
-    publish(&world, &message("daily")).await;
-    world.wait_state(PROJECT, DAY, "daily", "skipped").await;
-    assert_eq!(world.queue_depth("posthog-export.dead-letters").await, 0);
+    let _worker = world.ready_worker(&[]).await;
+    project.publish(DAY, "daily").await;
+    project.wait_state(DAY, "daily", "skipped").await;
+    assert_eq!(world.queue_depth(DEAD).await, 0);
     sqlx::query("update posthog_integrations set enabled = true")
         .execute(&world.pool())
         .await
         .unwrap();
-    publish(&world, &message("daily")).await;
-    world.wait_state(PROJECT, DAY, "daily", "completed").await;
+    project.publish(DAY, "daily").await;
+    project.wait_state(DAY, "daily", "completed").await;
 }
 
 #[tokio::test]
 async fn bad_environment_variables_are_all_named_at_once() {
-    let world = world().await;
+    let (world, _) = world().await;
     let bad = [
         ("JOB_SLICE", "soon"),
         ("PAGE_ROWS", "-1"),

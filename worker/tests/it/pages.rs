@@ -2,6 +2,7 @@
 //! index whatever else the database holds.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{NaiveDateTime, TimeDelta};
 use proptest::prelude::*;
@@ -13,6 +14,7 @@ use shared::settings::SecretString;
 use sqlx::{PgPool, Row as _};
 use testkit::oracle::{Kind, Oracle};
 use testkit::seed::{Observation, Rows, Score, Trace, at};
+use testkit::world::LANGFUSE_URL;
 use testkit::{World, langfuse, seed};
 use worker::langfuse::recent::{Kept, RecentTraces};
 use worker::langfuse::source::{self, Source, Window};
@@ -21,7 +23,6 @@ use worker::posthog::event::{self, ProjectContext};
 use crate::{PROJECT, day};
 
 const NEIGHBOUR: &str = "project two";
-const LANGFUSE: &str = "https://langfuse.example.com";
 
 /// Everything a stream reads behind a cursor, as events by uuid, and the cursors behind its pages.
 async fn read(
@@ -31,7 +32,7 @@ async fn read(
     window: &Window,
     mut after: Option<Cursor>,
 ) -> (BTreeMap<String, Value>, Vec<Cursor>) {
-    let project = ProjectContext::new(&window.project_id, Some(LANGFUSE));
+    let project = ProjectContext::new(&window.project_id, Some(LANGFUSE_URL));
     let (mut events, mut cursors) = (BTreeMap::new(), Vec::new());
     loop {
         let mut page = recent.page(source, stream, window, after.as_ref()).await.unwrap();
@@ -99,10 +100,10 @@ fn source(world: &World, page_rows: u32) -> Source {
 
 /// A day whose generations and scores find their traces in every way there is: just before, long before, later, on another day, in
 /// another project, nowhere.
-async fn seeded() -> World {
-    let world = crate::world().await;
+async fn seeded() -> Arc<World> {
+    let (world, project) = crate::world().await;
     langfuse::add_project(&world.pool(), NEIGHBOUR, "Project Two").await;
-    seed::realistic(&world.pool(), PROJECT, &[day(), day().succ_opt().unwrap()], 60, 11).await;
+    project.seed(&[day(), day().succ_opt().unwrap()], 60, 11).await;
     let mut rows = Rows::default();
     let named = |id: &str, project: &str, time| Trace {
         name: Some(format!("name of {id}")),
@@ -136,7 +137,7 @@ async fn seeded() -> World {
 #[tokio::test]
 async fn pages_of_any_size_give_every_row_its_own_trace() {
     let world = seeded().await;
-    let oracle = Oracle::new(world.pool(), Some(LANGFUSE));
+    let oracle = Oracle::new(world.pool(), Some(LANGFUSE_URL));
     let strategy = (
         prop_oneof![1_u32..20, 20_u32..300],
         0_usize..5,
@@ -188,8 +189,8 @@ async fn left_behind(pool: &PgPool, stream: Stream, window: &Window, after: Opti
 }
 
 /// A database with many projects and many days, in which the day that is read is a small part.
-async fn crowded() -> World {
-    let world = crate::world().await;
+async fn crowded() -> Arc<World> {
+    let (world, _) = crate::world().await;
     let projects: Vec<String> = (0..20).map(|n| format!("project {n}")).collect();
     for project in &projects {
         langfuse::add_project(&world.pool(), project, project).await;

@@ -1,9 +1,9 @@
 //! Workers stop, die and go on.
 
 use testkit::posthog::{Behavior, Rule};
-use testkit::{Outcome, lines, seed};
+use testkit::{JOBS, Outcome, lines};
 
-use crate::{DAY, KEY, PROJECT, assert_delivered, day, field, message, publish, world};
+use crate::{DAY, KEY, day, world};
 
 const SMALL: [(&str, &str); 3] = [
     ("PAGE_ROWS", "50"),
@@ -13,29 +13,26 @@ const SMALL: [(&str, &str); 3] = [
 
 #[tokio::test]
 async fn sigterm_hands_back_at_once_and_counts_nothing() {
-    let world = world().await;
-    seed::realistic(&world.pool(), PROJECT, &[day()], 300, 1).await;
+    let (world, project) = world().await;
+    project.seed(&[day()], 300, 1).await;
     // Every request takes a while, so that the signal meets a job at work.
     world
         .posthog
         .script(Rule::always(Behavior::Delay(std::time::Duration::from_millis(40))));
-    let first = world.worker(&SMALL).await;
-    first.wait_ready().await;
-    publish(&world, &message("daily")).await;
+    let first = world.ready_worker(&SMALL).await;
+    project.publish(DAY, "daily").await;
     world.posthog.until(|posthog| posthog.counts(KEY).stored > 50).await;
     first.terminate();
     assert_eq!(first.wait_exit().await.code(), Some(0), "{}", first.log());
-    assert_eq!(field(&world, "daily", "state").await.as_deref(), Some("queued"));
-    assert_eq!(field(&world, "daily", "attempt").await.as_deref(), Some("0"));
-    assert_eq!(world.queue_depth("posthog-export.jobs").await, 1);
+    assert_eq!(project.field("daily", "state").await.as_deref(), Some("queued"));
+    assert_eq!(project.field("daily", "attempt").await.as_deref(), Some("0"));
+    assert_eq!(world.queue_depth(JOBS).await, 1);
     let before = world.posthog.counts(KEY).stored;
 
     world.posthog.behave();
-    let second = world.worker(&SMALL).await;
-    second.wait_ready().await;
-    world.wait_state(PROJECT, DAY, "daily", "completed").await;
-    assert_delivered(&world).await;
-    assert_eq!(field(&world, "daily", "takeovers").await.as_deref(), Some("0"));
+    let _second = world.ready_worker(&SMALL).await;
+    project.arrives(DAY).await;
+    assert_eq!(project.field("daily", "takeovers").await.as_deref(), Some("0"));
     let resent = world.posthog.counts(KEY).resent;
     assert!(
         resent < before,
@@ -45,22 +42,19 @@ async fn sigterm_hands_back_at_once_and_counts_nothing() {
 
 #[tokio::test]
 async fn a_killed_workers_job_is_taken_over_when_its_lease_has_run_out() {
-    let world = world().await;
-    seed::realistic(&world.pool(), PROJECT, &[day()], 300, 2).await;
+    let (world, project) = world().await;
+    project.seed(&[day()], 300, 2).await;
     world
         .posthog
         .script(Rule::always(Behavior::Delay(std::time::Duration::from_millis(40))));
-    let first = world.worker(&SMALL).await;
-    first.wait_ready().await;
-    publish(&world, &message("daily")).await;
+    let first = world.ready_worker(&SMALL).await;
+    project.publish(DAY, "daily").await;
     world.posthog.until(|posthog| posthog.counts(KEY).stored > 50).await;
     first.kill();
-    assert_eq!(field(&world, "daily", "state").await.as_deref(), Some("running"));
+    assert_eq!(project.field("daily", "state").await.as_deref(), Some("running"));
     world.posthog.behave();
-    let second = world.worker(&SMALL).await;
-    second.wait_ready().await;
-    world.wait_state(PROJECT, DAY, "daily", "completed").await;
-    assert_delivered(&world).await;
+    let second = world.ready_worker(&SMALL).await;
+    project.arrives(DAY).await;
     assert!(
         second
             .metrics()
@@ -71,8 +65,8 @@ async fn a_killed_workers_job_is_taken_over_when_its_lease_has_run_out() {
 
 #[tokio::test]
 async fn a_long_job_goes_on_slice_by_slice() {
-    let world = world().await;
-    seed::realistic(&world.pool(), PROJECT, &[day()], 300, 3).await;
+    let (world, project) = world().await;
+    project.seed(&[day()], 300, 3).await;
     world
         .posthog
         .script(Rule::always(Behavior::Delay(std::time::Duration::from_millis(100))));
@@ -81,35 +75,28 @@ async fn a_long_job_goes_on_slice_by_slice() {
         ("RETRY_BUDGET", "900ms"),
         ("SEND_TIMEOUT", "800ms"),
     ];
-    let worker = world.worker(&[&SMALL[..], &slices[..]].concat()).await;
-    worker.wait_ready().await;
-    publish(&world, &message("daily")).await;
+    let worker = world.ready_worker(&[&SMALL[..], &slices[..]].concat()).await;
+    project.publish(DAY, "daily").await;
     worker.wait_outcome(Outcome::HandedBack, None).await;
-    world.wait_state(PROJECT, DAY, "daily", "completed").await;
-    assert_delivered(&world).await;
-    assert_eq!(field(&world, "daily", "attempt").await.as_deref(), Some("0"));
+    project.arrives(DAY).await;
+    assert_eq!(project.field("daily", "attempt").await.as_deref(), Some("0"));
 }
 
 #[tokio::test]
 async fn a_deleted_queue_is_declared_anew() {
-    let world = world().await;
-    let worker = world.worker(&[]).await;
-    worker.wait_ready().await;
+    let (world, project) = world().await;
+    let worker = world.ready_worker(&[]).await;
     let connection = lapin::Connection::connect(&world.amqp_url, lapin::ConnectionProperties::default())
         .await
         .unwrap();
     let channel = connection.create_channel().await.unwrap();
     channel
-        .queue_delete(
-            "posthog-export.jobs".into(),
-            lapin::options::QueueDeleteOptions::default(),
-        )
+        .queue_delete(JOBS.into(), lapin::options::QueueDeleteOptions::default())
         .await
         .unwrap();
     worker.wait_log(lines::SESSION_ENDED).await;
     worker.wait_ready().await;
-    seed::realistic(&world.pool(), PROJECT, &[day()], 20, 4).await;
-    publish(&world, &message("daily")).await;
-    world.wait_state(PROJECT, DAY, "daily", "completed").await;
-    assert_delivered(&world).await;
+    project.seed(&[day()], 20, 4).await;
+    project.publish(DAY, "daily").await;
+    project.arrives(DAY).await;
 }

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use testkit::posthog::{Behavior, Rule};
-use testkit::{Prometheus, Servers, Worker, World, langfuse, seed};
+use testkit::{Project, Prometheus, Servers, Worker, World};
 use worker::watch::metrics::METRICS;
 
 const KEY: &str = "phc_test_key_of_the_project";
+const UNKNOWN_KEY: &str = "phc_unknown_to_posthog";
 const DAY: &str = "2024-06-01";
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What Grafana puts in for its variable, with a scrape each second.
@@ -25,38 +26,29 @@ fn deploy() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
 }
 
-async fn publish(world: &World, project: &str, run: &str) {
-    let body = format!(r#"{{"project_id":"{project}","day":"{DAY}","run":"{run}"}}"#);
-    assert!(world.publish("posthog-export", "job", body.as_bytes()).await);
-}
-
 /// Jobs of every kind: completed with a refused row, retried and then dead, dead at once, no job at all.
-async fn work(world: &World) {
-    let pool = world.pool();
-    for (project, key) in [("good", KEY), ("wrong key", "phc_unknown_to_posthog")] {
-        langfuse::add_project(&pool, project, project).await;
-        langfuse::add_integration(&pool, project, &world.posthog.url(), key, true).await;
-    }
-    world.posthog.known_key(KEY);
-    seed::realistic(&pool, "good", &[DAY.parse().unwrap()], 50, 1).await;
+async fn work(world: &Arc<World>) {
+    let good = Project::add(world, "good", KEY).await;
+    let wrong_key = Project::add(world, "wrong key", UNKNOWN_KEY).await;
+    world.posthog.forget_key(UNKNOWN_KEY);
+    good.seed(&[DAY.parse().unwrap()], 50, 1).await;
     let culprit: String = sqlx::query_scalar("select id from traces order by timestamp, id limit 1")
-        .fetch_one(&pool)
+        .fetch_one(&world.pool())
         .await
         .unwrap();
     let refused = Behavior::reject_events_where(move |event| event["properties"]["langfuse_id"] == culprit.as_str());
     world.posthog.script(Rule::always(refused));
-    publish(world, "good", "daily").await;
-    world.wait_state("good", DAY, "daily", "completed").await;
-    publish(world, "wrong key", "daily").await;
-    world.wait_state("wrong key", DAY, "daily", "dead").await;
+    good.publish(DAY, "daily").await;
+    good.wait_state(DAY, "daily", "completed").await;
+    wrong_key.publish(DAY, "daily").await;
+    wrong_key.wait_state(DAY, "daily", "dead").await;
     world.posthog.behave();
     world.posthog.script(Rule::always(Behavior::status(503)));
-    let enqueued = world.producer(&["enqueue"]).await;
-    assert_eq!(enqueued.code, 0, "{}", enqueued.stderr);
-    publish(world, "good", "again").await;
-    world.wait_state("good", DAY, "again", "dead").await;
+    world.succeeds(&["enqueue"]).await;
+    good.publish(DAY, "again").await;
+    good.wait_state(DAY, "again", "dead").await;
     world.posthog.behave();
-    assert!(world.publish("posthog-export", "job", b"no job").await);
+    world.publish_job(b"no job").await;
 }
 
 /// The expressions of the dashboard by the title of their panel.
@@ -147,7 +139,7 @@ fn address(url: &str) -> String {
 async fn every_panel_and_every_alert_has_its_data() {
     // The broker's numbers are of all its virtual hosts.
     let servers = Arc::new(Servers::start().await);
-    let mut world = World::on(Arc::clone(&servers)).await;
+    let world = Arc::new(World::on(Arc::clone(&servers)).await);
     for (name, value) in [
         ("SEND_TIMEOUT", "1s"),
         ("RETRY_BUDGET", "1500ms"),
@@ -157,10 +149,7 @@ async fn every_panel_and_every_alert_has_its_data() {
         world.set(name, value);
     }
     shared::ledger::migrator().run(&world.pool()).await.unwrap();
-    let workers = [world.worker(&[]).await, world.worker(&[]).await];
-    for worker in &workers {
-        worker.wait_ready().await;
-    }
+    let workers = [world.ready_worker(&[]).await, world.ready_worker(&[]).await];
     let broker = servers.rabbitmq.metrics_url().expect("a broker of our own");
     let targets = [
         (

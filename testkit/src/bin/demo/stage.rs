@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, ensure};
 use indicatif::MultiProgress;
 use testkit::oracle::Oracle;
+use testkit::world::LANGFUSE_URL;
 use testkit::{Servers, Worker, World, program, wait};
 
-/// Links in events lead there.
-const LANGFUSE_URL: &str = "https://langfuse.example.com";
 /// How long all scenes may take together, once servers and programs are there.
 const DEADLINE: Duration = Duration::from_mins(3);
 /// The default is two minutes; here somebody may want to kill a worker and watch.
@@ -45,9 +44,8 @@ impl Stage {
         );
         let servers = Arc::new(Servers::start().await);
         started(servers.clone());
-        let mut world = World::on(servers).await;
+        let world = World::on(servers).await;
         for (name, value) in [
-            ("LANGFUSE_URL", LANGFUSE_URL),
             ("LEASE", LEASE),
             ("PAGE_ROWS", "500"),
             ("BATCH_MAX_EVENTS", "250"),
