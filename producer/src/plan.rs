@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use shared::job::{DAILY, Day, Job, RunKey, Scope, Stream};
+use shared::job::{DAILY, Day, Job, RunKey};
 use shared::langfuse::Newest;
 use shared::ledger::{RunRow, State};
 use shared::topology::Lane;
@@ -194,21 +194,9 @@ fn resumed(now: DateTime<Utc>, runs: &[&RunRow]) -> impl Iterator<Item = Planned
         .map(move |run| again(run, now, Reason::Resumed))
 }
 
-/// The job of a row of the ledger.
-pub fn job_of(run: &RunRow) -> Job {
-    let streams = |words: &Vec<String>| words.iter().filter_map(|word| word.parse::<Stream>().ok()).collect();
-    Job {
-        key: run.key(),
-        scope: Scope {
-            events: run.events.as_ref().map(streams),
-            created_after: run.created_after,
-        },
-    }
-}
-
 fn again(run: &RunRow, now: DateTime<Utc>, reason: Reason) -> Planned {
     Planned {
-        job: job_of(run),
+        job: run.job(),
         lane: lane(run.day, now),
         reason,
     }

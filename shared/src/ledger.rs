@@ -2,6 +2,7 @@
 //! the lease is no longer its own; every time is the database's.
 
 mod claim;
+mod columns;
 mod error;
 mod gauges;
 mod lease;
@@ -25,6 +26,7 @@ pub use pause::{HUMAN, Pause};
 pub use queue::Discard;
 pub use reports::{Counts, Filter, RejectRow, RunRow, StreamRow, Summary};
 pub use state::State;
+use statement::answered;
 
 /// Our schema; `_sqlx_migrations` lives in it too.
 pub const SCHEMA: &str = "posthog_export";
@@ -62,25 +64,22 @@ impl Ledger {
 
     /// Whether our schema is there in the version of this program.
     pub async fn is_migrated(&self) -> Result<bool, LedgerError> {
-        let table: Option<String> =
-            sqlx::query_scalar("-- ledger_is_migrated\nselect to_regclass('posthog_export._sqlx_migrations')::text")
-                .fetch_one(&self.pool)
-                .await?;
-        if table.is_none() {
+        let table = sqlx::query_scalar(
+            "-- ledger_is_migrated\nselect to_regclass('posthog_export._sqlx_migrations') is not null",
+        );
+        if !answered(table.fetch_one(&self.pool)).await? {
             return Ok(false);
         }
-        let newest: Option<i64> = sqlx::query_scalar(
+        let newest = sqlx::query_scalar(
             "-- ledger_version\nselect max(version) from posthog_export._sqlx_migrations where success",
-        )
-        .fetch_one(&self.pool)
-        .await?;
+        );
+        let newest: Option<i64> = answered(newest.fetch_one(&self.pool)).await?;
         Ok(newest >= migrator().iter().map(|m| m.version).max())
     }
 
     /// The database's clock.
     pub async fn now(&self) -> Result<DateTime<Utc>, LedgerError> {
-        Ok(sqlx::query_scalar("-- ledger_now\nselect clock_timestamp()")
-            .fetch_one(&self.pool)
-            .await?)
+        let now = sqlx::query_scalar("-- ledger_now\nselect clock_timestamp()");
+        answered(now.fetch_one(&self.pool)).await
     }
 }

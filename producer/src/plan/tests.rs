@@ -1,5 +1,6 @@
 use chrono::NaiveDate;
 use proptest::prelude::*;
+use shared::job::Stream;
 use shared::ledger::Counts;
 use shared::message::Message;
 
@@ -148,7 +149,7 @@ fn what_settles_a_day() {
     let the_day = day("2024-06-08");
     let partial = |state| RunRow {
         full: false,
-        events: Some(vec!["trace".into()]),
+        events: Some(vec![Stream::Trace]),
         ..run(the_day, "replay-1", state)
     };
     for (row, wanted) in [
@@ -184,7 +185,7 @@ fn what_was_skipped_comes_back_once() {
     );
     // A replay comes back under its own name, with its filter, and the day needs no other job.
     let replay = RunRow {
-        events: Some(vec!["score".into()]),
+        events: Some(vec![Stream::Score]),
         full: false,
         ..run(the_day, "replay-1", State::Skipped)
     };
@@ -407,7 +408,7 @@ fn any_run() -> impl Strategy<Value = RunRow> {
                 queued_at: moment,
                 started_at: Some(began),
                 completed_at: (state == State::Completed).then_some(began + TimeDelta::minutes(3)),
-                events: (filter == 1).then(|| vec!["trace".into()]),
+                events: (filter == 1).then(|| vec![Stream::Trace]),
                 created_after: (filter == 2).then_some(began - TimeDelta::minutes(30)),
                 full: filter == 0,
                 ..run(the_day, name, state)

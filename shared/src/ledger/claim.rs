@@ -8,15 +8,14 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use sqlx::Transaction;
 use sqlx::postgres::{PgConnection, Postgres};
-use uuid::Uuid;
 
-use decide::{Decision, Found, decide, is_over};
+use decide::{Decision, Found, Start, decide, is_over};
 
 use super::Ledger;
 use super::error::LedgerError;
 use super::lease::{Cursor, Lease, Progress};
 use super::state::State;
-use super::statement::{answered, event_words, interval};
+use super::statement::{BindKey, answered, event_words, interval, this_run};
 use crate::error_code::ErrorCode;
 use crate::job::{RunKey, Scope, Stream};
 
@@ -33,7 +32,7 @@ pub enum Claim {
         wait: Duration,
     },
     /// Another worker has it, or another run of the same day is at work: 30 s rung, nothing counted.
-    Held {
+    LeaseHeld {
         /// Who, for the log
         by: String,
     },
@@ -67,7 +66,7 @@ pub struct Claimed {
 impl Ledger {
     /// Makes ready to claim. When this fails, nothing was asked for.
     pub async fn begin_claim(&self) -> Result<ClaimBegun, LedgerError> {
-        answered(async { Ok(ClaimBegun(self.pool.begin().await?)) }).await
+        Ok(ClaimBegun(answered(self.pool.begin()).await?))
     }
 }
 
@@ -76,8 +75,8 @@ impl Ledger {
 pub struct ClaimBegun(Transaction<'static, Postgres>);
 
 impl ClaimBegun {
-    /// Asks for the run of the `wanted` lease, which exports `scope`. `target` is where it would be sent, when that is known. When the answer
-    /// is lost ([`LedgerError::Unreachable`]), the lease may be held all the same: it is to be given back.
+    /// Asks for the run of the `wanted` lease, which exports `scope`. `target` is where it would be sent, when that is
+    /// known. When the answer is lost ([`LedgerError::Unreachable`]), the lease may be held all the same: give it back.
     pub async fn claim(
         self,
         scope: &Scope,
@@ -86,69 +85,56 @@ impl ClaimBegun {
         length: Duration,
         target: Option<&str>,
     ) -> Result<Claim, LedgerError> {
-        answered(self.claim_in_time(scope, wanted, worker, length, target)).await
-    }
-
-    async fn claim_in_time(
-        self,
-        scope: &Scope,
-        wanted: &Lease,
-        worker: &str,
-        length: Duration,
-        target: Option<&str>,
-    ) -> Result<Claim, LedgerError> {
         let Self(mut tx) = self;
-        let Lease { key, token } = wanted;
-        let run = key.run.as_str();
-        // One claim at a time for a project's day: two runs of it must see each other's lease. The lock's number is a hash;
-        // two days that share one wait for each other a moment, no more.
-        sqlx::query("-- ledger_claim_lock\nselect pg_advisory_xact_lock(hashtextextended($1, 0))")
-            .bind(format!("posthog_export.claim/{}/{}", key.project_id, key.day))
-            .execute(&mut *tx)
-            .await?;
-        let found = lock_rows(&mut tx, key).await?;
-        let now: DateTime<Utc> = sqlx::query_scalar("-- ledger_claim_now\nselect clock_timestamp()")
-            .fetch_one(&mut *tx)
-            .await?;
-        if !is_over(key.day, now) {
-            return Ok(Claim::DayNotOver { now });
-        }
-        let claim = match decide(run, &found, target, now) {
-            Decision::Done(state) => Claim::Done(state),
-            Decision::NotYet(wait) => Claim::NotYet { wait },
-            Decision::Held(by) => Claim::Held { by },
-            Decision::KillsWorkers(takeovers) => {
-                give_up(&mut tx, key, takeovers).await?;
-                Claim::KillsWorkers { takeovers }
+        let key = &wanted.key;
+        let claimed = async {
+            let found = lock_rows(&mut tx, key).await?;
+            let now: DateTime<Utc> = sqlx::query_scalar("-- ledger_claim_now\nselect clock_timestamp()")
+                .fetch_one(&mut *tx)
+                .await?;
+            if !is_over(key.day, now) {
+                return Ok(Claim::DayNotOver { now });
             }
-            Decision::Run {
-                attempt,
-                takeovers,
-                anew,
-            } => {
-                if !found.iter().any(|row| row.run == run) {
-                    insert(&mut tx, key, scope).await?;
+            let claim = match decide(&key.run, &found, target, now) {
+                Decision::Done(state) => Claim::Done(state),
+                Decision::NotYet(wait) => Claim::NotYet { wait },
+                Decision::LeaseHeld(by) => Claim::LeaseHeld { by },
+                Decision::KillsWorkers(takeovers) => {
+                    give_up(&mut tx, key, takeovers).await?;
+                    Claim::KillsWorkers { takeovers }
                 }
-                if anew {
-                    forget_progress(&mut tx, key).await?;
+                Decision::Run(start) => {
+                    let mine = found.iter().find(|row| row.run == key.run);
+                    if mine.is_none() {
+                        insert(&mut tx, key, scope).await?;
+                    }
+                    if start.anew {
+                        forget_progress(&mut tx, key).await?;
+                    }
+                    take(&mut tx, wanted, worker, length, target, start).await?;
+                    Claim::Run(Claimed {
+                        lease: wanted.clone(),
+                        streams: open_streams(&mut tx, key, scope).await?,
+                        attempt: start.attempt,
+                        takeovers: start.takeovers,
+                        taken_over: mine.is_some_and(|row| row.state == State::Running),
+                    })
                 }
-                take(&mut tx, key, *token, worker, length, target, attempt, takeovers, anew).await?;
-                let streams = open_streams(&mut tx, key, scope).await?;
-                Claim::Run(Claimed {
-                    lease: wanted.clone(),
-                    streams,
-                    attempt,
-                    takeovers,
-                    taken_over: found.iter().any(|row| row.run == run && row.state == "running"),
-                })
-            }
+            };
+            tx.commit().await?;
+            Ok(claim)
         };
-        tx.commit().await?;
-        Ok(claim)
+        answered(claimed).await
     }
 }
 
+/// The rows of a project's day, locked. One claim at a time: two runs of the day must see each other's lease.
 async fn lock_rows(tx: &mut PgConnection, key: &RunKey) -> Result<Vec<Found>, sqlx::Error> {
+    // The lock's number is a hash; two days that share one wait for each other a moment, no more.
+    sqlx::query("-- ledger_claim_lock\nselect pg_advisory_xact_lock(hashtextextended($1, 0))")
+        .bind(format!("posthog_export.claim/{}/{}", key.project_id, key.day))
+        .execute(&mut *tx)
+        .await?;
     sqlx::query_as(
         "-- ledger_claim_rows
          select run, state, attempt, takeovers, lease_expires_at, worker, retry_at, target
@@ -167,9 +153,7 @@ async fn insert(tx: &mut PgConnection, key: &RunKey, scope: &Scope) -> Result<()
          insert into posthog_export.runs (project_id, day, run, events, created_after) values ($1, $2, $3, $4, $5)
          on conflict (project_id, day, run) do nothing",
     )
-    .bind(&key.project_id)
-    .bind(key.day.0)
-    .bind(&key.run)
+    .bind_key(key)
     .bind(event_words(scope))
     .bind(scope.created_after)
     .execute(tx)
@@ -178,53 +162,54 @@ async fn insert(tx: &mut PgConnection, key: &RunKey, scope: &Scope) -> Result<()
 }
 
 async fn give_up(tx: &mut PgConnection, key: &RunKey, takeovers: i32) -> Result<(), sqlx::Error> {
-    sqlx::query(
+    let statement = concat!(
         "-- ledger_claim_give_up
          update posthog_export.runs
          set state = 'dead', takeovers = $4, error_code = $5, error = $6, retry_at = null, lease_token = null,
              lease_expires_at = null, first_failed_at = coalesce(first_failed_at, clock_timestamp()),
              updated_at = clock_timestamp()
-         where project_id = $1 and day = $2 and run = $3",
-    )
-    .bind(&key.project_id)
-    .bind(key.day.0)
-    .bind(&key.run)
-    .bind(takeovers)
-    .bind(ErrorCode::KillsWorkers.as_str())
-    .bind(format!("{takeovers} workers ended with this run before a cursor moved"))
-    .execute(tx)
-    .await?;
+         where ",
+        this_run!()
+    );
+    sqlx::query(statement)
+        .bind_key(key)
+        .bind(takeovers)
+        .bind(ErrorCode::KillsWorkers.as_str())
+        .bind(format!("{takeovers} workers ended with this run before a cursor moved"))
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
 async fn forget_progress(tx: &mut PgConnection, key: &RunKey) -> Result<(), sqlx::Error> {
     for statement in [
-        "-- ledger_forget_streams\ndelete from posthog_export.streams where project_id = $1 and day = $2 and run = $3",
-        "-- ledger_forget_rejects\ndelete from posthog_export.rejects where project_id = $1 and day = $2 and run = $3",
+        concat!(
+            "-- ledger_forget_streams\ndelete from posthog_export.streams where ",
+            this_run!()
+        ),
+        concat!(
+            "-- ledger_forget_rejects\ndelete from posthog_export.rejects where ",
+            this_run!()
+        ),
     ] {
-        sqlx::query(statement)
-            .bind(&key.project_id)
-            .bind(key.day.0)
-            .bind(&key.run)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(statement).bind_key(key).execute(&mut *tx).await?;
     }
     Ok(())
 }
 
-#[expect(clippy::too_many_arguments, reason = "the columns of one statement")]
 async fn take(
     tx: &mut PgConnection,
-    key: &RunKey,
-    token: Uuid,
+    Lease { key, token }: &Lease,
     worker: &str,
-    lease: Duration,
+    length: Duration,
     target: Option<&str>,
-    attempt: i32,
-    takeovers: i32,
-    anew: bool,
+    Start {
+        attempt,
+        takeovers,
+        anew,
+    }: Start,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(
+    let statement = concat!(
         "-- ledger_claim_take
          update posthog_export.runs
          set state = 'running', lease_token = $4, lease_expires_at = clock_timestamp() + $5, worker = $6,
@@ -232,21 +217,34 @@ async fn take(
              asked_at = case when state in ('dead', 'skipped') then clock_timestamp() else asked_at end,
              started_at = case when $10 or started_at is null then clock_timestamp() else started_at end,
              updated_at = clock_timestamp()
-         where project_id = $1 and day = $2 and run = $3",
-    )
-    .bind(&key.project_id)
-    .bind(key.day.0)
-    .bind(&key.run)
-    .bind(token)
-    .bind(interval(lease))
-    .bind(worker)
-    .bind(target)
-    .bind(attempt)
-    .bind(takeovers)
-    .bind(anew)
-    .execute(tx)
-    .await?;
+         where ",
+        this_run!()
+    );
+    sqlx::query(statement)
+        .bind_key(key)
+        .bind(token)
+        .bind(interval(length))
+        .bind(worker)
+        .bind(target)
+        .bind(attempt)
+        .bind(takeovers)
+        .bind(anew)
+        .execute(tx)
+        .await?;
     Ok(())
+}
+
+/// A row of `streams`, as a job goes on from it.
+#[derive(sqlx::FromRow)]
+struct Saved {
+    stream: Stream,
+    cursor_time: Option<NaiveDateTime>,
+    cursor_id: Option<String>,
+    done: bool,
+    sent: i64,
+    rejected: i64,
+    batches: i64,
+    bytes: i64,
 }
 
 async fn open_streams(
@@ -254,54 +252,35 @@ async fn open_streams(
     key: &RunKey,
     scope: &Scope,
 ) -> Result<BTreeMap<Stream, Progress>, sqlx::Error> {
-    #[derive(sqlx::FromRow)]
-    struct Row {
-        stream: String,
-        cursor_time: Option<NaiveDateTime>,
-        cursor_id: Option<String>,
-        done: bool,
-        sent: i64,
-        rejected: i64,
-        batches: i64,
-        bytes: i64,
-    }
-    let wanted: Vec<&str> = scope.streams().map(Stream::as_str).collect();
     sqlx::query(
         "-- ledger_open_streams
          insert into posthog_export.streams (project_id, day, run, stream)
          select $1, $2, $3, unnest($4::text[]) on conflict do nothing",
     )
-    .bind(&key.project_id)
-    .bind(key.day.0)
-    .bind(&key.run)
-    .bind(&wanted)
+    .bind_key(key)
+    .bind(scope.streams().collect::<Vec<_>>())
     .execute(&mut *tx)
     .await?;
-    let rows: Vec<Row> = sqlx::query_as(
-        "-- ledger_streams
-         select stream, cursor_time, cursor_id, done, sent, rejected, batches, bytes from posthog_export.streams
-         where project_id = $1 and day = $2 and run = $3",
-    )
-    .bind(&key.project_id)
-    .bind(key.day.0)
-    .bind(&key.run)
-    .fetch_all(&mut *tx)
-    .await?;
-    let progress = |row: Row| {
-        let stream = row.stream.parse().ok()?;
-        let cursor = row.cursor_time.zip(row.cursor_id).map(|(time, id)| Cursor { time, id });
-        let (done, sent, rejected, batches, bytes) = (row.done, row.sent, row.rejected, row.batches, row.bytes);
-        Some((
-            stream,
-            Progress {
-                cursor,
-                done,
-                sent,
-                rejected,
-                batches,
-                bytes,
-            },
-        ))
+    let statement = concat!(
+        "-- ledger_claim_streams
+         select stream, cursor_time, cursor_id, done, sent, rejected, batches, bytes
+         from posthog_export.streams where ",
+        this_run!()
+    );
+    let saved: Vec<Saved> = sqlx::query_as(statement).bind_key(key).fetch_all(tx).await?;
+    let progress = |saved: Saved| {
+        let progress = Progress {
+            cursor: saved
+                .cursor_time
+                .zip(saved.cursor_id)
+                .map(|(time, id)| Cursor { time, id }),
+            done: saved.done,
+            sent: saved.sent,
+            rejected: saved.rejected,
+            batches: saved.batches,
+            bytes: saved.bytes,
+        };
+        (saved.stream, progress)
     };
-    Ok(rows.into_iter().filter_map(progress).collect())
+    Ok(saved.into_iter().map(progress).collect())
 }

@@ -34,13 +34,13 @@ impl Ledger {
                ) as backfill_since,
                (select max(completed_at) from posthog_export.runs where state = 'completed') as last_completed",
         );
-        answered(async { Ok(gauges.fetch_one(&self.pool).await?) }).await
+        answered(gauges.fetch_one(&self.pool)).await
     }
 
     /// When the producer last looked at every day of every project, and had all messages confirmed.
     pub async fn last_enqueued(&self) -> Result<Option<DateTime<Utc>>, LedgerError> {
         let ended = sqlx::query_scalar("-- ledger_last_enqueued\nselect ended_at from posthog_export.last_enqueue");
-        answered(async { Ok(ended.fetch_optional(&self.pool).await?) }).await
+        answered(ended.fetch_optional(&self.pool)).await
     }
 
     /// How many projects are paused, by the error code that led to it; `None`: by a human.
@@ -49,6 +49,6 @@ impl Ledger {
             "-- ledger_paused_projects
              select error_code, count(*) from posthog_export.paused group by error_code",
         );
-        answered(async { Ok(paused.fetch_all(&self.pool).await?) }).await
+        answered(paused.fetch_all(&self.pool)).await
     }
 }

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
+use sqlx::postgres::{PgArguments, Postgres};
+use sqlx::query::Query;
 use uuid::Uuid;
 
 use super::Ledger;
 use super::error::LedgerError;
-use super::statement::{answered, interval};
+use super::state::State;
+use super::statement::{BindKey, answered, fence, interval, this_run};
 use crate::error_code::ErrorCode;
 use crate::job::{RunKey, Stream};
 
@@ -91,29 +94,20 @@ pub struct Buried {
 impl Ledger {
     /// Puts the lease's end further off.
     pub async fn renew(&self, lease: &Lease, length: Duration) -> Result<(), LedgerError> {
-        let renewed = answered(async {
-            let statement = sqlx::query(
-                "-- ledger_renew
+        let statement = concat!(
+            "-- ledger_renew
              update posthog_export.runs set lease_expires_at = clock_timestamp() + $5
-             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'",
-            )
-            .bind(&lease.key.project_id)
-            .bind(lease.key.day.0)
-            .bind(&lease.key.run)
-            .bind(lease.token)
-            .bind(interval(length));
-            Ok(statement.execute(&self.pool).await?)
-        })
-        .await?;
-        if renewed.rows_affected() == 1 {
-            Ok(())
-        } else {
-            Err(LedgerError::LeaseLost)
-        }
+             where ",
+            fence!()
+        );
+        self.write(of(statement, lease).bind(interval(length))).await
     }
 
-    /// The checkpoint: a stream's progress and its rejects in one statement, only forward, only under the lease. A cursor
-    /// that moved is progress, so failures and take-overs are counted anew.
+    /// The checkpoint: a stream's progress and its rejects in one statement, only forward, only
+    /// under the lease. A cursor that moved is progress, so failures and take-overs are counted anew.
+    ///
+    /// Not a transaction of several statements: a worker that is paused between two of them would
+    /// keep the run's row locked from whoever takes over.
     pub async fn save(
         &self,
         lease: &Lease,
@@ -121,142 +115,107 @@ impl Ledger {
         progress: &Progress,
         rejects: &[Reject],
     ) -> Result<(), LedgerError> {
-        answered(self.save_in_time(lease, stream, progress, rejects)).await
-    }
-
-    async fn save_in_time(
-        &self,
-        lease: &Lease,
-        stream: Stream,
-        progress: &Progress,
-        rejects: &[Reject],
-    ) -> Result<(), LedgerError> {
-        // One statement, not a transaction of several: a worker that is paused between two of them would keep the run's row locked
-        // from whoever takes over.
-        let held: i64 = sqlx::query_scalar(
+        let statement = concat!(
             "-- ledger_save
              with fence as (
-               update posthog_export.runs set attempt = 0, takeovers = 0, updated_at = clock_timestamp()
-               where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running' returning 1),
+               update posthog_export.runs
+               set attempt = 0, takeovers = 0, updated_at = clock_timestamp()
+               where ",
+            fence!(),
+            " returning 1),
              saved as (
                update posthog_export.streams
                set cursor_time = coalesce($6, cursor_time), cursor_id = coalesce($7, cursor_id), done = $8,
                    sent = $9, rejected = $10, batches = $11, bytes = $12, updated_at = clock_timestamp()
                from fence
-               where project_id = $1 and day = $2 and run = $3 and stream = $5 and not done
-                 and (cursor_time is null or $6::timestamp is null or (cursor_time, cursor_id) <= ($6, $7 collate \"C\"))),
+               where ",
+            this_run!(),
+            " and stream = $5 and not done
+                 and (cursor_time is null or $6::timestamp is null
+                      or (cursor_time, cursor_id) <= ($6, $7 collate \"C\"))),
              rejected as (
                insert into posthog_export.rejects (project_id, day, run, stream, row_id, reason)
-               select $1, $2, $3, $5, r.id, r.reason from fence, unnest($13::text[], $14::text[]) as r (id, reason)
+               select $1, $2, $3, $5, r.id, r.reason
+               from fence, unnest($13::text[], $14::text[]) as r (id, reason)
                on conflict do nothing)
-             select count(*) from fence",
-        )
-        .bind(&lease.key.project_id)
-        .bind(lease.key.day.0)
-        .bind(&lease.key.run)
-        .bind(lease.token)
-        .bind(stream.as_str())
-        .bind(progress.cursor.as_ref().map(|c| c.time))
-        .bind(progress.cursor.as_ref().map(|c| c.id.as_str()))
-        .bind(progress.done)
-        .bind(progress.sent)
-        .bind(progress.rejected)
-        .bind(progress.batches)
-        .bind(progress.bytes)
-        .bind(rejects.iter().map(|r| r.row_id.as_str()).collect::<Vec<_>>())
-        .bind(rejects.iter().map(|r| r.reason.as_str()).collect::<Vec<_>>())
-        .fetch_one(&self.pool)
-        .await?;
-        if held == 1 { Ok(()) } else { Err(LedgerError::LeaseLost) }
+             select 1 from fence"
+        );
+        let saved = of(statement, lease)
+            .bind(stream.as_str())
+            .bind(progress.cursor.as_ref().map(|c| c.time))
+            .bind(progress.cursor.as_ref().map(|c| c.id.as_str()))
+            .bind(progress.done)
+            .bind(progress.sent)
+            .bind(progress.rejected)
+            .bind(progress.batches)
+            .bind(progress.bytes)
+            .bind(rejects.iter().map(|r| r.row_id.as_str()).collect::<Vec<_>>())
+            .bind(rejects.iter().map(|r| r.reason.as_str()).collect::<Vec<_>>());
+        self.write(saved).await
     }
 
-    /// `running → completed`. Refuses while a stream is not done: the last net under "completed means all of it".
+    /// `running → completed`. Refuses while a stream is not done: the last net under "completed
+    /// means all of it".
     pub async fn complete(&self, lease: &Lease) -> Result<(), LedgerError> {
-        self.settle(
-            lease,
+        let statement = concat!(
             "-- ledger_complete
              update posthog_export.runs r
              set state = 'completed', completed_at = clock_timestamp(), attempt = 0, takeovers = 0, error_code = null,
                  error = null, first_failed_at = null, retry_at = null, lease_token = null, lease_expires_at = null,
                  updated_at = clock_timestamp()
-             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'
-               and not exists (select 1 from posthog_export.streams s
-                               where s.project_id = r.project_id and s.day = r.day and s.run = r.run and not s.done)
-               and ($5::text is null) and ($6::text is null)",
-            None,
-        )
-        .await
+             where ",
+            fence!(),
+            " and not exists (select 1 from posthog_export.streams s
+                              where s.project_id = r.project_id and s.day = r.day and s.run = r.run and not s.done)"
+        );
+        self.write(of(statement, lease)).await
     }
 
     /// `running → queued`: handed back, nothing counted, free for the next worker at once.
     pub async fn release(&self, lease: &Lease) -> Result<(), LedgerError> {
-        self.settle(
-            lease,
+        let statement = concat!(
             "-- ledger_release
              update posthog_export.runs
              set state = 'queued', queued_at = clock_timestamp(), lease_token = null, lease_expires_at = null,
                  updated_at = clock_timestamp()
-             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'
-               and ($5::text is null) and ($6::text is null)",
-            None,
-        )
-        .await
+             where ",
+            fence!()
+        );
+        self.write(of(statement, lease)).await
     }
 
     /// `running → skipped`: counts as absent once the reason is gone.
     pub async fn skip(&self, lease: &Lease, code: ErrorCode, error: &str) -> Result<(), LedgerError> {
-        self.settle(
-            lease,
+        let statement = concat!(
             "-- ledger_skip
              update posthog_export.runs
              set state = 'skipped', error_code = $5, error = $6, lease_token = null, lease_expires_at = null,
                  updated_at = clock_timestamp()
-             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'",
-            Some((code, error)),
-        )
-        .await
+             where ",
+            fence!()
+        );
+        self.write(of(statement, lease).bind(code.as_str()).bind(error)).await
     }
 
     /// `running → dead`: a permanent failure; a human decides.
     pub async fn bury(&self, lease: &Lease, code: ErrorCode, error: &str) -> Result<Buried, LedgerError> {
-        let buried = sqlx::query_as(
+        let statement = concat!(
             "-- ledger_bury
              update posthog_export.runs
              set state = 'dead', error_code = $5, error = $6, attempt = attempt + 1,
                  first_failed_at = coalesce(first_failed_at, clock_timestamp()), retry_at = null,
                  lease_token = null, lease_expires_at = null, updated_at = clock_timestamp()
-             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'
-             returning attempt, first_failed_at",
-        )
-        .bind(&lease.key.project_id)
-        .bind(lease.key.day.0)
-        .bind(&lease.key.run)
-        .bind(lease.token)
-        .bind(code.as_str())
-        .bind(error);
-        let buried: Option<Buried> = answered(async { Ok(buried.fetch_optional(&self.pool).await?) }).await?;
-        buried.ok_or(LedgerError::LeaseLost)
-    }
-
-    async fn settle(
-        &self,
-        lease: &Lease,
-        statement: &'static str,
-        error: Option<(ErrorCode, &str)>,
-    ) -> Result<(), LedgerError> {
-        let settled = sqlx::query(statement)
-            .bind(&lease.key.project_id)
-            .bind(lease.key.day.0)
-            .bind(&lease.key.run)
+             where ",
+            fence!(),
+            " returning attempt, first_failed_at"
+        );
+        let buried = sqlx::query_as(statement)
+            .bind_key(&lease.key)
             .bind(lease.token)
-            .bind(error.map(|(code, _)| code.as_str()))
-            .bind(error.map(|(_, text)| text));
-        let settled = answered(async { Ok(settled.execute(&self.pool).await?) }).await?;
-        if settled.rows_affected() == 1 {
-            Ok(())
-        } else {
-            Err(LedgerError::LeaseLost)
-        }
+            .bind(code.as_str())
+            .bind(error)
+            .fetch_optional(&self.pool);
+        answered(buried).await?.ok_or(LedgerError::LeaseLost)
     }
 
     /// `running → waiting`, or `dead` when the ladder has no rung for this attempt: counts the failure.
@@ -267,54 +226,68 @@ impl Ledger {
         error: &str,
         rung: impl Fn(i32) -> Option<Duration> + Send,
     ) -> Result<Retry, LedgerError> {
-        answered(self.retry_in_time(lease, code, error, rung)).await
-    }
-
-    async fn retry_in_time(
-        &self,
-        lease: &Lease,
-        code: ErrorCode,
-        error: &str,
-        rung: impl Fn(i32) -> Option<Duration> + Send,
-    ) -> Result<Retry, LedgerError> {
-        let mut tx = self.pool.begin().await?;
-        let attempt: Option<i32> = sqlx::query_scalar(
+        let attempt = concat!(
             "-- ledger_retry_lock
-             select attempt from posthog_export.runs
-             where project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running' for update",
-        )
-        .bind(&lease.key.project_id)
-        .bind(lease.key.day.0)
-        .bind(&lease.key.run)
-        .bind(lease.token)
-        .fetch_optional(&mut *tx)
-        .await?;
-        let attempt = attempt.ok_or(LedgerError::LeaseLost)? + 1;
-        let delay = rung(attempt);
-        let first_failed_at = sqlx::query_scalar(
+             select attempt from posthog_export.runs where ",
+            fence!(),
+            " for update"
+        );
+        let retry = concat!(
             "-- ledger_retry
              update posthog_export.runs
              set state = $4, attempt = $5, error_code = $6, error = $7,
                  first_failed_at = coalesce(first_failed_at, clock_timestamp()),
                  retry_at = clock_timestamp() + $8, lease_token = null, lease_expires_at = null,
                  updated_at = clock_timestamp()
-             where project_id = $1 and day = $2 and run = $3 returning first_failed_at",
-        )
-        .bind(&lease.key.project_id)
-        .bind(lease.key.day.0)
-        .bind(&lease.key.run)
-        .bind(if delay.is_some() { "waiting" } else { "dead" })
-        .bind(attempt)
-        .bind(code.as_str())
-        .bind(error)
-        .bind(delay.map(interval))
-        .fetch_one(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        let buried = Buried {
-            attempt,
-            first_failed_at,
+             where ",
+            this_run!(),
+            " returning first_failed_at"
+        );
+        let counted = async {
+            let mut tx = self.pool.begin().await?;
+            let attempt: Option<i32> = sqlx::query_scalar(attempt)
+                .bind_key(&lease.key)
+                .bind(lease.token)
+                .fetch_optional(&mut *tx)
+                .await?;
+            let Some(attempt) = attempt.map(|before| before + 1) else {
+                return Ok(None);
+            };
+            let delay = rung(attempt);
+            let first_failed_at = sqlx::query_scalar(retry)
+                .bind_key(&lease.key)
+                .bind(if delay.is_some() { State::Waiting } else { State::Dead })
+                .bind(attempt)
+                .bind(code.as_str())
+                .bind(error)
+                .bind(delay.map(interval))
+                .fetch_one(&mut *tx)
+                .await?;
+            tx.commit().await?;
+            let buried = Buried {
+                attempt,
+                first_failed_at,
+            };
+            Ok(Some(delay.map_or(Retry::Exhausted(buried), |delay| Retry::Wait {
+                attempt,
+                delay,
+            })))
         };
-        Ok(delay.map_or(Retry::Exhausted(buried), |delay| Retry::Wait { attempt, delay }))
+        answered(counted).await?.ok_or(LedgerError::LeaseLost)
     }
+
+    /// Runs a statement that changes, or answers with, one row while the lease is ours, else none.
+    async fn write(&self, statement: Statement<'_>) -> Result<(), LedgerError> {
+        match answered(statement.execute(&self.pool)).await?.rows_affected() {
+            1 => Ok(()),
+            _ => Err(LedgerError::LeaseLost),
+        }
+    }
+}
+
+type Statement<'a> = Query<'a, Postgres, PgArguments>;
+
+/// A statement that [`fence`] guards.
+fn of<'a>(statement: &'static str, lease: &'a Lease) -> Statement<'a> {
+    sqlx::query(statement).bind_key(&lease.key).bind(lease.token)
 }

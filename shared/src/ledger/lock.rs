@@ -1,11 +1,10 @@
 //! A lock that one producer holds at a time.
 
-use std::time::Duration;
-
 use sqlx::{Postgres, Transaction};
 
 use super::Ledger;
 use super::error::LedgerError;
+use super::statement::answered;
 
 /// Held by one producer at a time; ends with the transaction it lives in, so that it works through a pooler too.
 #[derive(Debug)]
@@ -15,28 +14,31 @@ impl Lock {
     /// Whether it is still ours: it goes with its connection.
     pub async fn is_held(&mut self) -> bool {
         let asked = sqlx::query("-- ledger_lock_is_held\nselect 1").execute(&mut *self.0);
-        matches!(tokio::time::timeout(Duration::from_secs(10), asked).await, Ok(Ok(_)))
+        answered(asked).await.is_ok()
     }
 
     /// Lets the next one go on. A lock that is dropped is released as well, a moment later.
     pub async fn release(self) -> Result<(), LedgerError> {
-        Ok(self.0.commit().await?)
+        answered(self.0.commit()).await
     }
 }
 
 impl Ledger {
     /// Takes the lock of that name, unless somebody has it.
     pub async fn try_lock(&self, name: &str) -> Result<Option<Lock>, LedgerError> {
-        let mut tx = self.pool.begin().await?;
-        // The transaction does nothing but hold the lock, for as long as the publishing takes.
-        sqlx::query("-- ledger_lock_may_idle\nset local idle_in_transaction_session_timeout = 0")
-            .execute(&mut *tx)
-            .await?;
-        let taken: bool =
-            sqlx::query_scalar("-- ledger_try_lock\nselect pg_try_advisory_xact_lock(hashtextextended($1, 0))")
-                .bind(format!("posthog_export.{name}"))
-                .fetch_one(&mut *tx)
+        let lock = async {
+            let mut tx = self.pool.begin().await?;
+            // The transaction does nothing but hold the lock, for as long as the publishing takes.
+            sqlx::query("-- ledger_lock_may_idle\nset local idle_in_transaction_session_timeout = 0")
+                .execute(&mut *tx)
                 .await?;
-        Ok(taken.then_some(Lock(tx)))
+            let taken: bool =
+                sqlx::query_scalar("-- ledger_try_lock\nselect pg_try_advisory_xact_lock(hashtextextended($1, 0))")
+                    .bind(format!("posthog_export.{name}"))
+                    .fetch_one(&mut *tx)
+                    .await?;
+            Ok(taken.then_some(Lock(tx)))
+        };
+        answered(lock).await
     }
 }

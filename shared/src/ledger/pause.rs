@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Ledger;
 use super::error::LedgerError;
+use super::statement::answered;
 use crate::error_code::ErrorCode;
 
 /// A pause of a project.
@@ -41,7 +42,7 @@ impl Pause {
 impl Ledger {
     /// The pause that holds for a project under these settings. One of other settings is over, and forgotten.
     pub async fn pause_of(&self, project_id: &str, settings: &str) -> Result<Option<Pause>, LedgerError> {
-        Ok(sqlx::query_as(
+        let holding = sqlx::query_as(
             "-- ledger_pause_of
              with over as (delete from posthog_export.paused where project_id = $1 and settings <> $2)
              select project_id, settings, error_code, error, paused_by, paused_at from posthog_export.paused
@@ -49,22 +50,19 @@ impl Ledger {
         )
         .bind(project_id)
         .bind(settings)
-        .fetch_optional(&self.pool)
-        .await?)
+        .fetch_optional(&self.pool);
+        answered(holding).await
     }
 
     /// Every pause, by project: those too that no longer hold and that nobody has noticed yet.
     pub async fn pauses(&self) -> Result<BTreeMap<String, Pause>, LedgerError> {
-        let rows: Vec<Pause> = sqlx::query_as(
+        let pauses = sqlx::query_as(
             "-- ledger_pauses
              select project_id, settings, error_code, error, paused_by, paused_at from posthog_export.paused",
         )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows
-            .into_iter()
-            .map(|pause| (pause.project_id.clone(), pause))
-            .collect())
+        .fetch_all(&self.pool);
+        let by_project = |pause: Pause| (pause.project_id.clone(), pause);
+        Ok(answered(pauses).await?.into_iter().map(by_project).collect())
     }
 
     /// Pauses a project because of a failure, under the settings that led to it. A human's pause stays as it is.
@@ -76,7 +74,7 @@ impl Ledger {
         error: &str,
         worker: &str,
     ) -> Result<(), LedgerError> {
-        sqlx::query(
+        let written = sqlx::query(
             "-- ledger_pause_after
              insert into posthog_export.paused as p (project_id, settings, error_code, error, paused_by)
              values ($1, $2, $3, $4, $5)
@@ -90,14 +88,14 @@ impl Ledger {
         .bind(code.as_str())
         .bind(error)
         .bind(worker)
-        .execute(&self.pool)
-        .await?;
+        .execute(&self.pool);
+        answered(written).await?;
         Ok(())
     }
 
     /// Pauses projects because a human says so.
     pub async fn pause_by_hand(&self, projects: &[String], reason: &str) -> Result<(), LedgerError> {
-        sqlx::query(
+        let written = sqlx::query(
             "-- ledger_pause_by_hand
              insert into posthog_export.paused (project_id, error, paused_by) select p, $2, $3 from unnest($1::text[]) p
              on conflict (project_id) do update
@@ -107,35 +105,35 @@ impl Ledger {
         .bind(projects)
         .bind(reason)
         .bind(HUMAN)
-        .execute(&self.pool)
-        .await?;
+        .execute(&self.pool);
+        answered(written).await?;
         Ok(())
     }
 
     /// Forgets these pauses as they were read: one that was made anew since, by a worker or a human, stays. Answers whose they were.
     pub async fn forget_pauses(&self, over: &[Pause]) -> Result<Vec<String>, LedgerError> {
-        Ok(sqlx::query_scalar(
+        let forgotten = sqlx::query_scalar(
             "-- ledger_forget_pauses
              delete from posthog_export.paused p using unnest($1::text[], $2::text[]) as o (project_id, settings)
              where p.project_id = o.project_id and p.settings is not distinct from o.settings returning p.project_id",
         )
         .bind(over.iter().map(|pause| pause.project_id.as_str()).collect::<Vec<_>>())
         .bind(over.iter().map(|pause| pause.settings.as_deref()).collect::<Vec<_>>())
-        .fetch_all(&self.pool)
-        .await?)
+        .fetch_all(&self.pool);
+        answered(forgotten).await
     }
 
     /// Ends the pauses of these projects; with `by_hand` those too that a human made. Answers which were paused.
     pub async fn resume(&self, projects: &[String], by_hand: bool) -> Result<Vec<String>, LedgerError> {
-        let mut resumed: Vec<String> = sqlx::query_scalar(
+        let resumed = sqlx::query_scalar(
             "-- ledger_resume
              delete from posthog_export.paused where project_id = any($1) and ($2 or settings is not null)
              returning project_id",
         )
         .bind(projects)
         .bind(by_hand)
-        .fetch_all(&self.pool)
-        .await?;
+        .fetch_all(&self.pool);
+        let mut resumed: Vec<String> = answered(resumed).await?;
         resumed.sort_unstable();
         Ok(resumed)
     }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 
 use super::Ledger;
 use super::error::LedgerError;
-use super::statement::{event_words, interval};
+use super::statement::{BindKey, answered, event_words, interval};
 use crate::job::{Job, RunKey};
 
 /// What may be given up together with a message.
@@ -19,36 +19,45 @@ pub enum Discard {
     WhateverRests,
 }
 
+/// The columns of many keys, to bind as arrays.
+fn columns<'a>(keys: impl IntoIterator<Item = &'a RunKey>) -> (Vec<&'a str>, Vec<NaiveDate>, Vec<&'a str>) {
+    let columns = |key: &'a RunKey| (key.project_id.as_str(), key.day.0, key.run.as_str());
+    keys.into_iter().map(columns).collect()
+}
+
 impl Ledger {
     /// Records messages that the broker has confirmed, in one statement. No two jobs may have the same key. A run that is
     /// at work or finished is left as it is.
     pub async fn record_queued(&self, jobs: &[&Job]) -> Result<(), LedgerError> {
+        let (projects, days, runs) = columns(jobs.iter().map(|job| &job.key));
         // Postgres has no arrays of arrays of different lengths.
         let events = |job: &&Job| event_words(&job.scope).map(|words| words.join(","));
-        sqlx::query(
+        let written = sqlx::query(
             "-- ledger_record_queued
              insert into posthog_export.runs (project_id, day, run, events, created_after)
              select j.project_id, j.day, j.run, string_to_array(j.events, ','), j.created_after
              from unnest($1::text[], $2::date[], $3::text[], $4::text[], $5::timestamptz[])
                as j (project_id, day, run, events, created_after)
              on conflict (project_id, day, run) do update
-             set state = 'queued', queued_at = clock_timestamp(), updated_at = clock_timestamp(), error_code = null, error = null
+             set state = 'queued', queued_at = clock_timestamp(), updated_at = clock_timestamp(), error_code = null,
+                 error = null
              where runs.state in ('queued', 'skipped')",
         )
-        .bind(jobs.iter().map(|job| job.key.project_id.as_str()).collect::<Vec<_>>())
-        .bind(jobs.iter().map(|job| job.key.day.0).collect::<Vec<_>>())
-        .bind(jobs.iter().map(|job| job.key.run.as_str()).collect::<Vec<_>>())
+        .bind(&projects)
+        .bind(&days)
+        .bind(&runs)
         .bind(jobs.iter().map(events).collect::<Vec<_>>())
         .bind(jobs.iter().map(|job| job.scope.created_after).collect::<Vec<_>>())
-        .execute(&self.pool)
-        .await?;
+        .execute(&self.pool);
+        answered(written).await?;
         Ok(())
     }
 
     /// Records that stuck runs were published again: they count as stuck for `stuck` from now on. Those that a worker has
     /// taken meanwhile are left as they are.
     pub async fn record_healed(&self, keys: &[RunKey], stuck: Duration) -> Result<(), LedgerError> {
-        sqlx::query(
+        let (projects, days, runs) = columns(keys);
+        let written = sqlx::query(
             "-- ledger_record_healed
              update posthog_export.runs r
              set queued_at = clock_timestamp(), updated_at = clock_timestamp(),
@@ -59,19 +68,20 @@ impl Ledger {
                and (r.state = 'queued' or (r.state = 'running' and r.lease_expires_at < clock_timestamp() - $4)
                     or (r.state = 'waiting' and r.retry_at < clock_timestamp() - $4))",
         )
-        .bind(keys.iter().map(|key| key.project_id.as_str()).collect::<Vec<_>>())
-        .bind(keys.iter().map(|key| key.day.0).collect::<Vec<_>>())
-        .bind(keys.iter().map(|key| key.run.as_str()).collect::<Vec<_>>())
+        .bind(&projects)
+        .bind(&days)
+        .bind(&runs)
         .bind(interval(stuck))
-        .execute(&self.pool)
-        .await?;
+        .execute(&self.pool);
+        answered(written).await?;
         Ok(())
     }
 
     /// `dead → queued`, attempts anew, for a dead letter that was published again. A run that died once more since `published`
     /// has a new dead letter and stays dead.
     pub async fn record_requeued(&self, keys: &[RunKey], published: DateTime<Utc>) -> Result<(), LedgerError> {
-        sqlx::query(
+        let (projects, days, runs) = columns(keys);
+        let written = sqlx::query(
             "-- ledger_record_requeued
              update posthog_export.runs r
              set state = 'queued', attempt = 0, takeovers = 0, error_code = null, error = null, first_failed_at = null,
@@ -80,47 +90,45 @@ impl Ledger {
              where r.project_id = k.project_id and r.day = k.day and r.run = k.run
                and r.state = 'dead' and r.updated_at < $4",
         )
-        .bind(keys.iter().map(|key| key.project_id.as_str()).collect::<Vec<_>>())
-        .bind(keys.iter().map(|key| key.day.0).collect::<Vec<_>>())
-        .bind(keys.iter().map(|key| key.run.as_str()).collect::<Vec<_>>())
+        .bind(&projects)
+        .bind(&days)
+        .bind(&runs)
         .bind(published)
-        .execute(&self.pool)
-        .await?;
+        .execute(&self.pool);
+        answered(written).await?;
         Ok(())
     }
 
     /// Until when late rows were looked for, by project.
     pub async fn sweeps(&self) -> Result<BTreeMap<String, DateTime<Utc>>, LedgerError> {
-        let rows: Vec<(String, DateTime<Utc>)> =
-            sqlx::query_as("-- ledger_sweeps\nselect project_id, swept_until from posthog_export.sweeps")
-                .fetch_all(&self.pool)
-                .await?;
-        Ok(rows.into_iter().collect())
+        let rows = sqlx::query_as("-- ledger_sweeps\nselect project_id, swept_until from posthog_export.sweeps")
+            .fetch_all(&self.pool);
+        Ok(answered(rows).await?.into_iter().collect())
     }
 
     /// Remembers that late rows of these projects were looked for, and their jobs confirmed.
     pub async fn record_swept(&self, projects: &[String], until: DateTime<Utc>) -> Result<(), LedgerError> {
-        sqlx::query(
+        let written = sqlx::query(
             "-- ledger_record_swept
              insert into posthog_export.sweeps (project_id, swept_until) select p, $2 from unnest($1::text[]) p
              on conflict (project_id) do update set swept_until = greatest(sweeps.swept_until, excluded.swept_until)",
         )
         .bind(projects)
         .bind(until)
-        .execute(&self.pool)
-        .await?;
+        .execute(&self.pool);
+        answered(written).await?;
         Ok(())
     }
 
     /// Remembers that a whole enqueue has ended well just now.
     pub async fn record_enqueued(&self) -> Result<(), LedgerError> {
-        sqlx::query(
+        let written = sqlx::query(
             "-- ledger_record_enqueued
              insert into posthog_export.last_enqueue (ended_at) values (clock_timestamp())
              on conflict (only_row) do update set ended_at = excluded.ended_at",
         )
-        .execute(&self.pool)
-        .await?;
+        .execute(&self.pool);
+        answered(written).await?;
         Ok(())
     }
 
@@ -138,14 +146,11 @@ impl Ledger {
                 or $6 and (r.state in ('queued', 'waiting', 'skipped')
                            or r.state = 'running' and r.lease_expires_at < clock_timestamp())",
         )
-        .bind(&key.project_id)
-        .bind(key.day.0)
-        .bind(&key.run)
+        .bind_key(key)
         .bind(event_words(scope))
         .bind(scope.created_after)
         .bind(what == Discard::WhateverRests)
-        .execute(&self.pool)
-        .await?;
-        Ok(written.rows_affected() == 1)
+        .execute(&self.pool);
+        Ok(answered(written).await?.rows_affected() == 1)
     }
 }

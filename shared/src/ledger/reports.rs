@@ -6,10 +6,11 @@ use serde::Serialize;
 use super::Ledger;
 use super::error::LedgerError;
 use super::state::State;
-use crate::job::{Day, RunKey};
+use super::statement::{BindKey, answered, reported, this_run};
+use crate::job::{Day, Job, RunKey, Scope, Stream};
 
 /// Absolute counts of a run, over its streams.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct Counts {
     /// Events accepted
     pub sent: i64,
@@ -18,11 +19,12 @@ pub struct Counts {
 }
 
 /// A run, as `status` shows it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 pub struct RunRow {
     /// Langfuse's `projects.id`
     pub project_id: String,
     /// The UTC day
+    #[sqlx(try_from = "NaiveDate")]
     pub day: Day,
     /// The run's name
     pub run: String,
@@ -39,7 +41,7 @@ pub struct RunRow {
     /// A filter on the rows' `created_at`
     pub created_after: Option<DateTime<Utc>>,
     /// Only these streams
-    pub events: Option<Vec<String>>,
+    pub events: Option<Vec<Stream>>,
     /// The word of the last failure
     pub error_code: Option<String>,
     /// Its text
@@ -58,6 +60,7 @@ pub struct RunRow {
     pub completed_at: Option<DateTime<Utc>>,
     /// Sent and rejected
     #[serde(flatten)]
+    #[sqlx(flatten)]
     pub counts: Counts,
 }
 
@@ -66,13 +69,24 @@ impl RunRow {
     pub fn key(&self) -> RunKey {
         RunKey::new(&self.project_id, self.day, &self.run)
     }
+
+    /// The job that it is a run of.
+    pub fn job(&self) -> Job {
+        Job {
+            key: self.key(),
+            scope: Scope {
+                events: self.events.as_ref().map(|events| events.iter().copied().collect()),
+                created_after: self.created_after,
+            },
+        }
+    }
 }
 
 /// How far a stream of a run has come, as it stands in the ledger.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 pub struct StreamRow {
-    /// `trace`, `generation` or `score`
-    pub stream: String,
+    /// Which
+    pub stream: Stream,
     /// No row is left
     pub done: bool,
     /// Time of the last row whose batch was accepted
@@ -94,8 +108,8 @@ pub struct StreamRow {
 /// A row that PostHog will never accept.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 pub struct RejectRow {
-    /// `trace`, `generation` or `score`
-    pub stream: String,
+    /// Which
+    pub stream: Stream,
     /// The row's id in Langfuse
     pub row_id: String,
     /// Why, one line
@@ -140,65 +154,13 @@ pub struct Filter {
     pub to: Option<Day>,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    project_id: String,
-    day: NaiveDate,
-    run: String,
-    state: String,
-    attempt: i32,
-    takeovers: i32,
-    worker: Option<String>,
-    events: Option<Vec<String>>,
-    created_after: Option<DateTime<Utc>>,
-    error_code: Option<String>,
-    error: Option<String>,
-    first_failed_at: Option<DateTime<Utc>>,
-    retry_at: Option<DateTime<Utc>>,
-    lease_expires_at: Option<DateTime<Utc>>,
-    queued_at: DateTime<Utc>,
-    started_at: Option<DateTime<Utc>>,
-    completed_at: Option<DateTime<Utc>>,
-    sent: i64,
-    rejected: i64,
-}
-
-impl From<Row> for RunRow {
-    fn from(row: Row) -> Self {
-        Self {
-            project_id: row.project_id,
-            day: Day(row.day),
-            run: row.run,
-            // The table's check constraint holds the words equal to ours.
-            state: row.state.parse().unwrap_or(State::Queued),
-            attempt: row.attempt,
-            takeovers: row.takeovers,
-            worker: row.worker,
-            full: row.events.is_none() && row.created_after.is_none(),
-            created_after: row.created_after,
-            events: row.events,
-            error_code: row.error_code,
-            error: row.error,
-            first_failed_at: row.first_failed_at,
-            retry_at: row.retry_at,
-            lease_expires_at: row.lease_expires_at,
-            queued_at: row.queued_at,
-            started_at: row.started_at,
-            completed_at: row.completed_at,
-            counts: Counts {
-                sent: row.sent,
-                rejected: row.rejected,
-            },
-        }
-    }
-}
-
 impl Ledger {
     /// Runs, by project, day and run.
     pub async fn list(&self, filter: &Filter) -> Result<Vec<RunRow>, LedgerError> {
-        let rows: Vec<Row> = sqlx::query_as(
+        let rows = sqlx::query_as(
             "-- ledger_list
              select r.project_id, r.day, r.run, r.state, r.attempt, r.takeovers, r.worker, r.events, r.created_after,
+                    r.events is null and r.created_after is null as \"full\",
                     r.error_code, r.error, r.first_failed_at, r.retry_at, r.lease_expires_at, r.queued_at, r.started_at,
                     r.completed_at, coalesce(s.sent, 0)::bigint as sent, coalesce(s.rejected, 0)::bigint as rejected
              from posthog_export.runs r
@@ -210,57 +172,49 @@ impl Ledger {
              order by r.project_id, r.day, r.run",
         )
         .bind(&filter.projects)
-        .bind(filter.state.map(State::as_str))
+        .bind(filter.state)
         .bind(filter.from.map(|d| d.0))
         .bind(filter.to.map(|d| d.0))
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows.into_iter().map(RunRow::from).collect())
+        .fetch_all(&self.pool);
+        reported(rows).await
     }
 
     /// The streams of a run.
     pub async fn streams(&self, key: &RunKey) -> Result<Vec<StreamRow>, LedgerError> {
-        Ok(sqlx::query_as(
+        let statement = concat!(
             "-- ledger_streams
              select stream, done, cursor_time, cursor_id, sent, rejected, batches, bytes, updated_at
-             from posthog_export.streams where project_id = $1 and day = $2 and run = $3
-             order by array_position(array['trace', 'generation', 'score'], stream)",
-        )
-        .bind(&key.project_id)
-        .bind(key.day.0)
-        .bind(&key.run)
-        .fetch_all(&self.pool)
-        .await?)
+             from posthog_export.streams where ",
+            this_run!(),
+            " order by array_position(array['trace', 'generation', 'score'], stream)"
+        );
+        answered(sqlx::query_as(statement).bind_key(key).fetch_all(&self.pool)).await
     }
 
     /// The first rejects of a run, and how many there are.
     pub async fn rejects(&self, key: &RunKey, limit: i64) -> Result<(Vec<RejectRow>, i64), LedgerError> {
-        let rows = sqlx::query_as(
+        let first = concat!(
             "-- ledger_rejects
-             select stream, row_id, reason from posthog_export.rejects
-             where project_id = $1 and day = $2 and run = $3 order by created_at, stream, row_id limit $4",
-        )
-        .bind(&key.project_id)
-        .bind(key.day.0)
-        .bind(&key.run)
-        .bind(limit)
-        .fetch_all(&self.pool)
-        .await?;
-        let all = sqlx::query_scalar(
+             select stream, row_id, reason from posthog_export.rejects where ",
+            this_run!(),
+            " order by created_at, stream, row_id limit $4"
+        );
+        let count = concat!(
             "-- ledger_count_rejects
-             select count(*) from posthog_export.rejects where project_id = $1 and day = $2 and run = $3",
-        )
-        .bind(&key.project_id)
-        .bind(key.day.0)
-        .bind(&key.run)
-        .fetch_one(&self.pool)
-        .await?;
-        Ok((rows, all))
+             select count(*) from posthog_export.rejects where ",
+            this_run!()
+        );
+        let first = sqlx::query_as(first).bind_key(key).bind(limit);
+        let count = sqlx::query_scalar(count).bind_key(key);
+        Ok((
+            reported(first.fetch_all(&self.pool)).await?,
+            reported(count.fetch_one(&self.pool)).await?,
+        ))
     }
 
     /// Runs by state and events sent, by project; all projects when none is given.
     pub async fn summaries(&self, projects: &[String]) -> Result<Vec<Summary>, LedgerError> {
-        Ok(sqlx::query_as(
+        let summaries = sqlx::query_as(
             "-- ledger_summaries
              with r as (
                select project_id,
@@ -279,7 +233,7 @@ impl Ledger {
              from r left join s using (project_id) order by project_id",
         )
         .bind(projects)
-        .fetch_all(&self.pool)
-        .await?)
+        .fetch_all(&self.pool);
+        reported(summaries).await
     }
 }

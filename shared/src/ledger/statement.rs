@@ -1,18 +1,82 @@
-//! What the ledger's statements share.
+//! What the ledger's statements share: the words of their conditions, the binds of a key, and the
+//! time limit that every one of them has.
 
 use std::time::Duration;
 
+use sqlx::postgres::{PgArguments, Postgres};
+use sqlx::query::{Query, QueryAs, QueryScalar};
+
 use super::error::LedgerError;
-use crate::job::Scope;
+use crate::job::{RunKey, Scope};
 
-/// How long the database may take over one change of the ledger. A connection that a network swallowed would never answer.
+/// How long the database may take over a statement that a job may be waiting for. A connection that
+/// a network swallowed would never answer, and the lease must be renewed long before it runs out.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for what only people and the producer wait for: every run of 400 projects over three
+/// years takes its time. The server ends a statement sooner by itself (`STATEMENT_TIMEOUT`).
+const REPORT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A statement's answer within [`ANSWER_TIMEOUT`].
-pub(super) async fn answered<T>(statement: impl Future<Output = Result<T, LedgerError>>) -> Result<T, LedgerError> {
-    tokio::time::timeout(ANSWER_TIMEOUT, statement)
-        .await
-        .unwrap_or_else(|_| Err(LedgerError::no_answer()))
+/// The row of a run; binds as [`BindKey::bind_key`] does.
+macro_rules! this_run {
+    () => {
+        "project_id = $1 and day = $2 and run = $3"
+    };
+}
+
+/// The row of a run while the lease is ours: [`this_run`], and the lease's token as `$4`.
+macro_rules! fence {
+    () => {
+        "project_id = $1 and day = $2 and run = $3 and lease_token = $4 and state = 'running'"
+    };
+}
+
+pub(super) use {fence, this_run};
+
+/// A statement whose first three binds are the key of a run.
+pub(super) trait BindKey<'q> {
+    /// Binds project, day and run as `$1`, `$2` and `$3`.
+    fn bind_key(self, key: &'q RunKey) -> Self;
+}
+
+macro_rules! bind_key {
+    ($statement:ty $(, $answer:ident)?) => {
+        impl<'q $(, $answer)?> BindKey<'q> for $statement {
+            fn bind_key(self, key: &'q RunKey) -> Self {
+                self.bind(&key.project_id).bind(key.day.0).bind(&key.run)
+            }
+        }
+    };
+}
+
+bind_key!(Query<'q, Postgres, PgArguments>);
+bind_key!(QueryAs<'q, Postgres, O, PgArguments>, O);
+bind_key!(QueryScalar<'q, Postgres, O, PgArguments>, O);
+
+/// The answer to a statement, or to several in one transaction. Every statement of the ledger goes
+/// through here or through [`reported`].
+pub(super) fn answered<T>(
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> impl Future<Output = Result<T, LedgerError>> {
+    within(ANSWER_TIMEOUT, statement)
+}
+
+/// [`answered`] for reports, which may take longer.
+pub(super) fn reported<T>(
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> impl Future<Output = Result<T, LedgerError>> {
+    within(REPORT_TIMEOUT, statement)
+}
+
+fn within<T>(
+    limit: Duration,
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> impl Future<Output = Result<T, LedgerError>> {
+    // On the heap: a statement's future is large, and a job's would hold it several times over.
+    let answer = tokio::time::timeout(limit, Box::pin(statement));
+    async {
+        let answer = answer.await;
+        answer.map_err(|_| LedgerError::no_answer())?.map_err(LedgerError::from)
+    }
 }
 
 /// The column `events` of a row.
@@ -28,5 +92,51 @@ pub(super) fn interval(length: Duration) -> sqlx::postgres::types::PgInterval {
         months: 0,
         days: 0,
         microseconds,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_statement_without_an_answer_ends() {
+        let answer = within::<()>(Duration::from_millis(1), std::future::pending()).await;
+        assert!(matches!(answer, Err(LedgerError::Unreachable(_))));
+    }
+
+    fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else {
+                found.push(path);
+            }
+        }
+    }
+
+    /// `pg_stat_activity` and slow-query logs name a statement: the name must lead to one place.
+    #[test]
+    fn no_two_statements_have_the_same_name() {
+        let mut files = Vec::new();
+        for package in ["shared", "worker", "producer"] {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+            sources(&root.join(package).join("src"), &mut files);
+        }
+        let mut places: BTreeMap<String, Vec<&PathBuf>> = BTreeMap::new();
+        for file in &files {
+            let text = std::fs::read_to_string(file).unwrap();
+            for part in text.split("\"-- ").skip(1) {
+                let name = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_');
+                places.entry(name.collect()).or_default().push(file);
+            }
+        }
+        assert!(places.len() > 40, "no statements were found");
+        places.retain(|_, files| files.len() > 1);
+        assert!(places.is_empty(), "{places:#?}");
     }
 }

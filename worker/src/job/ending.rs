@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shared::error_code::ErrorCode;
-use shared::job::RunKey;
+use shared::job::{RunKey, Stream};
 use shared::ledger::StreamRow;
 use shared::topology::Lane;
 use tokio::time::Instant;
@@ -76,7 +76,7 @@ pub fn say(about: &About<'_>, ending: &Ending<'_>, streams: &[StreamRow]) {
         outcome, error_code, ..
     } = *ending;
     metrics::job_ended(outcome, error_code);
-    let of = |kind: &str, count: fn(&StreamRow) -> i64| streams.iter().find(|row| row.stream == kind).map(count);
+    let of = |stream: Stream, count: fn(&StreamRow) -> i64| streams.iter().find(|row| row.stream == stream).map(count);
     let total = |count: fn(&StreamRow) -> i64| (!streams.is_empty()).then(|| streams.iter().map(count).sum::<i64>());
     let advice = error_code.filter(|_| outcome == Outcome::Dead).map(ErrorCode::advice);
     // Without a parent span: text for people would repeat the job's fields.
@@ -97,9 +97,9 @@ pub fn say(about: &About<'_>, ending: &Ending<'_>, streams: &[StreamRow]) {
                 retry_in_s = ending.delay.map(|delay| delay.as_secs_f64()),
                 duration_ms = u64::try_from(about.began.elapsed().as_millis()).unwrap_or(u64::MAX),
                 events = total(|row| row.sent),
-                trace_events = of("trace", |row| row.sent),
-                generation_events = of("generation", |row| row.sent),
-                score_events = of("score", |row| row.sent),
+                trace_events = of(Stream::Trace, |row| row.sent),
+                generation_events = of(Stream::Generation, |row| row.sent),
+                score_events = of(Stream::Score, |row| row.sent),
                 rejected_rows = total(|row| row.rejected),
                 batches = total(|row| row.batches),
                 sent_bytes = total(|row| row.bytes),

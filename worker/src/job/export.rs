@@ -87,7 +87,7 @@ pub async fn export(app: &Arc<App>, job: &Job, stop: &Stop) -> Result<Exported, 
         Claim::Run(claimed) => claimed,
         Claim::Done(state) => return Ok(Exported::Before(state)),
         Claim::NotYet { wait } => return Err(JobError::NotYet { wait }.into()),
-        Claim::Held { by } => return Err(JobError::LeaseHeld { by }.into()),
+        Claim::LeaseHeld { by } => return Err(JobError::LeaseHeld { by }.into()),
         Claim::KillsWorkers { takeovers } => return Err(JobError::KillsWorkers { takeovers }.into()),
         Claim::DayNotOver { now } => return Err(JobError::DayNotOver(now.to_rfc3339()).into()),
     };

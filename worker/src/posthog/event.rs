@@ -246,10 +246,7 @@ fn finite(number: Option<f64>) -> Option<f64> {
 /// Seconds between two moments. `None` when they are in the wrong order, or more than
 /// [`LONGEST_SPAN`] apart: Langfuse's clients send such times, and one of them would spoil every
 /// average.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "milliseconds of 31 days are far below 2^53"
-)]
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of 31 days are far below 2^53")]
 fn seconds(from: Option<NaiveDateTime>, to: Option<NaiveDateTime>) -> Option<f64> {
     let span = to? - from?;
     let is_real = (TimeDelta::zero()..=LONGEST_SPAN).contains(&span);

@@ -155,3 +155,30 @@ async fn outages_of_the_ledger_are_no_deaths_of_workers() {
     assert_eq!(world.queue_depth(DEAD).await, 0);
     assert!(!worker.log().contains(lines::TAKEN_OVER));
 }
+
+#[tokio::test]
+async fn a_question_that_the_ledger_never_answers_keeps_neither_the_job_nor_its_lease() {
+    const LONGEST: Duration = Duration::from_secs(25);
+    let (world, project) = world(50).await;
+    // Shorter than a statement of the ledger may take, so that it must be renewed meanwhile.
+    let worker = ready(&world, &[&SMALL, &[("LEASE", "3s")]]).await;
+    let mut lock = world.pool().begin().await.unwrap();
+    let paused = "lock table posthog_export.paused in access exclusive mode";
+    sqlx::raw_sql(paused).execute(&mut *lock).await.unwrap();
+    project.publish(DAY, "daily").await;
+    project.wait_state(DAY, "daily", "running").await;
+    let lease = "select lease_expires_at > clock_timestamp() from posthog_export.runs where state = 'running'";
+    let interrupted = async || {
+        let held: Option<bool> = sqlx::query_scalar(lease).fetch_optional(&world.pool()).await.unwrap();
+        assert!(held.unwrap_or(true), "the lease ran out");
+        worker.count(Outcome::Later, None) > 0
+    };
+    world
+        .wait_until("the job no longer waits for the answer", LONGEST, interrupted)
+        .await;
+    assert_eq!(project.field("daily", "attempt").await.as_deref(), Some("0"));
+    lock.rollback().await.unwrap();
+    project.arrives(DAY).await;
+    assert_eq!(project.field("daily", "takeovers").await.as_deref(), Some("0"));
+    assert!(!worker.log().contains(lines::TAKEN_OVER));
+}

@@ -57,7 +57,7 @@ async fn only_the_holder_of_the_lease_writes_and_cursors_never_go_back() {
     tokio::time::sleep(Duration::from_millis(150)).await;
     let second = claimed(claim(&ledger, "second", 60_000).await);
     assert_eq!((second.takeovers, &second.streams[&Stream::Trace]), (1, &at(5, 10)));
-    assert!(matches!(claim(&ledger, "third", 1_000).await, Claim::Held { .. }));
+    assert!(matches!(claim(&ledger, "third", 1_000).await, Claim::LeaseHeld { .. }));
     let before = rows(&world).await;
 
     // The first one wakes up and tries everything it could.

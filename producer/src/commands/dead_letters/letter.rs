@@ -11,7 +11,6 @@ use shared::ledger::{RunRow, State};
 use shared::message::Message;
 
 use super::queue::Letter;
-use crate::plan::job_of;
 
 /// A dead letter: a message of the queue, or a dead run of the ledger whose message is gone.
 #[derive(Debug)]
@@ -56,7 +55,7 @@ impl DeadLetter {
 
     /// The message is gone, but the row knows the job.
     pub(super) fn of_row(row: &RunRow) -> Self {
-        let message = Message::from(&job_of(row));
+        let message = Message::from(&row.job());
         Self {
             id: row.key().to_string(),
             body: message.encode(),

@@ -95,7 +95,7 @@ fn say(letter: &DeadLetter, shown: &Shown<'_>) {
         line("");
         let row = |stream: &StreamRow| {
             [
-                stream.stream.clone(),
+                stream.stream.to_string(),
                 if stream.done { "yes" } else { "no" }.to_owned(),
                 stream.sent.to_string(),
                 stream.rejected.to_string(),
@@ -109,7 +109,7 @@ fn say(letter: &DeadLetter, shown: &Shown<'_>) {
     }
     if !shown.rejects.is_empty() {
         line("");
-        let row = |reject: &RejectRow| [reject.stream.clone(), reject.row_id.clone(), reject.reason.clone()];
+        let row = |reject: &RejectRow| [reject.stream.to_string(), reject.row_id.clone(), reject.reason.clone()];
         line(output::table(
             ["STREAM", "REJECTED ROW", "WHY"],
             shown.rejects.iter().map(row),

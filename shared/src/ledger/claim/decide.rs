@@ -16,7 +16,7 @@ const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub(super) struct Found {
     pub(super) run: String,
-    pub(super) state: String,
+    pub(super) state: State,
     pub(super) attempt: i32,
     pub(super) takeovers: i32,
     pub(super) lease_expires_at: Option<DateTime<Utc>>,
@@ -25,65 +25,59 @@ pub(super) struct Found {
     pub(super) target: Option<String>,
 }
 
+/// How a run is begun or gone on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    /// Failures so far, since a cursor last moved
+    pub(super) attempt: i32,
+    /// Take-overs since then, this one included
+    pub(super) takeovers: i32,
+    /// Whether its cursors start anew
+    pub(super) anew: bool,
+}
+
 /// What to do with the row that was found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    Run { attempt: i32, takeovers: i32, anew: bool },
+    Run(Start),
     Done(State),
     NotYet(Duration),
-    Held(String),
+    LeaseHeld(String),
     KillsWorkers(i32),
 }
 
-/// The table of docs/ARCHITECTURE.md, "Claim". PURE.
+fn start(attempt: i32, takeovers: i32, anew: bool) -> Decision {
+    Decision::Run(Start {
+        attempt,
+        takeovers,
+        anew,
+    })
+}
+
+/// What to do about the run of that name, given all rows of its project and day.
 pub(super) fn decide(run: &str, found: &[Found], target: Option<&str>, now: DateTime<Utc>) -> Decision {
-    let lease_held = |row: &Found| row.state == "running" && row.lease_expires_at.is_some_and(|end| end > now);
+    let lease_held = |row: &Found| row.state == State::Running && row.lease_expires_at.is_some_and(|end| end > now);
     if let Some(row) = found.iter().find(|row| lease_held(row)) {
         let worker = row.worker.as_deref().unwrap_or("a worker");
-        return Decision::Held(format!("{worker} (run {})", row.run));
+        return Decision::LeaseHeld(format!("{worker} (run {})", row.run));
     }
     let Some(mine) = found.iter().find(|row| row.run == run) else {
-        return Decision::Run {
-            attempt: 0,
-            takeovers: 0,
-            anew: true,
-        };
+        return start(0, 0, true);
     };
     let retargeted = matches!((target, mine.target.as_deref()), (Some(new), Some(old)) if new != old);
-    let state: State = mine.state.parse().unwrap_or(State::Queued);
-    match state {
-        State::Discarded => Decision::Done(state),
+    match mine.state {
+        State::Discarded => Decision::Done(mine.state),
         // Host or key were changed: what was sent before went elsewhere.
-        _ if retargeted => Decision::Run {
-            attempt: 0,
-            takeovers: 0,
-            anew: true,
-        },
-        State::Completed => Decision::Done(state),
-        State::Queued | State::Skipped => Decision::Run {
-            attempt: mine.attempt,
-            takeovers: mine.takeovers,
-            anew: false,
-        },
-        State::Dead => Decision::Run {
-            attempt: 0,
-            takeovers: 0,
-            anew: false,
-        },
+        _ if retargeted => start(0, 0, true),
+        State::Completed => Decision::Done(mine.state),
+        State::Queued | State::Skipped => start(mine.attempt, mine.takeovers, false),
+        State::Dead => start(0, 0, false),
         State::Waiting => match mine.retry_at {
             Some(at) if at > now => Decision::NotYet((at - now).to_std().unwrap_or_default()),
-            _ => Decision::Run {
-                attempt: mine.attempt,
-                takeovers: mine.takeovers,
-                anew: false,
-            },
+            _ => start(mine.attempt, mine.takeovers, false),
         },
         State::Running if mine.takeovers + 1 >= MAX_TAKEOVERS => Decision::KillsWorkers(mine.takeovers + 1),
-        State::Running => Decision::Run {
-            attempt: mine.attempt,
-            takeovers: mine.takeovers + 1,
-            anew: false,
-        },
+        State::Running => start(mine.attempt, mine.takeovers + 1, false),
     }
 }
 
@@ -100,10 +94,10 @@ mod tests {
         "2024-06-02T12:00:00Z".parse().unwrap()
     }
 
-    fn row(run: &str, state: &str) -> Found {
+    fn row(run: &str, state: State) -> Found {
         Found {
             run: run.into(),
-            state: state.into(),
+            state,
             attempt: 2,
             takeovers: 1,
             lease_expires_at: None,
@@ -116,7 +110,7 @@ mod tests {
     fn leased(run: &str, seconds: i64) -> Found {
         Found {
             lease_expires_at: Some(now() + TimeDelta::seconds(seconds)),
-            ..row(run, "running")
+            ..row(run, State::Running)
         }
     }
 
@@ -126,63 +120,41 @@ mod tests {
 
     #[test]
     fn a_message_without_a_row_runs() {
-        assert_eq!(
-            answer(&[]),
-            Decision::Run {
-                attempt: 0,
-                takeovers: 0,
-                anew: true
-            }
-        );
+        assert_eq!(answer(&[]), start(0, 0, true));
     }
 
     #[test]
     fn what_is_free_runs_and_keeps_its_counts() {
-        for state in ["queued", "skipped", "waiting"] {
-            assert_eq!(
-                answer(&[row("daily", state)]),
-                Decision::Run {
-                    attempt: 2,
-                    takeovers: 1,
-                    anew: false
-                },
-                "{state}"
-            );
+        for state in [State::Queued, State::Skipped, State::Waiting] {
+            assert_eq!(answer(&[row("daily", state)]), start(2, 1, false), "{state}");
         }
     }
 
     #[test]
     fn waiting_waits_until_its_time() {
-        let mut found = row("daily", "waiting");
+        let mut found = row("daily", State::Waiting);
         found.retry_at = Some(now() + TimeDelta::seconds(90));
         assert_eq!(answer(&[found.clone()]), Decision::NotYet(Duration::from_secs(90)));
         found.retry_at = Some(now());
-        assert!(matches!(answer(&[found]), Decision::Run { .. }));
+        assert!(matches!(answer(&[found]), Decision::Run(_)));
     }
 
     #[test]
     fn a_held_lease_keeps_everybody_out() {
-        assert!(matches!(answer(&[leased("daily", 1)]), Decision::Held(_)));
+        assert!(matches!(answer(&[leased("daily", 1)]), Decision::LeaseHeld(_)));
         assert!(matches!(
-            answer(&[leased("replay-1", 1), row("daily", "queued")]),
-            Decision::Held(_)
+            answer(&[leased("replay-1", 1), row("daily", State::Queued)]),
+            Decision::LeaseHeld(_)
         ));
         assert!(matches!(
-            answer(&[leased("replay-1", 0), row("daily", "queued")]),
-            Decision::Run { .. }
+            answer(&[leased("replay-1", 0), row("daily", State::Queued)]),
+            Decision::Run(_)
         ));
     }
 
     #[test]
     fn an_expired_lease_is_taken_over_and_counted() {
-        assert_eq!(
-            answer(&[leased("daily", -1)]),
-            Decision::Run {
-                attempt: 2,
-                takeovers: 2,
-                anew: false
-            }
-        );
+        assert_eq!(answer(&[leased("daily", -1)]), start(2, 2, false));
         let mut killer = leased("daily", -1);
         killer.takeovers = 4;
         assert_eq!(answer(&[killer]), Decision::KillsWorkers(5));
@@ -190,30 +162,22 @@ mod tests {
 
     #[test]
     fn the_dead_run_again_from_their_checkpoint() {
-        assert_eq!(
-            answer(&[row("daily", "dead")]),
-            Decision::Run {
-                attempt: 0,
-                takeovers: 0,
-                anew: false
-            }
-        );
+        assert_eq!(answer(&[row("daily", State::Dead)]), start(0, 0, false));
     }
 
     #[test]
     fn what_is_done_stays_done_unless_the_target_changed() {
-        assert_eq!(answer(&[row("daily", "completed")]), Decision::Done(State::Completed));
-        assert_eq!(answer(&[row("daily", "discarded")]), Decision::Done(State::Discarded));
-        let other = decide("daily", &[row("daily", "completed")], Some("other"), now());
         assert_eq!(
-            other,
-            Decision::Run {
-                attempt: 0,
-                takeovers: 0,
-                anew: true
-            }
+            answer(&[row("daily", State::Completed)]),
+            Decision::Done(State::Completed)
         );
-        let unknown = decide("daily", &[row("daily", "completed")], None, now());
+        assert_eq!(
+            answer(&[row("daily", State::Discarded)]),
+            Decision::Done(State::Discarded)
+        );
+        let other = decide("daily", &[row("daily", State::Completed)], Some("other"), now());
+        assert_eq!(other, start(0, 0, true));
+        let unknown = decide("daily", &[row("daily", State::Completed)], None, now());
         assert_eq!(unknown, Decision::Done(State::Completed));
     }
 
