@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use shared::job::{Day, Job};
 use shared::ledger::{Gauges, Ledger};
 use testkit::{Worker, World, lines};
 
@@ -152,6 +153,19 @@ async fn lag_is_counted_by_class_and_only_of_what_is_unfinished() {
         lag["{class=\"backfill\"}"] >= 5.0 * 86_400.0 && lag["{class=\"daily\"}"] >= 2.0 * 86_400.0
     };
     world.wait_until("the lag is shown", PATIENCE, shown).await;
+}
+
+#[tokio::test]
+async fn a_day_that_was_skipped_is_late_from_when_it_was_resumed() {
+    let (world, _) = world().await;
+    let ledger = Ledger::new(world.pool());
+    add(&world, 25, "daily", "skipped", 24).await;
+    add(&world, 3, "daily", "queued", 2).await;
+    let day = |days_ago| Day::of(chrono::Utc::now() - chrono::TimeDelta::days(days_ago));
+    let (resumed, healed) = (Job::daily(PROJECT, day(25)), Job::daily(PROJECT, day(3)));
+    ledger.record_queued(&[&resumed, &healed]).await.unwrap();
+    // The other one was asked for in time, and is late although its message was published again.
+    assert_eq!(days_late(&ledger.gauges().await.unwrap()), (Some(2), Some(0)));
 }
 
 #[tokio::test]
