@@ -24,7 +24,7 @@ use crate::servers::{self, Broker};
 pub use arguments::{Command, DiscardArguments, Filters, ListArguments, RequeueArguments, ShowArguments, Which};
 use choose::choose;
 use letter::DeadLetter;
-use queue::{Held, Letter};
+use queue::{HeldLetters, Letter};
 
 /// The lock under which dead letters are looked at: whoever looks holds all of them meanwhile.
 const LOCK: &str = "dead-letters";
@@ -51,7 +51,7 @@ pub async fn execute(command: &Command, config: Config) -> Result<Exit, CommandE
     let ledger = servers::ledger(&config.ledger).await?;
     let broker = Broker::connect(&config.broker).await?;
     let lock = lock::take(&ledger, LOCK).await?;
-    let (mut held, letters) = Held::take_all(&broker).await?;
+    let (mut held, letters) = HeldLetters::take_all(&broker).await?;
     let letters = join(&ledger, letters).await?;
     let now = ledger.now().await?;
     let exit = match command {
@@ -87,7 +87,7 @@ pub async fn execute(command: &Command, config: Config) -> Result<Exit, CommandE
 }
 
 /// Gives back what was not removed, whatever happened. The command's own error is the one to tell.
-async fn finish(held: Held, exit: Result<Exit, CommandError>) -> Result<Exit, CommandError> {
+async fn finish(held: HeldLetters, exit: Result<Exit, CommandError>) -> Result<Exit, CommandError> {
     let given_back = held.give_back().await;
     let exit = exit?;
     given_back?;

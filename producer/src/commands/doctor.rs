@@ -8,6 +8,7 @@ mod finding;
 mod ledger;
 mod management;
 mod projects;
+mod queues;
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use shared::message::Message;
 use super::arguments::DiscardArguments;
 use super::choose::confirmed;
 use super::letter::DeadLetter;
-use super::queue::Held;
+use super::queue::HeldLetters;
 use crate::error::CommandError;
 use crate::output::{self, Exit, cell, count, line, progress};
 use crate::report::{Failure, say_failed};
@@ -31,7 +31,7 @@ struct Discarded {
 pub(super) async fn execute(
     arguments: &DiscardArguments,
     ledger: &Ledger,
-    held: &mut Held,
+    held: &mut HeldLetters,
     chosen: Vec<DeadLetter>,
 ) -> Result<Exit, CommandError> {
     let which = &arguments.which;
@@ -75,7 +75,7 @@ pub(super) async fn execute(
     Ok(Exit::of(report.failed.is_empty()))
 }
 
-async fn discard(ledger: &Ledger, held: &mut Held, letter: &DeadLetter) -> Result<(), CommandError> {
+async fn discard(ledger: &Ledger, held: &mut HeldLetters, letter: &DeadLetter) -> Result<(), CommandError> {
     if let Some(job) = letter.message.as_ref().and_then(Message::job) {
         ledger.discard(&job, discards(letter)).await?;
     }

@@ -36,7 +36,7 @@ pub(super) struct Letter {
 
 /// The channel on which the messages are held.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HeldLetters {
     channel: Channel,
     /// Neither removed nor given back
     tags: BTreeSet<u64>,
@@ -44,7 +44,7 @@ pub(super) struct Held {
     removed: usize,
 }
 
-impl Held {
+impl HeldLetters {
     /// Takes what is in the queue now, and leaves what arrives meanwhile.
     pub(super) async fn take_all(broker: &Broker) -> Result<(Self, Vec<Letter>), CommandError> {
         let Some(depth) = broker.depth(DEAD_LETTER_QUEUE).await? else {

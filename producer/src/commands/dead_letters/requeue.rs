@@ -16,7 +16,7 @@ use shared::trace::Traceparent;
 use super::arguments::RequeueArguments;
 use super::choose::confirmed;
 use super::letter::DeadLetter;
-use super::queue::Held;
+use super::queue::HeldLetters;
 use crate::error::CommandError;
 use crate::output::{self, Exit, count, line, progress};
 use crate::plan::lane;
@@ -53,7 +53,7 @@ pub(super) async fn execute(
     arguments: &RequeueArguments,
     ledger: &Ledger,
     broker: &Broker,
-    held: &mut Held,
+    held: &mut HeldLetters,
     chosen: Vec<DeadLetter>,
 ) -> Result<Exit, CommandError> {
     let which = &arguments.which;
@@ -196,7 +196,7 @@ fn announce(jobs: &[Requeue], report: &Report) {
 async fn publish(
     pipeline: &mut Pipeline<'_>,
     ledger: &Ledger,
-    held: &mut Held,
+    held: &mut HeldLetters,
     jobs: &[Requeue],
     report: &mut Report,
 ) -> Result<(), CommandError> {
