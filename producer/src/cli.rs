@@ -1,4 +1,4 @@
-//! The command line: what can be asked for, and from there to each command's own module.
+//! The command line: the table of what can be typed. Each command has a module of its own.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::config;
 use crate::error::CommandError;
 use crate::output::Exit;
 
-/// Exports Langfuse to PostHog: plans the days, publishes their jobs, shows and mends what went wrong.
+/// Plans and publishes the jobs that export Langfuse to PostHog; shows and mends what went wrong
 #[derive(Parser, Debug)]
 #[command(name = "producer", version, after_help = EXAMPLES, arg_required_else_help = true)]
 pub struct Cli {
@@ -25,51 +25,43 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  producer enqueue                 the daily run: every day that is over and not yet exported
-  producer status                  what is done, what is on its way, how far behind each project is
-  producer dead-letters list       what needs a human, and what to do about it
+  producer enqueue                 every day: publish jobs for the days that are not yet exported
+  producer status                  see what is done, what is under way, and how far behind it is
+  producer dead-letters list       see which jobs need a human, and what to do about each
 
-Settings come from the environment (see the README); each secret may come from a file named by NAME_FILE.
-Results go to standard output, log lines to standard error.
+The settings are environment variables; the README lists them. A secret may also be in a file: set
+NAME_FILE to its path instead of NAME. Results go to standard output, log lines to standard error.
 
-Exit codes: 0 all is well; 1 something failed or was not confirmed; 2 wrong arguments or settings.";
+Exit code: 0 all is well; 1 something failed or was not confirmed; 2 wrong arguments or settings.";
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Bring the ledger's schema `posthog_export` up to date
-    #[command(after_help = "\
-Example:
-  LEDGER_DATABASE_URL=postgres://… producer migrate
-
-Reads LEDGER_DATABASE_URL [default: DATABASE_URL] and nothing else. Give a direct URL, not a transaction pooler's.")]
+    /// Create or update the ledger's schema `posthog_export`
+    #[command(after_help = MIGRATE_EXAMPLES)]
     Migrate,
     /// Declare the broker's exchanges and queues
-    #[command(after_help = "\
-Example:
-  AMQP_URL=amqp://… producer declare
-
-Reads AMQP_URL and RETRY_RUNGS and nothing else. Changes nothing that is there; fails when a queue has other arguments.")]
+    #[command(after_help = DECLARE_EXAMPLES)]
     Declare,
     /// Publish a job for every day that is over, holds data and is not in the ledger
     #[command(after_help = ENQUEUE_EXAMPLES)]
     Enqueue(enqueue::Arguments),
-    /// Run `enqueue` every day, for as long as it is let: instead of a cron job
+    /// Keep running, and enqueue once a day; use it instead of a cron job
     #[command(after_help = SCHEDULE_EXAMPLES)]
     Schedule(schedule::Arguments),
-    /// Publish days again, each as a run of its own
+    /// Export days again, each as a new run
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(replay::Arguments),
-    /// Show what is completed, running, waiting, dead, skipped, and the lag
+    /// Show how many runs are in each state, and how far behind each project is
     #[command(after_help = STATUS_EXAMPLES)]
     Status(status::Arguments),
     /// Show dead letters, put them back into the queue, or give them up
     DeadLetters(DeadLetters),
-    /// Look at everything a deployment needs, and say what to do
+    /// Check everything that a deployment needs, and say what to do
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(doctor::Arguments),
     /// Show which projects are exported or paused; pause and resume them
     Projects(Projects),
-    /// Show, write or check the projects' PostHog settings
+    /// Show, change or check the projects' PostHog settings
     Integrations(Integrations),
 }
 
@@ -91,6 +83,20 @@ struct Integrations {
     command: integrations::Command,
 }
 
+const MIGRATE_EXAMPLES: &str = "\
+Example:
+  LEDGER_DATABASE_URL=postgres://… producer migrate
+
+Reads only LEDGER_DATABASE_URL [default: DATABASE_URL]. The URL must lead to PostgreSQL itself, not
+to a transaction pooler: the lock that migrations take belongs to a session.";
+
+const DECLARE_EXAMPLES: &str = "\
+Example:
+  AMQP_URL=amqp://… producer declare
+
+Reads only AMQP_URL and RETRY_RUNGS. Creates what is missing and changes nothing that exists. Fails
+when a queue or exchange exists with other arguments.";
+
 const ENQUEUE_EXAMPLES: &str = "\
 Examples:
   producer enqueue
@@ -98,26 +104,33 @@ Examples:
   producer enqueue --day 2024-06-01 --project clx1abc
   producer enqueue --from 2024-01-01 --to 2024-03-31 --json
 
-Without --from it begins with the first day that holds data, and goes back BACKFILL_DAYS at most; --from may go back further.
-Without --to it ends with the newest day that is over.
+Without --from it begins with the first day that holds data, but not more than BACKFILL_DAYS before
+yesterday. --from may lie further back. Without --to it ends with the newest day that is over.
 
-Running it twice, or two at once, publishes no job twice. It also publishes again what seems to be lost (`healed`), what
-was skipped while an integration was disabled or a project paused (`resumed`), and days whose rows arrived late (`late`).
-Migrates and declares first when needed, unless --no-setup.
+You may run it again, or two at the same time: no job is published twice. There are four reasons for
+a job:
+  new      the day is not in the ledger
+  resumed  it was skipped because the integration was disabled or the project paused
+  late     rows arrived after their day was exported
+  healed   its message seems to be lost
+Before that it migrates and declares what is missing, unless --no-setup.
 
-JSON: {now, dry_run, planned: {new, resumed, late, healed}, queues, from, to, confirmed, failed: [{id, error}],
-paused: [project_id], jobs: [{id, project_id, day, run, queue, reason}]}.
+JSON: {now, dry_run, planned: {new, resumed, late, healed}, queues, from, to, confirmed,
+failed: [{id, error}], paused: [project_id],
+jobs: [{id, project_id, day, run, queue, reason}]}.
 
-Exit code: 0 when every job was confirmed by the broker, 1 when one was not (it is not recorded; run it again).";
+Exit code: 0 when the broker confirmed every job; 1 when it did not confirm one. Such a job is not
+in the ledger, so the next `enqueue` publishes it.";
 
 const SCHEDULE_EXAMPLES: &str = "\
 Examples:
   producer schedule
   producer schedule --at 03:15
 
-Runs `enqueue` when it starts, which catches up with every day it has missed, and then daily at that time (UTC). Of several
-replicas one is at work, the others stand by and take over when it ends. A run that fails is tried again within minutes.
-Reads what `enqueue` reads. Ends with exit code 0 on SIGTERM or SIGINT.";
+Enqueues at the start, which catches up with every missed day, and then every day at that time
+(UTC). It may run as several replicas. One is at work; the others stand by and take over when it
+ends. After a failure it tries again within minutes. Reads the same settings as `enqueue`. SIGTERM
+and SIGINT end it with exit code 0.";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
@@ -125,8 +138,9 @@ Examples:
   producer replay --project clx1abc --from 2024-06-01 --to 2024-06-30 --events trace,score
   producer replay --project clx1abc --from 2024-06-01 --to 2024-06-30 --dry-run
 
-The same as publishing {\"project_id\": \"clx1abc\", \"day\": \"2024-06-01\"} by hand. PostHog folds the events it has already:
-each has the same uuid every time. Days without data are left out. --from without --to is one day.
+Does the same as publishing {\"project_id\": \"clx1abc\", \"day\": \"2024-06-01\"} by hand, for each day of
+the range that holds data. --from without --to is one day. PostHog keeps one copy of each event: an
+event has the same uuid each time it is sent.
 
 JSON: {dry_run, confirmed, jobs: [{id, message, confirmed, error}]}.";
 
@@ -135,13 +149,19 @@ Examples:
   producer doctor
   producer doctor --json | jq '.checks[] | select(.status == \"problem\")'
 
-Looks at: Langfuse's database (columns, indexes, rights), the ledger (version, rights), the broker (queues and their arguments,
-consumers; with AMQP_MANAGEMENT_URL policies, bindings, consumer timeout), ENCRYPTION_KEY, each enabled project's host and
-key, clocks. Changes nothing. Run it where the workers run, with their settings.
+Looks at:
+  Langfuse's database   columns, indexes, rights
+  the ledger            version, rights
+  the broker            queues and their arguments, consumers; with AMQP_MANAGEMENT_URL also
+                        policies, bindings and the consumer timeout
+  each enabled project  ENCRYPTION_KEY, host, key, pause
+  clocks                of the databases and the broker
+It changes nothing. Run it where the workers run, with their settings.
 
-JSON: {problems, warnings, checks: [{check, status: ok | unknown | warning | problem, found, advice}]}.
+JSON: {problems, warnings, checks: [{check, status: ok | unknown | warning | problem, found,
+advice}]}.
 
-Exit code: 0 when there is no problem, 1 when there is one; warnings are no problem.";
+Exit code: 0 when there is no problem, 1 when there is one. Warnings do not count.";
 
 const STATUS_EXAMPLES: &str = "\
 Examples:
@@ -149,19 +169,24 @@ Examples:
   producer status --project clx1abc
   producer status --state dead --json
 
-JSON: {now, projects: [{project_id, name, enabled, paused: null | {error_code, error, paused_by, paused_at}, completed, running, queued, waiting, dead, skipped, discarded,
-events_sent, rows_rejected, oldest_missing_day, days_behind}], runs: […]}. The counts are runs; events_sent includes
-repeated runs. `runs` is there with --project or --state: {project_id, day, run, state, attempt, takeovers, worker, full,
-created_after, events, error_code, error, first_failed_at, retry_at, lease_expires_at, queued_at, started_at,
-completed_at, sent, rejected}. A project is behind from its oldest day that is over, holds data and has no completed run.";
+A project is behind from its oldest day that is over, holds data and has no completed run. The
+counts are runs. `events_sent` counts an event again for each run that sent it.
 
-/// Runs what was asked for; says on standard error what went wrong.
+JSON: {now, projects: [{project_id, name, enabled, paused: null | {error_code, error, paused_by,
+paused_at}, completed, running, queued, waiting, dead, skipped, discarded, events_sent,
+rows_rejected, oldest_missing_day, days_behind}], runs: […]}. `runs` comes only with --project or
+--state: {project_id, day, run, state, attempt, takeovers, worker, full, created_after, events,
+error_code, error, first_failed_at, retry_at, lease_expires_at, queued_at, started_at, completed_at,
+sent, rejected}.";
+
+/// Does what was typed. Says on standard error what went wrong.
 pub async fn execute(cli: Cli) -> ExitCode {
     match dispatch(cli.command).await {
         Ok(Exit::Done) => ExitCode::SUCCESS,
         Ok(Exit::Failed) => ExitCode::from(1),
         Err(error) => {
-            // Before any setting is read there is no log; and this is for the one who typed the command.
+            // Not a log line: it is for the person at the terminal, and there is no log before the
+            // settings are read.
             eprintln!("error: {error:#}");
             ExitCode::from(if error.is::<BadSettings>() { 2 } else { 1 })
         }
@@ -197,7 +222,7 @@ async fn dispatch(command: Command) -> Result<Exit> {
     }
 }
 
-/// Commands know nothing of each other, so `schedule` is handed `enqueue` here.
+/// Commands do not import each other, so `schedule` is given `enqueue` here.
 async fn schedule(arguments: &schedule::Arguments, config: enqueue::Config) -> Result<Exit, CommandError> {
     let scheduler = schedule::Config {
         ledger: config.ledger.clone(),
@@ -211,13 +236,14 @@ async fn schedule(arguments: &schedule::Arguments, config: enqueue::Config) -> R
     schedule::execute(arguments, scheduler, enqueue).await
 }
 
-/// Reads a command's settings, and begins to log. All that is wrong with them comes in one error.
+/// Reads a command's settings and starts the log. One error names all settings that are wrong.
 fn read<T>(what: impl FnOnce(&mut Settings) -> T) -> Result<T, BadSettings> {
     let mut settings = Settings::from_env();
     let (format, filter) = config::logging(&mut settings);
     let config = what(&mut settings);
     let shown = settings.finish()?;
-    // What lapin logs when a connection ends comes with our own error where it matters, and where it ended well it misleads.
+    // lapin also logs connections that were closed on purpose. Where a failure matters, our own
+    // error carries its text.
     let quiet = if filter.contains("lapin") {
         filter
     } else {

@@ -1,4 +1,5 @@
-//! What the user types: a file or a folder for each command.
+//! The commands: a file or a folder for each. They do not import each other; what they share is
+//! beside this folder.
 
 pub mod dead_letters;
 pub mod declare;

@@ -1,4 +1,5 @@
-//! What each command reads from the environment: only what it needs, so that `declare` runs where no database is known.
+//! Reads settings from the environment. Each command reads only what it needs: `declare`, for
+//! example, runs where no database is configured.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use shared::topology::Ladder;
 
 use crate::error::CommandError;
 
-/// A server's URL, and the variable it came from: what an error names.
+/// A server's URL, and the variable it came from, which errors name.
 #[derive(Clone, Debug)]
 pub struct Server {
     /// The environment variable
@@ -27,12 +28,12 @@ pub fn source(settings: &mut Settings) -> Server {
     }
 }
 
-/// The database of our own schema.
+/// The database of the schema `posthog_export`.
 pub fn ledger(settings: &mut Settings) -> Server {
     or_source(settings, "LEDGER_DATABASE_URL")
 }
 
-/// Where `posthog_integrations` may be written.
+/// The database for `integrations set`, with the right to write `posthog_integrations`.
 pub fn writable_settings(settings: &mut Settings) -> Server {
     or_source(settings, "SETTINGS_DATABASE_URL")
 }
@@ -52,12 +53,12 @@ pub fn broker(settings: &mut Settings) -> Server {
     }
 }
 
-/// The retry ladder, whose queues are declared with the rest.
+/// The retry ladder, which decides which delay queues there are.
 pub fn ladder(settings: &mut Settings) -> Option<Ladder> {
     settings.parsed("RETRY_RUNGS")
 }
 
-/// Langfuse's own key; `None` was complained of.
+/// Langfuse's own key. When it is `None`, reading the settings ends with an error.
 pub fn encryption_key(settings: &mut Settings) -> Option<EncryptionKey> {
     use shared::settings::ExposeSecret;
     let digits = settings.secret("ENCRYPTION_KEY");
@@ -71,7 +72,7 @@ pub fn encryption_key(settings: &mut Settings) -> Option<EncryptionKey> {
     }
 }
 
-/// Keeps the key out of `Debug`.
+/// Langfuse's key, kept out of `Debug`.
 pub(crate) struct Key(Option<EncryptionKey>);
 
 impl std::fmt::Debug for Key {
@@ -85,7 +86,7 @@ impl Key {
         Self(key)
     }
 
-    /// A bad one has been complained of before any command runs.
+    /// The key. A bad one has stopped the program before any command runs.
     pub(crate) fn get(&self) -> Result<&EncryptionKey, CommandError> {
         self.0
             .as_ref()
@@ -93,7 +94,7 @@ impl Key {
     }
 }
 
-/// Which hosts may be private or plain http.
+/// Which hosts may be called although they are private or use plain http.
 pub fn egress(settings: &mut Settings) -> Egress {
     let text = settings.text("EGRESS_ALLOW").unwrap_or_default();
     text.parse().unwrap_or_else(|error| {
@@ -107,7 +108,7 @@ pub fn egress(settings: &mut Settings) -> Egress {
 pub struct Horizon {
     /// How long after its end a day counts as over
     pub lag: Duration,
-    /// Days before yesterday; all when `None`
+    /// How many days before yesterday; `None`: no limit
     pub backfill_days: Option<u32>,
 }
 
@@ -119,7 +120,7 @@ pub fn horizon(settings: &mut Settings) -> Horizon {
     }
 }
 
-/// How log lines look; read by every command.
+/// Format and filter of the log. Every command reads them.
 pub fn logging(settings: &mut Settings) -> (LogFormat, String) {
     let format = settings.parsed("LOG_FORMAT").unwrap_or(LogFormat::Text);
     let filter = settings.parsed("RUST_LOG").unwrap_or_else(|| "info".to_owned());

@@ -1,4 +1,4 @@
-//! `--day`, or `--from` and `--to`: the days that a command is asked for.
+//! The options `--day`, `--from` and `--to`.
 
 use clap::Args;
 use shared::job::Day;

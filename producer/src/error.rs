@@ -1,10 +1,10 @@
-//! Why a command could not do its work. One line each, for a person, without a secret.
+//! Why a command could not do its work: one line for a person, without any secret.
 
 use shared::amqp::AmqpError;
 use shared::integration::CipherError;
 use shared::ledger::LedgerError;
 
-/// A server that cannot be used.
+/// A server that cannot be reached, or that does not let us in.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{variable}: cannot use {what} at {address}: {cause}. Check that it runs, and host, port, user and password of {variable}."
@@ -20,52 +20,52 @@ pub struct ServerError {
     pub cause: String,
 }
 
-/// Every way a command can fail.
+/// All errors of commands.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// A server is away, or its URL is wrong.
+    /// A server cannot be reached, or its URL is wrong.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// Langfuse's database refused a statement.
+    /// A statement failed in Langfuse's database.
     #[error("Langfuse's database: {0}")]
     Source(#[from] sqlx::Error),
-    /// Langfuse's tables are of another version.
+    /// Langfuse's tables lack these columns.
     #[error("Langfuse's tables lack {}; upgrade Langfuse to a v2 release that has them", .0.join(", "))]
     Columns(Vec<String>),
-    /// The ledger refused a statement.
+    /// A statement failed in the ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// Our schema is absent or old.
+    /// The schema `posthog_export` is missing or old.
     #[error("the ledger has no up-to-date schema `posthog_export`; run `producer migrate`")]
     NotMigrated,
     /// A migration failed.
     #[error("cannot migrate the ledger: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
-    /// The broker failed.
+    /// A request to the broker failed.
     #[error(transparent)]
     Amqp(#[from] AmqpError),
-    /// The broker has other arguments for a queue or exchange of ours.
+    /// A queue or exchange exists with other arguments than ours.
     #[error(
         "the broker refuses the topology: {0}; a queue or exchange of that name exists with other arguments: drain and delete it, then run `producer declare` again"
     )]
     Topology(AmqpError),
-    /// A queue that must be there is not.
+    /// A queue is missing.
     #[error("there is no queue `{0}`; run `producer declare`")]
     NoQueue(&'static str),
-    /// The key, or what was encrypted with it.
+    /// ENCRYPTION_KEY, or what was encrypted with it, cannot be used.
     #[error(transparent)]
     Cipher(#[from] CipherError),
-    /// What was asked for cannot be done, and nothing was done.
+    /// What was asked for cannot be done. Nothing was changed.
     #[error("{0}")]
     Refused(String),
-    /// The broker has the messages, the ledger does not know.
+    /// The broker has confirmed messages, but the ledger could not record them.
     #[error(
         "{count} messages were published but could not be recorded ({cause}); run the command again: a second message for a job is harmless"
     )]
     NotRecorded {
-        /// How many
+        /// How many messages
         count: usize,
-        /// What the ledger said
+        /// The ledger's error
         cause: LedgerError,
     },
 }

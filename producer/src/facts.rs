@@ -1,4 +1,4 @@
-//! What the plan is made of, read from Langfuse's database and the ledger with as few looks as it takes.
+//! Reads what the plan is made of, from Langfuse's database and the ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::error::CommandError;
 use crate::output::progress;
 use crate::plan::{Project, Rules, missing_days, sweep_from};
 
-/// Days asked for by one statement, so that none meets its time limit.
+/// How many days one statement looks at, so that it ends within its time limit.
 const DAYS_AT_ONCE: usize = 200;
 
 /// Refuses a project that Langfuse's database does not have.
@@ -27,7 +27,8 @@ pub(crate) async fn check_project(source: &PgPool, id: &str) -> Result<(), Comma
     Ok(())
 }
 
-/// Every enabled project: its rows of the ledger, and which of the days that are missing there hold data.
+/// Reads each enabled project: its runs, and which of its missing days hold data. Without a ledger
+/// every day is missing.
 pub(crate) async fn projects(
     source: &PgPool,
     ledger: Option<&Ledger>,
@@ -35,7 +36,7 @@ pub(crate) async fn projects(
     enabled: &[String],
 ) -> Result<Vec<Project>, CommandError> {
     let mut projects = Vec::with_capacity(enabled.len());
-    // Days that neither a trace nor a generation was found for, and who asks.
+    // Days without a trace or a generation, and the projects whose days they are.
     let mut without_traces: BTreeMap<Day, Vec<String>> = BTreeMap::new();
     let bar = progress("looking for days to export", enabled.len());
     for id in enabled {
@@ -78,12 +79,13 @@ pub(crate) async fn projects(
     Ok(projects)
 }
 
-/// Up to when a sweep that begins now sees every row.
+/// Every row created before this moment is visible to statements that begin now.
 pub(crate) async fn sweep_until(source: &PgPool, rules: &Rules) -> Result<DateTime<Utc>, CommandError> {
     Ok(visible_until(source).await?.min(rules.now))
 }
 
-/// When the newest row of each day was created, as far back as one of the projects has not been swept.
+/// When the newest row of each day was created. Looks only at rows that were created since the
+/// projects were last swept.
 pub(crate) async fn late(
     source: &PgPool,
     ledger: &Ledger,
@@ -101,7 +103,8 @@ pub(crate) async fn late(
         return Ok(newest);
     };
     let ids: Vec<String> = exported.into_iter().map(|(id, _)| id).collect();
-    // A day at a time, so that no statement meets its time limit; the last one takes what clocks ahead of ours have written.
+    // One statement for each day of creation, so that each ends within its time limit. The last one
+    // reaches into the future, for rows from clocks that are ahead of ours.
     let step = TimeDelta::days(1);
     let steps = usize::try_from((rules.now - since).num_days()).unwrap_or(0) + 1;
     let bar = progress("looking for late rows", steps);

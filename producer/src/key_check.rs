@@ -1,5 +1,5 @@
-//! Whether a project's PostHog settings can be used. The key must decrypt, the host must be allowed,
-//! and the host must know the key.
+//! Whether a project's PostHog settings can be used. The key must decrypt, the host must be
+//! allowed, and the host must know the key.
 
 use futures::StreamExt;
 use reqwest::Certificate;

@@ -1,6 +1,8 @@
-//! The operator's program: it plans which days are to be exported, publishes their jobs, and shows and mends what went
-//! wrong. What the user types is in [`commands`]; what the commands share is beside it. [`plan`] decides without a
-//! server, the rest is edges.
+//! The operator's program. It plans which days are to be exported and publishes their jobs. It
+//! shows and mends what went wrong.
+//!
+//! Each command that the user can type has a file or folder in [`commands`]. What they share is
+//! beside it. [`plan`] decides without I/O; the other modules talk to servers and to the user.
 
 pub mod cli;
 pub mod commands;

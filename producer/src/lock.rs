@@ -1,4 +1,4 @@
-//! Locks of the ledger: of several producers, one at a time does the work.
+//! Locks in the ledger: when several producers run, only one at a time does the work.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use shared::ledger::{Ledger, Lock};
 
 use crate::error::CommandError;
 
-/// Takes a lock of the ledger, however long another producer needs it.
+/// Takes a lock. Waits as long as another producer holds it.
 pub(crate) async fn take(ledger: &Ledger, name: &str) -> Result<Lock, CommandError> {
-    const PAUSE: Duration = Duration::from_millis(300);
+    const WAIT: Duration = Duration::from_millis(300);
     let mut told = false;
     loop {
         if let Some(lock) = ledger.try_lock(name).await? {
@@ -18,6 +18,6 @@ pub(crate) async fn take(ledger: &Ledger, name: &str) -> Result<Lock, CommandErr
             tracing::info!(lock = name, "another producer is at work; waiting until it is done");
             told = true;
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(WAIT).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Wiring only: arguments in, exit code out.
+//! Reads the arguments and ends with the command's exit code.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
-//! Results on standard output, as a table for people or JSON for programs. Log lines and progress go to standard error.
+//! Writes results to standard output: a table for people, or JSON for programs. Log lines and
+//! progress go to standard error.
 
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -24,21 +25,21 @@ impl Exit {
     }
 }
 
-/// Writes a line. A reader that went away (`| head`) is no fault.
+/// Writes a line. A reader that has gone away (`| head`) is no error.
 pub fn line(text: impl AsRef<str>) {
     let _ = writeln!(std::io::stdout().lock(), "{}", text.as_ref());
 }
 
-/// Writes a document.
+/// Writes a JSON document.
 pub fn json(value: &impl Serialize) {
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
     line(text);
 }
 
-/// Asks a human at a terminal; anything but yes is no.
+/// Asks a human at the terminal. Any answer but yes is no.
 ///
 /// # Errors
-/// Without a terminal nobody can be asked.
+/// When there is no terminal.
 pub fn confirm(question: &str) -> Result<bool, CommandError> {
     let (input, mut error) = (std::io::stdin(), std::io::stderr());
     if !input.is_terminal() {
@@ -56,7 +57,8 @@ fn is_yes(answer: &str) -> bool {
     matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
-/// A table without lines, so that `grep` and `awk` read it too; cells wrap on a terminal only.
+/// A table without ruled lines, so that `grep` and `awk` can read it. Cells wrap only on a
+/// terminal.
 pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table
@@ -66,7 +68,7 @@ pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [
     for row in rows {
         table.add_row(row);
     }
-    // `NOTHING` pads the last column too.
+    // `NOTHING` pads the last column, too.
     table
         .lines()
         .map(|l| l.trim_end().to_owned())
@@ -74,7 +76,7 @@ pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [
         .join("\n")
 }
 
-/// A bar on a terminal's standard error, and nothing elsewhere.
+/// A progress bar on standard error; nothing when that is no terminal.
 pub fn progress(what: &'static str, steps: usize) -> ProgressBar {
     let bar = ProgressBar::new(u64::try_from(steps).unwrap_or(u64::MAX));
     if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}") {
@@ -89,7 +91,7 @@ pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// At most `limit` characters of one line.
+/// At most `limit` characters of the first line.
 pub fn shorten(text: &str, limit: usize) -> String {
     let line = text.lines().next().unwrap_or_default();
     if line.chars().count() <= limit {
@@ -99,12 +101,12 @@ pub fn shorten(text: &str, limit: usize) -> String {
     format!("{kept}…")
 }
 
-/// A cell that may be empty.
+/// A cell; `-` when there is no value.
 pub fn cell(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// A moment, to the second.
+/// A moment as text, to the second.
 pub fn moment(time: chrono::DateTime<chrono::Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S").to_string()
 }

@@ -1,4 +1,5 @@
-//! Which of the ledger's pauses still hold, given the projects' PostHog settings as they are now.
+//! Which pauses of projects still hold. A pause after a failure ends when the project's PostHog
+//! settings are saved anew.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use shared::ledger::{Ledger, Pause};
 
 use crate::error::CommandError;
 
-/// The pauses that hold now, by project.
+/// Reads the pauses that hold now, by project.
 pub(crate) async fn paused(
     ledger: &Ledger,
     integrations: &[StoredIntegration],
@@ -15,7 +16,7 @@ pub(crate) async fn paused(
     Ok(holding(ledger.pauses().await?, integrations))
 }
 
-/// Without those of settings that have been saved anew since. PURE.
+/// Leaves out the pauses whose settings have been saved anew since. PURE.
 pub(crate) fn holding(
     mut pauses: BTreeMap<String, Pause>,
     integrations: &[StoredIntegration],
@@ -31,8 +32,12 @@ pub(crate) fn holding(
     pauses
 }
 
-/// Those that hold nobody back any more: a failure's once its settings were saved anew, or the integration was switched off;
-/// anybody's once there is no integration. No worker would meet them again, and they would be counted for ever. PURE.
+/// The pauses to delete, because they hold nothing back any more. PURE.
+///
+/// A pause after a failure is over when the settings were saved anew or the integration was
+/// switched off. Any pause is over when the project has no integration. Workers do not meet such
+/// projects again, so nobody else would delete their pauses, and the metric would count them for
+/// ever.
 pub(crate) fn over(pauses: &BTreeMap<String, Pause>, integrations: &[StoredIntegration]) -> Vec<Pause> {
     let is_over = |pause: &&Pause| {
         let mut all = integrations.iter();

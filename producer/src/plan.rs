@@ -1,4 +1,6 @@
-//! What to publish. PURE: facts and a clock in, jobs out; running it twice on what it led to plans nothing.
+//! Decides which jobs to publish, from facts and a clock. PURE.
+//!
+//! Planned again after its jobs were published and recorded, nothing is left to publish.
 
 mod heal;
 mod late;
@@ -24,7 +26,7 @@ pub use late::sweep_from;
 pub enum Reason {
     /// The day holds data and is not in the ledger
     New,
-    /// It was skipped while the integration was disabled
+    /// It was skipped while the integration was disabled or the project paused
     Resumed,
     /// Rows arrived after the day was exported
     Late,
@@ -33,7 +35,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All, in the order in which they are told.
+    /// All, in the order in which they are shown.
     pub const ALL: [Reason; 4] = [Reason::New, Reason::Resumed, Reason::Late, Reason::Healed];
 
     /// The word in tables and JSON.
@@ -47,10 +49,10 @@ impl Reason {
     }
 }
 
-/// A job to publish. It has a run.
+/// A job to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
-    /// The message
+    /// The job
     pub job: Job,
     /// Its queue
     pub lane: Lane,
@@ -59,33 +61,33 @@ pub struct Planned {
 }
 
 impl Planned {
-    /// The key of its row.
+    /// The key of its row in the ledger.
     pub fn key(&self) -> RunKey {
         self.job.key.clone()
     }
 }
 
-/// The clock, and which days are wanted.
+/// The time, and which days are wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// The database's clock
+    /// By the database's clock
     pub now: DateTime<Utc>,
     /// `EXPORT_LAG`, `BACKFILL_DAYS`
     pub horizon: Horizon,
-    /// Asked for by a human; `BACKFILL_DAYS` does not bound it
+    /// First day a human asked for. `BACKFILL_DAYS` does not limit it
     pub from: Option<Day>,
-    /// Asked for by a human
+    /// Last day a human asked for
     pub to: Option<Day>,
 }
 
 impl Rules {
-    /// The newest day that is over: its end lies `EXPORT_LAG` back.
+    /// The newest day that is over: it ended at least `EXPORT_LAG` ago.
     pub fn newest_over(&self) -> Day {
         let lag = TimeDelta::from_std(self.horizon.lag).unwrap_or(TimeDelta::zero());
         Day::of(self.now - lag).previous()
     }
 
-    /// First and last day wanted of a project whose data begin on `first_data`.
+    /// The first and the last day wanted of a project whose data begin on `first_data`.
     pub fn window(&self, first_data: Day) -> (Day, Day) {
         let last = self.newest_over().min(self.to.unwrap_or_else(|| self.newest_over()));
         let oldest = self
@@ -101,7 +103,7 @@ impl Rules {
         (first, last)
     }
 
-    /// Whether the human's dates, if any, include the day.
+    /// Whether the day lies within the dates that a human asked for, if any.
     pub fn asked(&self, day: Day) -> bool {
         self.from.is_none_or(|from| day >= from) && self.to.is_none_or(|to| day <= to)
     }
@@ -112,9 +114,9 @@ impl Rules {
 pub struct Project {
     /// Langfuse's `projects.id`
     pub id: String,
-    /// All its rows of the ledger
+    /// All its runs in the ledger
     pub runs: Vec<RunRow>,
-    /// Those of [`missing_days`] that hold data
+    /// Its missing days ([`missing_days`]) that hold data
     pub days_with_data: BTreeSet<Day>,
 }
 
@@ -123,7 +125,8 @@ pub fn yesterday(now: DateTime<Utc>) -> Day {
     Day::of(now).previous()
 }
 
-/// Yesterday goes to the jobs queue, older days to the backfill, so that history never delays today.
+/// Yesterday goes to the jobs queue, older days go to the backfill queue. So a long history does
+/// not delay the newest day.
 pub fn lane(day: Day, now: DateTime<Utc>) -> Lane {
     if day >= yesterday(now) {
         Lane::Jobs
@@ -132,7 +135,7 @@ pub fn lane(day: Day, now: DateTime<Utc>) -> Lane {
     }
 }
 
-/// Days of a window that the ledger knows no full run of: to be enqueued if they hold data.
+/// Days of a window that no run settles. They are to be enqueued if they hold data.
 pub fn missing_days(runs: &[RunRow], (first, last): (Day, Day)) -> Vec<Day> {
     let settled: BTreeSet<Day> = runs.iter().filter(|run| settles(run)).map(|run| run.day).collect();
     let days = std::iter::successors(Some(first), |day| Some(day.next()));
@@ -141,19 +144,20 @@ pub fn missing_days(runs: &[RunRow], (first, last): (Day, Day)) -> Vec<Day> {
         .collect()
 }
 
-/// Whether a day needs no job because of this run: it has been exported, will be, or waits for a human.
+/// Whether a day needs no job because of this run: the run has exported it, will export it, or
+/// waits for a human.
 fn settles(run: &RunRow) -> bool {
     match run.state {
         State::Completed | State::Queued | State::Running | State::Waiting | State::Dead => run.full,
-        // The daily one is published anew; one with another name comes back by itself.
+        // A skipped daily run is published as a new job. `resumed` brings back the others.
         State::Skipped => run.full && run.run != DAILY,
-        // A human gave the day up, not just a replay of it.
+        // Discarding the daily run gives the day up. Discarding a replay does not.
         State::Discarded => run.run == DAILY,
     }
 }
 
-/// Everything to publish, newest day first. `newest` is when the newest row of a day was created, as far as it was looked
-/// for; `stuck` comes from [`heal`].
+/// Everything to publish, newest day first. `newest` says when the newest row of each day was
+/// created; a day that was not looked at is absent. `stuck` comes from [`heal`].
 pub fn plan(rules: &Rules, projects: &[Project], newest: &Newest, stuck: Vec<Planned>) -> Vec<Planned> {
     let mut jobs = stuck;
     for project in projects {
@@ -187,7 +191,7 @@ pub fn plan(rules: &Rules, projects: &[Project], newest: &Newest, stuck: Vec<Pla
     jobs
 }
 
-/// Replays and late runs that were skipped: somebody asked for them, so they come back under their own name.
+/// Replays and late runs that were skipped. Each comes back under its own name.
 fn resumed(now: DateTime<Utc>, runs: &[&RunRow]) -> impl Iterator<Item = Planned> {
     runs.iter()
         .filter(|run| run.state == State::Skipped && run.run != DAILY)
@@ -202,7 +206,7 @@ fn again(run: &RunRow, now: DateTime<Utc>, reason: Reason) -> Planned {
     }
 }
 
-/// A time limit as chrono subtracts it.
+/// A duration as chrono can subtract it.
 fn delta(length: Duration) -> TimeDelta {
     TimeDelta::from_std(length).unwrap_or(TimeDelta::MAX)
 }

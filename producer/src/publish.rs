@@ -18,7 +18,7 @@ use crate::report::Failure;
 /// recorded.
 pub(crate) const WINDOW: usize = 500;
 
-/// What became of the messages.
+/// What became of the jobs.
 #[derive(Debug, Default)]
 pub struct Published {
     /// How many are in a queue, and in the ledger
@@ -51,7 +51,7 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// One answer for each message, in their order: confirmed, or why not.
+    /// Sends messages. Answers for each, in their order, whether it was confirmed, or why not.
     pub(crate) async fn send(&mut self, messages: &[Outgoing]) -> Vec<Result<(), String>> {
         let mut started = Vec::with_capacity(messages.len());
         for message in messages {

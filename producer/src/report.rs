@@ -1,4 +1,4 @@
-//! What commands that deal with many jobs say of those that failed.
+//! How commands that deal with many jobs tell which of them failed.
 
 use serde::Serialize;
 

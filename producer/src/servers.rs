@@ -1,4 +1,4 @@
-//! Connecting, with errors that name the variable and the address and never the password.
+//! Connects to the servers. Errors name the variable and the address, never the password.
 
 use std::time::Duration;
 
@@ -21,13 +21,13 @@ use crate::error::{CommandError, ServerError};
 const NAME: &str = "posthog-export-producer";
 const CONNECTIONS: u32 = 4;
 
-/// Langfuse's database, whatever is in it.
+/// Connects to Langfuse's database without checking its tables.
 pub async fn source_unchecked(server: &Server) -> Result<PgPool, CommandError> {
     reach_postgres(server).await?;
     Ok(source_pool(&server.url, NAME, CONNECTIONS)?)
 }
 
-/// Langfuse's database, with the columns that are read.
+/// Connects to Langfuse's database and checks that it has every column that is read.
 pub async fn source(server: &Server) -> Result<PgPool, CommandError> {
     let pool = source_unchecked(server).await?;
     let missing = missing_columns(&pool).await?;
@@ -38,12 +38,12 @@ pub async fn source(server: &Server) -> Result<PgPool, CommandError> {
     }
 }
 
-/// The ledger, whether it has its schema or not.
+/// Connects to the ledger without checking its schema.
 pub async fn ledger_unchecked(server: &Server) -> Result<Ledger, CommandError> {
     Ok(Ledger::new(writable(server).await?))
 }
 
-/// The ledger, with its schema.
+/// Connects to the ledger and checks that its schema is up to date.
 pub async fn ledger(server: &Server) -> Result<Ledger, CommandError> {
     let ledger = ledger_unchecked(server).await?;
     if ledger.is_migrated().await? {
@@ -53,14 +53,14 @@ pub async fn ledger(server: &Server) -> Result<Ledger, CommandError> {
     }
 }
 
-/// A database that may be written.
+/// Connects to a database for writing.
 pub async fn writable(server: &Server) -> Result<PgPool, CommandError> {
     reach_postgres(server).await?;
     Ok(writing_pool(&server.url, NAME, CONNECTIONS)?)
 }
 
-/// One connection ahead of the pool: a pool takes a refused connection for a server that is just starting, waits, and in the
-/// end says only that it waited.
+/// Opens one connection before the pool does. The pool retries a refused connection until its time
+/// limit, and its error then says only that it waited.
 async fn reach_postgres(server: &Server) -> Result<(), ServerError> {
     let fail = |address: String, cause: String| ServerError {
         variable: server.variable,
@@ -70,7 +70,7 @@ async fn reach_postgres(server: &Server) -> Result<(), ServerError> {
     };
     let options: PgConnectOptions = match server.url.expose_secret().parse() {
         Ok(options) => options,
-        // Its words may repeat a part of the URL.
+        // The error's text may repeat a part of the URL.
         Err(_) => return Err(fail("?".to_owned(), "the URL cannot be read".to_owned())),
     };
     let address = format!("{}:{}", options.get_host(), options.get_port());
@@ -87,7 +87,7 @@ async fn reach_postgres(server: &Server) -> Result<(), ServerError> {
     }
 }
 
-/// A connection to the broker. Dropped, it is closed.
+/// A connection to the broker. It closes when it is dropped.
 #[derive(Debug)]
 pub struct Broker {
     connection: Connection,
@@ -116,31 +116,31 @@ impl Broker {
         })
     }
 
-    /// A channel of its own.
+    /// Opens a channel.
     pub async fn channel(&self) -> Result<Channel, AmqpError> {
         within(CONNECT_TIMEOUT, self.connection.create_channel()).await
     }
 
-    /// Declares what is missing, as far as this user may.
+    /// Declares what is missing, as far as this user has the right to.
     ///
     /// # Errors
-    /// The broker's own, so that the caller can tell a mismatch.
+    /// The broker's own error, in which the caller can recognise other arguments.
     pub async fn ensure(&self, ladder: &Ladder) -> Result<(), lapin::Error> {
         topology::ensure(&self.connection, ladder).await
     }
 
-    /// A channel for publishing.
+    /// Opens a channel for publishing.
     pub async fn publisher(&self) -> Result<Publisher, AmqpError> {
         Publisher::open(&self.connection, self.blocked.clone()).await
     }
 
-    /// Ready messages of a queue; `None` when there is no such queue.
+    /// How many messages of a queue are ready; `None` when there is no such queue.
     pub async fn depth(&self, queue: &str) -> Result<Option<u32>, AmqpError> {
-        // The broker closes the channel on which a queue was not found.
+        // The broker closes a channel on which it did not find a queue, so each call has its own.
         amqp::depth(&self.channel().await?, queue).await
     }
 
-    /// Consumers of a queue; `None` when there is no such queue.
+    /// How many consumers a queue has; `None` when there is no such queue.
     pub async fn consumers(&self, queue: &str) -> Result<Option<u32>, AmqpError> {
         let channel = self.channel().await?;
         amqp::look(&channel, queue)
@@ -148,7 +148,7 @@ impl Broker {
             .map(|queue| queue.map(|queue| queue.consumer_count()))
     }
 
-    /// Says goodbye; a broker that no longer listens is no fault.
+    /// Closes the connection. That the broker no longer answers is no error.
     pub async fn close(self) {
         let _ = tokio::time::timeout(Duration::from_secs(2), self.connection.close(200, "done".into())).await;
     }
@@ -172,7 +172,7 @@ fn broker_address(url: &SecretString) -> String {
     )
 }
 
-/// The cause alone: the sentence around it names the server already.
+/// The cause without the server's name, which the sentence around it has.
 fn without_address(error: AmqpError) -> String {
     match error {
         AmqpError::Broker(error) => error.to_string(),

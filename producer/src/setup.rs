@@ -1,4 +1,4 @@
-//! `migrate` and `declare`: our schema, our exchanges and queues. Both change nothing where all is there.
+//! Sets up the ledger's schema and the broker's queues. Changes nothing that is up to date.
 
 use shared::amqp::{CONNECT_TIMEOUT, within};
 use shared::ledger::{Ledger, SCHEMA, migrator, migrator_in_schema};
@@ -7,8 +7,8 @@ use shared::topology::Ladder;
 use crate::error::CommandError;
 use crate::servers::Broker;
 
-/// Brings our schema up to date. The advisory lock of the migrations belongs to a session: give a direct URL, no
-/// transaction pooler's.
+/// Creates or updates the schema. The migrations take an advisory lock, which belongs to a session,
+/// so this does not work through a transaction pooler.
 pub async fn migrate(ledger: &Ledger) -> Result<(), CommandError> {
     let there: bool =
         sqlx::query_scalar("-- migrate_schema\nselect exists (select 1 from pg_namespace where nspname = $1)")
@@ -24,8 +24,8 @@ pub async fn migrate(ledger: &Ledger) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What `enqueue` does unless told otherwise: migrates when our schema is missing or old, and declares what is missing. A
-/// broker whose queues have other arguments need not stop the daily run: publishing tells.
+/// Sets up what is missing before an enqueue. Queues with other arguments are only warned of: jobs
+/// may still reach them, and publishing fails if they do not.
 pub async fn prepare(ledger: &Ledger, broker: &Broker, ladder: &Ladder) -> Result<(), CommandError> {
     if !ledger.is_migrated().await? {
         migrate(ledger).await?;

@@ -1,4 +1,5 @@
-//! `dead-letters`: what needs a human, with its cause; and back into the queue once the cause is gone.
+//! `dead-letters`: shows the jobs that need a human, with their cause. Puts them back into the
+//! queue once the cause is gone, or gives them up.
 
 mod arguments;
 mod choose;
@@ -26,7 +27,8 @@ use choose::choose;
 use letter::DeadLetter;
 use queue::{HeldLetters, Letter};
 
-/// The lock under which dead letters are looked at: whoever looks holds all of them meanwhile.
+/// The lock for looking at dead letters. Whoever looks takes all of them out of the queue
+/// meanwhile, so a second one would find none.
 const LOCK: &str = "dead-letters";
 
 /// What the commands read from the environment.
@@ -46,7 +48,7 @@ impl Config {
     }
 }
 
-/// Runs the command.
+/// Executes the command.
 pub async fn execute(command: &Command, config: Config) -> Result<Exit, CommandError> {
     let ledger = servers::ledger(&config.ledger).await?;
     let broker = Broker::connect(&config.broker).await?;
@@ -56,7 +58,7 @@ pub async fn execute(command: &Command, config: Config) -> Result<Exit, CommandE
     let now = ledger.now().await?;
     let exit = match command {
         Command::List(arguments) => {
-            // Before the first line: whoever pipes us into a pager must not keep them.
+            // Before anything is written: a pager may keep this process waiting for hours.
             held.give_back().await?;
             list::execute(arguments, &letters, now);
             Exit::Done
@@ -86,7 +88,7 @@ pub async fn execute(command: &Command, config: Config) -> Result<Exit, CommandE
     Ok(exit)
 }
 
-/// Gives back what was not removed, whatever happened. The command's own error is the one to tell.
+/// Gives back what was not removed, also after an error. The command's own error comes first.
 async fn finish(held: HeldLetters, exit: Result<Exit, CommandError>) -> Result<Exit, CommandError> {
     let given_back = held.give_back().await;
     let exit = exit?;
@@ -94,7 +96,8 @@ async fn finish(held: HeldLetters, exit: Result<Exit, CommandError>) -> Result<E
     Ok(exit)
 }
 
-/// The messages in the order of the queue, then the dead runs that have none.
+/// Joins the messages with their runs. First the messages in the order of the queue, then the dead
+/// runs that have no message.
 async fn join(ledger: &Ledger, letters: Vec<Letter>) -> Result<Vec<DeadLetter>, CommandError> {
     let messages = letters.iter().filter_map(|letter| Message::decode(&letter.body).ok());
     let mut projects: Vec<String> = messages.map(|message| message.project_id).collect();

@@ -1,4 +1,4 @@
-//! `declare`: declares the broker's exchanges and queues.
+//! `declare`: creates the broker's exchanges and queues.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use crate::error::CommandError;
 use crate::output::{Exit, line};
 use crate::servers::Broker;
 
-/// How often declaring is tried, and the pause in between.
+/// How often declaring is tried, and how long to wait in between.
 const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_secs(2);
+const WAIT: Duration = Duration::from_secs(2);
 
 /// What `declare` reads from the environment.
 #[derive(Clone, Debug)]
@@ -42,8 +42,8 @@ pub async fn execute(config: Config) -> Result<Exit, CommandError> {
     Ok(Exit::Done)
 }
 
-/// Declares exchanges and queues, on a connection of its own. A broker under load may fail to find a leader for a new queue in time (541);
-/// the next try finds it.
+/// Declares exchanges and queues. A broker under load may not find a leader for a new queue in time
+/// (error 541), so this is tried again.
 async fn declare(server: &Server, ladder: &Ladder) -> Result<(), CommandError> {
     let mut tries = 0;
     loop {
@@ -61,7 +61,7 @@ async fn declare(server: &Server, ladder: &Ladder) -> Result<(), CommandError> {
             Err(error) if tries == TRIES => return Err(AmqpError::from(error).into()),
             Err(error) => tracing::warn!(%error, "the broker could not declare everything; trying again"),
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(WAIT).await;
     }
     tracing::info!("the broker's exchanges and queues are declared");
     Ok(())

@@ -1,4 +1,4 @@
-//! `doctor`: looks at everything that a deployment needs, changes nothing, and says what to do.
+//! `doctor`: checks everything that a deployment needs and says what to do. It changes nothing.
 
 mod broker;
 mod check;
@@ -30,7 +30,7 @@ use management::Management;
 /// Arguments of `doctor`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Arguments {
-    /// Answer in JSON
+    /// Write the result as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -86,7 +86,7 @@ impl Report {
     }
 }
 
-/// Runs the command.
+/// Executes the command.
 pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, CommandError> {
     let report = Report::of(examine(&config).await);
     if arguments.json {

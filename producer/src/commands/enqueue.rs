@@ -1,5 +1,5 @@
-//! `enqueue`: one job for every enabled integration and day that is over, holds data and is not in the ledger; late rows
-//! and lost messages too.
+//! `enqueue`: publishes a job for every day that is over, holds data and is not in the ledger, of
+//! every project whose integration is enabled. Also for days with late rows, and for lost messages.
 
 mod report;
 
@@ -37,13 +37,13 @@ pub struct Arguments {
     /// Only this project; may be repeated [default: every project with an enabled integration]
     #[arg(long = "project", value_name = "ID")]
     pub projects: Vec<String>,
-    /// Say what would be published, and publish nothing
+    /// Show what would be published, and publish nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Neither migrate the ledger nor declare queues
+    /// Do not migrate the ledger and do not declare queues
     #[arg(long)]
     pub no_setup: bool,
-    /// Answer in JSON
+    /// Write the result as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -71,7 +71,7 @@ impl Config {
     }
 }
 
-/// Runs the command.
+/// Executes the command.
 pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, CommandError> {
     let (from, to) = arguments.days.bounds()?;
     let source = servers::source(&config.source).await?;
@@ -87,7 +87,8 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
     if !migrated && !arguments.dry_run {
         return Err(CommandError::NotMigrated);
     }
-    // From here to the last record nobody else plans; a second producer then finds everything in the ledger.
+    // Held until the last job is recorded. A second producer waits, and then finds everything in
+    // the ledger.
     let lock = if arguments.dry_run {
         None
     } else {
@@ -108,7 +109,7 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
     let found = read.everything(&rules, &arguments.projects).await?;
     if !arguments.dry_run && !found.over.is_empty() {
         let ended = ledger.forget_pauses(&found.over).await?;
-        tracing::info!(projects = ?ended, "pauses that no longer hold are forgotten");
+        tracing::info!(projects = ?ended, "deleted the pauses that no longer hold");
     }
     let mut report = Report::new(&rules, &found.jobs, found.paused, arguments.dry_run);
     report.announce(arguments.json);
@@ -133,14 +134,15 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
     Ok(Exit::of(report.all_confirmed()))
 }
 
-/// What was found, and what to remember once it is published.
+/// What to publish, and what to record once it is published.
 struct Found {
     jobs: Vec<Planned>,
-    /// Projects whose late rows were looked for, and up to when; `None` for a part of the days only.
+    /// Projects whose late rows were looked for, and up to when. `None` when only some days were
+    /// looked at.
     swept: Option<(Vec<String>, DateTime<Utc>)>,
-    /// Enabled and wanted, but paused
+    /// Projects that are enabled and wanted, but paused
     paused: Vec<String>,
-    /// Pauses of any project that no longer hold
+    /// Pauses that no longer hold, of any project
     over: Vec<Pause>,
 }
 
@@ -148,7 +150,8 @@ struct Reader<'a> {
     source: &'a PgPool,
     ledger: &'a Ledger,
     broker: &'a Broker,
-    /// Without our schema the ledger counts as empty: a dry run changes nothing.
+    /// Whether the ledger has its schema. A dry run does not create it: the ledger then counts as
+    /// empty.
     migrated: bool,
 }
 
@@ -188,7 +191,8 @@ impl Reader<'_> {
         })
     }
 
-    /// Runs whose message seems to be lost, of disabled and paused projects too: the worker skips those.
+    /// Jobs whose message seems to be lost. Those of disabled and paused projects are among them:
+    /// the worker marks them as skipped.
     async fn stuck(&self, rules: &Rules, asked: &[String]) -> Result<Vec<Planned>, CommandError> {
         let mut unfinished = Vec::new();
         for state in [State::Running, State::Waiting, State::Queued] {
@@ -208,7 +212,8 @@ impl Reader<'_> {
     }
 }
 
-/// Projects whose integration is enabled: all, or those asked for, each of which must be one. PURE.
+/// The enabled integrations: all, or those of the projects asked for. It is an error when one of
+/// those has none. PURE.
 fn enabled(mut enabled: Vec<StoredIntegration>, asked: &[String]) -> Result<Vec<StoredIntegration>, CommandError> {
     enabled.retain(|stored| stored.enabled);
     CommandError::refuse_unknown(

@@ -1,5 +1,7 @@
-//! `integrations`: each project's PostHog host and key, as Langfuse's settings page keeps them. A key is never shown, and
-//! never taken from an argument, where `ps` and the shell's history would see it.
+//! `integrations`: each project's PostHog host and key, as Langfuse's settings page stores them.
+//!
+//! A key is never shown. It is not an argument either, because `ps` and the shell's history would
+//! show it.
 
 mod check;
 mod set;
@@ -22,13 +24,13 @@ pub use set::{SetArguments, SetConfig, execute as set};
 /// What to do with the integrations.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
-    /// Show them: host, enabled, whether the key can be decrypted
+    /// Show each project's host, and whether it is enabled and its key can be decrypted
     #[command(after_help = LIST_EXAMPLES)]
     List(ListArguments),
-    /// Write one, in Langfuse's own encryption
+    /// Create or change a project's settings; the key is encrypted as Langfuse does it
     #[command(after_help = SET_EXAMPLES)]
     Set(SetArguments),
-    /// Ask each host whether it knows the key
+    /// Ask each project's host whether it knows the key
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArguments),
 }
@@ -38,7 +40,8 @@ Examples:
   producer integrations list
   producer integrations list --json
 
-JSON: {\"integrations\": [{project_id, name, host, enabled, decryptable, problem}]}; the key is never shown.";
+JSON: {\"integrations\": [{project_id, name, host, enabled, decryptable, problem}]}; the key is never
+shown.";
 
 const SET_EXAMPLES: &str = "\
 Examples:
@@ -46,24 +49,29 @@ Examples:
   POSTHOG_API_KEY=phc_… producer integrations set --project clx1abc --host https://eu.i.posthog.com
   producer integrations set --project clx1abc --disable
 
-The key comes from --key-file, from POSTHOG_API_KEY (or POSTHOG_API_KEY_FILE), or is asked for without echo. What is not
-given stays as it is; a new integration needs host and key, and is enabled unless --disable is given.
-Writes through SETTINGS_DATABASE_URL [default: DATABASE_URL].";
+The key comes from --key-file or from POSTHOG_API_KEY (or POSTHOG_API_KEY_FILE). Without them it is
+asked for at the terminal, and not shown while it is typed. What is not given stays as it is. A new
+integration needs host and key, and is enabled unless --disable is given.
+
+Writes to SETTINGS_DATABASE_URL [default: DATABASE_URL].";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
   producer integrations check
   producer integrations check --project clx1abc --json
 
-JSON: {\"checks\": [{project_id, name, host, result, detail}]}; result is `known`, `refused`, `cannot_tell`, or the error
-code of what keeps it from being asked.
+JSON: {\"checks\": [{project_id, name, host, result, detail}]}. `result` is one of
+  known        the host knows the key
+  refused      the host does not know the key
+  cannot_tell  the host gave no clear answer, for example a proxy that serves capture only
+  or the error code of what kept the host from being asked.
 
-Exit code: 0 when no key was refused and none could not be asked for; 1 otherwise. `cannot_tell` is no failure.";
+Exit code: 0 when every result is `known` or `cannot_tell`, 1 otherwise.";
 
 /// Arguments of `list`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ListArguments {
-    /// Answer in JSON
+    /// Write the result as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -74,7 +82,7 @@ pub struct CheckArguments {
     /// Only this project, enabled or not [default: every enabled integration]
     #[arg(long, value_name = "ID")]
     pub project: Option<String>,
-    /// Answer in JSON
+    /// Write the result as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -125,7 +133,7 @@ impl<'a> Listed<'a> {
     }
 }
 
-/// Runs `list`.
+/// Executes `list`.
 pub async fn list(arguments: &ListArguments, config: Config) -> Result<Exit, CommandError> {
     let key = config.key.get()?;
     let source = servers::source(&config.source).await?;
@@ -156,7 +164,7 @@ pub async fn list(arguments: &ListArguments, config: Config) -> Result<Exit, Com
     Ok(Exit::Done)
 }
 
-/// What a PostHog project API key looks like, so that the wrong one is refused here and not after a day of exports.
+/// Refuses what cannot be a PostHog project API key, before it is stored.
 fn check_key(key: &SecretString) -> Result<SecretString, CommandError> {
     use shared::settings::ExposeSecret;
     let key = key.expose_secret().trim();
@@ -171,7 +179,7 @@ fn check_key(key: &SecretString) -> Result<SecretString, CommandError> {
     }
     if key.len() > 64 || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return refuse(
-            "this is no PostHog project API key: it has more than 64 characters, spaces, or others than ASCII",
+            "this is no PostHog project API key: it is longer than 64 characters, or has spaces or characters that are not ASCII",
         );
     }
     Ok(SecretString::from(key))

@@ -1,4 +1,4 @@
-//! `migrate`: brings the ledger's schema up to date.
+//! `migrate`: creates or updates the ledger's schema.
 
 use crate::config::Server;
 use crate::error::CommandError;

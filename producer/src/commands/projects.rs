@@ -1,4 +1,4 @@
-//! `projects`: which are exported, which are paused and why; and the human's word on it.
+//! `projects`: shows which projects are exported or paused, and why. Pauses and resumes them.
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -21,10 +21,10 @@ pub enum Command {
     /// Show every project that has a PostHog integration or is paused
     #[command(after_help = LIST_EXAMPLES)]
     List(ListArguments),
-    /// Leave projects alone until they are resumed
+    /// Stop exporting projects until they are resumed
     #[command(after_help = PAUSE_EXAMPLES)]
     Pause(PauseArguments),
-    /// Go on with paused projects
+    /// Export paused projects again
     #[command(after_help = RESUME_EXAMPLES)]
     Resume(ResumeArguments),
 }
@@ -34,12 +34,16 @@ Examples:
   producer projects list
   producer projects list --paused --json
 
-A project is paused after a failure that every job of it would share (unauthorized, endpoint_refused, host_not_allowed,
-key_undecryptable, bad_host), until its PostHog settings are saved anew, or by a human, until a human resumes it. Without an
-integration nothing is left to hold back, and the next enqueue forgets the pause. A paused project is not
-enqueued meanwhile; jobs that are in the queue end as `skipped`, and come back with the first enqueue afterwards.
+A worker pauses a project after a failure that all its jobs would have: unauthorized,
+endpoint_refused, host_not_allowed, key_undecryptable, bad_host. Such a pause ends when the
+project's PostHog settings are saved anew. A pause by a human ends when a human resumes the project.
+When the integration was removed, the next `enqueue` deletes the pause.
 
-JSON: {\"projects\": [{project_id, name, enabled, paused: null | {error_code, error, paused_by, paused_at}}]}.";
+No jobs are published for a paused project. Jobs that are already in the queue end as `skipped`; the
+first `enqueue` after the pause publishes them again.
+
+JSON: {\"projects\": [{project_id, name, enabled,
+paused: null | {error_code, error, paused_by, paused_at}}]}.";
 
 const PAUSE_EXAMPLES: &str = "\
 Examples:
@@ -53,15 +57,17 @@ Examples:
   producer projects resume --error-code endpoint_refused
   producer projects resume --all
 
-JSON: {\"resumed\": [project_id]}. The next `producer enqueue` brings back what was skipped.";
+The next `producer enqueue` publishes again what was skipped.
+
+JSON: {\"resumed\": [project_id]}.";
 
 /// Arguments of `list`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ListArguments {
-    /// Only those that are paused
+    /// Only paused projects
     #[arg(long)]
     pub paused: bool,
-    /// Answer in JSON
+    /// Write the result as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -72,10 +78,10 @@ pub struct PauseArguments {
     /// These projects (Langfuse's ids)
     #[arg(value_name = "ID", required = true)]
     pub projects: Vec<String>,
-    /// Why, for whoever finds it paused
+    /// Why; `projects list` and the workers' log show it
     #[arg(long, default_value = "by hand")]
     pub reason: String,
-    /// Answer in JSON
+    /// Write the result as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -87,13 +93,13 @@ pub struct ResumeArguments {
     /// These projects (Langfuse's ids)
     #[arg(value_name = "ID")]
     pub projects: Vec<String>,
-    /// Those that were paused because of this
+    /// Projects that were paused because of this error
     #[arg(long, value_name = "CODE")]
     pub error_code: Option<ErrorCode>,
-    /// All, those that a human paused too
+    /// All paused projects, also those that a human paused
     #[arg(long)]
     pub all: bool,
-    /// Answer in JSON
+    /// Write the result as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -115,7 +121,7 @@ impl Config {
     }
 }
 
-/// Runs the command.
+/// Executes the command.
 pub async fn execute(command: &Command, config: Config) -> Result<Exit, CommandError> {
     let ledger = servers::ledger(&config.ledger).await?;
     match command {

@@ -1,4 +1,4 @@
-//! `replay`: publishes what a human would, `{"project_id": …, "day": …}` with a fresh run, for each day of a range.
+//! `replay`: exports days again. Publishes a job with a new run for each day that holds data.
 
 use std::collections::BTreeSet;
 
@@ -37,10 +37,10 @@ pub struct Arguments {
     /// Only these kinds of events: trace, generation, score [default: all]
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     pub events: Vec<Stream>,
-    /// Say what would be published, and publish nothing
+    /// Show what would be published, and publish nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Answer in JSON
+    /// Write the result as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -92,7 +92,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Runs the command.
+/// Executes the command.
 pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, CommandError> {
     let source = servers::source(&config.source).await?;
     let ledger = servers::ledger(&config.ledger).await?;
@@ -118,7 +118,8 @@ pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, Comm
     Ok(Exit::of(published.failed.is_empty()))
 }
 
-/// A typo must not travel; what can be mended meanwhile is only warned of.
+/// Refuses a project that does not exist. Warns when its jobs would not be exported as things are:
+/// that can be mended before a worker takes them.
 async fn look_at_project(source: &PgPool, ledger: &Ledger, project: &str) -> Result<(), CommandError> {
     check_project(source, project).await?;
     let integrations = integration::list(source, Some(project)).await?;
@@ -170,7 +171,7 @@ async fn plan(arguments: &Arguments, source: &PgPool, ledger: &Ledger) -> Result
     };
     let job = |day: Day| Planned {
         job: Job::fresh(&arguments.project, day, scope.clone()),
-        // A human asked for it and looks at the clock.
+        // A human asked for it and waits for it.
         lane: Lane::Jobs,
         reason: Reason::New,
     };

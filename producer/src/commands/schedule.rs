@@ -31,7 +31,7 @@ const GRACE: Duration = Duration::from_secs(20);
 /// Arguments of `schedule`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Arguments {
-    /// When, in UTC. Later than EXPORT_LAG after midnight: before that, yesterday is not over
+    /// When, in UTC. It must be later than EXPORT_LAG after midnight, or yesterday is not over yet
     #[arg(long, value_name = "HH:MM", default_value = "01:00", value_parser = parse_time)]
     pub at: NaiveTime,
 }

@@ -1,4 +1,4 @@
-//! `status`: what is exported, what is on its way, what needs a human, and how far behind each project is.
+//! `status`: shows how many runs are in each state, and how far behind each project is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,13 +21,13 @@ use crate::servers;
 /// Arguments of `status`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Arguments {
-    /// Only this project, with its runs; may be repeated
+    /// Only this project, and list its runs; may be repeated
     #[arg(long = "project", value_name = "ID")]
     pub projects: Vec<String>,
-    /// With the runs in this state: completed, running, queued, waiting, dead, skipped, discarded
+    /// List the runs in this state: completed, running, queued, waiting, dead, skipped, discarded
     #[arg(long)]
     pub state: Option<State>,
-    /// Answer in JSON
+    /// Write the result as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -59,7 +59,7 @@ struct Report {
     runs: Option<Vec<RunRow>>,
 }
 
-/// One project. The keys of its JSON are stable.
+/// One project. The names in its JSON are stable.
 #[derive(Serialize)]
 struct Line {
     project_id: String,
@@ -79,7 +79,7 @@ struct Line {
     days_behind: i64,
 }
 
-/// Runs the command.
+/// Executes the command.
 pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, CommandError> {
     let source = servers::source(&config.source).await?;
     let ledger = servers::ledger(&config.ledger).await?;
@@ -149,7 +149,8 @@ pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, Comm
     Ok(Exit::Done)
 }
 
-/// The oldest day that is over, holds data, and that no completed full run satisfies; a discarded one was given up.
+/// The oldest day that is over, holds data and has no completed full run. A day that was given up
+/// does not count. PURE.
 fn oldest_missing(project: &Project, rules: &Rules) -> Option<Day> {
     let full = || project.runs.iter().filter(|run| run.full);
     let given_up = |run: &RunRow| run.state == State::Discarded && run.run == DAILY;

@@ -1,5 +1,8 @@
-//! Runs whose message seems to be lost: a queue that was deleted, a ledger that was restored. PURE. A message too many is
-//! harmless, a day that nobody exports is not.
+//! Finds runs whose message seems to be lost, for example because a queue was deleted or the ledger
+//! was restored from a backup. PURE.
+//!
+//! When in doubt, the message is published again. A second message is harmless; a missing one would
+//! mean that the day is never exported.
 
 use std::time::Duration;
 
@@ -8,13 +11,14 @@ use shared::ledger::{RunRow, State};
 
 use super::{Planned, Reason, again, delta};
 
-/// How long past its lease or its time to retry a run counts as stuck: a broker that is slow to redeliver, a worker that is
-/// slow to take, need minutes at most.
+/// A run is stuck when its lease has run out, or its retry was due, this long ago. A slow broker
+/// and a slow worker need minutes at most.
 pub const STUCK: Duration = Duration::from_secs(10 * 60);
-/// How long a message may wait in a queue of which nothing is seen: rungs, and deliveries that are not acked.
+/// How long a message may be where its queue's length does not show it: on a rung, or delivered and
+/// not yet acked.
 const UNSEEN: Duration = Duration::from_secs(60 * 60);
 
-/// Those of the given runs to publish again.
+/// The jobs to publish again. `queues_empty`: no message is ready in the job queues.
 pub fn heal(runs: &[RunRow], now: DateTime<Utc>, queues_empty: bool) -> Vec<Planned> {
     let past = |moment: DateTime<Utc>, limit: Duration| moment < now - delta(limit);
     let lost = |run: &&RunRow| match run.state {

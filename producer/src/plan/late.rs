@@ -1,9 +1,13 @@
 //! Rows that arrived after their day was exported. PURE.
 //!
-//! A run that began at T has read, for certain, what was created before T − [`MARGIN`]: clocks differ, transactions commit
-//! late, replicas lag. A row created after T calls for a run at once. One from the margin before T may have been read or not;
-//! it calls for a run when it is older than the margin, so that this run reads it for certain. So every row is
-//! sent, and none calls for more than two runs.
+//! A run that began at T has certainly read the rows created before T − [`MARGIN`]. It may have
+//! missed later ones: clocks differ, transactions commit late, replicas lag.
+//!
+//! - A row created after T leads to a late run at once.
+//! - A row created within the margin before T may have been read or not. It leads to a late run
+//!   once the row is older than the margin, because that run then certainly reads it.
+//!
+//! So every row is sent, and no row leads to more than two late runs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,19 +18,21 @@ use shared::ledger::{RunRow, State};
 
 use super::{Planned, Reason, delta, lane};
 
-/// See above. Well under `EXPORT_LAG`'s default, so that an ordinary day calls for no late run.
+/// See above. It is well below the default of `EXPORT_LAG`, so that an ordinary day needs no late
+/// run.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
 
 /// What the completed runs of a day cover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Coverage {
-    /// When the last of them began: up to [`MARGIN`] before that, everything was read
+    /// When the last of them began. Everything created up to [`MARGIN`] before that was read
     began: DateTime<Utc>,
     /// When the last of them ended
     ended: DateTime<Utc>,
 }
 
-/// Full runs cover all; one with `created_after` goes on where the coverage so far ends, if it leaves no gap.
+/// A run without `created_after` covers every row. A run with it extends the coverage, if it leaves
+/// no gap.
 fn coverage(runs: &[&RunRow]) -> Option<Coverage> {
     let completed = runs
         .iter()
@@ -49,8 +55,9 @@ fn coverage(runs: &[&RunRow]) -> Option<Coverage> {
     covered
 }
 
-/// From when on created rows are of interest for a project, if it has an exported day: from the beginning of each day's
-/// export, but not what the last sweep has looked at.
+/// From which moment of creation on a project's rows must be looked at; `None` when none of its
+/// days was exported. A row can be late when it was created after the export of its day began. What
+/// the last sweep has looked at is left out.
 pub fn sweep_from(runs: &[RunRow], swept_until: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
     let mut by_day: BTreeMap<Day, Vec<&RunRow>> = BTreeMap::new();
     for run in runs {
@@ -58,7 +65,7 @@ pub fn sweep_from(runs: &[RunRow], swept_until: Option<DateTime<Utc>>) -> Option
     }
     let from = |coverage: Coverage| {
         let known = match swept_until {
-            // A day that was exported since, or just then, was not looked at.
+            // The last sweep did not look at days whose export ended after it, or just before.
             Some(until) if coverage.ended + delta(MARGIN) < until => coverage.began.max(until),
             _ => coverage.began,
         };
@@ -67,17 +74,18 @@ pub fn sweep_from(runs: &[RunRow], swept_until: Option<DateTime<Utc>>) -> Option
     by_day.values().filter_map(|runs| coverage(runs)).map(from).min()
 }
 
-/// The late run that a day needs whose newest row was created at `newest`.
+/// The late run that a day needs, if any. Its newest row was created at `newest`.
 pub(super) fn job(now: DateTime<Utc>, runs: &[&RunRow], newest: DateTime<Utc>) -> Option<Planned> {
     let covered = coverage(runs)?;
     let certain = covered.began - delta(MARGIN);
-    let calls = newest > covered.began || (newest >= certain && newest < now - delta(MARGIN));
-    // A late run on its way reads these rows too, or is followed by another that does.
+    let is_late = newest > covered.began || (newest >= certain && newest < now - delta(MARGIN));
+    // A late run that is under way reads these rows, too. If it does not, the next enqueue plans
+    // another.
     let underway = |run: &&&RunRow| {
         run.created_after.is_some() && run.events.is_none() && !matches!(run.state, State::Completed | State::Discarded)
     };
     let first = runs.first()?;
-    if !calls || runs.iter().any(|run| underway(&run)) {
+    if !is_late || runs.iter().any(|run| underway(&run)) {
         return None;
     }
     let job = Job {
@@ -94,14 +102,15 @@ pub(super) fn job(now: DateTime<Utc>, runs: &[&RunRow], newest: DateTime<Utc>) -
     })
 }
 
-/// Named after what it follows, so that one which was published but not recorded is published again under the same name.
+/// The run is named after the export that it follows. If it is published but not recorded, the next
+/// enqueue publishes it under the same name, so the day is not exported twice.
 fn free_name(after: DateTime<Utc>, runs: &[&RunRow]) -> String {
     let name = format!("{LATE_PREFIX}{}", after.to_rfc3339_opts(SecondsFormat::Millis, true));
     let taken = |name: &str| runs.iter().any(|run| run.run == name);
     if !taken(&name) {
         return name;
     }
-    // Only a discarded one can have it.
+    // Only a discarded run can have that name.
     let others = (2_u32..).map(|number| format!("{name}-{number}"));
     others.into_iter().find(|other| !taken(other)).unwrap_or(name)
 }

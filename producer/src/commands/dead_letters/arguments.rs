@@ -1,4 +1,4 @@
-//! What can be asked of the dead letters.
+//! Arguments and help texts of `dead-letters`.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use shared::settings::parse_duration;
 /// What to do with the dead letters.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
-    /// Show them: id, cause, attempts, first failure, and what the ledger knows
+    /// Show each dead letter's id, cause, attempts, first failure and state in the ledger
     #[command(after_help = LIST_EXAMPLES)]
     List(ListArguments),
-    /// Show one: body, headers, ledger row, how far each stream came, the last answer
+    /// Show everything about one dead letter
     #[command(after_help = SHOW_EXAMPLES)]
     Show(ShowArguments),
-    /// Publish them again, once their cause is gone
+    /// Publish dead letters again, once their cause is gone
     #[command(after_help = REQUEUE_EXAMPLES)]
     Requeue(RequeueArguments),
-    /// Give them up for good
+    /// Give dead letters up for good
     #[command(after_help = DISCARD_EXAMPLES)]
     Discard(DiscardArguments),
 }
@@ -30,18 +30,25 @@ Examples:
   producer dead-letters list --error-code unauthorized --older-than 2h
   producer dead-letters list --project clx1abc --json | jq '.dead_letters[].id'
 
-JSON: {\"dead_letters\": [{id, project_id, day, run, error_code, error, attempt, first_failed_at, in_queue, state, body}]};
-with --group {\"groups\": [{error_code, dead_letters, projects, oldest, newest, example, advice}]}.
-`in_queue` is false for a run that is dead in the ledger and whose message is gone from the queue; requeue works for it too.
-An id that begins with `raw/` is of a message that is no job, or has no run.";
+JSON: {\"dead_letters\": [{id, project_id, day, run, error_code, error, attempt, first_failed_at,
+in_queue, state, body}]}; with --group {\"groups\": [{error_code, dead_letters, projects, oldest,
+newest, example, advice}]}.
+
+A run that is dead in the ledger is listed although its message is gone from the queue: `in_queue`
+is then false. `requeue` works for it, too. An id that begins with `raw/` belongs to a message that
+is no job, or that names no run.";
 
 const SHOW_EXAMPLES: &str = "\
 Examples:
   producer dead-letters show clx1abc/2024-06-01/daily
   producer dead-letters show raw/0a1b2c3d4e5f --json
 
-JSON: the fields of `list`, and {advice, headers, messages, run_row, streams: [{stream, done, cursor_time, cursor_id, sent,
-rejected, batches, bytes, updated_at}], rejects: [{stream, row_id, reason}], rejects_in_all}. `error` is the last answer.";
+Shows the message's body and headers, the run's row in the ledger, how far each stream came, and the
+rows that PostHog refused. `error` is the last answer of PostHog.
+
+JSON: the fields of `list`, and {advice, headers, messages, run_row, streams: [{stream, done,
+cursor_time, cursor_id, sent, rejected, batches, bytes, updated_at}],
+rejects: [{stream, row_id, reason}], rejects_in_all}.";
 
 const REQUEUE_EXAMPLES: &str = "\
 Examples:
@@ -50,14 +57,19 @@ Examples:
   producer dead-letters requeue --error-code unauthorized --yes
   producer dead-letters requeue --all --older-than 2h --yes
 
-Each is published, confirmed by the broker, and only then removed from the dead letters. Messages that are no job
-(`bad_message`) stay where they are unless --force: they would come back at once. What is chosen by a filter is asked for
-once more, unless --yes; without a terminal --yes is needed. A project that was paused because of such a failure is
-resumed: requeuing says that the cause is gone. One that a human paused stays paused.
+Each message is published, confirmed by the broker, and only then removed from the dead letters.
+Messages that are no job (`bad_message`) would come back at once, so they stay where they are unless
+--force is given.
+
+The command asks before it requeues what a filter has chosen. --yes answers for you; without a
+terminal it is needed.
+
+Requeuing says that the cause is gone. So it also resumes the projects that such a failure has
+paused; those that a human has paused stay paused.
 
 JSON: {dry_run, requeued: [id], failed: [{id, error}], left: [id], resumed: [project_id]}.
 
-Exit code: 0 when all were confirmed, 1 when one was not or an id was not found.";
+Exit code: 0 when all were confirmed; 1 when one was not, or when an id was not found.";
 
 const DISCARD_EXAMPLES: &str = "\
 Examples:
@@ -65,50 +77,53 @@ Examples:
   producer dead-letters discard --error-code unknown_project --older-than 7d --dry-run
   producer dead-letters discard --project clx1abc --yes
 
-The ledger says `discarded` before the message is removed. A discarded daily run gives its day up: `enqueue` leaves it out;
-`producer replay` still exports it. A run that has gone on since (requeued, completed) is left alone, and only its old
-message removed. Asks once more, unless --yes; without a terminal --yes is needed.
+The run becomes `discarded` in the ledger, and then the message is removed. When the daily run of a
+day is discarded, `enqueue` no longer publishes that day; `producer replay` still exports it. A run
+that has gone on since, for example because it was requeued, stays as it is: only its old message is
+removed.
 
-JSON: {dry_run, discarded: [{id, body}], failed: [{id, error}]}; the bodies are the last copies.
+The command asks before it discards. --yes answers for you; without a terminal it is needed.
 
-Exit code: 0 when all were discarded, 1 when one was not or an id was not found.";
+JSON: {dry_run, discarded: [{id, body}], failed: [{id, error}]}. After this, a body is nowhere else.
 
-/// Which dead letters, by what they are about.
+Exit code: 0 when all were discarded; 1 when one was not, or when an id was not found.";
+
+/// Which dead letters, by project, cause and age.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Filters {
     /// Only this project
     #[arg(long, value_name = "ID")]
     pub project: Option<String>,
-    /// Only this cause
+    /// Only this cause (error code)
     #[arg(long, value_name = "CODE")]
     pub error_code: Option<ErrorCode>,
-    /// Only what failed first longer ago than this: 2h, 7d
+    /// Only those whose first failure is older than this: 2h, 7d
     #[arg(long, value_name = "AGE", value_parser = parse_duration)]
     pub older_than: Option<Duration>,
 }
 
-/// Which to change: by id, by filter, or all.
+/// Which dead letters to change: by id, by filter, or all.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(Args, Clone, Debug, Default)]
 #[command(group(clap::ArgGroup::new("which").required(true).multiple(true)
     .args(["ids", "project", "error_code", "older_than", "all"])))]
 pub struct Which {
-    /// These, as `list` names them: project/day/run
+    /// These dead letters; `list` shows the ids: project/day/run
     #[arg(value_name = "ID", conflicts_with_all = ["project", "error_code", "older_than", "all"])]
     pub ids: Vec<String>,
-    /// By what they are about
+    /// By project, cause and age
     #[command(flatten)]
     pub filters: Filters,
-    /// All
+    /// All dead letters
     #[arg(long, conflicts_with_all = ["project", "error_code"])]
     pub all: bool,
-    /// Do not ask
+    /// Do not ask before anything is changed
     #[arg(long)]
     pub yes: bool,
-    /// Say what would be done, and do nothing
+    /// Show what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Answer in JSON
+    /// Write the result as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -116,13 +131,13 @@ pub struct Which {
 /// Arguments of `list`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ListArguments {
-    /// By what they are about
+    /// By project, cause and age
     #[command(flatten)]
     pub filters: Filters,
     /// One line for each cause
     #[arg(long)]
     pub group: bool,
-    /// Answer in JSON
+    /// Write the result as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -130,10 +145,10 @@ pub struct ListArguments {
 /// Arguments of `show`.
 #[derive(Args, Clone, Debug)]
 pub struct ShowArguments {
-    /// As `list` names it: project/day/run
+    /// Which dead letter; `list` shows the ids: project/day/run
     #[arg(value_name = "ID")]
     pub id: String,
-    /// Answer in JSON
+    /// Write the result as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -141,10 +156,10 @@ pub struct ShowArguments {
 /// Arguments of `requeue`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RequeueArguments {
-    /// Which
+    /// Which dead letters
     #[command(flatten)]
     pub which: Which,
-    /// Messages that are no job, too
+    /// Also messages that are no job
     #[arg(long)]
     pub force: bool,
 }
@@ -152,7 +167,7 @@ pub struct RequeueArguments {
 /// Arguments of `discard`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct DiscardArguments {
-    /// Which
+    /// Which dead letters
     #[command(flatten)]
     pub which: Which,
 }

@@ -1,4 +1,4 @@
-//! Which of the dead letters are meant. PURE, but for the question at the terminal.
+//! Chooses the dead letters that the arguments mean. PURE, except for the question at the terminal.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use crate::error::CommandError;
 use crate::output::{self, count};
 
 impl Filters {
-    /// Whether a dead letter is meant. One whose first failure is not known is of no known age: no age filter takes it.
+    /// Whether a dead letter passes the filters. One whose first failure is not known has no age
+    /// and does not pass an age filter.
     pub(super) fn take(&self, letter: &DeadLetter, now: DateTime<Utc>) -> bool {
         let project = letter.message.as_ref().map(|message| &message.project_id);
         let code = self.error_code.map(shared::error_code::ErrorCode::as_str);
@@ -31,7 +32,8 @@ fn is_older(letter: &DeadLetter, age: Duration, now: DateTime<Utc>) -> bool {
         .is_some_and(|(failed, limit)| failed < limit)
 }
 
-/// Those that were asked for, in the order of the queue. An id that is not there refuses all of it.
+/// The dead letters that were asked for, in the order of the queue. One unknown id refuses the
+/// whole command.
 pub(super) fn choose(
     which: &Which,
     letters: Vec<DeadLetter>,
@@ -52,7 +54,7 @@ pub(super) fn choose(
         .collect())
 }
 
-/// Asks a human, unless told not to. `false`: nothing is to be done.
+/// Asks a human, unless told not to. `false`: do nothing.
 pub(super) fn confirmed(which: &Which, verb: &str, number: usize) -> Result<bool, CommandError> {
     if which.yes || which.dry_run || number == 0 {
         return Ok(true);

@@ -1,5 +1,5 @@
-//! `dead-letters discard`: the ledger says `discarded`, and only then the message goes. A crash in between leaves a message
-//! that a second discard removes.
+//! `dead-letters discard`: marks the run as discarded in the ledger, then removes the message.
+//! After a crash in between, a second discard removes the message.
 
 use serde::Serialize;
 use shared::ledger::{Discard, Ledger, State};
@@ -17,14 +17,14 @@ use crate::report::{Failure, say_failed};
 struct Report {
     dry_run: bool,
     discarded: Vec<Discarded>,
-    /// Still dead letters
+    /// These are still dead letters
     failed: Vec<Failure>,
 }
 
 #[derive(Debug, Serialize)]
 struct Discarded {
     id: String,
-    /// The last copy of it
+    /// The last copy of the message
     body: String,
 }
 
@@ -85,13 +85,15 @@ async fn discard(ledger: &Ledger, held: &mut HeldLetters, letter: &DeadLetter) -
     Ok(())
 }
 
-/// How much of the ledger goes with the message. PURE.
+/// Which states of a run a discard may change. PURE.
 fn discards(letter: &DeadLetter) -> Discard {
     if letter.by_broker {
-        // The broker gave it up: the ledger was not told, and has it as it was in the queue.
+        // The broker gave the message up and did not tell the ledger, where the run is still as it
+        // was in the queue.
         Discard::WhateverRests
     } else {
-        // A worker's dead letter, whose row is dead. If it is not, the run was requeued: the message is a leftover.
+        // A worker gave it up, so the run is dead in the ledger. If it is not, the run was
+        // requeued, and the message is a leftover.
         Discard::Dead
     }
 }

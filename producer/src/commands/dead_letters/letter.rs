@@ -1,4 +1,4 @@
-//! A dead letter, joined from the queue's message and the ledger's row.
+//! A dead letter: the queue's message together with the ledger's row.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use shared::message::Message;
 
 use super::queue::Letter;
 
-/// A dead letter: a message of the queue, or a dead run of the ledger whose message is gone.
+/// A message of the dead-letter queue, or a dead run of the ledger whose message is gone.
 #[derive(Debug)]
 pub(super) struct DeadLetter {
     pub(super) id: String,
@@ -23,10 +23,10 @@ pub(super) struct DeadLetter {
     /// Every header of the message
     pub(super) raw_headers: Map<String, Value>,
     pub(super) error_code: Option<String>,
-    /// The broker gave it up, no worker did
+    /// The broker gave the message up, not a worker
     pub(super) by_broker: bool,
     pub(super) ledger: Option<RunRow>,
-    /// How the broker knows it on our channel; `None` when it is not in the queue
+    /// The delivery tag on our channel; `None` when it is not in the queue
     pub(super) tag: Option<u64>,
 }
 
@@ -39,7 +39,8 @@ impl DeadLetter {
         Self {
             id: key.map_or_else(|| raw_id(&letter.body), |key| key.to_string()),
             by_broker: letter.broker_reason.is_some(),
-            // The broker's word comes first: our header may still tell of the failure that put the job on a rung.
+            // The broker's reason comes first: our header may still hold the failure that put the
+            // job on a rung.
             error_code: letter
                 .broker_reason
                 .or_else(|| letter.headers.error_code.clone())
@@ -53,7 +54,7 @@ impl DeadLetter {
         }
     }
 
-    /// The message is gone, but the row knows the job.
+    /// The message is gone; the job is made from the row.
     pub(super) fn of_row(row: &RunRow) -> Self {
         let message = Message::from(&row.job());
         Self {
@@ -116,7 +117,7 @@ pub(super) struct View<'a> {
     body: String,
 }
 
-/// The same body has the same id, today and tomorrow.
+/// An id made from the body: the same body always has the same id.
 fn raw_id(body: &[u8]) -> String {
     format!("raw/{}", hex::encode(&Sha256::digest(body)[..6]))
 }

@@ -1,4 +1,4 @@
-//! `dead-letters list`: one line for each, or one for each cause.
+//! `dead-letters list`: one line for each dead letter, or one for each cause.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,16 +10,16 @@ use super::arguments::ListArguments;
 use super::letter::{DeadLetter, View};
 use crate::output::{self, cell, count, line, moment, shorten};
 
-/// What is known of one cause.
+/// The dead letters of one cause.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Group<'a> {
     error_code: &'a str,
     dead_letters: usize,
     projects: usize,
-    /// First failure of the one that waits longest
+    /// The earliest first failure among them
     oldest: Option<DateTime<Utc>>,
     newest: Option<DateTime<Utc>>,
-    /// The first in the queue
+    /// The id of the first in the queue
     example: &'a str,
     advice: &'static str,
 }
@@ -41,7 +41,7 @@ pub(super) fn execute(arguments: &ListArguments, letters: &[DeadLetter], now: Da
     }
 }
 
-/// By cause, the most frequent first.
+/// Groups by cause, the most frequent first.
 fn group<'a>(letters: &[&'a DeadLetter]) -> Vec<Group<'a>> {
     let mut by_cause: BTreeMap<&str, Vec<&'a DeadLetter>> = BTreeMap::new();
     for letter in letters {
@@ -72,7 +72,7 @@ fn group<'a>(letters: &[&'a DeadLetter]) -> Vec<Group<'a>> {
     groups
 }
 
-/// What an operator does about a cause.
+/// What to do about a cause.
 pub(super) fn advice(code: &str) -> &'static str {
     code.parse::<ErrorCode>()
         .map_or("Look at the workers' log.", ErrorCode::advice)

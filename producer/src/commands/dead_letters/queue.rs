@@ -1,5 +1,5 @@
-//! The messages of the dead-letter queue, held unacked while one looks at them. Whatever happens to this process, the broker
-//! gives back what was not acked, in its order.
+//! Holds the messages of the dead-letter queue without acking them while a command looks at them.
+//! If this process dies, the broker puts back what was not acked, in the old order.
 
 use std::collections::BTreeSet;
 
@@ -17,9 +17,10 @@ use crate::error::CommandError;
 use crate::output::progress;
 use crate::servers::Broker;
 
-/// More than that is not held in memory at once; the rest comes with the next call.
+/// How many messages are held in memory at once. The next call looks at the rest.
 const LIMIT: u32 = 100_000;
-/// A quorum queue takes 32 commands of a channel at once; what is beyond waits in the channel, and is lost when that closes.
+/// A quorum queue takes 32 commands of a channel at once. Further ones wait in the channel and are
+/// lost when it closes.
 const ACKS_AT_ONCE: usize = 16;
 
 /// A message of the queue.
@@ -28,7 +29,7 @@ pub(super) struct Letter {
     pub(super) tag: u64,
     pub(super) body: Vec<u8>,
     pub(super) headers: Headers,
-    /// Every header as it stands, the broker's own included
+    /// All headers, the broker's own included
     pub(super) raw_headers: Map<String, Value>,
     /// Why the broker itself put it here, if it did: `delivery_limit`
     pub(super) broker_reason: Option<String>,
@@ -38,14 +39,14 @@ pub(super) struct Letter {
 #[derive(Debug)]
 pub(super) struct HeldLetters {
     channel: Channel,
-    /// Neither removed nor given back
+    /// The messages that are neither removed nor given back
     tags: BTreeSet<u64>,
-    /// Removed since the broker was last seen to have carried it out
+    /// How many acks were sent since the queue last answered
     removed: usize,
 }
 
 impl HeldLetters {
-    /// Takes what is in the queue now, and leaves what arrives meanwhile.
+    /// Takes what is in the queue now. Messages that arrive meanwhile stay there.
     pub(super) async fn take_all(broker: &Broker) -> Result<(Self, Vec<Letter>), CommandError> {
         let Some(depth) = broker.depth(DEAD_LETTER_QUEUE).await? else {
             return Err(CommandError::NoQueue(DEAD_LETTER_QUEUE));
@@ -83,7 +84,7 @@ impl HeldLetters {
         Ok(delivery)
     }
 
-    /// Removes one for good: its copy has been confirmed.
+    /// Removes a message for good.
     pub(super) async fn remove(&mut self, tag: u64) -> Result<(), AmqpError> {
         within(CONNECT_TIMEOUT, self.channel.basic_ack(tag, BasicAckOptions::default())).await?;
         self.tags.remove(&tag);
@@ -94,15 +95,17 @@ impl HeldLetters {
         Ok(())
     }
 
-    /// Waits until the queue has carried out what was asked of it. An ack has no answer; a get does, and the queue deals with
-    /// both in their order. What it happens to get is held like the rest.
+    /// Waits until the queue has carried out the acks. An ack has no answer, but a get has one, and
+    /// the queue deals with both in their order. A message that this get returns is held like the
+    /// rest.
     async fn settle(&mut self) -> Result<(), AmqpError> {
         self.get().await?;
         self.removed = 0;
         Ok(())
     }
 
-    /// Gives back what was not removed. Not by closing the channel, which RabbitMQ 4 counts as a failure of each message.
+    /// Gives back what was not removed. It does not just close the channel, because RabbitMQ 4
+    /// counts that as a failed delivery of each message.
     pub(super) async fn give_back(mut self) -> Result<(), AmqpError> {
         if self.removed > 0 {
             self.settle().await?;
@@ -140,8 +143,8 @@ fn plain_table(table: &FieldTable) -> Map<String, Value> {
 
 /// A header's value as JSON, for people.
 ///
-/// `testkit/src/messages.rs` holds nearly the same code, on purpose: the testkit uses no product code,
-/// so that a mistake here cannot hide behind the same mistake in the tests.
+/// `testkit/src/messages.rs` holds nearly the same code, on purpose: the testkit uses no product
+/// code, so that a mistake here cannot hide behind the same mistake in the tests.
 fn plain(value: &AMQPValue) -> Value {
     match value {
         AMQPValue::Boolean(value) => json!(value),
@@ -171,13 +174,14 @@ fn text(table: &FieldTable, name: &str) -> Option<String> {
     }
 }
 
-/// Why the broker moved it here. A job that was on a rung has died of `expired` before; that is not the reason.
+/// Why the broker moved the message here. A message that was on a rung also has the reason
+/// `expired`, which is not meant.
 fn last_reason(table: &FieldTable) -> Option<String> {
     let reasons: Vec<String> = deaths(table).filter_map(|death| text(death, "reason")).collect();
     reasons.into_iter().find(|reason| reason != "expired")
 }
 
-/// When the broker dead-lettered it first.
+/// When the broker first moved the message to the dead letters or off a rung.
 fn first_death(table: &FieldTable) -> Option<DateTime<chrono::Utc>> {
     let times = deaths(table).filter_map(|death| match death.inner().get("time")? {
         AMQPValue::Timestamp(seconds) => i64::try_from(*seconds).ok(),

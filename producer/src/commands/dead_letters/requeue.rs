@@ -1,5 +1,6 @@
-//! `dead-letters requeue`: publish, confirm, record, and only then remove. A crash in between leaves a message too many,
-//! which is harmless, and never one too few.
+//! `dead-letters requeue`: publishes a message, waits for its confirm, records it, and only then
+//! removes the dead letter. A crash in between leaves the message twice, which is harmless; none is
+//! lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,17 +28,17 @@ use crate::servers::Broker;
 #[derive(Debug, Default, Serialize)]
 struct Report {
     dry_run: bool,
-    /// Published and removed
+    /// Published, and removed from the dead letters
     requeued: Vec<String>,
-    /// Not confirmed; still dead letters
+    /// Not confirmed, so these are still dead letters
     failed: Vec<Failure>,
-    /// No jobs, left where they are
+    /// Messages that are no job, which are still dead letters
     left: Vec<String>,
-    /// Projects that a failure had paused, and that go on now
+    /// Projects that a failure had paused, and that are exported again
     resumed: Vec<String>,
 }
 
-/// What is published once: several dead letters may hold the same message.
+/// A message to publish. Several dead letters may hold the same one; it is published once.
 struct Requeue {
     id: String,
     /// Its row, if it is a job with a run
@@ -45,7 +46,7 @@ struct Requeue {
     lane: Lane,
     body: Vec<u8>,
     traceparent: Option<Traceparent>,
-    /// Those to remove once it is confirmed
+    /// The dead letters to remove once it is confirmed
     tags: Vec<u64>,
 }
 
@@ -67,7 +68,7 @@ pub(super) async fn execute(
     if !which.json {
         announce(&jobs, &report);
     }
-    // Whoever names them one by one has said it already.
+    // No question about dead letters that were named one by one.
     if which.ids.is_empty() && !confirmed(which, "Requeue", jobs.len())? {
         line("Nothing was requeued.");
         return Ok(Exit::Done);
@@ -75,7 +76,7 @@ pub(super) async fn execute(
     if which.dry_run {
         report.requeued = jobs.iter().map(|job| job.id.clone()).collect();
     } else if !jobs.is_empty() {
-        // Before the first is published: a worker would skip it.
+        // Before the first is published: a worker skips the jobs of a paused project.
         report.resumed = resume(ledger, &jobs).await?;
         let publisher = broker.publisher().await?;
         let mut pipeline = Pipeline::new(&publisher);
@@ -105,7 +106,7 @@ pub(super) async fn execute(
     Ok(Exit::of(report.failed.is_empty()))
 }
 
-/// Without what would come back at once.
+/// Leaves out the messages that would come back at once, or refuses them when they were named.
 fn leave_bad(
     arguments: &RequeueArguments,
     chosen: Vec<DeadLetter>,
@@ -133,7 +134,8 @@ fn leave_bad(
     Ok(chosen)
 }
 
-/// Whoever requeues says that the cause is gone: pauses that a failure made end. Those that a human made do not.
+/// Ends the pauses of these projects that came from a failure: requeuing says that the cause is
+/// gone. Pauses by a human stay.
 async fn resume(ledger: &Ledger, jobs: &[Requeue]) -> Result<Vec<String>, CommandError> {
     let projects: BTreeSet<String> = jobs
         .iter()
@@ -200,9 +202,9 @@ async fn publish(
     jobs: &[Requeue],
     report: &mut Report,
 ) -> Result<(), CommandError> {
-    // A run that dies again from now on has another dead letter, and must stay dead in the ledger.
+    // A run that dies after this moment has a new dead letter, and must stay dead in the ledger.
     let before = ledger.now().await?;
-    // Nothing of the failure goes on, and nothing of the broker's own headers; the trace does.
+    // The headers of the failure and of the broker are left out. Only the trace goes on.
     let message = |job: &Requeue| Outgoing {
         lane: job.lane,
         body: job.body.clone(),

@@ -1,4 +1,4 @@
-//! `dead-letters show`: everything that is known of one.
+//! `dead-letters show`: everything that is known about one dead letter.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -12,7 +12,7 @@ use super::list::advice;
 use crate::error::CommandError;
 use crate::output::{self, cell, count, line, moment};
 
-/// Rejects that are shown; all of them are in the ledger.
+/// How many rejected rows are shown. All of them are in the ledger.
 const REJECTS: i64 = 20;
 
 #[derive(Serialize)]
@@ -20,9 +20,9 @@ struct Shown<'a> {
     #[serde(flatten)]
     view: View<'a>,
     advice: &'static str,
-    /// As the message carries them, the broker's own included
+    /// All headers of the message, the broker's own included
     headers: &'a Map<String, Value>,
-    /// How often this message is in the queue
+    /// How many times this message is in the queue
     messages: usize,
     run_row: Option<&'a RunRow>,
     streams: Vec<StreamRow>,

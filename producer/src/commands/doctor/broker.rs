@@ -1,4 +1,5 @@
-//! The broker: reachable, every exchange and queue there with our arguments, somebody consuming.
+//! Checks the broker: can it be reached, does every exchange and queue exist with our arguments,
+//! does anybody consume?
 
 use shared::amqp::{CONNECT_TIMEOUT, within};
 use shared::topology::{self, JOBS_QUEUE, Ladder, Piece};
@@ -88,7 +89,8 @@ async fn look(
     Ok(arguments)
 }
 
-/// Declares only what is there: with equal arguments that changes nothing, with others the broker says which differ.
+/// Declares a queue or exchange that exists. With our arguments that changes nothing; with others
+/// the broker's error says which differ.
 async fn compare(
     broker: &Broker,
     piece: &Piece,
@@ -97,7 +99,7 @@ async fn compare(
     if matches!(piece, Piece::Binding { .. }) {
         return Ok(None);
     }
-    // Each on a channel of its own: the broker closes it with every no.
+    // The broker closes a channel with each error, so each request has its own.
     let channel = broker.channel().await?;
     if !within(CONNECT_TIMEOUT, piece.exists(&channel)).await? {
         let found = format!("there is no {}", piece.name());

@@ -1,4 +1,5 @@
-//! Clocks: leases and days go by the databases', so a difference matters between them and whoever reads the logs.
+//! Checks the clocks. The databases' clocks decide when a lease runs out and when a day is over, so
+//! a wrong one does harm; and times in logs must agree with them.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::ledger::Ledger;
@@ -9,12 +10,13 @@ use super::check::Check;
 use super::finding::Finding;
 
 const CHECK: Check = Check::Clocks;
-/// Times in logs and ledger no longer agree to the eye.
+/// From here on a person notices that times in logs and ledger differ.
 const NOTICED: TimeDelta = TimeDelta::seconds(5);
-/// Near the claim's tolerance of five minutes, past which a finished day counts as unfinished.
+/// From here on it is a problem. The claim tolerates five minutes; beyond that, a day that is over
+/// counts as not over.
 const WRONG: TimeDelta = TimeDelta::minutes(2);
 
-/// The clocks of the databases. One that does not answer is named by another check.
+/// Checks the databases' clocks. Another check names a database that does not answer.
 pub(super) async fn check(source: &PgPool, ledger: Option<&Ledger>) -> Vec<Finding> {
     let pools = [
         ("the clock of DATABASE_URL", Some(source)),
@@ -31,7 +33,7 @@ pub(super) async fn check(source: &PgPool, ledger: Option<&Ledger>) -> Vec<Findi
     findings
 }
 
-/// How far a database's clock is ahead of ours, the way there and back taken out.
+/// How far a database's clock is ahead of ours. The time that the question took is accounted for.
 async fn of_database(pool: &PgPool) -> Result<TimeDelta, sqlx::Error> {
     let asked = Utc::now();
     let theirs: DateTime<Utc> = sqlx::query_scalar("-- doctor_clock\nselect clock_timestamp()")
@@ -41,7 +43,7 @@ async fn of_database(pool: &PgPool) -> Result<TimeDelta, sqlx::Error> {
     Ok(theirs - (asked + round / 2))
 }
 
-/// PURE.
+/// Judges how far a clock is ahead of this machine's. PURE.
 pub(super) fn judge(whose: &str, ahead: TimeDelta) -> Finding {
     let size = ahead.abs();
     let direction = if ahead < TimeDelta::zero() {

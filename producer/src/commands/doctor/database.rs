@@ -1,4 +1,5 @@
-//! Langfuse's database: reachable, columns, indexes, rights.
+//! Checks Langfuse's database: can it be reached, are its columns and indexes there, are the rights
+//! right?
 
 use shared::langfuse::{missing_columns, wanted_columns};
 use sqlx::PgPool;
@@ -8,12 +9,13 @@ use super::finding::{Checked, Finding};
 use crate::config::Server;
 use crate::servers;
 
-/// An index by its leading columns, and what is slow without it.
+/// An index that the statements need, by its leading columns.
 struct Index {
     table: &'static str,
     columns: &'static [&'static str],
+    /// What is slow without it
     serves: &'static str,
-    /// Langfuse makes it itself
+    /// Whether Langfuse's own migrations create it
     by_langfuse: bool,
 }
 
@@ -46,7 +48,7 @@ const fn index(table: &'static str, columns: &'static [&'static str], serves: &'
     }
 }
 
-/// The handle is the pool, when there is a database behind it.
+/// The handle is the pool; none when the database cannot be reached.
 pub(super) async fn check(server: &Server) -> Checked<Option<PgPool>> {
     let source = match servers::source_unchecked(server).await {
         Ok(source) => source,

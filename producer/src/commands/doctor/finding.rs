@@ -72,7 +72,7 @@ impl Finding {
         }
     }
 
-    /// A check that ended with an error: what it would have found is not known.
+    /// The check itself failed, so what it would have found is not known.
     pub(super) fn error(check: Check, error: &impl ToString) -> Self {
         Self::problem(check, error.to_string(), "Read the error, and mend it.")
     }

@@ -1,4 +1,5 @@
-//! The ledger's database: reachable, our schema's version, rights.
+//! Checks the ledger: can its database be reached, is its schema of our version, are the rights
+//! right?
 
 use shared::ledger::{Ledger, LedgerError, SCHEMA, migrator};
 
@@ -9,7 +10,7 @@ use crate::servers;
 
 const TABLES: &[&str] = &["runs", "streams", "rejects", "sweeps", "paused", "last_enqueue"];
 
-/// The handle is the ledger, when its schema is there and recent enough.
+/// The handle is the ledger; none when its schema is missing or old.
 pub(super) async fn check(server: &Server) -> Checked<Option<Ledger>> {
     let ledger = match servers::ledger_unchecked(server).await {
         Ok(ledger) => ledger,

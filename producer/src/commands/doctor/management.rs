@@ -1,5 +1,5 @@
-//! What only RabbitMQ's management API knows: version, policies, bindings, the broker's clock; and the queues' arguments, for a
-//! user who may declare nothing.
+//! Checks what only RabbitMQ's management API tells: version, policies, bindings, the broker's
+//! clock. Also the queues' arguments, when this user has no right to declare.
 
 use std::time::Duration;
 
@@ -23,7 +23,8 @@ pub(super) struct Management {
 }
 
 impl Management {
-    /// `None` when the client cannot be made or the URLs cannot be read, which the settings have complained of.
+    /// `None` when the client cannot be made or a URL cannot be read; an error about the settings
+    /// has named that already.
     pub(super) fn new(url: &SecretString, amqp: &SecretString, authorities: Vec<reqwest::Certificate>) -> Option<Self> {
         let client = Client::builder()
             .no_proxy()
@@ -38,7 +39,7 @@ impl Management {
         })
     }
 
-    /// The answer, and how far the broker's clock is ahead of ours.
+    /// Asks the API. Answers with the document, and how far the broker's clock is ahead of ours.
     async fn get(&self, segments: &[&str]) -> Result<(Value, Option<TimeDelta>), String> {
         let mut url = self.url.clone();
         url.path_segments_mut()
@@ -55,7 +56,7 @@ impl Management {
         }
         let date = response.headers().get(reqwest::header::DATE);
         let date = date.and_then(|date| DateTime::parse_from_rfc2822(date.to_str().ok()?).ok());
-        // The header has whole seconds, cut off.
+        // The header is cut to whole seconds, so half a second is added.
         let ahead = date.map(|date| date.to_utc() - asked + TimeDelta::milliseconds(500));
         Ok((response.json().await.map_err(said)?, ahead))
     }
@@ -92,7 +93,7 @@ async fn look(
     for piece in topology::pieces(ladder) {
         match piece {
             Piece::Queue { name, arguments } => {
-                // One that is missing has been told already.
+                // A missing queue has been reported already.
                 let Ok((queue, _)) = management.get(&["queues", &management.vhost, &name]).await else {
                     continue;
                 };

@@ -1,5 +1,5 @@
-//! The projects: does the key decrypt, may the host be called, does it know the key, is the project
-//! paused?
+//! Checks each enabled project: can its key be decrypted, may its host be called, does the host
+//! know the key, is the project paused?
 
 use shared::integration::{self, EncryptionKey, StoredIntegration};
 use shared::ledger::Ledger;
@@ -80,7 +80,7 @@ fn decrypts(projects: &[StoredIntegration], key: &EncryptionKey) -> Finding {
     }
 }
 
-/// What is to be said of one project's key; nothing when its host knows it. PURE.
+/// What to report about one project's key; nothing when its host knows it. PURE.
 fn judge(stored: &StoredIntegration, answer: &KeyAnswer) -> Option<Finding> {
     let found = format!("{} at {}: {}", stored.project_id, stored.host, answer.word());
     let detail = answer.detail().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What the broker says of our queues: their arguments, the policies on them, the consumer timeout.
-//! PURE.
+//! Judges what the broker says about our queues: their arguments, the policies on them, the
+//! consumer timeout. PURE.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::broker::MAKE_ANEW;
 use super::check::Check;
 use super::finding::Finding;
 
-/// From this version on a queue has a consumer timeout of its own.
+/// From this version of RabbitMQ on, a queue can have a consumer timeout of its own.
 const OWN_TIMEOUT: (u32, u32) = (3, 12);
 
-/// What the broker would say to a declaration: which arguments of a queue are not ours.
+/// Which arguments of a queue differ from ours. The broker would refuse a declaration for them.
 pub(super) fn judge_arguments(queue: &str, ours: &FieldTable, theirs: &Value) -> Option<Finding> {
     let ours: BTreeMap<&str, Value> = ours
         .inner()
@@ -38,7 +38,7 @@ pub(super) fn judge_arguments(queue: &str, ours: &FieldTable, theirs: &Value) ->
     Some(Finding::problem(Check::BrokerTopology, found, MAKE_ANEW))
 }
 
-/// As the management API writes it; our arguments are texts and numbers.
+/// An argument as the management API writes it. Ours are texts and numbers.
 fn plain(value: &AMQPValue) -> Value {
     match value {
         AMQPValue::LongString(text) => String::from_utf8_lossy(text.as_bytes()).into(),
@@ -47,7 +47,7 @@ fn plain(value: &AMQPValue) -> Value {
     }
 }
 
-/// What a policy does to one of our queues.
+/// What a policy does to one of our queues that it should not.
 pub(super) fn judge_policy(queue: &str, policy: &Value) -> Vec<Finding> {
     let is_set = |name: &str| !policy[name].is_null();
     let mut findings = Vec::new();
@@ -75,12 +75,13 @@ pub(super) fn judge_policy(queue: &str, policy: &Value) -> Vec<Finding> {
     findings
 }
 
-/// Whether a slice ends before the broker takes the delivery away.
+/// Whether a slice ends before the broker's consumer timeout, after which it takes the delivery
+/// away.
 pub(super) fn judge_timeout(version: &str, policy: Option<Duration>, slice: Duration) -> Finding {
     let slice_text = format_duration(slice);
     if let Some(timeout) = policy {
         let found = format!("a policy sets {}; JOB_SLICE is {slice_text}", format_duration(timeout));
-        // A slice ends at a batch's border, some minutes late at most.
+        // A slice ends when the batch at hand is sent, a few minutes late at most.
         return if timeout <= slice + slice / 5 {
             Finding::problem(
                 Check::BrokerConsumerTimeout,

@@ -1,4 +1,4 @@
-//! What `enqueue` says, before and after it publishes.
+//! What `enqueue` tells the user before and after it publishes.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use crate::plan::{Planned, Reason, Rules};
 use crate::publish::Published;
 use crate::report::{Failure, say_failed};
 
-/// What was planned and what became of it; `--json` writes it as it is.
+/// What was planned and what became of it. `--json` writes it as it is.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     /// The database's clock
     now: DateTime<Utc>,
-    /// Nothing was published
+    /// Whether nothing was published on purpose
     dry_run: bool,
     /// Jobs by reason: `new`, `resumed`, `late`, `healed`
     planned: BTreeMap<&'static str, usize>,
@@ -28,9 +28,9 @@ pub(crate) struct Report {
     to: Option<Day>,
     /// How many were confirmed by the broker
     confirmed: usize,
-    /// Which were not
+    /// Those that were not
     failed: Vec<Failure>,
-    /// Projects that are left out while they are paused
+    /// Projects that were left out because they are paused
     paused: Vec<String>,
     /// All jobs, in the order in which they are published
     jobs: Vec<Line>,
@@ -71,14 +71,14 @@ impl Report {
         }
     }
 
-    /// How many jobs and which range, before the first is published.
+    /// Before the first is published: how many jobs, and of which days.
     pub(crate) fn announce(&self, json: bool) {
         if let Some(day) = self.not_over {
-            tracing::warn!(%day, now = %self.now, "this day is not over yet (UTC, plus EXPORT_LAG); it is left for later");
+            tracing::warn!(%day, now = %self.now, "this day is not over yet (UTC, plus EXPORT_LAG); a later enqueue publishes it");
         }
         if !self.paused.is_empty() {
             let projects = self.paused.join(", ");
-            tracing::warn!(%projects, "paused, and left out; see `producer projects list --paused`");
+            tracing::warn!(%projects, "these projects are paused and were left out; see `producer projects list --paused`");
         }
         if json {
             return;
@@ -112,7 +112,7 @@ impl Report {
         self.failed = published.failed;
     }
 
-    /// What became of it.
+    /// After the last: how many were confirmed, and which were not.
     pub(crate) fn finish(&self, json: bool) {
         if json {
             output::json(self);

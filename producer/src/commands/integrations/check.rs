@@ -1,5 +1,5 @@
-//! `integrations check`: asks each host whether it knows the key. PostHog's capture endpoint answers
-//! 200 to a key that it does not know, and drops the events.
+//! `integrations check`: asks each host whether it knows the key. PostHog's capture endpoint
+//! answers 200 to a key that it does not know, and drops the events.
 
 use serde::Serialize;
 use shared::integration::{self, StoredIntegration};
@@ -41,7 +41,7 @@ impl<'a> Checked<'a> {
     }
 }
 
-/// Runs `check`.
+/// Executes `check`.
 pub async fn execute(arguments: &CheckArguments, config: Config) -> Result<Exit, CommandError> {
     let key = config.key.get()?;
     let source = servers::source(&config.source).await?;

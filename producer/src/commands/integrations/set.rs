@@ -1,4 +1,5 @@
-//! `integrations set`: the one command that writes a table of Langfuse's, as its settings page would.
+//! `integrations set`: writes a project's PostHog settings as Langfuse's settings page does. No
+//! other command writes a table of Langfuse's.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -23,16 +24,16 @@ pub struct SetArguments {
     /// The project (Langfuse's id)
     #[arg(long, value_name = "ID")]
     pub project: String,
-    /// PostHog's host, for example `https://eu.i.posthog.com`
+    /// PostHog's host, for example https://eu.i.posthog.com
     #[arg(long, value_name = "URL")]
     pub host: Option<String>,
     /// A file that holds the project API key
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
-    /// Switch it on
+    /// Enable the integration
     #[arg(long, conflicts_with = "disable")]
     pub enable: bool,
-    /// Switch it off
+    /// Disable the integration
     #[arg(long)]
     pub disable: bool,
 }
@@ -58,7 +59,7 @@ impl SetConfig {
     }
 }
 
-/// Runs `set`.
+/// Executes `set`.
 pub async fn execute(arguments: &SetArguments, config: SetConfig) -> Result<Exit, CommandError> {
     let key = config.key.get()?;
     let host = arguments
@@ -74,7 +75,8 @@ pub async fn execute(arguments: &SetArguments, config: SetConfig) -> Result<Exit
     let exists = !stored.is_empty();
     let api_key = match given {
         Some(key) => Some(key),
-        // A host alone often comes with another key, so a person is asked; a switch alone needs none.
+        // Another host often has another key, so it is asked for. To enable or disable needs no
+        // key.
         None if !exists || host.is_some() => ask(exists)?,
         None => None,
     };
@@ -122,7 +124,7 @@ pub async fn execute(arguments: &SetArguments, config: SetConfig) -> Result<Exit
     Ok(Exit::Done)
 }
 
-/// Stored as it was typed, as Langfuse does; but only what the worker could use.
+/// Refuses a host that the worker could not use. It is stored as it was typed, as Langfuse does.
 fn check_host(host: &str, egress: &Egress) -> Result<String, CommandError> {
     let host = host.trim();
     let url = ingestion_url(host).map_err(|why| CommandError::refused(format!("--host: {why}")))?;
