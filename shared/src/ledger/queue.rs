@@ -7,7 +7,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 
 use super::Ledger;
 use super::error::LedgerError;
-use super::statement::{BindKey, answered, event_words, interval};
+use super::statement::{BindKey, answered, event_words, interval, this_run};
+use crate::error_code::ErrorCode;
 use crate::job::{Job, RunKey};
 
 /// What may be given up together with a message.
@@ -96,6 +97,29 @@ impl Ledger {
         .bind(&runs)
         .bind(published)
         .execute(&self.pool);
+        answered(written).await?;
+        Ok(())
+    }
+
+    /// `→ dead` without a lease, for a run whose message failed before each claim. A run that is at
+    /// work or finished is left as it is.
+    pub async fn bury_at_rest(&self, key: &RunKey, code: ErrorCode, error: &str) -> Result<(), LedgerError> {
+        let statement = concat!(
+            "-- ledger_bury_at_rest
+             update posthog_export.runs
+             set state = 'dead', error_code = $4, error = $5,
+                 first_failed_at = coalesce(first_failed_at, clock_timestamp()), retry_at = null,
+                 lease_token = null, lease_expires_at = null, updated_at = clock_timestamp()
+             where ",
+            this_run!(),
+            " and (state in ('queued', 'waiting', 'skipped')
+                   or state = 'running' and lease_expires_at < clock_timestamp())"
+        );
+        let written = sqlx::query(statement)
+            .bind_key(key)
+            .bind(code.as_str())
+            .bind(error)
+            .execute(&self.pool);
         answered(written).await?;
         Ok(())
     }

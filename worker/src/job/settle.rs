@@ -39,6 +39,14 @@ pub struct Unsettled<'a> {
     began: Instant,
 }
 
+/// A failure, as ledger and headers hold it.
+#[derive(Clone, Copy)]
+struct Failed<'f> {
+    key: &'f RunKey,
+    code: ErrorCode,
+    text: &'f str,
+}
+
 impl<'a> Unsettled<'a> {
     /// A delivery of `lane` that has just arrived. One without a valid trace begins a trace.
     pub fn new(app: &'a App, publisher: &'a Publisher, lane: Lane, delivery: Delivery) -> Self {
@@ -105,11 +113,16 @@ impl<'a> Unsettled<'a> {
         let (code, text) = (error.code(), error.to_string());
         let counted = code.unwrap_or(ErrorCode::Internal);
         let plan = Plan::of(error.disposition(), lease.as_ref());
-        let recorded = self.record(plan, counted, &text).await;
+        let failed = Failed {
+            key,
+            code: counted,
+            text: &text,
+        };
+        let recorded = self.record(plan, failed).await;
         let is_ours = lease.is_some() && recorded.is_ok();
         let settlement = match recorded {
             Ok(settlement) => settlement,
-            Err(error) => self.unrecorded(&error, lease.as_ref()).await,
+            Err(error) => self.unrecorded(&error, lease.as_ref(), failed).await,
         };
         let ending = Ending {
             attempt: settlement.attempt(),
@@ -122,6 +135,8 @@ impl<'a> Unsettled<'a> {
             Settlement::HandedBack => {
                 let headers = Headers {
                     slice: Some(self.slice().saturating_add(1)),
+                    // The ledger has the count, and sets it back when a cursor moves.
+                    attempt: None,
                     ..self.carried.clone()
                 };
                 self.publish_again(&self.delivery.data, &headers).await?;
@@ -131,7 +146,7 @@ impl<'a> Unsettled<'a> {
                 delay,
                 attempt: Some(attempt),
             } => {
-                self.publish_rung(delay, &self.failed_headers(attempt, counted, &text))
+                self.publish_rung(delay, &self.failed_headers(attempt, failed.code, failed.text))
                     .await?;
             }
             Settlement::Dead(buried) => {
@@ -139,7 +154,7 @@ impl<'a> Unsettled<'a> {
                     attempt,
                     first_failed_at,
                 } = buried.unwrap_or_default();
-                let headers = self.failed_headers(attempt, counted, &text);
+                let headers = self.failed_headers(attempt, failed.code, failed.text);
                 let first_failed_at = first_failed_at.or(headers.first_failed_at);
                 self.publish_dead(&Headers {
                     first_failed_at,
@@ -153,8 +168,9 @@ impl<'a> Unsettled<'a> {
     }
 
     /// Carries a plan out at the ledger.
-    async fn record(&self, plan: Plan<'_>, code: ErrorCode, text: &str) -> Result<Settlement, LedgerError> {
+    async fn record(&self, plan: Plan<'_>, failed: Failed<'_>) -> Result<Settlement, LedgerError> {
         let (ledger, ladder) = (&self.app.ledger, &self.app.config.ladder);
+        let Failed { code, text, .. } = failed;
         match plan {
             Plan::Abandon(lease) => {
                 self.give_back(lease).await;
@@ -190,19 +206,44 @@ impl<'a> Unsettled<'a> {
                     Retry::Exhausted(buried) => Settlement::Dead(Some(buried)),
                 })
             }
+            Plan::CountInMessage => Ok(self.count_in_message(failed).await),
         }
     }
 
-    /// The ledger did not record this failure. Retry uncounted; a real one will recur.
-    async fn unrecorded(&self, error: &LedgerError, lease: Option<&Lease>) -> Settlement {
+    /// The ledger did not record this failure.
+    async fn unrecorded(&self, error: &LedgerError, lease: Option<&Lease>, failed: Failed<'_>) -> Settlement {
         tracing::warn!(%error, "the ledger was not told");
-        if let LedgerError::Unreachable(_) = error {
-            self.give_back(lease).await;
+        match error {
+            // A refused statement will be refused again, so this failure must count.
+            LedgerError::Sql(_) => return self.count_in_message(failed).await,
+            LedgerError::Unreachable(_) => self.give_back(lease).await,
+            LedgerError::LeaseLost => {}
         }
+        // Retry uncounted; a real failure will recur.
         Settlement::Waits {
             delay: self.app.config.ladder.uncounted(),
             attempt: None,
         }
+    }
+
+    /// Counts a failure that cannot be counted in the ledger: the next attempt reads the count in the
+    /// headers of its message.
+    async fn count_in_message(&self, Failed { key, code, text }: Failed<'_>) -> Settlement {
+        let attempt = self.attempt();
+        if let Some(delay) = self.app.config.ladder.delay(attempt) {
+            return Settlement::Waits {
+                delay,
+                attempt: Some(attempt),
+            };
+        }
+        // A row that waits for this message would otherwise be given a new one within the hour.
+        if let Err(error) = self.app.ledger.bury_at_rest(key, code, text).await {
+            tracing::debug!(%error, "the ledger was not told of a dead letter");
+        }
+        Settlement::Dead(Some(Buried {
+            attempt,
+            first_failed_at: None,
+        }))
     }
 
     async fn give_back(&self, lease: Option<&Lease>) {
@@ -229,13 +270,18 @@ impl<'a> Unsettled<'a> {
         About {
             key,
             lane: self.lane,
-            attempt: self.carried.attempt.unwrap_or(0).saturating_add(1),
+            attempt: self.attempt(),
             slice: self.slice(),
             redelivered: self.delivery.redelivered,
             trace_id: self.trace_id(),
             worker: &self.app.worker,
             began: self.began,
         }
+    }
+
+    /// Which attempt this delivery is, from 1 on, as far as its message tells.
+    fn attempt(&self) -> i32 {
+        self.carried.attempt.unwrap_or(0).max(0).saturating_add(1)
     }
 
     fn slice(&self) -> i32 {

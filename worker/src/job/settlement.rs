@@ -33,6 +33,9 @@ pub enum Plan<'a> {
     /// Count the failure: the message waits on the next rung, or becomes a dead letter after the
     /// last.
     Count(&'a Lease),
+    /// The same without a lease: the job failed before its claim, so the message carries the count.
+    /// Uncounted, it would go round the shortest rung for ever, and nobody would see it.
+    CountInMessage,
 }
 
 impl<'a> Plan<'a> {
@@ -46,8 +49,9 @@ impl<'a> Plan<'a> {
             (Disposition::Bury, Some(lease)) => Self::Bury(lease),
             (Disposition::Bury, None) => Self::Refuse,
             (Disposition::Retry, Some(lease)) => Self::Count(lease),
-            // The job failed before its claim, so there is no row to write to.
-            (Disposition::Retry | Disposition::Skip | Disposition::HandBack, None) => Self::Later {
+            (Disposition::Retry, None) => Self::CountInMessage,
+            // There is no row to write to.
+            (Disposition::Skip | Disposition::HandBack, None) => Self::Later {
                 lease: None,
                 wait: None,
             },
@@ -66,7 +70,7 @@ pub enum Settlement {
     Waits {
         /// How long it waits
         delay: Duration,
-        /// The attempt that the ledger has counted, if it has
+        /// The attempt that was counted, if one was
         attempt: Option<i32>,
     },
     /// It is published to the dead letters, and acked; with what the ledger says of the run, if it
@@ -89,7 +93,7 @@ impl Settlement {
         }
     }
 
-    /// The attempt that the ledger has counted.
+    /// The attempt that was counted.
     pub const fn attempt(self) -> Option<i32> {
         match self {
             Self::Waits { attempt, .. } => attempt,
@@ -129,7 +133,7 @@ mod tests {
             ),
             (Disposition::Skip, Plan::Skip(lease), later(None, None)),
             (Disposition::Bury, Plan::Bury(lease), Plan::Refuse),
-            (Disposition::Retry, Plan::Count(lease), later(None, None)),
+            (Disposition::Retry, Plan::Count(lease), Plan::CountInMessage),
         ] {
             assert_eq!(Plan::of(disposition, Some(lease)), with_lease);
             assert_eq!(Plan::of(disposition, None), without);
@@ -137,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_ledger_counted_is_a_retry() {
+    fn only_what_was_counted_is_a_retry() {
         let waits = |attempt| Settlement::Waits {
             delay: Duration::from_secs(30),
             attempt,

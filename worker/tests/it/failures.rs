@@ -4,7 +4,7 @@ use std::sync::Arc;
 use testkit::posthog::{Behavior, Cut, Rule};
 use testkit::{Cause, Count, Message, Outcome, World};
 
-use crate::{DAY, KEY, PATIENCE, day, world};
+use crate::{DAY, KEY, PATIENCE, PROJECT, day, world};
 
 /// One rule, one day, delivered in the end.
 async fn survives(rule: Rule, settings: &[(&str, &str)]) -> Arc<World> {
@@ -175,4 +175,53 @@ async fn two_runs_of_a_day_do_not_work_at_once() {
     project.wait_state(DAY, "daily", "completed").await;
     project.wait_state(DAY, "another", "completed").await;
     project.assert_delivered(&[DAY]).await;
+}
+
+/// A failure before the claim that no retry mends: the message carries the count, so it ends dead and
+/// does not go round the shortest rung for ever.
+async fn ends_dead_before_its_claim(broken: &str, mended: &str) {
+    let (world, project) = world().await;
+    project.seed(&[day()], 5, 9).await;
+    let sql = async |statement: &str| {
+        let statement = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned()));
+        statement.execute(&world.pool()).await.unwrap();
+    };
+    sql(&format!(
+        "insert into posthog_export.runs (project_id, day, run) values ('{PROJECT}', '{DAY}', 'daily'); {broken}"
+    ))
+    .await;
+    let _worker = world.ready_worker(&[("RETRY_RUNGS", "300ms×2,500ms×1")]).await;
+    project.publish(DAY, "daily").await;
+    let dead = world.dead_letter().await;
+    assert_eq!(
+        (&dead.headers["x-error-code"], &dead.headers["x-attempt"]),
+        (&"database_error".into(), &4.into())
+    );
+    assert!(dead.headers["x-first-failed-at"].is_string());
+    assert_eq!(
+        project.state(DAY, "daily").await,
+        "dead",
+        "nobody would publish it again"
+    );
+    sql(mended).await;
+    project.publish(DAY, "daily").await;
+    project.arrives(DAY).await;
+}
+
+#[tokio::test]
+async fn a_ledger_that_refuses_every_claim_ends_dead() {
+    ends_dead_before_its_claim(
+        "alter table posthog_export.runs add constraint closed check (state <> 'running')",
+        "alter table posthog_export.runs drop constraint closed",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_read_end_dead() {
+    ends_dead_before_its_claim(
+        "alter table posthog_integrations rename column enabled to switched_on",
+        "alter table posthog_integrations rename column switched_on to enabled",
+    )
+    .await;
 }
