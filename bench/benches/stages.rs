@@ -1,4 +1,5 @@
-//! The pure stages between a row and the bytes that are sent. Times are of one row; sizes are printed first.
+//! The pure stages between a row and the bytes that are sent. Times are of one row; sizes are
+//! printed first.
 //!
 //! `cargo bench --bench stages`, or some of them: `cargo bench --bench stages -- gzip`.
 

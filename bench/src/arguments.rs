@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
-/// Exports the same day side by side: by the worker, by posthog-node, and by COPY to nowhere, which is what the database itself
-/// needs for the rows. Everything runs on private servers that are gone afterwards.
+/// Exports the same day side by side: by the worker, by posthog-node, and by COPY to nowhere, which
+/// is what the database itself needs for the rows. Everything runs on private servers that are gone
+/// afterwards.
 #[derive(Parser, Clone, Debug, PartialEq)]
 #[command(name = "bench-export", bin_name = "cargo bench-export", after_help = EXAMPLES)]
 pub struct Arguments {
@@ -15,7 +16,8 @@ pub struct Arguments {
     /// Delays of the receiver's answer at which the worker is measured, in milliseconds
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0,50,200", value_parser = clap::value_parser!(u64).range(..=10_000))]
     pub latency: Vec<u64>,
-    /// Those of them at which posthog-node is measured too: it waits for each answer, so a large delay takes minutes
+    /// Those of them at which posthog-node is measured too: it waits for each answer, so a large
+    /// delay takes minutes
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0,50")]
     pub peer_latency: Vec<u64>,
     /// How often each is measured, in turn

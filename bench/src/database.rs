@@ -18,7 +18,8 @@ pub const API_KEY: &str = "phc_bench";
 pub const BIG: &str = "big";
 /// Four that are together as large, for a day.
 pub const QUARTERS: [&str; 4] = ["quarter-1", "quarter-2", "quarter-3", "quarter-4"];
-/// What PostgreSQL is told beyond what tests tell it: room for what a warm server has in memory, and nobody else at work.
+/// What PostgreSQL is told beyond what tests tell it: room for what a warm server has in memory,
+/// and nobody else at work.
 pub const POSTGRES_SETTINGS: [&str; 4] = [
     "shared_buffers=1GB",
     "max_wal_size=8GB",
@@ -85,7 +86,8 @@ const GENERATOR: &str = include_str!("generator.sql");
 /// What a database is called that has them all.
 const FILLED: &str = "filled";
 
-/// The name of the database for these days: another one when the days, or what makes their rows, change.
+/// The name of the database for these days: another one when the days, or what makes their rows,
+/// change.
 pub fn name(days: &[Wanted]) -> String {
     format!(
         "bench_{:016x}",

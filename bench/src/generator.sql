@@ -1,12 +1,14 @@
--- Fills Langfuse's tables with the days that the temporary table bench_days lists (project_id, day, traces, bare). The same list
--- makes the same rows. A trace has a span, two generations and one more observation; every second trace has a score: 3.5
--- events a trace. Rows lie in the tables in the order of their time, all projects mixed, as a live instance writes them.
--- `bare` days have neither inputs nor outputs.
+-- Fills Langfuse's tables with the days that the temporary table bench_days lists (project_id, day,
+-- traces, bare). The same list makes the same rows. A trace has a span, two generations and one
+-- more observation; every second trace has a score: 3.5 events a trace. Rows lie in the tables in
+-- the order of their time, all projects mixed, as a live instance writes them. `bare` days have
+-- neither inputs nor outputs.
 begin;
 set local session_replication_role = replica;
 set local work_mem = '256MB';
 set local maintenance_work_mem = '512MB';
--- In the transaction that empties the tables nothing has to be logged, and indexes are quicker built at once than row by row.
+-- In the transaction that empties the tables nothing has to be logged, and indexes are quicker
+-- built at once than row by row.
 truncate traces, observations, scores;
 create temporary table bench_indexes as
 select indexname, indexdef from pg_indexes
@@ -39,7 +41,8 @@ select number, (
 from generate_series(0, 1023) as number;
 analyze bench_texts;
 
--- `a` and `b` are all the chance there is. The last 90 s of a day stay empty, so that what belongs to a trace falls on its day.
+-- `a` and `b` are all the chance there is. The last 90 s of a day stay empty, so that what belongs
+-- to a trace falls on its day.
 create temporary table bench_traces as
 select project_id, day, bare, number, a, b, md5(project_id || '/' || day || '/' || number)::uuid::text as id,
     (case when a % 100 = 7 then date_trunc('second', moment) else moment end)::timestamp(3) as moment

@@ -1,7 +1,8 @@
 //! `cargo bench-export`: the worker, its peer and the database's own limit, side by side.
 //!
-//! [`run`] sets everything up and measures; [`contestants`] are what is measured; [`verify`] is why a number can be believed.
-//! [`sample`], [`targets`] and [`report`] are PURE: measurements in, tables out.
+//! [`run`] sets everything up and measures; [`contestants`] are what is measured; [`verify`] is why
+//! a number can be believed. [`sample`], [`targets`] and [`report`] are PURE: measurements in,
+//! tables out.
 
 pub mod arguments;
 pub mod contestants;

@@ -47,7 +47,8 @@ pub fn cpu_at(path: &Path) -> Result<Duration> {
     Ok(TICK * stat.own)
 }
 
-/// CPU time of a process, its children, and its children that have ended: what a PostgreSQL server has used.
+/// CPU time of a process, its children, and its children that have ended: what a PostgreSQL server
+/// has used.
 pub fn cpu_with_children(pid: u32) -> Result<Duration> {
     let mut ticks = 0;
     for entry in fs::read_dir("/proc")?.flatten() {

@@ -1,5 +1,6 @@
-//! The receiving end: answers as PostHog's capture does, as late as it is told to, and does as little else as possible, in one
-//! thread of its own, so that it is not what is measured. Only a verifying run hands the bodies on to be looked at.
+//! The receiving end: answers as PostHog's capture does, as late as it is told to, and does as
+//! little else as possible, in one thread of its own, so that it is not what is measured. Only a
+//! verifying run hands the bodies on to be looked at.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -136,7 +137,8 @@ fn serve(state: &Arc<Mutex<State>>, ready: impl FnOnce(u16)) -> std::io::Result<
 async fn connection(stream: TcpStream, state: Arc<Mutex<State>>) {
     let _ = stream.set_nodelay(true);
     let answer = service_fn(move |request| answer(request, Arc::clone(&state)));
-    // A client that goes away in the middle of a request is its own affair: what it sent is not counted.
+    // A client that goes away in the middle of a request is its own affair: what it sent is not
+    // counted.
     let _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), answer)
         .await;

@@ -19,7 +19,8 @@ use crate::sample::{Case, Sample, as_f64};
 use crate::targets::{Compressed, IdleWorker};
 use crate::verify::{self, Depth, Seen};
 
-/// How long a worker without work is watched: the kernel counts in hundredths of a second, and one of them should not decide.
+/// How long a worker without work is watched: the kernel counts in hundredths of a second, and one
+/// of them should not decide.
 const WATCH: Duration = Duration::from_secs(30);
 
 /// The servers, for whoever ends them.

@@ -146,7 +146,8 @@ fn summary(samples: &[Sample], case: Case) -> Option<Summary> {
     })
 }
 
-/// How often `below` fits into `above`: the medians' ratio, and the least and the greatest of the rounds that have both.
+/// How often `below` fits into `above`: the medians' ratio, and the least and the greatest of the
+/// rounds that have both.
 pub fn ratio(samples: &[Sample], above: Case, below: Case, value: fn(&Sample) -> Option<f64>) -> Option<Spread> {
     let of = |case: Case| move |sample: &&Sample| sample.case == case;
     let median = |case| Some(Spread::of(samples.iter().filter(of(case)).filter_map(value))?.median);

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-/// The namespace of the event uuids in docs/EVENTS.md; known here on its own, so that a mistake in the product shows.
+/// The namespace of the event uuids in docs/EVENTS.md; known here on its own, so that a mistake in
+/// the product shows.
 const NAMESPACE: Uuid = Uuid::from_u128(0x0f6c_91df_d035_4813_b838_9741_ba38_ef0b);
 /// What says who sent an event and nothing of the event.
 const SENDERS_OWN: [&str; 3] = ["$lib", "$lib_version", "$is_server"];

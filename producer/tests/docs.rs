@@ -1,4 +1,5 @@
-//! Every command of ours that the documents, the manifests and the help texts show is one that the program takes.
+//! Every command of ours that the documents, the manifests and the help texts show is one that the
+//! program takes.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends so")]
 
@@ -50,7 +51,8 @@ fn without_function(mut words: Vec<String>) -> Vec<String> {
     words
 }
 
-/// The words from our program's name on: at the start, behind `X=y`, or handed on by `kubectl exec … --` and `docker compose run`.
+/// The words from our program's name on: at the start, behind `X=y`, or handed on by `kubectl exec
+/// … --` and `docker compose run`.
 fn ours(words: &[String]) -> Option<&[String]> {
     let place = words.iter().rposition(|word| word == "producer")?;
     let before = &words[..place];

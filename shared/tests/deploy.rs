@@ -11,8 +11,9 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).expect("a file of the repository")
 }
 
-/// The image's first stage compiles dependencies from the manifests and empty files; cargo refuses a workspace that lacks a
-/// member, or a member that lacks a file it must have. So does this test, which makes the same files and asks cargo.
+/// The image's first stage compiles dependencies from the manifests and empty files; cargo refuses
+/// a workspace that lacks a member, or a member that lacks a file it must have. So does this test,
+/// which makes the same files and asks cargo.
 #[test]
 fn the_images_first_stage_is_a_workspace_that_cargo_reads() {
     let dockerfile = read("deploy/Dockerfile").replace("\\\n", " ");
@@ -90,8 +91,8 @@ fn the_image_is_labelled_with_the_workspaces_version() {
     );
 }
 
-/// Programs of before go on beside those of after: what is not used any more is taken away by a later release, which then says
-/// so here.
+/// Programs of before go on beside those of after: what is not used any more is taken away by a
+/// later release, which then says so here.
 #[test]
 fn migrations_only_add() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");

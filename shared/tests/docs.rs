@@ -1,4 +1,5 @@
-//! Holds what the documents repeat equal to the code, and their links to the files. `UPDATE_DOCS=1` writes the README's tables anew.
+//! Holds what the documents repeat equal to the code, and their links to the files. `UPDATE_DOCS=1`
+//! writes the README's tables anew.
 
 #![allow(clippy::expect_used, reason = "a document that cannot be read is a failed test")]
 
@@ -126,7 +127,8 @@ fn a_function_that_is_no_test_or_ignored_holds_no_promise() {
     }
 }
 
-/// Names in `docs/GUARANTEES.md` are tests that exist: `module::test` is in a file `module.rs` below some `tests`.
+/// Names in `docs/GUARANTEES.md` are tests that exist: `module::test` is in a file `module.rs`
+/// below some `tests`.
 #[test]
 fn every_promise_names_tests_that_exist() {
     let text = read("docs/GUARANTEES.md");
@@ -169,7 +171,8 @@ fn every_promise_names_tests_that_exist() {
 
 const ALERTS: &str = "deploy/prometheus/alerts.yaml";
 
-/// One truth: Kubernetes' rules are those of the file that `promtool` tests. `UPDATE_DOCS=1` writes them anew.
+/// One truth: Kubernetes' rules are those of the file that `promtool` tests. `UPDATE_DOCS=1` writes
+/// them anew.
 #[test]
 fn the_prometheus_operator_gets_the_same_rules() {
     let mut wanted = format!(
@@ -192,7 +195,8 @@ fn the_prometheus_operator_gets_the_same_rules() {
     assert!(found == wanted, "{}: write it anew with UPDATE_DOCS=1", path.display());
 }
 
-/// Each alert has a severity, a summary, a description, and a heading of its own in the operations guide to go to.
+/// Each alert has a severity, a summary, a description, and a heading of its own in the operations
+/// guide to go to.
 #[test]
 fn every_alert_says_what_it_means_and_where_to_read_on() {
     let text = read(ALERTS);
@@ -213,7 +217,8 @@ fn every_alert_says_what_it_means_and_where_to_read_on() {
     }
 }
 
-/// Each alert, by name, has a case in which it fires and one in which it does not; and its row in the document, no row beside them.
+/// Each alert, by name, has a case in which it fires and one in which it does not; and its row in
+/// the document, no row beside them.
 #[test]
 fn every_alert_has_its_cases_and_its_row() {
     let text = read(ALERTS);
@@ -304,7 +309,8 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
     targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:"))
 }
 
-/// What can stand behind `#`: each heading in small letters, without punctuation, with hyphens for spaces.
+/// What can stand behind `#`: each heading in small letters, without punctuation, with hyphens for
+/// spaces.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     let anchor = |heading: &str| {

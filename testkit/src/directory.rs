@@ -1,8 +1,9 @@
-//! A directory of our own under the system's temporary directory, and the guard that clears up after this process.
+//! A directory of our own under the system's temporary directory, and the guard that clears up
+//! after this process.
 //!
-//! Statics are never dropped and a killed process drops nothing, so clearing up cannot be left to destructors. The guard
-//! is a small shell in a session of its own that waits for a pipe to close. Only this process holds the other end, so it
-//! closes however this process ends.
+//! Statics are never dropped and a killed process drops nothing, so clearing up cannot be left to
+//! destructors. The guard is a small shell in a session of its own that waits for a pipe to close.
+//! Only this process holds the other end, so it closes however this process ends.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -14,14 +15,16 @@ use std::sync::Mutex;
 
 use rand::Rng;
 
-/// Set in every process that is started in a [`Directory`]: how the guard knows what is ours to end.
+/// Set in every process that is started in a [`Directory`]: how the guard knows what is ours to
+/// end.
 pub const MARKER: &str = "TESTKIT_DIRECTORY";
 
-/// A Unix socket's path may have 107 bytes; below this length there is room for every name we put behind it.
+/// A Unix socket's path may have 107 bytes; below this length there is room for every name we put
+/// behind it.
 const LONGEST_PARENT: usize = 60;
 
-/// A private directory. Whatever was started in it ends, and the directory goes, when this value is dropped or closed,
-/// or when this process ends in any way.
+/// A private directory. Whatever was started in it ends, and the directory goes, when this value is
+/// dropped or closed, or when this process ends in any way.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
@@ -66,8 +69,9 @@ impl Directory {
         &self.path
     }
 
-    /// A command whose process belongs to this directory: marked for the guard, working here, in a process group of its
-    /// own so that a Ctrl-C in the terminal is not also sent to it, and with nothing on its standard input.
+    /// A command whose process belongs to this directory: marked for the guard, working here, in a
+    /// process group of its own so that a Ctrl-C in the terminal is not also sent to it, and with
+    /// nothing on its standard input.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
@@ -109,7 +113,8 @@ impl Drop for Directory {
     }
 }
 
-/// The system's temporary directory, or `/tmp` when that is too deep for a socket or closed to the database's user.
+/// The system's temporary directory, or `/tmp` when that is too deep for a socket or closed to the
+/// database's user.
 fn parent() -> PathBuf {
     let usual = std::env::temp_dir();
     let usual = usual.canonicalize().unwrap_or(usual);

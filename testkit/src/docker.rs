@@ -33,8 +33,8 @@ pub(crate) fn docker(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// Starts a container whose ports are reachable on loopback only, known to the directory's guard from the beginning.
-/// `ports` are pairs of ours and the container's.
+/// Starts a container whose ports are reachable on loopback only, known to the directory's guard
+/// from the beginning. `ports` are pairs of ours and the container's.
 pub(crate) fn run(
     directory: &Directory,
     image: &str,

@@ -41,7 +41,8 @@ words! {
         Dead = "dead",
         /// Its project is disabled or paused.
         Skipped = "skipped",
-        /// It was published again at a checkpoint: its slice was over, or the worker was asked to stop.
+        /// It was published again at a checkpoint: its slice was over, or the worker was asked to
+        /// stop.
         HandedBack = "handed_back",
         /// It is left to the broker, which delivers it again.
         Abandoned = "abandoned",

@@ -1,6 +1,6 @@
-# Waits until the process that started it is gone, then ends what that process left running and removes its directory.
-# $1 is the directory. Only processes are ended that carry its name in their environment, and
-# PostgreSQL's own that work on the data in it.
+# Waits until the process that started it is gone, then ends what that process left running and
+# removes its directory. $1 is the directory. Only processes are ended that carry its name in their
+# environment, and PostgreSQL's own that work on the data in it.
 dir=$1
 trap '' HUP INT QUIT TERM PIPE
 
@@ -9,7 +9,8 @@ while read -r _; do :; done
 
 ours() {
     grep -lsF "TESTKIT_DIRECTORY=$dir" /proc/[0-9]*/environ | cut -d/ -f3
-    # PostgreSQL's children write their titles over their environment; they work in the data directory.
+    # PostgreSQL's children write their titles over their environment; they work in the data
+    # directory.
     find /proc -mindepth 2 -maxdepth 2 -path '/proc/[0-9]*/cwd' -lname "$dir/postgres/data" 2>/dev/null | cut -d/ -f3 |
         while read -r pid; do
             case $(readlink "/proc/$pid/exe") in */postgres*) echo "$pid" ;; esac
@@ -41,7 +42,8 @@ while [ $n -lt 200 ]; do
     n=$((n + 1))
 done
 
-# A server that was killed left its shared memory behind; its number is the second one of the seventh line.
+# A server that was killed left its shared memory behind; its number is the second one of the
+# seventh line.
 segment=$(sed -n 7p "$pidfile" 2>/dev/null | awk '{print $2}')
 [ -n "$segment" ] && ipcrm -m "$segment"
 

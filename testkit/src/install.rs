@@ -20,8 +20,8 @@ pub enum Found {
     Docker,
 }
 
-/// What can start PostgreSQL and RabbitMQ here; a server that is not `wanted` is not looked for. Installs what is
-/// missing if this machine allows it. The error is one line that says what to do.
+/// What can start PostgreSQL and RabbitMQ here; a server that is not `wanted` is not looked for.
+/// Installs what is missing if this machine allows it. The error is one line that says what to do.
 pub fn find_or_install(postgres_wanted: bool, rabbitmq_wanted: bool) -> Result<(Option<Found>, Option<Found>), String> {
     let look = || {
         let postgres = postgres_wanted.then(postgres_programs);
@@ -79,7 +79,8 @@ pub fn rabbitmq_programs() -> Option<PathBuf> {
         .map(|path| path.join("sbin"))
         .collect();
     versions.sort();
-    // Debian's /usr/sbin/rabbitmq-server is a wrapper that insists on the system's user and directories.
+    // Debian's /usr/sbin/rabbitmq-server is a wrapper that insists on the system's user and
+    // directories.
     let elsewhere = on_path().filter(|path| path != Path::new("/usr/sbin") && path != Path::new("/sbin"));
     std::iter::once(PathBuf::from("/usr/lib/rabbitmq/bin"))
         .chain(versions.into_iter().rev())
@@ -87,7 +88,8 @@ pub fn rabbitmq_programs() -> Option<PathBuf> {
         .find(complete)
 }
 
-/// The directory with `prometheus` and `promtool`; installs them if they are missing and this machine allows it.
+/// The directory with `prometheus` and `promtool`; installs them if they are missing and this
+/// machine allows it.
 pub fn prometheus_programs() -> Result<PathBuf, String> {
     let look = || {
         on_path().find(|directory| {
@@ -145,7 +147,8 @@ fn lock() -> Result<File, String> {
 fn apt_install(packages: &[&str]) -> Result<(), String> {
     let names = packages.join(" and ");
     eprintln!("testkit: {names} missing; installing with apt-get (once, and without starting a system service) …");
-    // Debian starts a service and makes a database cluster when these packages are installed. Nobody asked for either.
+    // Debian starts a service and makes a database cluster when these packages are installed.
+    // Nobody asked for either.
     let _services = Replaced::with(
         "/usr/sbin/policy-rc.d",
         "#!/bin/sh\n# Written by testkit while it installs packages.\nexit 101\n",
@@ -158,7 +161,8 @@ fn apt_install(packages: &[&str]) -> Result<(), String> {
     )?;
     let mut install = vec!["install", "--no-install-recommends", "--yes"];
     install.extend(packages);
-    // The lists may be missing or old; a refresh takes longer than the installation, so it comes second.
+    // The lists may be missing or old; a refresh takes longer than the installation, so it comes
+    // second.
     let first = apt_get(&install);
     let installed = first.or_else(|_| apt_get(&["update"]).and_then(|()| apt_get(&install)));
     installed.map_err(|error| format!("testkit: cannot install {names} ({error}): {ADVICE}"))

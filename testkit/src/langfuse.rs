@@ -1,5 +1,5 @@
-//! A Langfuse v2 database as the export meets it: the tables, a project, its PostHog integration, and the cipher its
-//! API key is stored in.
+//! A Langfuse v2 database as the export meets it: the tables, a project, its PostHog integration,
+//! and the cipher its API key is stored in.
 
 use aes_gcm::aead::consts::U16;
 use aes_gcm::aead::{Aead, KeyInit};
@@ -16,7 +16,8 @@ pub const ENCRYPTION_KEY: &str = "7d5b1f0c9e8a463725f1e0d3c2b4a5968778695a4b3c2d
 /// The one organization that every test project belongs to.
 const ORGANIZATION: &str = "testkit-organization";
 
-/// AES-256-GCM with the 16-byte initialisation vector that Langfuse uses (12 is what everyone else uses).
+/// AES-256-GCM with the 16-byte initialisation vector that Langfuse uses (12 is what everyone else
+/// uses).
 type Cipher = AesGcm<Aes256, U16>;
 
 /// Bytes of the authentication tag, which Langfuse stores as a part of its own.
@@ -44,7 +45,8 @@ pub fn encrypt_with_iv(key_hex: &str, plaintext: &str, iv: [u8; 16]) -> String {
     format!("{}:{}:{}", hex::encode(iv), hex::encode(ciphertext), hex::encode(tag))
 }
 
-/// The plaintext of what [`encrypt`] or Langfuse itself made; `None` when it was made with another key or is damaged.
+/// The plaintext of what [`encrypt`] or Langfuse itself made; `None` when it was made with another
+/// key or is damaged.
 ///
 /// # Panics
 /// When `key_hex` is not 64 hex digits.
@@ -81,7 +83,8 @@ pub async fn add_project(pool: &PgPool, id: &str, name: &str) {
     .expect("the project can be added");
 }
 
-/// Gives a project its PostHog integration, the key encrypted under [`ENCRYPTION_KEY`]; replaces the one it had.
+/// Gives a project its PostHog integration, the key encrypted under [`ENCRYPTION_KEY`]; replaces
+/// the one it had.
 ///
 /// # Panics
 /// When the database refuses it.
@@ -89,7 +92,8 @@ pub async fn add_integration(pool: &PgPool, project: &str, host: &str, api_key: 
     add_integration_as_stored(pool, project, host, &encrypt(ENCRYPTION_KEY, api_key), enabled).await;
 }
 
-/// [`add_integration`] with the key column given as it is stored: for keys that cannot be decrypted.
+/// [`add_integration`] with the key column given as it is stored: for keys that cannot be
+/// decrypted.
 ///
 /// # Panics
 /// When the database refuses it.

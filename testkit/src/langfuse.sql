@@ -1,5 +1,6 @@
--- The tables of a Langfuse v2 database that an export can meet: columns, types, enums and indexes as Langfuse v2.95
--- has them, with the columns around them that the service must leave alone (input, output, modelParameters, ...).
+-- The tables of a Langfuse v2 database that an export can meet: columns, types, enums and indexes
+-- as Langfuse v2.95 has them, with the columns around them that the service must leave alone
+-- (input, output, modelParameters, ...).
 
 CREATE TYPE "ObservationType" AS ENUM ('SPAN', 'EVENT', 'GENERATION');
 CREATE TYPE "ObservationLevel" AS ENUM ('DEBUG', 'DEFAULT', 'WARNING', 'ERROR');

@@ -1,10 +1,13 @@
-//! What the integration tests and the demo stand on: a private PostgreSQL and RabbitMQ, a fake PostHog, the Langfuse
-//! tables with rows in them, an oracle that knows what must arrive, and control over real worker and producer processes.
+//! What the integration tests and the demo stand on: a private PostgreSQL and RabbitMQ, a fake
+//! PostHog, the Langfuse tables with rows in them, an oracle that knows what must arrive, and
+//! control over real worker and producer processes.
 //!
-//! Development only. It depends on none of the product's crates: what it knows about the message, the ledger or the
-//! events it knows on its own, so that a mistake there cannot hide behind the same mistake here.
+//! Development only. It depends on none of the product's crates: what it knows about the message,
+//! the ledger or the events it knows on its own, so that a mistake there cannot hide behind the
+//! same mistake here.
 //!
-//! A test starts with [`World::new`]; everything it started is gone afterwards, however the test ended.
+//! A test starts with [`World::new`]; everything it started is gone afterwards, however the test
+//! ended.
 
 #![allow(
     unsafe_code,

@@ -76,7 +76,8 @@ impl Management {
         self.start_vhost_everywhere(vhost).await;
     }
 
-    /// A busy node of a cluster may fail to start a new virtual host, and then refuses every connection to it for ever.
+    /// A busy node of a cluster may fail to start a new virtual host, and then refuses every
+    /// connection to it for ever.
     async fn start_vhost_everywhere(&self, vhost: &str) {
         let started = wait::until(Duration::from_secs(30), async || {
             let answer = self.request(Method::GET, &["vhosts", vhost], None).await;

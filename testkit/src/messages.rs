@@ -1,4 +1,5 @@
-//! Messages, as a human with the management interface or any AMQP client would send and look at them.
+//! Messages, as a human with the management interface or any AMQP client would send and look at
+//! them.
 
 use std::fmt::Display;
 
@@ -53,8 +54,8 @@ impl Message {
 }
 
 impl World {
-    /// Publishes a bare message over the management API: a body and nothing else. Answers whether a queue got it. The
-    /// default exchange is `amq.default`.
+    /// Publishes a bare message over the management API: a body and nothing else. Answers whether a
+    /// queue got it. The default exchange is `amq.default`.
     pub async fn publish(&self, exchange: &str, routing_key: &str, body: &[u8]) -> bool {
         let (payload, encoding) = match std::str::from_utf8(body) {
             Ok(text) => (text.to_owned(), "string"),
@@ -89,8 +90,8 @@ impl World {
         self.wait_until("there is a dead letter", PATIENCE, look).await
     }
 
-    /// How many messages are ready in a queue, now. Those that a consumer holds do not count. A broker that has
-    /// just started says 0 until the queue has recovered.
+    /// How many messages are ready in a queue, now. Those that a consumer holds do not count. A
+    /// broker that has just started says 0 until the queue has recovered.
     pub async fn queue_depth(&self, queue: &str) -> u64 {
         let (connection, channel) = self.channel().await;
         let passive = QueueDeclareOptions {
@@ -107,8 +108,8 @@ impl World {
         u64::from(depth)
     }
 
-    /// How many messages a queue holds, ready or held by a consumer, as of about a second ago: only the broker's
-    /// statistics know. `None` until they do.
+    /// How many messages a queue holds, ready or held by a consumer, as of about a second ago: only
+    /// the broker's statistics know. `None` until they do.
     pub async fn queue_messages(&self, queue: &str) -> Option<u64> {
         let answer = self
             .management
@@ -147,7 +148,8 @@ impl World {
         u64::from(count)
     }
 
-    /// A connection of its own for each call: a test may have restarted the broker since the last one.
+    /// A connection of its own for each call: a test may have restarted the broker since the last
+    /// one.
     async fn channel(&self) -> (Connection, Channel) {
         let connection = Connection::connect(&self.amqp_url, ConnectionProperties::default()).await;
         let connection = connection.unwrap_or_else(|error| panic!("connect to the broker: {error}"));
@@ -158,9 +160,9 @@ impl World {
 
 /// A message's headers as JSON.
 ///
-/// The producer's `dead_letters/queue.rs` holds nearly the same code, on purpose. The testkit uses no
-/// product code: if the two were one, a mistake in reading headers would also be in what the tests
-/// compare with, and no test would see it.
+/// The producer's `dead_letters/queue.rs` holds nearly the same code, on purpose. The testkit uses
+/// no product code: if the two were one, a mistake in reading headers would also be in what the
+/// tests compare with, and no test would see it.
 fn table(table: &FieldTable) -> Value {
     Value::Object(
         table

@@ -1,6 +1,8 @@
-//! Knows every event that must arrive, from the database alone, and finds what is missing, unexpected or altered.
+//! Knows every event that must arrive, from the database alone, and finds what is missing,
+//! unexpected or altered.
 //!
-//! It shares nothing with the worker: its queries take a whole day at once, its rules are written down a second time.
+//! It shares nothing with the worker: its queries take a whole day at once, its rules are written
+//! down a second time.
 
 mod compare;
 mod event;
@@ -53,7 +55,8 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// Looks into a Langfuse database; `langfuse_url` is the public URL the exporter was given, if any.
+    /// Looks into a Langfuse database; `langfuse_url` is the public URL the exporter was given, if
+    /// any.
     pub fn new(pool: PgPool, langfuse_url: Option<&str>) -> Self {
         Self {
             pool,
@@ -61,7 +64,8 @@ impl Oracle {
         }
     }
 
-    /// Every event of one project's UTC day, as it should be stored (but for `$lib` and `$lib_version`).
+    /// Every event of one project's UTC day, as it should be stored (but for `$lib` and
+    /// `$lib_version`).
     ///
     /// # Panics
     /// When the database cannot be read.
@@ -69,8 +73,8 @@ impl Oracle {
         self.expected_filtered(project, day, &Kind::ALL, None).await
     }
 
-    /// [`expected`](Self::expected) for some kinds only, or (with `created_after`, UTC) for rows created since then and
-    /// traces with observations created since then.
+    /// [`expected`](Self::expected) for some kinds only, or (with `created_after`, UTC) for rows
+    /// created since then and traces with observations created since then.
     ///
     /// # Panics
     /// When the database cannot be read.
@@ -98,7 +102,8 @@ impl Oracle {
         events
     }
 
-    /// Holds everything that was delivered under a key against one project's days. Anything else is unexpected.
+    /// Holds everything that was delivered under a key against one project's days. Anything else is
+    /// unexpected.
     ///
     /// # Panics
     /// When the database cannot be read.

@@ -17,8 +17,8 @@ use crate::process::Process;
 use crate::server::{Server, address_of, free_port};
 use crate::{docker, wait};
 
-/// For servers whose every byte is thrown away afterwards. Commits stay synchronous: without `fsync` that costs nothing,
-/// and a server that is killed must still know what it confirmed.
+/// For servers whose every byte is thrown away afterwards. Commits stay synchronous: without
+/// `fsync` that costs nothing, and a server that is killed must still know what it confirmed.
 const SETTINGS: &[&str] = &[
     "fsync=off",
     "full_page_writes=off",
@@ -47,8 +47,8 @@ impl Postgres {
         }
     }
 
-    /// Starts a private server, with those settings over the usual ones, and waits until it answers. Its files are in `directory`, or in
-    /// `kept`, which outlives it.
+    /// Starts a private server, with those settings over the usual ones, and waits until it
+    /// answers. Its files are in `directory`, or in `kept`, which outlives it.
     pub async fn start(directory: &Arc<Directory>, found: &Found, settings: &[String], kept: Option<&Path>) -> Self {
         let port = free_port();
         let server = match found {
@@ -103,14 +103,16 @@ impl Postgres {
         self.server.pid()
     }
 
-    /// Stops it at once without waiting for its clients (an immediate shutdown: it recovers when it starts).
+    /// Stops it at once without waiting for its clients (an immediate shutdown: it recovers when it
+    /// starts).
     pub async fn stop(&self) {
         self.server.stop(libc::SIGQUIT, None).await;
     }
 
     /// Starts it again, on the same port and with the same data, and waits until it answers.
     pub async fn start_again(&self) {
-        // A child that was being born when its parent was killed holds the shared memory until it notices, moments later.
+        // A child that was being born when its parent was killed holds the shared memory until it
+        // notices, moments later.
         for _ in 0..40 {
             self.server.start();
             let up = wait::until(Duration::from_mins(1), async || {

@@ -1,7 +1,9 @@
-//! A fake PostHog on a loopback port: it takes, refuses, drops and folds as the real one does, and misbehaves on demand.
+//! A fake PostHog on a loopback port: it takes, refuses, drops and folds as the real one does, and
+//! misbehaves on demand.
 //!
-//! It runs on threads of its own, so it outlives the runtime of the test that started it, and ends when the last handle
-//! is dropped. What it imitates was measured on PostHog's own capture server, or read in its source.
+//! It runs on threads of its own, so it outlives the runtime of the test that started it, and ends
+//! when the last handle is dropped. What it imitates was measured on PostHog's own capture server,
+//! or read in its source.
 
 mod behavior;
 mod capture;
@@ -87,7 +89,8 @@ impl FakePosthog {
         self.state.store().set_known(key, true);
     }
 
-    /// Makes a key unknown again: its events are answered with 200 and dropped, and `/flags/` says 401.
+    /// Makes a key unknown again: its events are answered with 200 and dropped, and `/flags/` says
+    /// 401.
     pub fn forget_key(&self, key: &str) {
         self.state.store().set_known(key, false);
     }
@@ -97,12 +100,14 @@ impl FakePosthog {
         self.state.store().set_billing_limit(key, over);
     }
 
-    /// Whether there is a `/flags/` here at all; without, it answers 404 as a bare capture proxy does.
+    /// Whether there is a `/flags/` here at all; without, it answers 404 as a bare capture proxy
+    /// does.
     pub fn flags_route(&self, there: bool) {
         self.state.flags_route.store(there, Ordering::SeqCst);
     }
 
-    /// Adds a rule. Of all rules that fit a request the first decides; without one, it is answered as PostHog would.
+    /// Adds a rule. Of all rules that fit a request the first decides; without one, it is answered
+    /// as PostHog would.
     pub fn script(&self, rule: Rule) {
         self.state.script().add(rule);
     }
@@ -136,7 +141,8 @@ impl FakePosthog {
         self.state.gate.release();
     }
 
-    /// Waits until something is so; it is asked anew whenever a request arrives, is stored or is answered.
+    /// Waits until something is so; it is asked anew whenever a request arrives, is stored or is
+    /// answered.
     ///
     /// # Panics
     /// When it is not so after a minute.

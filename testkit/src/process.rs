@@ -20,7 +20,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`, with both outputs in one file `NAME.log` of the directory; a second start appends to it.
+    /// Starts `command`, with both outputs in one file `NAME.log` of the directory; a second start
+    /// appends to it.
     pub fn spawn(directory: &Directory, name: &str, command: Command) -> Self {
         let log = directory.path().join(format!("{name}.log"));
         Self::spawn_into(name, command, log.clone(), log)
@@ -67,7 +68,8 @@ impl Process {
 
     /// Sends it a signal, unless it has ended.
     pub fn signal(&self, signal: i32) {
-        // The lock is held: nobody reaps the child between the question and the signal, so the id is still its own.
+        // The lock is held: nobody reaps the child between the question and the signal, so the id
+        // is still its own.
         let mut child = self.child();
         if child.try_wait().expect("ask for the exit status").is_none() {
             send_signal(self.pid, signal);
@@ -193,8 +195,8 @@ pub(crate) fn send_signal(pid: u32, signal: i32) {
     }
 }
 
-/// A process and all that descend from it, parents first. PostgreSQL puts every child into a session of its own, so a
-/// process group would not reach them.
+/// A process and all that descend from it, parents first. PostgreSQL puts every child into a
+/// session of its own, so a process group would not reach them.
 pub(crate) fn family(pid: u32) -> Vec<u32> {
     let mut children = std::collections::HashMap::<u32, Vec<u32>>::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -219,8 +221,8 @@ pub(crate) fn family(pid: u32) -> Vec<u32> {
     found
 }
 
-/// Where the product's program of that name is, freshly built: the first call in a process runs `cargo build`, with the
-/// profile that this process itself was built with.
+/// Where the product's program of that name is, freshly built: the first call in a process runs
+/// `cargo build`, with the profile that this process itself was built with.
 pub fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<Result<Vec<PathBuf>, String>> = OnceLock::new();
     match BUILT.get_or_init(build) {
@@ -245,7 +247,8 @@ fn build() -> Result<Vec<PathBuf>, String> {
         "build",
         "--quiet",
         "--workspace",
-        // Not all there are: nobody here starts the demo or the soak, and optimised they take minutes to link.
+        // Not all there are: nobody here starts the demo or the soak, and optimised they take
+        // minutes to link.
         "--bin",
         "worker",
         "--bin",
@@ -259,7 +262,8 @@ fn build() -> Result<Vec<PathBuf>, String> {
     if let Some(target) = profile.parent() {
         command.arg("--target-dir").arg(target);
     }
-    // What cargo tells a test about its own package would make build scripts believe that their input has changed.
+    // What cargo tells a test about its own package would make build scripts believe that their
+    // input has changed.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         let about_us = [

@@ -26,10 +26,12 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes these targets (`host:port`, by the name of their job) every second and evaluates the rules of a file.
+    /// Starts one that scrapes these targets (`host:port`, by the name of their job) every second
+    /// and evaluates the rules of a file.
     ///
     /// # Panics
-    /// When there is no Prometheus here and none can be installed: a test without it would prove nothing.
+    /// When there is no Prometheus here and none can be installed: a test without it would prove
+    /// nothing.
     pub async fn start(directory: &Arc<Directory>, targets: &[(&str, Vec<String>)], rules: &Path) -> Self {
         install_crypto();
         let found = tokio::task::spawn_blocking(install::prometheus_programs).await;

@@ -18,7 +18,8 @@ pub enum Flow {
     /// They are passed on.
     #[default]
     Pass,
-    /// They stay where they are: nothing is read, nothing is lost, and it goes on with [`Flow::Pass`].
+    /// They stay where they are: nothing is read, nothing is lost, and it goes on with
+    /// [`Flow::Pass`].
     Stall,
     /// They are read and thrown away, as if they had been sent and the other side never saw them.
     Swallow,
@@ -44,7 +45,8 @@ struct Counts {
     accepted: AtomicU64,
 }
 
-/// A proxy on a loopback port, in a thread of its own: it belongs to no test's runtime. Dropped, it cuts everything.
+/// A proxy on a loopback port, in a thread of its own: it belongs to no test's runtime. Dropped, it
+/// cuts everything.
 #[derive(Debug)]
 pub struct TcpProxy {
     address: SocketAddr,
@@ -89,8 +91,8 @@ impl TcpProxy {
         self.orders.send_modify(|orders| orders.to_server = flow);
     }
 
-    /// From now on, what some clients send is treated so, whatever the others' orders are: those who said `word` among their first
-    /// bytes, as AMQP clients say the name of their connection.
+    /// From now on, what some clients send is treated so, whatever the others' orders are: those
+    /// who said `word` among their first bytes, as AMQP clients say the name of their connection.
     pub fn to_server_of(&self, word: &'static str, flow: Flow) {
         self.orders.send_modify(|orders| orders.named = Some((word, flow)));
     }
@@ -114,7 +116,8 @@ impl TcpProxy {
         });
     }
 
-    /// Resets all connections there are now. New ones are still accepted, unless [`refuse`](Self::refuse) was called.
+    /// Resets all connections there are now. New ones are still accepted, unless
+    /// [`refuse`](Self::refuse) was called.
     pub fn cut(&self) {
         self.orders.send_modify(|orders| orders.cuts += 1);
     }

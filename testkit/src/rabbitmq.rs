@@ -75,8 +75,8 @@ impl Account {
 }
 
 impl RabbitMq {
-    /// Uses somebody else's broker, in which virtual hosts may be made. Without a management URL it is taken to be at
-    /// the usual port of the same host.
+    /// Uses somebody else's broker, in which virtual hosts may be made. Without a management URL it
+    /// is taken to be at the usual port of the same host.
     pub fn existing(amqp_url: &str, management_url: Option<&str>) -> Self {
         let amqp_url: Url = amqp_url.parse().expect("TEST_AMQP_URL is a URL");
         let usual = || {
@@ -98,7 +98,8 @@ impl RabbitMq {
         }
     }
 
-    /// Starts a private broker and waits until it answers. `configuration` is added to its `rabbitmq.conf`.
+    /// Starts a private broker and waits until it answers. `configuration` is added to its
+    /// `rabbitmq.conf`.
     pub async fn start(directory: &Arc<Directory>, found: &Found, configuration: &str) -> Self {
         let (ports, account) = (Ports::free(free_port()), Account::random());
         let rabbitmq = match found {
@@ -234,7 +235,8 @@ impl RabbitMq {
         Management::new(self.management_url.clone())
     }
 
-    /// Runs `rabbitmqctl` against this broker and gives back what it printed. For private brokers only.
+    /// Runs `rabbitmqctl` against this broker and gives back what it printed. For private brokers
+    /// only.
     pub fn ctl(&self, arguments: &[&str]) -> String {
         let local = self
             .local
@@ -283,14 +285,15 @@ impl RabbitMq {
         self.start_again().await;
     }
 
-    /// Ends it with SIGKILL. A quorum queue's name reaches the disk only seconds after the queue was declared: killed before, the
-    /// broker comes back with the queue and without its messages. [`keep_names`](Self::keep_names) is for tests that
-    /// cannot wait so long.
+    /// Ends it with SIGKILL. A quorum queue's name reaches the disk only seconds after the queue
+    /// was declared: killed before, the broker comes back with the queue and without its messages.
+    /// [`keep_names`](Self::keep_names) is for tests that cannot wait so long.
     pub fn kill(&self) {
         self.server.kill();
     }
 
-    /// Writes the names of all quorum queues to the disk, as the broker itself would have done some seconds later.
+    /// Writes the names of all quorum queues to the disk, as the broker itself would have done some
+    /// seconds later.
     pub async fn keep_names(&self) {
         let rabbitmq = self.clone();
         let written =

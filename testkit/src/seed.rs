@@ -18,8 +18,8 @@ const SHARED_MODELS: [(&str, &str, &str); 3] = [
     ("claude-3-5-sonnet", "0.000003", "0.000015"),
 ];
 
-/// Days as production looks: with each trace two generations, two other observations and, half the time, a score.
-/// The same arguments make the same rows. The project must be there.
+/// Days as production looks: with each trace two generations, two other observations and, half the
+/// time, a score. The same arguments make the same rows. The project must be there.
 ///
 /// # Panics
 /// When the database refuses them.
@@ -47,8 +47,8 @@ pub async fn realistic(pool: &PgPool, project: &str, days: &[NaiveDate], traces_
     analyze(pool).await;
 }
 
-/// One day with every nasty shape of row there is, and a neighbour project that owns some of the traces referred to.
-/// The project must be there.
+/// One day with every nasty shape of row there is, and a neighbour project that owns some of the
+/// traces referred to. The project must be there.
 ///
 /// # Panics
 /// When the database refuses them.
@@ -72,8 +72,8 @@ pub async fn ties(pool: &PgPool, project: &str, day: NaiveDate, count: usize) {
     analyze(pool).await;
 }
 
-/// Rows of a day gone by that are created only now: so many traces, each with a generation and a score. `label` keeps
-/// their ids apart from those of other calls.
+/// Rows of a day gone by that are created only now: so many traces, each with a generation and a
+/// score. `label` keeps their ids apart from those of other calls.
 ///
 /// # Panics
 /// When the database refuses them.
@@ -102,8 +102,8 @@ pub async fn late(pool: &PgPool, project: &str, day: NaiveDate, count: usize, la
     rows.insert(pool).await;
 }
 
-/// Gives up to so many traces of a day one more generation, on the next day and created only now, so that the traces'
-/// totals change. `label` keeps the ids apart from those of other calls.
+/// Gives up to so many traces of a day one more generation, on the next day and created only now,
+/// so that the traces' totals change. `label` keeps the ids apart from those of other calls.
 ///
 /// # Panics
 /// When the database refuses them.

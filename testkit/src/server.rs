@@ -1,4 +1,5 @@
-//! A server we may start, stop, kill and pause, whether it is a process, a container, or somebody else's.
+//! A server we may start, stop, kill and pause, whether it is a process, a container, or somebody
+//! else's.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
@@ -76,7 +77,8 @@ impl Server {
         }
     }
 
-    /// Stops it in order, by a signal to `pid` (else to the process that was started), and waits until it is gone.
+    /// Stops it in order, by a signal to `pid` (else to the process that was started), and waits
+    /// until it is gone.
     pub(crate) async fn stop(&self, signal: i32, pid: Option<u32>) {
         match self {
             Self::Existing => not_ours(),
@@ -161,8 +163,9 @@ fn not_ours() {
     );
 }
 
-/// A loopback port that is free now. It lies below the range from which the system takes ports for outgoing
-/// connections, so that no client takes it while its server is down, or connects to itself through it.
+/// A loopback port that is free now. It lies below the range from which the system takes ports for
+/// outgoing connections, so that no client takes it while its server is down, or connects to itself
+/// through it.
 pub(crate) fn free_port() -> u16 {
     static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();

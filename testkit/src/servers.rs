@@ -8,8 +8,8 @@ use crate::install;
 use crate::postgres::Postgres;
 use crate::rabbitmq::RabbitMq;
 
-/// A PostgreSQL and a RabbitMQ. Nothing in here belongs to an async runtime, so it may be shared by tests that each have
-/// their own.
+/// A PostgreSQL and a RabbitMQ. Nothing in here belongs to an async runtime, so it may be shared by
+/// tests that each have their own.
 #[derive(Debug)]
 pub struct Servers {
     /// The database server.
@@ -33,7 +33,8 @@ impl Servers {
         }
     }
 
-    /// A pair of one's own, for the demo and for tests that stop servers. It ends when it is closed or dropped.
+    /// A pair of one's own, for the demo and for tests that stop servers. It ends when it is closed
+    /// or dropped.
     pub async fn start() -> Self {
         Self::start_with("").await
     }
@@ -47,8 +48,8 @@ impl Servers {
         .await
     }
 
-    /// The same, with settings of the database server over those of the tests, as `name=value`. What the database holds stays in
-    /// `kept` when there is one, for the next who starts there.
+    /// The same, with settings of the database server over those of the tests, as `name=value`.
+    /// What the database holds stays in `kept` when there is one, for the next who starts there.
     pub async fn start_with_postgres(settings: &[&str], kept: Option<&Path>) -> Self {
         Self::wanted(Wanted {
             database_settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
@@ -79,7 +80,8 @@ impl Servers {
         &self.directory
     }
 
-    /// Ends the servers and everything else that was started in their directory, and returns when all is gone.
+    /// Ends the servers and everything else that was started in their directory, and returns when
+    /// all is gone.
     pub async fn close(self) {
         let directory = self.directory;
         tokio::task::spawn_blocking(move || directory.close())
@@ -153,7 +155,8 @@ async fn start(wanted: &Wanted) -> Result<Servers, String> {
             }
         }
     };
-    // The broker first: it starts its process at once and then only waits, while the database is being made.
+    // The broker first: it starts its process at once and then only waits, while the database is
+    // being made.
     let (mut peers, postgres) = tokio::join!(start_rabbitmq, start_postgres);
     Ok(Servers {
         postgres,

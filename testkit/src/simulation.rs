@@ -1,5 +1,5 @@
-//! A simulation: a seeded random sequence of everything that operators, machines and networks do to the exporter, against real
-//! workers and servers, judged by the oracle when all has settled.
+//! A simulation: a seeded random sequence of everything that operators, machines and networks do to
+//! the exporter, against real workers and servers, judged by the oracle when all has settled.
 
 mod ambush;
 mod bites;
@@ -34,8 +34,9 @@ const PROJECTS: [(&str, &str); 2] = [("project one", "phc_one"), ("project two",
 const DAYS: [&str; 3] = ["2024-06-01", "2024-06-02", "2024-06-03"];
 const TRACES_PER_DAY: usize = 80;
 
-/// How long all may take to settle once nothing is done to it any more. A row that was created in the five minutes before a run began may
-/// or may not have been read by it; the sweep waits so long before it counts it as late.
+/// How long all may take to settle once nothing is done to it any more. A row that was created in
+/// the five minutes before a run began may or may not have been read by it; the sweep waits so long
+/// before it counts it as late.
 const SETTLING: Duration = Duration::from_mins(7);
 /// How long the jobs that are known may take.
 const SETTLED_JOBS: Duration = Duration::from_mins(2);
@@ -179,7 +180,8 @@ impl Stage {
                     worker.resume();
                     worker.terminate();
                     let status = worker.wait_exit().await;
-                    // One that was started a moment ago may not have come to its own handling of signals.
+                    // One that was started a moment ago may not have come to its own handling of
+                    // signals.
                     let had_begun = !worker.log().is_empty();
                     assert!(
                         status.success() || !had_begun,
@@ -269,7 +271,8 @@ impl Stage {
         })
     }
 
-    /// Nothing is done to it any more: everybody works, and what is planned is done, until nothing is left to plan.
+    /// Nothing is done to it any more: everybody works, and what is planned is done, until nothing
+    /// is left to plan.
     async fn settle(&mut self) -> (Report, Option<String>) {
         self.database.pass();
         self.broker.pass();
@@ -310,7 +313,8 @@ impl Stage {
         (output.code == 0).then(|| planned.filter_map(serde_json::Value::as_u64).sum())
     }
 
-    /// Waits until every run is completed and every queue empty. Dead letters are requeued, as a human would.
+    /// Waits until every run is completed and every queue empty. Dead letters are requeued, as a
+    /// human would.
     async fn finish_jobs(&self) -> Option<String> {
         let finished = wait::until(SETTLED_JOBS, async || {
             let open = "select count(*) from posthog_export.runs where state not in ('completed', 'dead')";

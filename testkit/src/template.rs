@@ -32,7 +32,8 @@ pub(crate) async fn find_or_create_database(postgres: &Postgres, name: &str) {
 
 /// Makes a database as a copy of one that holds the Langfuse tables, which the first to come makes.
 pub(crate) async fn create_database(postgres: &Postgres, name: &str) {
-    // Named after what it holds, so that on a server that lives longer than this process it is neither stale nor many.
+    // Named after what it holds, so that on a server that lives longer than this process it is
+    // neither stale nor many.
     let template = format!("testkit_langfuse_{:016x}", fingerprint(langfuse::SCHEMA_SQL));
     let mut connection = postgres.connect().await;
     let exists = "SELECT count(*) FROM pg_database WHERE datname = $1";

@@ -1,4 +1,5 @@
-//! Private certificate authorities, their servers' certificates, and TLS in front of a server that speaks none.
+//! Private certificate authorities, their servers' certificates, and TLS in front of a server that
+//! speaks none.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use rustls::pki_types::PrivateKeyDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// Makes ring the process-wide TLS provider, without which no HTTP client can be built. Any number of
-/// calls is fine.
+/// Makes ring the process-wide TLS provider, without which no HTTP client can be built. Any number
+/// of calls is fine.
 pub fn install_crypto() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
@@ -76,7 +77,8 @@ impl Authority {
     }
 }
 
-/// Takes TLS off in front of `target`, on a port of its own, for as long as the test's runtime lives.
+/// Takes TLS off in front of `target`, on a port of its own, for as long as the test's runtime
+/// lives.
 pub async fn front(config: Arc<ServerConfig>, target: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();

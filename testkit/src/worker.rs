@@ -163,7 +163,8 @@ impl Worker {
         found.unwrap_or_else(|| panic!("the worker logs no end of a job: {what}\n{}", self.process.tail()))
     }
 
-    /// Waits until its log holds `text`. For the end of a job, see [`wait_outcome`](Self::wait_outcome).
+    /// Waits until its log holds `text`. For the end of a job, see
+    /// [`wait_outcome`](Self::wait_outcome).
     pub async fn wait_log(&self, text: &str) {
         let found = wait::until(PATIENCE, async || self.log().contains(text)).await;
         assert!(

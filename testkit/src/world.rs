@@ -1,4 +1,5 @@
-//! What one integration test gets: a database, a virtual host and a PostHog of its own, and the real programs.
+//! What one integration test gets: a database, a virtual host and a PostHog of its own, and the
+//! real programs.
 
 mod programs;
 
@@ -61,7 +62,8 @@ impl World {
         Self::with_database(servers, &name).await
     }
 
-    /// A world whose database may be there already, with rows in Langfuse's tables; ours are made anew.
+    /// A world whose database may be there already, with rows in Langfuse's tables; ours are made
+    /// anew.
     pub async fn in_database(servers: Arc<Servers>, name: &str) -> Self {
         find_or_create_database(&servers.postgres, name).await;
         Self::with_database(servers, name).await
@@ -126,7 +128,8 @@ impl World {
         self.pool.clone()
     }
 
-    /// The environment that this world's programs get, apart from `HTTP_ADDR`, which is each worker's own.
+    /// The environment that this world's programs get, apart from `HTTP_ADDR`, which is each
+    /// worker's own.
     pub fn env(&self) -> BTreeMap<String, String> {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -157,8 +160,8 @@ impl World {
         TcpProxy::start(self.servers.rabbitmq.address()).await
     }
 
-    /// Looks every few milliseconds until `look` answers `true` or `Some`. When that takes longer than `timeout` it
-    /// panics, with what was waited for and the ends of all logs.
+    /// Looks every few milliseconds until `look` answers `true` or `Some`. When that takes longer
+    /// than `timeout` it panics, with what was waited for and the ends of all logs.
     pub async fn wait_until<O, F, Fut>(&self, what: &str, timeout: Duration, look: F) -> O::Value
     where
         O: Reached,

@@ -29,7 +29,8 @@ async fn deliver(posthog: &FakePosthog, events: &[Value]) {
     }
 }
 
-/// A world with a project `p` and this oracle's own expectation delivered, after `spoil` has been at it.
+/// A world with a project `p` and this oracle's own expectation delivered, after `spoil` has been
+/// at it.
 async fn delivered(rows: Rows, spoil: impl FnOnce(&mut Vec<Value>)) -> (World, Report) {
     let world = World::new().await;
     langfuse::add_project(&world.pool(), "p", "Project").await;
@@ -75,7 +76,8 @@ async fn what_must_arrive_is_written_down_once_by_hand() {
     let trace = json!({
         "event": "langfuse trace",
         "timestamp": "2024-06-01T09:30:00.123Z",
-        // python3 -c 'import uuid; print(uuid.uuid5(uuid.UUID("0f6c91df-d035-4813-b838-9741ba38ef0b"), "p-t/1"))'
+        // python3 -c 'import uuid;
+        // print(uuid.uuid5(uuid.UUID("0f6c91df-d035-4813-b838-9741ba38ef0b"), "p-t/1"))'
         "uuid": "c39766de-ace6-545f-9c60-82b51d794694",
         "distinct_id": "jo",
         "properties": {

@@ -1,4 +1,5 @@
-//! The testkit itself: its servers start, keep worlds apart, survive what tests do to them, and leave nothing behind.
+//! The testkit itself: its servers start, keep worlds apart, survive what tests do to them, and
+//! leave nothing behind.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends so")]
 

@@ -1,8 +1,10 @@
-// One day of one project by posthog-node, driven as Langfuse's own worker drives it: a row at a time into `capture`, `await flush()`
-// every 1,000 events, one stream after the other. Generous where it can be: one hash join a stream, behind a server-side cursor
-// that reads the next rows while events are sent; rows as arrays; batches as large as the flushes.
+// One day of one project by posthog-node, driven as Langfuse's own worker drives it: a row at a
+// time into `capture`, `await flush()` every 1,000 events, one stream after the other. Generous
+// where it can be: one hash join a stream, behind a server-side cursor that reads the next rows
+// while events are sent; rows as arrays; batches as large as the flushes.
 //
-// Says "ready" when it is connected, begins when a line arrives, says "done" with the number of events, ends when standard input does.
+// Says "ready" when it is connected, begins when a line arrives, says "done" with the number of
+// events, ends when standard input does.
 
 import { createHash } from 'node:crypto';
 import { createInterface } from 'node:readline';

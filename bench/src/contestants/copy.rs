@@ -47,8 +47,8 @@ struct Read {
     uuids: Vec<u128>,
 }
 
-/// Reads a day by three connections at once, a stream each, or by one connection that reads one stream after the other. The uuids of
-/// the rows come along when they are to be verified.
+/// Reads a day by three connections at once, a stream each, or by one connection that reads one
+/// stream after the other. The uuids of the rows come along when they are to be verified.
 pub async fn read(world: &World, day: Day, connections: usize, verify: bool) -> Result<(Outcome, Vec<u128>)> {
     let mut open = Vec::new();
     for _ in 0..connections {

@@ -1,4 +1,5 @@
-//! The peer: PostHog's own client for Node.js, driven as Langfuse's own worker drives it (`peers/posthog-node/peer.js`).
+//! The peer: PostHog's own client for Node.js, driven as Langfuse's own worker drives it
+//! (`peers/posthog-node/peer.js`).
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -16,7 +16,8 @@ fn documented(program: &str) -> &'static str {
     lines.next().unwrap()
 }
 
-/// Where PostgreSQL's client programs are: Debian keeps them out of the search path when only the server is installed.
+/// Where PostgreSQL's client programs are: Debian keeps them out of the search path when only the
+/// server is installed.
 fn programs() -> Option<PathBuf> {
     let path = std::env::split_paths(&std::env::var_os("PATH")?).collect::<Vec<_>>();
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();

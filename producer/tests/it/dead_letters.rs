@@ -1,4 +1,5 @@
-//! Dead letters are shown with their cause, go back when a human says so, and are never lost on the way.
+//! Dead letters are shown with their cause, go back when a human says so, and are never lost on the
+//! way.
 
 use std::sync::Arc;
 
@@ -301,7 +302,8 @@ async fn a_dead_run_whose_message_is_gone_can_still_be_requeued() {
     assert!(listed(&world, &[]).await.is_empty());
 }
 
-/// A message that was delivered and dropped until the broker had enough; the ledger still has it queued.
+/// A message that was delivered and dropped until the broker had enough; the ledger still has it
+/// queued.
 async fn given_up_by_the_broker() -> Arc<World> {
     let world = world().await;
     add_run(&world, day("2024-06-01"), "daily", "queued", None).await;

@@ -1,4 +1,5 @@
-//! `doctor` finds each planted fault, names it, and says what to do; where nothing is wrong it says so.
+//! `doctor` finds each planted fault, names it, and says what to do; where nothing is wrong it says
+//! so.
 
 use chrono::{TimeDelta, Utc};
 use reqwest::{Method, Url};
@@ -338,7 +339,8 @@ async fn faults_of_keys_and_hosts_are_named() {
     );
 }
 
-/// The management API, retold as a broker of that version, with that policy on every queue and its clock so far ahead, would.
+/// The management API, retold as a broker of that version, with that policy on every queue and its
+/// clock so far ahead, would.
 async fn retold_management(world: &World, version: &'static str, policy: Value, ahead: TimeDelta) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -370,7 +372,8 @@ async fn retold_management(world: &World, version: &'static str, policy: Value, 
     url
 }
 
-/// RabbitMQ 3.10 takes no policy for it, and no server's clock can be changed here; what the doctor is told can.
+/// RabbitMQ 3.10 takes no policy for it, and no server's clock can be changed here; what the doctor
+/// is told can.
 #[tokio::test]
 async fn a_consumer_timeout_that_is_too_short_and_a_wrong_clock_of_the_broker_are_named() {
     let world = world().await;

@@ -1,4 +1,5 @@
-//! The roles of deploy/sql and the permissions of deploy/rabbitmq run the whole line, and may do nothing beside it.
+//! The roles of deploy/sql and the permissions of deploy/rabbitmq run the whole line, and may do
+//! nothing beside it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ async fn sql(world: &World, text: &'static str) {
     sqlx::raw_sql(text).execute(&world.pool()).await.unwrap();
 }
 
-/// Makes the users with the permissions of the file, in this world's virtual host; answers their AMQP URLs.
+/// Makes the users with the permissions of the file, in this world's virtual host; answers their
+/// AMQP URLs.
 async fn broker_users(world: &World) -> BTreeMap<String, String> {
     let file: Value = serde_json::from_str(include_str!("../../../deploy/rabbitmq/permissions.json")).unwrap();
     let management = world.servers().rabbitmq.management();

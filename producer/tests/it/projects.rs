@@ -1,4 +1,5 @@
-//! Projects whose key or host is wrong are paused, and come back when that is mended or a human says so.
+//! Projects whose key or host is wrong are paused, and come back when that is mended or a human
+//! says so.
 
 use std::time::Duration;
 

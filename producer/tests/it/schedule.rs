@@ -1,4 +1,5 @@
-//! `schedule` catches up when it starts, stands by while another is at work, takes over, and ends well.
+//! `schedule` catches up when it starts, stands by while another is at work, takes over, and ends
+//! well.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! A whole run of the line, with failure and requeue, leaves no key and no password anywhere: not in logs, output, errors, metrics,
-//! the ledger, headers of messages, or the arguments of processes.
+//! A whole run of the line, with failure and requeue, leaves no key and no password anywhere: not
+//! in logs, output, errors, metrics, the ledger, headers of messages, or the arguments of
+//! processes.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! TLS is TLS: certificates are verified, an own authority is trusted when it is named, and a plain port is refused.
+//! TLS is TLS: certificates are verified, an own authority is trusted when it is named, and a plain
+//! port is refused.
 
 use std::net::TcpListener;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! `cargo soak`: simulations one after the other, each with another seed, for as long as is asked for.
+//! `cargo soak`: simulations one after the other, each with another seed, for as long as is asked
+//! for.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 

@@ -97,7 +97,8 @@ pub fn altered(expected: &Value, delivered: &Value) -> Vec<Difference> {
     differences
 }
 
-/// Only what does not fit may be shortened, and what does not fit must be, but not by more than needed.
+/// Only what does not fit may be shortened, and what does not fit must be, but not by more than
+/// needed.
 fn check_size(expected: &Value, delivered: &Value, differences: &mut Vec<Difference>) {
     let is_shortened = delivered["properties"].get(TRUNCATED).is_some();
     if !is_shortened && characters(expected) < SURELY_FITS && characters(delivered) < SURELY_FITS {
@@ -126,7 +127,8 @@ fn check_size(expected: &Value, delivered: &Value, differences: &mut Vec<Differe
     }
 }
 
-/// The properties that were properly shortened, to a beginning of the text that should be there, and the list of them.
+/// The properties that were properly shortened, to a beginning of the text that should be there,
+/// and the list of them.
 fn take_shortened<'a>(expected: &Value, delivered: &'a Value, differences: &mut Vec<Difference>) -> Vec<&'a str> {
     let Some(names) = delivered["properties"].get(TRUNCATED) else {
         return Vec::new();

@@ -1,4 +1,5 @@
-//! How the fake PostHog is told to misbehave: a list of rules, the first that fits a request decides.
+//! How the fake PostHog is told to misbehave: a list of rules, the first that fits a request
+//! decides.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,9 +28,9 @@ pub enum Behavior {
     HoldUnstored,
     /// Stored; then the connection ends without an answer.
     StoreThenCut(Cut),
-    /// The connection ends when the head of the request has arrived: nothing is read, nothing stored. (While there is
-    /// a rule for one key, or one that chooses, bodies are read first, since the key is in them; still nothing is
-    /// stored.)
+    /// The connection ends when the head of the request has arrived: nothing is read, nothing
+    /// stored. (While there is a rule for one key, or one that chooses, bodies are read first,
+    /// since the key is in them; still nothing is stored.)
     CutBeforeReading(Cut),
     /// Stored; of the answer only the beginning leaves, then the connection ends.
     AnswerPartially(Part),
@@ -37,7 +38,8 @@ pub enum Behavior {
     SlowDrip(Duration),
     /// Nothing is read and nothing answered, for as long as the sender waits.
     HangAfterAccept,
-    /// The whole request gets a 400 when one event fits; otherwise as usual. See [`Behavior::reject_events_where`].
+    /// The whole request gets a 400 when one event fits; otherwise as usual. See
+    /// [`Behavior::reject_events_where`].
     RejectEventsWhere(EventTest),
     /// 413 for a request with more events than this; otherwise as usual.
     MaxEventsPerBatch(usize),
@@ -140,7 +142,8 @@ enum Turn {
     Chosen(Choice),
 }
 
-/// When to behave how. Made by [`Rule::next`] and its like; without [`on`](Rule::on) it is about batches only.
+/// When to behave how. Made by [`Rule::next`] and its like; without [`on`](Rule::on) it is about
+/// batches only.
 pub struct Rule {
     behavior: Behavior,
     turn: Turn,
@@ -251,7 +254,8 @@ impl Script {
         self.rules.clear();
     }
 
-    /// What to do with a request of which only the head is known; `None` when that cannot be told without its body.
+    /// What to do with a request of which only the head is known; `None` when that cannot be told
+    /// without its body.
     pub(super) fn before_reading(&mut self, number: usize, route: Route) -> Option<Behavior> {
         let undecidable = self
             .rules

@@ -204,7 +204,8 @@ pub(super) struct Checked {
     pub(super) refusal: Option<Refusal>,
 }
 
-/// All events are checked before any is taken; then they are taken one after the other, until one is too large.
+/// All events are checked before any is taken; then they are taken one after the other, until one
+/// is too large.
 pub(super) fn check(batch: Vec<Value>, now: DateTime<Utc>) -> Checked {
     let events = batch.len();
     if let Some(refusal) = batch.iter().find_map(|event| check_event(event).err()) {

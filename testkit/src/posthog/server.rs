@@ -20,7 +20,8 @@ use super::behavior::{Behavior, Cut, Route, Seen};
 use super::capture::{self, Batch, Refusal, WIRE_LIMIT};
 use super::wire::{Faults, Wire};
 
-/// Bytes beyond the wire limit that are still read, so that the sender gets its 413 rather than a reset.
+/// Bytes beyond the wire limit that are still read, so that the sender gets its 413 rather than a
+/// reset.
 const READ_BEFORE_413: usize = 3 * WIRE_LIMIT;
 
 /// Accepts connections until it is dropped.
@@ -97,7 +98,8 @@ impl From<Refusal> for Answer {
     }
 }
 
-/// A request once its body was read: what a rule may look at, and what the endpoint would make of it.
+/// A request once its body was read: what a rule may look at, and what the endpoint would make of
+/// it.
 enum Received {
     Batch(Batch),
     Flags(Option<String>),

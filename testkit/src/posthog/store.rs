@@ -21,7 +21,8 @@ pub struct Counts {
     pub resent: usize,
     /// Those of [`resent`](Counts::resent) that were not equal to what was there.
     pub changed: usize,
-    /// Events (by uuid and name) of which more than one copy is kept, as distinct id or date differ.
+    /// Events (by uuid and name) of which more than one copy is kept, as distinct id or date
+    /// differ.
     pub copies_kept: usize,
     /// Events answered with 200 and dropped: the key is unknown, or over its billing limit.
     pub dropped: usize,

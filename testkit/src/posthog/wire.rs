@@ -140,7 +140,8 @@ impl Drop for Wire {
                 let _ = stream.set_zero_linger();
             }
             Some(Cut::Fin) => {
-                // Closing with unread bytes in the socket would send a reset, so they are read first.
+                // Closing with unread bytes in the socket would send a reset, so they are read
+                // first.
                 if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                     runtime.spawn(close_orderly(stream));
                 }

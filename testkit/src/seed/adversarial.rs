@@ -86,8 +86,8 @@ impl Day {
         self.rows.scores.last_mut().expect("it was just added")
     }
 
-    /// A generation and a score for a trace, so that what they take from it is seen too. All three have one id, as ids
-    /// are unique per table only.
+    /// A generation and a score for a trace, so that what they take from it is seen too. All three
+    /// have one id, as ids are unique per table only.
     fn children(&mut self, trace: impl Display) {
         self.generation(&trace, &trace);
         self.score(&trace, &trace);

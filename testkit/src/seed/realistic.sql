@@ -1,5 +1,6 @@
--- Days of a project as production looks. $1 project, $2 days, $3 traces a day, $4 seed: the same four make the same rows.
--- The last two minutes of a day stay empty, so that what belongs to a trace falls on the trace's day.
+-- Days of a project as production looks. $1 project, $2 days, $3 traces a day, $4 seed: the same
+-- four make the same rows. The last two minutes of a day stay empty, so that what belongs to a
+-- trace falls on the trace's day.
 WITH drawn AS (
     SELECT format('%s/%s/%s/%s', $1::text, day, number, $4::bigint) AS seed, day, number,
         abs(hashtextextended(format('%s/%s/%s', $1, day, number), $4) % 1000000007) AS a,

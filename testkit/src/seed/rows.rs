@@ -42,7 +42,8 @@ impl Trace {
     }
 }
 
-/// A row of `observations`. Start from [`Observation::generation`] or [`Observation::span`] and set what matters.
+/// A row of `observations`. Start from [`Observation::generation`] or [`Observation::span`] and set
+/// what matters.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "the fields are the columns")]
 pub struct Observation {

@@ -1,4 +1,5 @@
-//! A worker dies in the window in which it hurts most: PostHog has stored a body of its and has not answered.
+//! A worker dies in the window in which it hurts most: PostHog has stored a body of its and has not
+//! answered.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,11 +15,12 @@ use super::PROJECTS;
 /// How long a job may take to begin, if there is one.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Holds PostHog's answers until one is owed to a worker, and kills that one; nobody, when nobody sends anything. The rules of
-/// `posthog` are forgotten.
+/// Holds PostHog's answers until one is owed to a worker, and kills that one; nobody, when nobody
+/// sends anything. The rules of `posthog` are forgotten.
 ///
-/// What follows does not depend on moments: the body is sent again, since no cursor was saved; the broker makes the delivery again; and
-/// the run is taken over, since its lease is held by a dead worker.
+/// What follows does not depend on moments: the body is sent again, since no cursor was saved; the
+/// broker makes the delivery again; and the run is taken over, since its lease is held by a dead
+/// worker.
 pub(super) async fn ambush(posthog: &FakePosthog, ledger: &PgPool, workers: &mut [Option<Worker>]) {
     let held = Arc::new(Mutex::new(None));
     let first = Arc::clone(&held);

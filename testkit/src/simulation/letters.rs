@@ -1,4 +1,5 @@
-//! Which dead letters a simulation may leave: those whose cause is among the things that are done to it.
+//! Which dead letters a simulation may leave: those whose cause is among the things that are done
+//! to it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,8 +9,8 @@ use serde_json::Value;
 
 use crate::ending::Cause;
 
-/// PostHog is away, statements are cut off, workers die again and again. Nobody writes bad messages, changes keys, or makes PostHog
-/// refuse a row.
+/// PostHog is away, statements are cut off, workers die again and again. Nobody writes bad
+/// messages, changes keys, or makes PostHog refuse a row.
 const EXPLAINED: [Cause; 4] = [
     Cause::PosthogUnavailable,
     Cause::DatabaseError,

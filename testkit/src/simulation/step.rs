@@ -61,7 +61,8 @@ pub enum Step {
     },
     /// SIGKILL to a worker
     Kill(usize),
-    /// SIGKILL to whichever worker first has a body that PostHog has stored and not answered; PostHog behaves well afterwards
+    /// SIGKILL to whichever worker first has a body that PostHog has stored and not answered;
+    /// PostHog behaves well afterwards
     Ambush,
     /// SIGTERM to a worker, until it has ended
     Stop(usize),
@@ -108,7 +109,8 @@ pub enum Step {
 /// So many steps, the same ones for the same seed.
 pub fn generate(seed: u64, count: usize) -> Vec<Step> {
     let mut random = StdRng::seed_from_u64(seed);
-    // A worker dies at work early on, whatever else the seed brings: no simulation in which nothing bit.
+    // A worker dies at work early on, whatever else the seed brings: no simulation in which nothing
+    // bit.
     let mut steps = vec![Step::Enqueue, Step::Ambush, Step::Posthog(Mood::Slow), Step::Wait(300)];
     steps.extend((0..WORKERS).map(Step::Start));
     while steps.len() < count {

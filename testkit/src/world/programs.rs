@@ -14,7 +14,8 @@ use crate::worker::Worker;
 use super::World;
 
 impl World {
-    /// Starts a real worker, with `overrides` over [`env`](Self::env). An empty value removes a variable.
+    /// Starts a real worker, with `overrides` over [`env`](Self::env). An empty value removes a
+    /// variable.
     pub async fn worker(&self, overrides: &[(&str, &str)]) -> Worker {
         self.start_worker(&[], overrides).await
     }
@@ -26,8 +27,8 @@ impl World {
         worker
     }
 
-    /// A worker as the first process of a PID namespace of its own, as in a container: signals without a handler do nothing to it.
-    /// Needs root.
+    /// A worker as the first process of a PID namespace of its own, as in a container: signals
+    /// without a handler do nothing to it. Needs root.
     pub async fn worker_as_pid_1(&self, overrides: &[(&str, &str)]) -> Worker {
         let wrapper = ["unshare", "--pid", "--fork", "--kill-child"];
         self.start_worker(&wrapper, overrides).await.wrapped()

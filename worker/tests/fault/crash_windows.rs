@@ -1,5 +1,6 @@
-//! The order that must never change: *2xx for every batch up to here → save the cursor → … → mark completed → ack*, and for
-//! every settlement *ledger → publish, confirmed → ack*. A process is killed between every two of these steps.
+//! The order that must never change: *2xx for every batch up to here → save the cursor → … → mark
+//! completed → ack*, and for every settlement *ledger → publish, confirmed → ack*. A process is
+//! killed between every two of these steps.
 
 use testkit::posthog::{Behavior, Rule};
 use testkit::proxy::Flow;
@@ -8,7 +9,8 @@ use testkit::{BACKFILL, Count, DEAD, Ending, JOBS, Outcome, TcpProxy, World, lin
 use crate::gate::Gate;
 use crate::{DAY, KEY, PATIENCE, SMALL, alter, ready, slow, world};
 
-/// What is in the names of the connections on which a worker consumes, and acks, and on which it publishes.
+/// What is in the names of the connections on which a worker consumes, and acks, and on which it
+/// publishes.
 const CONSUMING: &str = "(consume)";
 const PUBLISHING: &str = "(publish)";
 
@@ -103,7 +105,8 @@ async fn after_a_slice_was_published_before_the_ack() {
     project.publish(DAY, "daily").await;
     project.stored(1).await;
     proxy.to_server_of(CONSUMING, Flow::Swallow);
-    // The worker believes that it has acked; the broker still waits for it, so the next slice stays in the queue.
+    // The worker believes that it has acked; the broker still waits for it, so the next slice stays
+    // in the queue.
     world.wait_depth(JOBS, 1).await;
     first.kill();
     world.wait_depth(JOBS, 2).await;

@@ -43,7 +43,8 @@ async fn it_is_stopped_at_once_and_comes_back() {
     outage(async |servers| servers.postgres.stop().await).await;
 }
 
-/// Pages that the database works on for as long as the test likes: a cut between two pages is mended by the pool, and hurts nobody.
+/// Pages that the database works on for as long as the test likes: a cut between two pages is
+/// mended by the pool, and hurts nobody.
 struct HeldPages(Transaction<'static, Postgres>);
 
 impl HeldPages {
@@ -81,7 +82,8 @@ async fn connections_are_cut_in_the_middle_of_pages() {
         let page = HeldPages::of(&world).await;
         proxy.cut();
         page.let_go().await;
-        // A delivery that is about to end is at work on pages, too: the next cut is for the next one.
+        // A delivery that is about to end is at work on pages, too: the next cut is for the next
+        // one.
         let interrupted = async || worker.count(Outcome::Later, None) >= cuts;
         world
             .wait_until("the delivery was interrupted", PATIENCE, interrupted)

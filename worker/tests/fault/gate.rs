@@ -1,5 +1,5 @@
-//! A gate in the ledger: a change that a worker or producer asks for waits in the database until the test lets it happen, or
-//! makes sure that it never does.
+//! A gate in the ledger: a change that a worker or producer asks for waits in the database until
+//! the test lets it happen, or makes sure that it never does.
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
@@ -15,7 +15,8 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Changes of `table` for which `condition` (on `old` and `new`) holds wait from now on. `event` is `insert` or `update`.
+    /// Changes of `table` for which `condition` (on `old` and `new`) holds wait from now on.
+    /// `event` is `insert` or `update`.
     pub(crate) async fn close(world: &World, event: &str, table: &str, condition: &str) -> Self {
         let trigger = format!("trigger fault_gate before {event} on posthog_export.{table}");
         Self::with(world, &trigger, condition).await
@@ -44,7 +45,8 @@ impl Gate {
         Self::close(world, "update", "runs", &becomes(state)).await
     }
 
-    /// Before the commit by which a run changes into that state: the statement itself has been answered.
+    /// Before the commit by which a run changes into that state: the statement itself has been
+    /// answered.
     pub(crate) async fn before_commit_of_state(world: &World, state: &str) -> Self {
         let trigger = "constraint trigger fault_gate after update on posthog_export.runs deferrable initially deferred";
         Self::with(world, trigger, &becomes(state)).await
@@ -60,10 +62,12 @@ impl Gate {
             .await;
     }
 
-    /// Whoever stands before it is turned away: the change is not made. To be called when the process that asked is dead;
-    /// the database itself would let the statement of a dead client go through.
+    /// Whoever stands before it is turned away: the change is not made. To be called when the
+    /// process that asked is dead; the database itself would let the statement of a dead client go
+    /// through.
     pub(crate) async fn turn_away(&mut self) {
-        // Not only who stands there: behind one stream's save another's waits for the row, and comes to the gate when the first is gone.
+        // Not only who stands there: behind one stream's save another's waits for the row, and
+        // comes to the gate when the first is gone.
         let turned_away = "select pg_terminate_backend(pid) from pg_stat_activity
             where datname = current_database() and state = 'active' and query like '-- ledger_%'";
         loop {

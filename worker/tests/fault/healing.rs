@@ -1,4 +1,5 @@
-//! Messages and ledgers are lost; `enqueue` finds out, and publishes again what nobody is working on.
+//! Messages and ledgers are lost; `enqueue` finds out, and publishes again what nobody is working
+//! on.
 
 use testkit::{BACKFILL, JOBS, Outcome, TcpProxy, World, lines};
 
@@ -104,7 +105,8 @@ async fn a_ledger_that_was_restored_from_an_older_backup() {
     project.all_arrive(&[DAY, second]).await;
     worker.terminate();
     worker.wait_exit().await;
-    // The backup is from when one day was queued and the other at work; a third one is not known to it at all.
+    // The backup is from when one day was queued and the other at work; a third one is not known to
+    // it at all.
     alter(
         &world,
         "update posthog_export.runs set state = 'queued', started_at = null, completed_at = null where day = '2024-06-01';

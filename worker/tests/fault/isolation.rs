@@ -46,7 +46,8 @@ async fn a_dead_host_of_one_project_does_not_hold_up_the_others() {
         worker.count(Outcome::Later, Cause::HostBusy) > 0,
         "the fault did not bite"
     );
-    // Six days of the dead host, two at a time, would have taken three budgets before the first of the others.
+    // Six days of the dead host, two at a time, would have taken three budgets before the first of
+    // the others.
     assert!(took < Duration::from_secs(30), "{took:?}");
 }
 
@@ -160,7 +161,8 @@ async fn while_posthog_does_not_answer_only_so_many_pages_are_read() {
         .filter(|line| line.starts_with("posthog_export_page_duration_seconds_count"))
         .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
         .sum();
-    // Of 40 pages of traces alone: for each stream those being packed, those being sent, and one ahead.
+    // Of 40 pages of traces alone: for each stream those being packed, those being sent, and one
+    // ahead.
     assert!((1.0..=18.0).contains(&pages), "{pages} pages were read");
     world.posthog.behave();
     project.arrives(DAY).await;
@@ -169,7 +171,8 @@ async fn while_posthog_does_not_answer_only_so_many_pages_are_read() {
 #[tokio::test]
 async fn while_posthog_fails_a_job_holds_only_so_many_bodies() {
     let (world, project) = world(600).await;
-    // Each body by its first event; a failure is answered at once, so all of them wait for their next try.
+    // Each body by its first event; a failure is answered at once, so all of them wait for their
+    // next try.
     let bodies = Arc::new(Mutex::new(BTreeMap::<String, usize>::new()));
     let tried = Arc::clone(&bodies);
     let fails = Rule::choose(move |seen| {

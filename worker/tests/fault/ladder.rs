@@ -1,4 +1,5 @@
-//! Outages that last: the ladder is climbed rung by rung, only failures are counted, and all arrives in the end.
+//! Outages that last: the ladder is climbed rung by rung, only failures are counted, and all
+//! arrives in the end.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Whatever dies, is cut or is slow: every event arrives, none twice. Real programs, real servers; each window between two
-//! steps is opened from outside, and each test shows that its fault bit.
+//! Whatever dies, is cut or is slow: every event arrives, none twice. Real programs, real servers;
+//! each window between two steps is opened from outside, and each test shows that its fault bit.
 //!
 //! `cargo test -p worker --test fault`; not a part of plain `cargo test`, which stays quick.
 

@@ -7,8 +7,9 @@ use testkit::posthog::{Behavior, Cut, Part, Route, Rule};
 
 use crate::{DAY, KEY, PATIENCE, PROJECT, SMALL, ready, world};
 
-/// The first answers are this fault; the day arrives. What the fake stored without saying so is sent again, and nothing else, but
-/// when the fault makes the job give up for now: then so is what lay beyond the batch that failed.
+/// The first answers are this fault; the day arrives. What the fake stored without saying so is
+/// sent again, and nothing else, but when the fault makes the job give up for now: then so is what
+/// lay beyond the batch that failed.
 async fn survives(fault: Behavior, settings: &[(&str, &str)], sent_again: Option<bool>) {
     let (world, project) = world(60).await;
     world.posthog.script(Rule::next(3, fault));
@@ -45,7 +46,8 @@ faults! {
     it_answers_502_with_a_page_of_html: Behavior::Status(502, "<html>bad gateway</html>".into(), vec![]), [], sent_again Some(false);
     it_answers_408: Behavior::status(408), [], sent_again Some(false);
     it_answers_429: Behavior::status(429), [], sent_again Some(false);
-    // Its cap is longer than the budget here, so the job waits on the ladder; that it is capped holds a test of `retry.rs`.
+    // Its cap is longer than the budget here, so the job waits on the ladder; that it is capped
+    // holds a test of `retry.rs`.
     it_answers_429_with_a_time_far_off: Behavior::retry_after(429, 999_999_999), [], sent_again None;
     it_stores_and_answers_500: Behavior::StoreThenStatus(500), [], sent_again Some(true);
     it_stores_some_and_answers_503: Behavior::StoreSomeThenStatus(3, 503), [], sent_again Some(true);
@@ -189,8 +191,9 @@ async fn it_does_not_know_the_key_and_is_restarted_in_between() {
 #[tokio::test]
 async fn what_it_refused_stays_refused_over_restarts_and_is_not_everything() {
     let (world, project) = world(200).await;
-    // Traces are refused for ever; the refusals are counted over restarts, and stop before the day is emptied into the rejects.
-    // A body of two takes three requests to be refused; the first worker gets stuck behind ten of them.
+    // Traces are refused for ever; the refusals are counted over restarts, and stop before the day
+    // is emptied into the rejects. A body of two takes three requests to be refused; the first
+    // worker gets stuck behind ten of them.
     let mut requests = 0;
     world.posthog.script(Rule::choose(move |_| {
         requests += 1;
@@ -221,7 +224,8 @@ async fn what_it_refused_stays_refused_over_restarts_and_is_not_everything() {
     let _second = ready(&world, &[&events]).await;
     let letter = world.dead_letter().await;
     assert_eq!(letter.headers["x-error-code"], "mapping_refused");
-    // The fiftieth refusal of all ends the run. Counted anew after the restart, it would have been the seventieth.
+    // The fiftieth refusal of all ends the run. Counted anew after the restart, it would have been
+    // the seventieth.
     let after = rejects(&world).await;
     assert!((40..50).contains(&after), "{after} rejects");
 

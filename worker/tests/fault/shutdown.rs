@@ -134,7 +134,8 @@ async fn it_hands_back_though_rabbitmq_goes_while_it_stops() {
     assert_eq!(project.field("daily", "takeovers").await.as_deref(), Some("0"));
 }
 
-/// As in a container: the first process of a PID namespace, where a signal without a handler does nothing.
+/// As in a container: the first process of a PID namespace, where a signal without a handler does
+/// nothing.
 #[tokio::test]
 async fn it_stops_as_pid_1() {
     let (world, project) = world(200).await;

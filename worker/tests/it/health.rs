@@ -6,7 +6,8 @@ use crate::world;
 
 #[tokio::test]
 async fn a_live_worker_is_found_and_an_ended_one_is_not() {
-    // Alive is not ready: without a ledger this one waits, and an orchestrator must not restart it for that.
+    // Alive is not ready: without a ledger this one waits, and an orchestrator must not restart it
+    // for that.
     let world = World::new().await;
     let worker = world.worker(&[]).await;
     worker.wait_log(lines::SERVING).await;

@@ -1,4 +1,5 @@
-//! The host is asked whether it knows the key while the first pages are read; nothing is sent before its answer.
+//! The host is asked whether it knows the key while the first pages are read; nothing is sent
+//! before its answer.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! What a job leaves in the log: one line with all that matters, and the trace of the one who asked for it.
+//! What a job leaves in the log: one line with all that matters, and the trace of the one who asked
+//! for it.
 
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString};

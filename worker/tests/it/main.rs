@@ -1,4 +1,5 @@
-//! The line on real servers: the real worker, a private PostgreSQL and RabbitMQ, a fake PostHog, judged by the oracle.
+//! The line on real servers: the real worker, a private PostgreSQL and RabbitMQ, a fake PostHog,
+//! judged by the oracle.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends so")]
 

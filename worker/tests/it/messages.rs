@@ -1,4 +1,5 @@
-//! Bad input: each ends as a dead letter with its reason, the body untouched, and its neighbours unaffected.
+//! Bad input: each ends as a dead letter with its reason, the body untouched, and its neighbours
+//! unaffected.
 
 use testkit::{DEAD, Message, langfuse, seed};
 

@@ -1,5 +1,5 @@
-//! Pages as they are read: what is in memory and what is looked up together give every row its own trace, and the plans stay those of an
-//! index whatever else the database holds.
+//! Pages as they are read: what is in memory and what is looked up together give every row its own
+//! trace, and the plans stay those of an index whatever else the database holds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -98,8 +98,8 @@ fn source(world: &World, page_rows: u32) -> Source {
     Source::new(pool, page_rows, None)
 }
 
-/// A day whose generations and scores find their traces in every way there is: just before, long before, later, on another day, in
-/// another project, nowhere.
+/// A day whose generations and scores find their traces in every way there is: just before, long
+/// before, later, on another day, in another project, nowhere.
 async fn seeded() -> Arc<World> {
     let (world, project) = crate::world().await;
     langfuse::add_project(&world.pool(), NEIGHBOUR, "Project Two").await;
@@ -133,7 +133,8 @@ async fn seeded() -> Arc<World> {
     world
 }
 
-/// Whole jobs, subsets, resumed jobs and jobs of late rows, with pages and a memory of any size, against what must arrive.
+/// Whole jobs, subsets, resumed jobs and jobs of late rows, with pages and a memory of any size,
+/// against what must arrive.
 #[tokio::test]
 async fn pages_of_any_size_give_every_row_its_own_trace() {
     let world = seeded().await;
@@ -164,7 +165,8 @@ async fn pages_of_any_size_give_every_row_its_own_trace() {
         for (stream, (events, _)) in &whole {
             assert_eq!(*events, expected(&oracle, kind(*stream), created_after).await, "{what}");
         }
-        // Each stream goes on from a checkpoint of its own: together with what was before, nothing lacks and nothing differs.
+        // Each stream goes on from a checkpoint of its own: together with what was before, nothing
+        // lacks and nothing differs.
         let from: BTreeMap<_, _> = whole
             .iter()
             .zip(&resumed)
@@ -229,7 +231,8 @@ fn nodes(plan: &Value, found: &mut Vec<(String, String)>) {
     }
 }
 
-/// The statements as they run, on a connection as they run on, for the plan that knows the values and for the one that does not.
+/// The statements as they run, on a connection as they run on, for the plan that knows the values
+/// and for the one that does not.
 #[tokio::test]
 async fn pages_and_lookups_are_read_by_index_without_sorting_the_day() {
     let world = crowded().await;
@@ -273,7 +276,8 @@ async fn pages_and_lookups_are_read_by_index_without_sorting_the_day() {
                     reads.iter().all(|(node, _)| node == "Index Scan"),
                     "{mode}, {project}: {reads:?} in {plan:#}"
                 );
-                // A model's prices are sorted, which are a few; nothing else is, but within equal times.
+                // A model's prices are sorted, which are a few; nothing else is, but within equal
+                // times.
                 let sorts = found.iter().filter(|(node, _)| node == "Sort").count();
                 let models = found.iter().filter(|(_, table)| table == "models").count();
                 assert!(sorts <= models, "{mode}, {project}: {plan:#}");

@@ -1,7 +1,9 @@
-//! Everything that is asked of Prometheus answers: each panel of the dashboard and each alert, against a real Prometheus that has
-//! scraped two real workers and the broker, after jobs that were completed, retried, refused and given up.
+//! Everything that is asked of Prometheus answers: each panel of the dashboard and each alert,
+//! against a real Prometheus that has scraped two real workers and the broker, after jobs that were
+//! completed, retried, refused and given up.
 //!
-//! `cargo test -p worker --test observe`; needs Debian's package `prometheus`, and as root installs it.
+//! `cargo test -p worker --test observe`; needs Debian's package `prometheus`, and as root installs
+//! it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends so")]
 
@@ -26,7 +28,8 @@ fn deploy() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
 }
 
-/// Jobs of every kind: completed with a refused row, retried and then dead, dead at once, no job at all.
+/// Jobs of every kind: completed with a refused row, retried and then dead, dead at once, no job at
+/// all.
 async fn work(world: &Arc<World>) {
     let good = Project::add(world, "good", KEY).await;
     let wrong_key = Project::add(world, "wrong key", UNKNOWN_KEY).await;

@@ -1,4 +1,5 @@
-//! Rows at the borders of a day, spans that go backwards, rows whose trace is not there, numbers that are none.
+//! Rows at the borders of a day, spans that go backwards, rows whose trace is not there, numbers
+//! that are none.
 
 use chrono::{NaiveDate, TimeDelta};
 
@@ -115,7 +116,8 @@ pub(super) fn orphans(day: &mut Day) {
     day.rows.observations.push(visitor);
 }
 
-/// Score values and token counts at the end of what their types hold, and the words JSON has no numbers for.
+/// Score values and token counts at the end of what their types hold, and the words JSON has no
+/// numbers for.
 pub(super) fn numbers(day: &mut Day) {
     day.trace("numbers");
     let values = [
