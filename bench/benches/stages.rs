@@ -22,7 +22,7 @@ use worker::langfuse::rows::{GenerationRow, Row, ScoreRow, TraceColumns, TraceRo
 use worker::posthog::batch::{Limits, Preamble, pack};
 use worker::posthog::event::{self, ProjectContext};
 
-/// Rows of a page.
+/// Rows in a page.
 const ROWS: u32 = 3_000;
 const LIMITS: Limits = Limits {
     events: 1_500,

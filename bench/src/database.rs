@@ -37,7 +37,7 @@ pub struct Day {
 }
 
 impl Day {
-    /// So many days after the measured one.
+    /// The day that is this many days after the measured one.
     pub fn of(project: &'static str, number: u64) -> Self {
         let first = NaiveDate::from_ymd_opt(2025, 1, 14).unwrap_or_default();
         Self {
@@ -136,7 +136,8 @@ pub async fn fill(world: &World, days: &[Wanted]) -> Result<()> {
     ] {
         sqlx::raw_sql(statement).execute(&mut connection).await?;
     }
-    // Last, so that rows that were begun only are made anew.
+    // The comment comes last: a database whose filling was interrupted has none, and is filled
+    // anew.
     let comment = format!("comment on database {} is '{FILLED}'", name(days));
     sqlx::raw_sql(AssertSqlSafe(comment)).execute(&mut connection).await?;
     connection.close().await?;

@@ -20,8 +20,8 @@ async fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let slot = Slot::default();
-    // On a task of its own: a panic of the test kit is a failed benchmark, and what was started is
-    // ended all the same.
+    // In a task of its own: a panic of the testkit is then a failed benchmark, and what was started
+    // is ended all the same.
     let mut running = tokio::spawn(run(arguments.clone(), Arc::clone(&slot)));
     let ended = tokio::select! {
         ended = &mut running => Some(ended),
@@ -46,8 +46,8 @@ async fn main() -> ExitCode {
     if let Some(servers) = servers.and_then(Arc::into_inner) {
         servers.close().await;
     }
-    // Not by returning: that would wait for a build or a start that was interrupted. The guard ends
-    // what it began.
+    // `exit` instead of a return: returning would wait for a build or a start that was interrupted.
+    // The guard ends what it began.
     std::process::exit(code)
 }
 

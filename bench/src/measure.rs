@@ -52,7 +52,8 @@ pub fn cpu_at(path: &Path) -> Result<Duration> {
 pub fn cpu_with_children(pid: u32) -> Result<Duration> {
     let mut ticks = 0;
     for entry in fs::read_dir("/proc")?.flatten() {
-        // One that ends meanwhile is counted by its parent, which is read last.
+        // The time of a child that ends meanwhile is added to its parent, so the parent is read
+        // last.
         if let Some(stat) = Stat::read(&entry.path()).filter(|stat| stat.parent == pid) {
             ticks += stat.own;
         }

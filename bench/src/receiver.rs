@@ -59,7 +59,7 @@ impl Receiver {
             .name("receiver".to_owned())
             .spawn(move || {
                 let serving = serve(&shared, |port| {
-                    // What the name leads to depends on who asks.
+                    // `thread-self` is another thread for whoever reads it, so its target is kept.
                     let me = std::fs::read_link("/proc/thread-self").map(|path| PathBuf::from("/proc").join(path));
                     let _ = ready.send(me.map(|thread| (thread, port)));
                 });
@@ -137,8 +137,7 @@ fn serve(state: &Arc<Mutex<State>>, ready: impl FnOnce(u16)) -> std::io::Result<
 async fn connection(stream: TcpStream, state: Arc<Mutex<State>>) {
     let _ = stream.set_nodelay(true);
     let answer = service_fn(move |request| answer(request, Arc::clone(&state)));
-    // A client that goes away in the middle of a request is its own affair: what it sent is not
-    // counted.
+    // A client may go away in the middle of a request. Then what it sent is not counted.
     let _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), answer)
         .await;

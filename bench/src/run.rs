@@ -57,7 +57,8 @@ pub async fn run(arguments: Arguments, slot: Slot) -> Result<Report> {
     };
     bench.usual(&usual).await?;
     if bench.arguments.large {
-        // A database of its own: ten times the rows would change what the small day is measured in.
+        // In a database of its own: ten times the rows in the same tables would change how long the
+        // small day takes.
         let days = database::bare_days(bench.arguments.traces());
         bench.world = world(&servers, &days).await?;
         bench.large(&days).await?;
@@ -146,7 +147,7 @@ impl Bench {
     async fn measure(&mut self, cases: &[Case], depth: Depth) -> Result<()> {
         let mut verified: Vec<Case> = Vec::new();
         for case in cases {
-            // Whether answers come late makes no other contestant.
+            // A case with late answers is the same contestant, and is verified once.
             if !verified
                 .iter()
                 .any(|other| std::mem::discriminant(other) == std::mem::discriminant(case))

@@ -84,7 +84,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of nothing there is none.
+    /// `None` for an empty list.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);

@@ -134,8 +134,8 @@ pub fn targets(samples: &[Sample], idle: Option<IdleWorker>, compressed: Option<
             AtMost(1.0),
             per_event(Case::Projects, day),
         ),
-        // Their rows lie otherwise in the table than those of the one job, so what doing them at
-        // once costs is told by this.
+        // Their rows are stored in another order than those of the one large job. So the cost of
+        // four jobs at once is compared with the same four one after the other.
         times(
             "time, four projects at once over the same rows one job after the other",
             AtMost(1.0),

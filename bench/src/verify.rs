@@ -35,9 +35,9 @@ pub enum Depth {
 /// What bodies held.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// Of every event, in the order of arrival
+    /// The uuid of every event, in the order of arrival
     pub uuids: Vec<u128>,
-    /// A sum over all that the events say, whatever their order
+    /// A checksum of what the events say. Their order does not matter
     pub digest: u64,
     /// Bytes as they came
     pub bytes: u64,
@@ -54,11 +54,11 @@ pub struct Verdict {
     pub expected: usize,
     /// Events that did, repeats included
     pub arrived: usize,
-    /// Expected and not there
+    /// Expected and did not arrive
     pub missing: usize,
-    /// There again
+    /// Arrived more than once
     pub doubled: usize,
-    /// There and not expected
+    /// Arrived and not expected
     pub unexpected: usize,
 }
 

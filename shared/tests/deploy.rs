@@ -50,7 +50,7 @@ fn the_images_first_stage_is_a_workspace_that_cargo_reads() {
     );
 }
 
-/// What is not let through to the builder cannot be built.
+/// Each file that the build needs must be let through by `.dockerignore`.
 #[test]
 fn every_member_of_the_workspace_reaches_the_builder() {
     let manifest = read("Cargo.toml");
@@ -91,8 +91,8 @@ fn the_image_is_labelled_with_the_workspaces_version() {
     );
 }
 
-/// Programs of before go on beside those of after: what is not used any more is taken away by a
-/// later release, which then says so here.
+/// During an upgrade the programs of the last release still run. What they use may only be removed
+/// by the release after that, which then says so here.
 #[test]
 fn migrations_only_add() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");

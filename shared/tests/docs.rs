@@ -309,7 +309,7 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
     targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:"))
 }
 
-/// What can stand behind `#`: each heading in small letters, without punctuation, with hyphens for
+/// The anchors of a document: each heading in lower case, without punctuation, with hyphens for
 /// spaces.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));

@@ -1,5 +1,5 @@
-//! How jobs ended, as a worker's log tells: one JSON line for each delivery, with `outcome` and
-//! `error_code`. Tests wait for these words, which stay, instead of for sentences, which do not.
+//! How jobs ended, as a worker's log says: one JSON line for each delivery, with `outcome` and
+//! `error_code`. Tests wait for these words. They never change, while sentences do.
 
 use serde_json::{Map, Value};
 

@@ -1,7 +1,9 @@
-//! What programs log outside of a job's end, and tests wait for: there is no other word for it.
+//! The sentences in logs that tests wait for. They are not about a job's end, so there is no
+//! `outcome` to wait for.
 //!
-//! Each is a part of a message in the product's source. A test holds that it still stands there, so
-//! that a message that is reworded fails here at once, and not after minutes in the fault suite.
+//! Each is a part of a message in the product's source, and a test holds that it is still there.
+//! When somebody rewords a message, that test fails at once, instead of the fault suite after
+//! minutes.
 
 /// A worker has the health endpoints up.
 pub const SERVING: &str = "serving /livez";

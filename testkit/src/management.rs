@@ -28,7 +28,8 @@ impl Management {
     pub async fn request(&self, method: Method, segments: &[&str], body: Option<Value>) -> Value {
         let what = format!("{method} /api/{}", segments.join("/"));
         let mut answered = self.try_request(method.clone(), segments, body.clone()).await;
-        // Just started and busy, it may drop a connection; what is asked for twice is done once.
+        // A broker that has just started may drop a connection. Except for a POST, asking twice has
+        // the effect of asking once.
         for _ in 0..3 {
             if answered.is_ok() || method == Method::POST {
                 break;
@@ -85,7 +86,8 @@ impl Management {
             let stopped = states.iter().filter(|(_, state)| *state != "running");
             let stopped: Vec<&String> = stopped.map(|(node, _)| node).collect();
             for node in &stopped {
-                // It may be on its way; then this is refused.
+                // The node may be starting it already. Then it refuses this request, and that is
+                // fine.
                 let segments = ["vhosts", vhost, "start", node];
                 let _ = self.try_request(Method::POST, &segments, Some(json!({}))).await;
             }

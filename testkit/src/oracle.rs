@@ -1,8 +1,8 @@
-//! Knows every event that must arrive, from the database alone, and finds what is missing,
-//! unexpected or altered.
+//! The oracle. It derives every event that must arrive from the database alone, and finds what is
+//! missing, unexpected or altered.
 //!
-//! It shares nothing with the worker: its queries take a whole day at once, its rules are written
-//! down a second time.
+//! It shares no code with the worker: its queries take a whole day at once, and its rules are
+//! written down a second time.
 
 mod compare;
 mod event;

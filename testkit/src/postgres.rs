@@ -17,8 +17,8 @@ use crate::process::Process;
 use crate::server::{Server, address_of, free_port};
 use crate::{docker, wait};
 
-/// For servers whose every byte is thrown away afterwards. Commits stay synchronous: without
-/// `fsync` that costs nothing, and a server that is killed must still know what it confirmed.
+/// For servers whose data is thrown away afterwards. Commits stay synchronous: without `fsync` that
+/// costs nothing, and a server that is killed must still know what it confirmed.
 const SETTINGS: &[&str] = &[
     "fsync=off",
     "full_page_writes=off",
@@ -111,8 +111,8 @@ impl Postgres {
 
     /// Starts it again, on the same port and with the same data, and waits until it answers.
     pub async fn start_again(&self) {
-        // A child that was being born when its parent was killed holds the shared memory until it
-        // notices, moments later.
+        // A child process that was just being started when its parent was killed holds the shared
+        // memory until it notices, moments later.
         for _ in 0..40 {
             self.server.start();
             let up = wait::until(Duration::from_mins(1), async || {
@@ -137,7 +137,7 @@ impl Postgres {
         self.server.kill();
     }
 
-    /// Stops its clock: connections stay open and nothing answers.
+    /// Pauses it: connections stay open and nothing answers.
     pub fn pause(&self) {
         self.server.pause();
     }

@@ -106,8 +106,8 @@ impl FakePosthog {
         self.state.flags_route.store(there, Ordering::SeqCst);
     }
 
-    /// Adds a rule. Of all rules that fit a request the first decides; without one, it is answered
-    /// as PostHog would.
+    /// Adds a rule. The first rule that fits a request decides. Without one, the fake answers as
+    /// PostHog would.
     pub fn script(&self, rule: Rule) {
         self.state.script().add(rule);
     }
@@ -141,11 +141,11 @@ impl FakePosthog {
         self.state.gate.release();
     }
 
-    /// Waits until something is so; it is asked anew whenever a request arrives, is stored or is
-    /// answered.
+    /// Waits until `fact` answers true. It is asked again whenever a request arrives, is stored or
+    /// is answered.
     ///
     /// # Panics
-    /// When it is not so after a minute.
+    /// When it is not true after a minute.
     pub async fn until(&self, fact: impl Fn(&Self) -> bool) {
         let mut changes = self.state.changes.subscribe();
         let wait = async {

@@ -68,8 +68,8 @@ impl Process {
 
     /// Sends it a signal, unless it has ended.
     pub fn signal(&self, signal: i32) {
-        // The lock is held: nobody reaps the child between the question and the signal, so the id
-        // is still its own.
+        // The lock is held, so nobody reaps the child between the question and the signal. Its id
+        // cannot belong to another process.
         let mut child = self.child();
         if child.try_wait().expect("ask for the exit status").is_none() {
             send_signal(self.pid, signal);
@@ -99,10 +99,10 @@ impl Process {
         }
     }
 
-    /// Stops the clock for it and everything it started (SIGSTOP).
+    /// Pauses it and everything it started (SIGSTOP).
     pub fn pause(&self) {
         let mut paused = Vec::new();
-        // Again until nobody new is found: one of them may have been starting another.
+        // Look again until no new process is found: one of them may have been starting another.
         loop {
             let found: Vec<u32> = family(self.pid)
                 .into_iter()
@@ -247,7 +247,7 @@ fn build() -> Result<Vec<PathBuf>, String> {
         "build",
         "--quiet",
         "--workspace",
-        // Not all there are: nobody here starts the demo or the soak, and optimised they take
+        // Only these two. No test starts the demo or the soak, and their optimised builds take
         // minutes to link.
         "--bin",
         "worker",
@@ -262,8 +262,8 @@ fn build() -> Result<Vec<PathBuf>, String> {
     if let Some(target) = profile.parent() {
         command.arg("--target-dir").arg(target);
     }
-    // What cargo tells a test about its own package would make build scripts believe that their
-    // input has changed.
+    // Cargo tells a test about its package by environment variables. Build scripts that see them
+    // believe that their input has changed.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         let about_us = [

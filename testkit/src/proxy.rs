@@ -29,7 +29,7 @@ pub enum Flow {
 struct Orders {
     to_server: Flow,
     to_client: Flow,
-    /// Clients that said this word when they connected have an order of their own.
+    /// What the clients send that said this word when they connected, whatever holds for others.
     named: Option<(&'static str, Flow)>,
     refuse: bool,
     /// How often all connections were cut.
@@ -86,18 +86,19 @@ impl TcpProxy {
         self.address
     }
 
-    /// From now on, what clients send is treated so.
+    /// From now on, what clients send is treated in this way.
     pub fn to_server(&self, flow: Flow) {
         self.orders.send_modify(|orders| orders.to_server = flow);
     }
 
-    /// From now on, what some clients send is treated so, whatever the others' orders are: those
-    /// who said `word` among their first bytes, as AMQP clients say the name of their connection.
+    /// From now on, what some clients send is treated in this way, whatever holds for the others:
+    /// those who said `word` among their first bytes. AMQP clients say the name of their connection
+    /// there.
     pub fn to_server_of(&self, word: &'static str, flow: Flow) {
         self.orders.send_modify(|orders| orders.named = Some((word, flow)));
     }
 
-    /// From now on, what the server sends is treated so.
+    /// From now on, what the server sends is treated in this way.
     pub fn to_client(&self, flow: Flow) {
         self.orders.send_modify(|orders| orders.to_client = flow);
     }
@@ -108,7 +109,7 @@ impl TcpProxy {
             .send_modify(|orders| (orders.to_server, orders.to_client) = (Flow::Stall, Flow::Stall));
     }
 
-    /// All is well again: bytes are passed on, connections accepted.
+    /// Bytes are passed on and connections accepted again.
     pub fn pass(&self) {
         self.orders.send_modify(|orders| {
             (orders.to_server, orders.to_client, orders.refuse) = (Flow::Pass, Flow::Pass, false);
@@ -171,7 +172,7 @@ async fn listen(
             return;
         }
         if now.refuse {
-            // Only a closed socket refuses.
+            // Only a closed socket refuses connections.
             let _ = orders.changed().await;
             continue;
         }
@@ -232,7 +233,7 @@ async fn connection(
                 )
             };
             tokio::select! {
-                // The pumps must not pass on what came after the order.
+                // What arrives after the order must not be passed on.
                 biased;
                 _ = orders.wait_for(|orders| orders.stop || orders.cuts != cuts) => true,
                 _ = pumps => false,
@@ -280,7 +281,7 @@ async fn pump(
             return;
         }
         let read = tokio::select! {
-            // An order that has come counts before bytes that have.
+            // When an order and bytes are there at the same time, the order comes first.
             biased;
             changed = orders.changed() => if changed.is_ok() { continue } else { return },
             read = from.read(&mut buffer) => read.unwrap_or(0),

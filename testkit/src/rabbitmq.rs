@@ -58,7 +58,7 @@ impl Ports {
     }
 }
 
-/// Who may do everything.
+/// The user that may do everything.
 #[derive(Debug, Clone)]
 struct Account {
     user: String,
@@ -301,7 +301,7 @@ impl RabbitMq {
         written.await.expect("rabbitmqctl");
     }
 
-    /// Stops its clock: connections stay open and nothing answers.
+    /// Pauses it: connections stay open and nothing answers.
     pub fn pause(&self) {
         self.server.pause();
     }
@@ -326,7 +326,8 @@ impl Local {
         Account { user, password }: &Account,
         configuration: &str,
     ) -> Self {
-        // Sockets have short paths, and a node's files carry its name already.
+        // Paths of sockets must be short, and the names of a node's files hold the node's name
+        // already.
         let home = directory.path().join(format!("rabbitmq-{name}"));
         fs::create_dir(&home).expect("create the broker's directory");
         let file = |name: &str, text: &str| fs::write(home.join(name), text).expect("write the broker's configuration");
@@ -387,7 +388,7 @@ impl Local {
         command
     }
 
-    /// The nodes of a cluster know each other by it.
+    /// Gives the node the secret by which the nodes of a cluster trust each other.
     fn share_cookie(&self, cookie: &str) {
         use std::os::unix::fs::PermissionsExt;
         let file = self.home.join(".erlang.cookie");

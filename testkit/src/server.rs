@@ -106,7 +106,7 @@ impl Server {
         }
     }
 
-    /// Stops its clock.
+    /// Pauses it.
     pub(crate) fn pause(&self) {
         match self {
             Self::Existing => not_ours(),

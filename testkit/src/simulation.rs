@@ -34,11 +34,11 @@ const PROJECTS: [(&str, &str); 2] = [("project one", "phc_one"), ("project two",
 const DAYS: [&str; 3] = ["2024-06-01", "2024-06-02", "2024-06-03"];
 const TRACES_PER_DAY: usize = 80;
 
-/// How long all may take to settle once nothing is done to it any more. A row that was created in
-/// the five minutes before a run began may or may not have been read by it; the sweep waits so long
-/// before it counts it as late.
+/// How long everything may take to settle after the last step. The limit is above five minutes
+/// because the sweep of late rows waits so long: a row that was created shortly before a run began
+/// may or may not have been read by that run.
 const SETTLING: Duration = Duration::from_mins(7);
-/// How long the jobs that are known may take.
+/// How long the jobs that are published by then may take.
 const SETTLED_JOBS: Duration = Duration::from_mins(2);
 
 /// What became of a simulation.
@@ -86,7 +86,7 @@ struct Stage {
     broker: TcpProxy,
     workers: Vec<Option<Worker>>,
     asleep: Vec<(Instant, usize)>,
-    /// Makes the ids of late rows differ.
+    /// How often late rows were added; it keeps their ids apart.
     late: usize,
     letters: Mutex<Letters>,
 }
@@ -180,8 +180,7 @@ impl Stage {
                     worker.resume();
                     worker.terminate();
                     let status = worker.wait_exit().await;
-                    // One that was started a moment ago may not have come to its own handling of
-                    // signals.
+                    // A worker that was started a moment ago may not handle signals yet.
                     let had_begun = !worker.log().is_empty();
                     assert!(
                         status.success() || !had_begun,
@@ -247,7 +246,7 @@ impl Stage {
         posthog.script(rule);
     }
 
-    /// Lets workers go on whose time has come.
+    /// Resumes the paused workers whose time is over.
     fn wake(&mut self, now: Instant) {
         let workers = &self.workers;
         self.asleep.retain(|(until, slot)| {
@@ -259,7 +258,7 @@ impl Stage {
         });
     }
 
-    /// A producer that is ended when it takes too long: its servers may be gone.
+    /// Runs the producer, and ends it when it takes too long: its servers may be gone.
     async fn producer(&self, arguments: &[&str]) -> Option<Output> {
         let process = self.world.spawn_producer(arguments, &[]).await;
         let status = process.exited_within(Duration::from_secs(30)).await;
@@ -271,8 +270,7 @@ impl Stage {
         })
     }
 
-    /// Nothing is done to it any more: everybody works, and what is planned is done, until nothing
-    /// is left to plan.
+    /// The steps are over. All workers run, and the producer enqueues until it plans nothing more.
     async fn settle(&mut self) -> (Report, Option<String>) {
         self.database.pass();
         self.broker.pass();
@@ -352,7 +350,7 @@ impl Stage {
 
     async fn check(&self) -> Report {
         let oracle = Oracle::new(self.pool(), Some(LANGFUSE_URL));
-        // Observations that come late lie on the day after their trace.
+        // Late observations are on the day after their trace.
         let days: Vec<NaiveDate> = DAYS.iter().chain(["2024-06-04"].iter()).map(|text| day(text)).collect();
         let mut reports = Vec::new();
         for (project, key) in PROJECTS {

@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use crate::langfuse;
 use crate::postgres::Postgres;
 
-/// Runs statements whose text is our own.
+/// Runs statements that the testkit itself wrote: nothing in them is escaped.
 pub(crate) async fn execute(connection: &mut PgConnection, statement: String) {
     let done = sqlx::raw_sql(AssertSqlSafe(statement.clone()))
         .execute(connection)
@@ -32,8 +32,8 @@ pub(crate) async fn find_or_create_database(postgres: &Postgres, name: &str) {
 
 /// Makes a database as a copy of one that holds the Langfuse tables, which the first to come makes.
 pub(crate) async fn create_database(postgres: &Postgres, name: &str) {
-    // Named after what it holds, so that on a server that lives longer than this process it is
-    // neither stale nor many.
+    // The name holds a fingerprint of the schema. On a server that outlives this process, an old
+    // schema is not taken for the new one, and each schema has one template only.
     let template = format!("testkit_langfuse_{:016x}", fingerprint(langfuse::SCHEMA_SQL));
     let mut connection = postgres.connect().await;
     let exists = "SELECT count(*) FROM pg_database WHERE datname = $1";

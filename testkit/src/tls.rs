@@ -19,7 +19,7 @@ pub fn install_crypto() {
 
 /// A private authority.
 pub struct Authority {
-    /// Its own certificate: a file that clients trust
+    /// Its own certificate, as a file for clients that shall trust it
     pub ca: PathBuf,
     directory: PathBuf,
     name: String,
@@ -77,8 +77,8 @@ impl Authority {
     }
 }
 
-/// Takes TLS off in front of `target`, on a port of its own, for as long as the test's runtime
-/// lives.
+/// Speaks TLS on a port of its own and passes the plain bytes on to `target`, as long as the test's
+/// runtime lives.
 pub async fn front(config: Arc<ServerConfig>, target: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -87,7 +87,8 @@ pub async fn front(config: Arc<ServerConfig>, target: SocketAddr) -> SocketAddr 
         while let Ok((client, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                // A client that does not trust us ends here, which is its right.
+                // A client that does not trust the certificate ends the connection here. Some tests
+                // want that.
                 let Ok(mut client) = acceptor.accept(client).await else {
                     return;
                 };

@@ -15,7 +15,7 @@ use crate::wait::{self, PATIENCE};
 pub struct Worker {
     process: Arc<Process>,
     url: String,
-    /// The process is one that only waits for the worker and ends as it does.
+    /// The process is a wrapper that waits for the worker and ends as the worker does.
     is_wrapped: bool,
 }
 
@@ -109,7 +109,7 @@ impl Worker {
         self.process.kill();
     }
 
-    /// Stops its clock (SIGSTOP).
+    /// Pauses it (SIGSTOP).
     pub fn pause(&self) {
         self.process.pause();
     }

@@ -105,7 +105,7 @@ impl World {
             ("EGRESS_ALLOW", "127.0.0.1"),
             ("LOG_FORMAT", "json"),
             ("RUST_LOG", "info,worker=debug,shared=debug,producer=debug"),
-            // Short enough for a test, and nested as the real ones are.
+            // Short enough for a test. Each is below the next, as in production.
             ("SEND_TIMEOUT", "5s"),
             ("RETRY_BUDGET", "10s"),
             ("RETRY_RUNGS", "1s×3,2s×3"),
@@ -195,7 +195,7 @@ impl Drop for World {
         for process in self.processes.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             process.kill();
         }
-        // A private server goes as a whole. Somebody else's is left as it was found.
+        // A private server is removed as a whole. Somebody else's server is left as it was found.
         let (servers, name, database) = (self.servers.clone(), self.name.clone(), self.database.clone());
         if servers.postgres.is_ours() && servers.rabbitmq.is_ours() {
             return;

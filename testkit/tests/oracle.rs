@@ -339,7 +339,7 @@ fn properties(event: &mut Value) -> &mut serde_json::Map<String, Value> {
     event["properties"].as_object_mut().unwrap()
 }
 
-/// Shortens the longest text until the event fits; whether it had to.
+/// Shortens the longest text until the event fits. Answers whether that was necessary.
 fn shorten(event: &mut Value) -> bool {
     let mut names: Vec<String> = Vec::new();
     loop {
@@ -356,7 +356,7 @@ fn shorten(event: &mut Value) -> bool {
             names.push(longest.clone());
         }
         event["properties"]["langfuse_truncated"] = json!(names);
-        // The list of names is not in the size yet.
+        // The list of shortened names is not counted yet.
         let text = event["properties"][&longest].as_str().unwrap();
         let (mut end, mut excess) = (text.len(), size + 100 - 900_000);
         for (at, last) in text.char_indices().rev() {

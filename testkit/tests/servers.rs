@@ -123,7 +123,7 @@ async fn headers_come_back_as_json() {
     assert_eq!(message.routing_key, "letters");
 }
 
-/// A pair of its own, because everybody else's would be gone meanwhile.
+/// A pair of servers of its own: this test stops them, and other tests would fail.
 #[tokio::test]
 async fn what_was_confirmed_survives_servers_that_are_killed() {
     let servers = std::sync::Arc::new(Servers::start().await);
@@ -275,7 +275,7 @@ async fn programs_are_built_and_run() {
     assert!(worker.log().contains("DATABASE_URL"), "{}", worker.log());
 }
 
-/// What the next test kills: this binary once more, running only this.
+/// The next test starts this binary again with only this test, and kills it.
 #[tokio::test]
 #[ignore = "only run by a_killed_process_leaves_nothing_behind"]
 async fn victim() {
@@ -289,7 +289,7 @@ async fn victim() {
     let sleeper = testkit::Process::spawn(servers.directory(), "sleeper", sleeper);
     let pids =
         [servers.postgres.pid(), servers.rabbitmq.pid(), Some(sleeper.pid())].map(|pid| pid.expect("runs").to_string());
-    // The hardest to end are those that cannot hear a signal.
+    // A paused process cannot handle a signal, so it is the hardest to end.
     servers.postgres.pause();
     let draft = PathBuf::from(&report).with_extension("draft");
     std::fs::write(

@@ -11,7 +11,7 @@ use super::{Outcome, postgres_cpu};
 use crate::database::Day;
 use crate::verify;
 
-/// Rows of a page.
+/// Rows in a page.
 const PAGE: usize = 5_000;
 
 /// What every event says of its trace.

@@ -10,7 +10,7 @@ use super::{Outcome, postgres_cpu};
 use crate::database::Day;
 use crate::measure;
 
-/// What tests set otherwise than a worker's defaults are, taken back.
+/// Settings that tests change, set back to a worker's defaults.
 const DEFAULTS: [(&str, &str); 8] = [
     ("SEND_TIMEOUT", ""),
     ("RETRY_BUDGET", ""),
@@ -25,7 +25,7 @@ const DEFAULTS: [(&str, &str); 8] = [
 const POLL: Duration = Duration::from_millis(100);
 /// A job that takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_mins(30);
-/// What a worker does once after its start should be over by then.
+/// By then a worker has finished what it does once after its start.
 const SETTLE: Duration = Duration::from_secs(3);
 
 /// What a worker without work takes.

@@ -71,7 +71,7 @@ async fn the_documented_backup_restores_the_ledger() {
     let again = format!("{PROJECT}/{}/daily queued", yesterday());
     assert_eq!(ledger(&world).await, [completed.clone(), again].into());
 
-    // And with nothing left of it.
+    // The same when nothing of the ledger is left.
     alter(&world, "drop schema posthog_export cascade").await;
     shell(&world, &directory, &programs, documented("pg_restore"));
     assert_eq!(ledger(&world).await, [completed].into());

@@ -192,7 +192,7 @@ async fn requeue_by_project_by_cause_and_all() {
     assert_eq!(report["requeued"], json!([format!("{PROJECT}/{}/daily", yesterday())]));
     let yesterdays = drain(&world, JOBS).await;
     assert_eq!((yesterdays.len(), headers(&yesterdays[0])), (1, json!({})));
-    // What is no job stays.
+    // A message that is no job stays in the queue.
     let report = requeue(&["--all"]).await;
     assert_eq!(
         (
@@ -274,7 +274,7 @@ async fn two_at_once_requeue_each_once() {
     let requeue = || world.producer(&["dead-letters", "requeue", "--all", "--yes"]);
     let (one, two) = tokio::join!(requeue(), requeue());
     assert_eq!((one.code, two.code), (0, 0), "{}{}", one.stderr, two.stderr);
-    // Twice the same message is one job.
+    // Two dead letters with the same message are published as one job.
     assert_eq!(world.queue_depth(BACKFILL).await, 20);
     assert_eq!(world.queue_depth(DEAD).await, 0);
 }
@@ -302,7 +302,7 @@ async fn a_dead_run_whose_message_is_gone_can_still_be_requeued() {
     assert!(listed(&world, &[]).await.is_empty());
 }
 
-/// A message that was delivered and dropped until the broker had enough; the ledger still has it
+/// A message that was delivered and dropped until the broker gave it up. In the ledger it is still
 /// queued.
 async fn given_up_by_the_broker() -> Arc<World> {
     let world = world().await;
@@ -477,7 +477,7 @@ async fn without_a_terminal_bulk_changes_need_yes() {
         assert_eq!(output.code, 1);
         assert!(output.stderr.contains("--yes"), "{}", output.stderr);
     }
-    // What is discarded cannot be brought back: even one that is named is asked for.
+    // What is discarded cannot be brought back, so the producer asks even for one that is named.
     let output = world
         .producer(&["dead-letters", "discard", "project one/2024-06-01/daily"])
         .await;
@@ -507,7 +507,7 @@ async fn what_is_discarded_is_so_in_the_ledger_and_gone_from_the_queue() {
     assert!(rows.contains("project one/2024-06-02/daily discarded"), "{rows:?}");
     assert_eq!(listed(&world, &[]).await.len(), 3);
 
-    // No job at all, and a run that the ledger has never seen.
+    // Next, a message that is no job, and a run that the ledger has never seen.
     let letters = listed(&world, &[]).await;
     discard(&[raw(&letters)[0], "--yes"]).await;
     add_dead_letter(&world, r#"{"project_id":"other","day":"2024-06-03","run":"r1"}"#, &[]).await;

@@ -19,7 +19,7 @@ async fn examined(world: &World, overrides: &[(&str, &str)]) -> (i32, Vec<Value>
     (output.code, report["checks"].as_array().unwrap().clone())
 }
 
-/// There is such a finding, and it says all of this.
+/// Asserts that there is such a finding, and that it contains all of these texts.
 fn finds(checks: &[Value], check: &str, status: &str, parts: &[&str]) {
     let says = |finding: &&Value| {
         let text = format!("{} {}", finding["found"], finding["advice"]);
@@ -71,7 +71,7 @@ async fn a_sound_deployment_passes() {
         "warning",
         &["is a superuser", "deploy/sql/reader.sql"],
     );
-    // It is the only one that is missing, and once it is there nothing is said of it.
+    // That index is the only one that is missing. Once it is there, nothing is said of it.
     alter(&world, "create index on scores (project_id, timestamp)").await;
     let (_, checks) = examined(&world, &[]).await;
     finds(&checks, "database.indexes", "ok", &[]);
@@ -166,7 +166,8 @@ async fn faults_of_the_databases_are_named() {
          end $$",
     )
     .await;
-    // The server's clock cannot be changed, but what it is asked for can.
+    // The server's clock cannot be changed here, but the function that the doctor calls can be
+    // replaced.
     alter(&world, "create schema wrong").await;
     alter(
         &world,
@@ -339,8 +340,8 @@ async fn faults_of_keys_and_hosts_are_named() {
     );
 }
 
-/// The management API, retold as a broker of that version, with that policy on every queue and its
-/// clock so far ahead, would.
+/// A proxy in front of the management API that pretends to be a broker of that version, with that
+/// policy on every queue, and with a clock that is so far ahead.
 async fn retold_management(world: &World, version: &'static str, policy: Value, ahead: TimeDelta) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -372,8 +373,8 @@ async fn retold_management(world: &World, version: &'static str, policy: Value, 
     url
 }
 
-/// RabbitMQ 3.10 takes no policy for it, and no server's clock can be changed here; what the doctor
-/// is told can.
+/// RabbitMQ 3.10 knows no policy for the consumer timeout, and a server's clock cannot be changed
+/// here. So the test changes what the management API answers.
 #[tokio::test]
 async fn a_consumer_timeout_that_is_too_short_and_a_wrong_clock_of_the_broker_are_named() {
     let world = world().await;
@@ -447,7 +448,7 @@ async fn a_newer_ledger_and_one_that_takes_no_writes_are_named() {
         "warning",
         &["version 9999", "during an upgrade"],
     );
-    // An older program's own migration refuses, and its daily run goes on.
+    // The older program refuses to migrate, but its daily enqueue goes on.
     assert_eq!(world.producer(&["migrate"]).await.code, 1);
     world.succeeds(&["enqueue"]).await;
     alter(&world, "do $$ begin execute format('alter database %I set default_transaction_read_only = on', current_database()); end $$").await;

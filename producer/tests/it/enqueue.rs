@@ -1,4 +1,4 @@
-//! Each day once, and only when the broker has it.
+//! `enqueue` publishes each day once, and records it only when the broker has confirmed it.
 
 use std::time::Duration;
 
@@ -151,7 +151,7 @@ async fn two_at_once_publish_each_day_once() {
     assert_eq!(ledger(&world).await.len(), 200);
 }
 
-/// Takes the binding away through which a queue gets its jobs.
+/// Removes the binding through which a queue gets its jobs.
 async fn unbind(world: &World, queue: &str, key: &str) {
     use lapin::{Connection, ConnectionProperties};
     let connection = Connection::connect(&world.amqp_url, ConnectionProperties::default())
@@ -183,7 +183,7 @@ async fn what_no_queue_takes_is_named_and_not_recorded() {
     assert!(output.stderr.contains("producer declare"), "{}", output.stderr);
     assert_eq!(ledger(&world).await.len(), 1);
 
-    // Set up again, the rest follows.
+    // Once the binding is back, the rest is published.
     let report = json(&world, &["enqueue", "--json"]).await;
     assert_eq!(
         (&report["confirmed"], &report["failed"]),

@@ -1,4 +1,4 @@
-//! What seems to be lost is published again, and not more often than that.
+//! A run that seems to be lost is published again, once.
 
 use testkit::{BACKFILL, JOBS};
 
@@ -16,7 +16,7 @@ async fn stuck_runs_are_published_again_once() {
         "update posthog_export.runs set events = '{trace}', created_after = '2024-06-04T00:00:00.5Z' where run = 'replay-1'",
     )
     .await;
-    // Neither is long enough ago.
+    // None of these times is long enough ago.
     alter(
         &world,
         "update posthog_export.runs set lease_expires_at = now() - interval '5 minutes',
@@ -45,7 +45,7 @@ async fn stuck_runs_are_published_again_once() {
         lost[2]
     );
     assert!(lost[3].contains(&yesterday().to_string()), "{}", lost[3]);
-    // A worker still finds them in their state, and may take them.
+    // Their state is unchanged, so a worker may still take them.
     assert!(
         ledger(&world)
             .await

@@ -35,7 +35,7 @@ async fn set_writes_what_langfuse_reads_and_shows_no_key() {
         (host.clone(), Some(KEY.to_owned()), true)
     );
 
-    // A switch leaves the rest alone.
+    // `--disable` changes nothing else.
     world.succeeds(&[&set[..], &["--disable"]].concat()).await;
     assert_eq!(
         stored(&world, PROJECT).await,
@@ -140,7 +140,7 @@ async fn check_asks_the_host_and_fails_for_an_unknown_key() {
     world.posthog.flags_route(false);
     assert_eq!(json(&world, &check).await["checks"][0]["result"], "cannot_tell");
 
-    // Disabled ones are asked when they are named.
+    // Disabled projects are checked only when they are named.
     add_project(&world, "off", false).await;
     assert_eq!(json(&world, &check).await["checks"].as_array().unwrap().len(), 1);
     let output = world

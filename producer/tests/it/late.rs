@@ -49,10 +49,10 @@ async fn late_rows_make_one_run_until_more_arrive() {
     let after: chrono::DateTime<Utc> = jobs[0]["created_after"].as_str().unwrap().parse().unwrap();
     let expected = Utc::now() - TimeDelta::minutes(65);
     assert!((after - expected).abs() < TimeDelta::minutes(1), "{after}");
-    // On its way, it is not doubled.
+    // While that run is on its way, no second one is published.
     seed::late(&world.pool(), PROJECT, day(DAY), 1, "b").await;
     assert!(late_jobs(&world).await.is_empty());
-    // Done, there is nothing left, until more arrive.
+    // Once the run is done nothing is left, until more rows arrive.
     alter(
         &world,
         "update posthog_export.runs set state = 'completed', started_at = clock_timestamp(), completed_at = clock_timestamp()",
@@ -93,7 +93,7 @@ async fn a_sweep_reads_on_from_the_last_one_project_by_project() {
             .unwrap();
         swept
     };
-    // Dates look at a part only, so they remember nothing.
+    // An enqueue of some dates looks at a part only, so it remembers nothing.
     json(&world, &["enqueue", "--json", "--day", DAY]).await;
     json(&world, &["enqueue", "--json", "--dry-run"]).await;
     assert!(swept().await.is_empty());
@@ -101,7 +101,7 @@ async fn a_sweep_reads_on_from_the_last_one_project_by_project() {
     let first = swept().await;
     assert_eq!(first.len(), 1);
     assert!(Utc::now() - first[0].1 < TimeDelta::minutes(1));
-    // While a project is disabled nobody looks, and nothing is forgotten.
+    // A disabled project is not swept, and its last sweep is not forgotten.
     alter(&world, "update posthog_integrations set enabled = false").await;
     seed::late(&world.pool(), PROJECT, day(DAY), 1, "a").await;
     assert!(late_jobs(&world).await.is_empty());

@@ -17,8 +17,7 @@ async fn sql(world: &World, text: &'static str) {
     sqlx::raw_sql(text).execute(&world.pool()).await.unwrap();
 }
 
-/// Makes the users with the permissions of the file, in this world's virtual host; answers their
-/// AMQP URLs.
+/// Makes the users of the permissions file in this world's virtual host. Answers their AMQP URLs.
 async fn broker_users(world: &World) -> BTreeMap<String, String> {
     let file: Value = serde_json::from_str(include_str!("../../../deploy/rabbitmq/permissions.json")).unwrap();
     let management = world.servers().rabbitmq.management();
@@ -51,7 +50,8 @@ async fn refused(url: &str, statement: &'static str) -> bool {
     error.contains("permission denied") || error.contains("must be owner") || error.contains("read-only transaction")
 }
 
-/// Who may declare nothing cannot compare arguments by declaring.
+/// A user who may declare nothing cannot compare a queue's arguments by declaring it, so the doctor
+/// reads them over the management API.
 async fn arguments_are_compared_over_the_management_api(world: &World, producer: &[(&str, String)]) {
     const RUNG: &str = "posthog-export.retry.2s";
     let mut settings: Vec<(&str, &str)> = producer.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -202,7 +202,7 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
     run(&replay, &producer).await;
     process.wait_outcome(Outcome::Retry, None).await;
     world.posthog.behave();
-    // Lacking a right that is not needed is nobody's error.
+    // A missing right that is not needed is no error.
     let errors: Vec<String> = process
         .log()
         .lines()

@@ -68,7 +68,7 @@ async fn add_traces(world: &World, project: &str, days: &[NaiveDate]) {
     rows.insert(&world.pool()).await;
 }
 
-/// A message's headers, without what the broker counts by itself.
+/// A message's headers, without the broker's own delivery count.
 fn headers(message: &Message) -> Value {
     let mut headers = message.headers.clone();
     headers.as_object_mut().unwrap().remove("x-delivery-count");

@@ -104,7 +104,8 @@ async fn a_human_pauses_and_resumes() {
     worker.wait_log("moving house").await;
     assert_eq!(answer(&world, &["enqueue", "--json"]).await["jobs"], json!([]));
 
-    // Saving the settings anew does not end what a human has said, and requeuing neither.
+    // A pause by a human ends neither when the settings are saved again nor when dead letters are
+    // requeued.
     let set = ["integrations", "set", "--project", PROJECT];
     assert_eq!(world.producer_with_env(&set, &[("POSTHOG_API_KEY", KEY)]).await.code, 0);
     alter(
@@ -145,7 +146,7 @@ async fn an_enqueue_forgets_the_pauses_whose_cause_is_gone() {
     world
         .succeeds(&["projects", "pause", "paused by hand", "by hand and off"])
         .await;
-    // As workers leave them: under the fingerprint of the settings that were wrong.
+    // Pauses as workers leave them, with the fingerprint of the settings that were wrong.
     let ledger = shared::ledger::Ledger::new(world.pool());
     for stored in shared::integration::list(&world.pool(), None).await.unwrap() {
         let code = shared::error_code::ErrorCode::Unauthorized;
@@ -164,7 +165,8 @@ async fn an_enqueue_forgets_the_pauses_whose_cause_is_gone() {
     }
     world.succeeds(&["enqueue", "--dry-run"]).await;
     assert_eq!(counted(&world).await.len(), 6);
-    // Of all projects, whichever are asked for; what holds stays.
+    // The enqueue checks the pauses of all projects, also of those that were not asked for. Pauses
+    // that still hold stay.
     world.succeeds(&["enqueue", "--project", PROJECT]).await;
     assert_eq!(counted(&world).await, ["by hand and off", "paused by hand", PROJECT]);
     alter(

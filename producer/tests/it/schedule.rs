@@ -21,7 +21,7 @@ async fn one_of_two_is_at_work_and_the_other_takes_over() {
     let first = start().await;
     says(&first, lines::NEXT_RUN).await;
     assert!(first.stderr().contains("T03:15:00Z"), "{}", first.stderr());
-    // The days it missed are there.
+    // The days that were missed have been enqueued.
     assert_eq!(
         (world.queue_depth(JOBS).await, world.queue_depth(BACKFILL).await),
         (1, 1)

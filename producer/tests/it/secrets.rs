@@ -79,7 +79,8 @@ async fn ledger_text(world: &World) -> String {
 async fn no_secret_shows_anywhere() {
     let world = bare_world().await;
     let project = Project::of(&world, PROJECT, RIGHT_KEY);
-    // Trusted by the address, so that any password does; and everything is logged that can be.
+    // The server trusts connections from this address, so it accepts any password. Everything that
+    // can be logged is logged.
     let database = world.database_url.replace("postgres@", "postgres:hunter2database@");
     world.set("DATABASE_URL", &database);
     world.set("RUST_LOG", "debug,worker=trace,shared=trace,producer=trace");
@@ -126,7 +127,7 @@ async fn no_secret_shows_anywhere() {
     ] {
         run(&mut seen, arguments, &[]).await;
     }
-    // The headers of the dead letter, and back with it.
+    // Look at the dead letter's headers; it is requeued later.
     let message = world.get_message(DEAD).await.unwrap();
     seen.add("headers of the dead letter", message.headers.to_string());
     seen.add(
@@ -175,7 +176,7 @@ async fn no_secret_shows_anywhere() {
     worker.wait_exit().await;
     seen.add("the worker's log", worker.log());
 
-    // The test itself looks where it should.
+    // Show that the test looks at the right places.
     for (place, part) in [
         ("the worker's log", "completed"),
         ("the scheduler's log", lines::NEXT_RUN),

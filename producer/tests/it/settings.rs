@@ -28,7 +28,7 @@ async fn every_bad_variable_is_named_in_one_error() {
         assert!(error.contains(name), "{name} in {error}");
     }
     assert!(!error.contains("hunter2"), "{error}");
-    // The ledger's falls back to it: once is enough.
+    // LEDGER_DATABASE_URL falls back to DATABASE_URL, so one complaint is enough.
     let (_, error) = refused(&world, &["enqueue"], &[("DATABASE_URL", "")]).await;
     assert_eq!(error.matches("DATABASE_URL is not set").count(), 1, "{error}");
 
@@ -62,7 +62,7 @@ async fn a_command_asks_for_nothing_it_does_not_need() {
         let output = world.producer_with_env(arguments, &nothing_but(kept)).await;
         assert_eq!(output.code, 0, "{arguments:?}: {}", output.stderr);
     }
-    // The ledger alone suffices where nothing else is read.
+    // A command that reads only the ledger needs only LEDGER_DATABASE_URL.
     let ledger = [
         ("DATABASE_URL", ""),
         ("LEDGER_DATABASE_URL", world.database_url.as_str()),
@@ -89,7 +89,7 @@ async fn a_server_that_is_away_is_one_line_that_names_its_variable() {
             &["migrate"],
         ),
         ("AMQP_URL", format!("amqp://user:hunter2@{nobody}/%2f"), &["declare"]),
-        // Nobody there speaks TLS: it must not go on in plain text.
+        // The port speaks no TLS. The producer must not go on in plain text.
         (
             "AMQP_URL",
             world.amqp_url.replacen("amqp://", "amqps://", 1),

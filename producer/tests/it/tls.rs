@@ -1,5 +1,5 @@
-//! TLS is TLS: certificates are verified, an own authority is trusted when it is named, and a plain
-//! port is refused.
+//! TLS: certificates are verified, a private authority is trusted when it is named, and a port
+//! without TLS is refused.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -95,7 +95,7 @@ async fn the_line_runs_with_verified_servers_and_refuses_the_others() {
             vec![("DATABASE_URL", database_by_name.as_str())],
             ["DATABASE_URL: ", "not valid for name"],
         ),
-        // Another authority, or none: the certificate is not trusted.
+        // With another authority, or without one, the certificate is not trusted.
         (vec![("AMQP_CA_FILE", wrong.as_str())], ["AMQP_URL: ", "AMQP_CA_FILE"]),
         (vec![("AMQP_CA_FILE", "")], ["AMQP_URL: ", "AMQP_CA_FILE"]),
         (

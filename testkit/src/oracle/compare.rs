@@ -97,8 +97,8 @@ pub fn altered(expected: &Value, delivered: &Value) -> Vec<Difference> {
     differences
 }
 
-/// Only what does not fit may be shortened, and what does not fit must be, but not by more than
-/// needed.
+/// Texts may be shortened only in an event that would be too large. There they must be, by no more
+/// than needed.
 fn check_size(expected: &Value, delivered: &Value, differences: &mut Vec<Difference>) {
     let is_shortened = delivered["properties"].get(TRUNCATED).is_some();
     if !is_shortened && characters(expected) < SURELY_FITS && characters(delivered) < SURELY_FITS {
@@ -166,7 +166,7 @@ fn posthog_size(event: &Value) -> usize {
     text.len() + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count() + ENVELOPE_BYTES
 }
 
-/// Compares two values, but for the properties that are settled already.
+/// Compares two values. The properties in `settled` have been compared before.
 fn walk(path: &str, expected: &Value, delivered: &Value, settled: &[&str], differences: &mut Vec<Difference>) {
     match (expected, delivered) {
         (Value::Object(expected), Value::Object(delivered)) => {
@@ -214,7 +214,8 @@ fn kept(distinct_id: &str) -> String {
     distinct_id.chars().take(DISTINCT_ID_CHARS).collect()
 }
 
-/// Numbers are equal as doubles; spans of time may have been divided differently.
+/// Numbers are compared as doubles. A span of time may differ in its last digits, since two
+/// programs may divide in another order.
 fn same_number(path: &str, expected: &Value, delivered: &Value) -> bool {
     let (Some(expected), Some(delivered)) = (expected.as_f64(), delivered.as_f64()) else {
         return false;

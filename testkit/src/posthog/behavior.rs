@@ -16,7 +16,8 @@ pub enum Behavior {
     Ok,
     /// This status, body and headers; nothing is stored. See also [`Behavior::status`].
     Status(u16, String, Vec<(String, String)>),
-    /// Everything is stored as usual, and then this status is answered: a failure that was none.
+    /// Everything is stored as usual, and then this status is answered. The sender takes it for a
+    /// failure.
     StoreThenStatus(u16),
     /// The first so many events are stored, the rest is not, and this status is answered.
     StoreSomeThenStatus(usize, u16),
@@ -122,7 +123,7 @@ pub enum Route {
 /// A request as a rule sees it.
 #[derive(Debug)]
 pub struct Seen<'a> {
-    /// The how manyth request this is, from 0, over all routes.
+    /// The number of this request, from 0, counted over all routes.
     pub number: usize,
     /// Where it came in.
     pub route: Route,

@@ -31,7 +31,8 @@ impl Gate {
     }
 }
 
-/// Counts a held request for as long as it is held, also when its sender goes away.
+/// Counts a request as long as it is held. Dropped, it counts no more, also when the sender has
+/// gone away.
 struct Held<'a>(&'a watch::Sender<usize>);
 
 impl<'a> Held<'a> {

@@ -15,12 +15,11 @@ use super::PROJECTS;
 /// How long a job may take to begin, if there is one.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Holds PostHog's answers until one is owed to a worker, and kills that one; nobody, when nobody
-/// sends anything. The rules of `posthog` are forgotten.
+/// Holds PostHog's answers until a worker waits for one, and kills that worker. When no worker
+/// sends anything, none is killed. The rules of `posthog` are forgotten.
 ///
-/// What follows does not depend on moments: the body is sent again, since no cursor was saved; the
-/// broker makes the delivery again; and the run is taken over, since its lease is held by a dead
-/// worker.
+/// What follows is certain. The body is sent again, since no cursor was saved. The broker makes the
+/// delivery again. The run is taken over, since a dead worker holds its lease.
 pub(super) async fn ambush(posthog: &FakePosthog, ledger: &PgPool, workers: &mut [Option<Worker>]) {
     let held = Arc::new(Mutex::new(None));
     let first = Arc::clone(&held);
@@ -39,7 +38,7 @@ pub(super) async fn ambush(posthog: &FakePosthog, ledger: &PgPool, workers: &mut
         let (key, day) = held.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         let (project, _) = PROJECTS.iter().find(|(_, its)| *its == key)?;
         let slot = holder(ledger, project, &day, workers).await?;
-        // Asleep it cannot settle the job between a look at the ledger and its end.
+        // A paused worker cannot settle the job between this look at the ledger and its death.
         let worker = workers[slot].as_ref()?;
         worker.pause();
         if holder(ledger, project, &day, workers).await == Some(slot) {

@@ -7,7 +7,7 @@ use crate::ending::{Outcome, endings};
 use crate::lines;
 use crate::world::World;
 
-/// Counts of what faults led to. A simulation in which these stay 0 shows nothing.
+/// Counts of what faults led to. A simulation in which they stay 0 shows nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bites {
     /// Events that PostHog got again
@@ -60,13 +60,13 @@ impl Bites {
         ]
     }
 
-    /// What never happened: a long soak without it shows nothing about it.
+    /// The kinds of faults that had no effect. A long soak shows nothing about them.
     pub fn never(&self) -> Vec<&'static str> {
         let rows = self.rows().into_iter();
         rows.filter(|(_, count)| *count == 0).map(|(name, _)| name).collect()
     }
 
-    /// Whether the faults that every simulation must show have bitten.
+    /// Whether the faults that every simulation must contain had an effect.
     pub fn bit(&self) -> bool {
         self.resent > 0 && self.redelivered > 0 && self.taken_over > 0
     }

@@ -1,5 +1,4 @@
-//! Which dead letters a simulation may leave: those whose cause is among the things that are done
-//! to it.
+//! Which dead letters a simulation may leave: those whose cause is one of its steps.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,7 +32,7 @@ impl Letters {
         Self(counts.collect())
     }
 
-    /// The causes that nothing that is done in a simulation explains.
+    /// The causes that no step of a simulation explains.
     pub fn unexplained(&self) -> Vec<&str> {
         let causes = self.0.keys().map(String::as_str);
         let is_explained = |cause: &str| EXPLAINED.iter().any(|explained| explained.as_str() == cause);

@@ -2,9 +2,9 @@
 
 use super::Step;
 
-/// Leaves out ever smaller parts of the steps as long as the rest still fails. `fails` is asked at
-/// most `tries` times; what depends on chance may fail less often than it should, then less is left
-/// out.
+/// Leaves out smaller and smaller parts of the steps as long as the rest still fails. `fails` is
+/// called at most `tries` times. A failure that depends on chance may not show each time; then
+/// fewer steps are left out.
 pub async fn shrink(steps: &[Step], mut tries: usize, mut fails: impl AsyncFnMut(&[Step]) -> bool) -> Vec<Step> {
     let mut smallest = steps.to_vec();
     let mut part = smallest.len().div_ceil(2);

@@ -68,7 +68,7 @@ pub enum Step {
     Stop(usize),
     /// SIGSTOP to a worker, for so long
     Pause(usize, u64),
-    /// A worker where there is none
+    /// A worker is started in this place, if there is none
     Start(usize),
     /// SIGKILL and a new start
     KillPostgres,
@@ -106,11 +106,11 @@ pub enum Step {
     Wait(u64),
 }
 
-/// So many steps, the same ones for the same seed.
+/// As many steps as asked for, the same ones for the same seed.
 pub fn generate(seed: u64, count: usize) -> Vec<Step> {
     let mut random = StdRng::seed_from_u64(seed);
-    // A worker dies at work early on, whatever else the seed brings: no simulation in which nothing
-    // bit.
+    // Whatever the seed draws, a worker dies at work early on. So no simulation passes without a
+    // fault that had an effect.
     let mut steps = vec![Step::Enqueue, Step::Ambush, Step::Posthog(Mood::Slow), Step::Wait(300)];
     steps.extend((0..WORKERS).map(Step::Start));
     while steps.len() < count {

@@ -62,7 +62,7 @@ impl World {
         self.output_of(&process, arguments).await
     }
 
-    /// Asks a worker by running `worker health` beside it.
+    /// Runs `worker health`, which asks the worker at that address.
     pub async fn worker_health(&self, address: &str) -> Output {
         let (arguments, overrides) = (["health"], [("HTTP_ADDR", address)]);
         let process = self
@@ -81,7 +81,7 @@ impl World {
         }
     }
 
-    /// Starts the real producer and leaves it to the test.
+    /// Starts the real producer and does not wait for its end.
     pub async fn spawn_producer(&self, arguments: &[&str], overrides: &[(&str, &str)]) -> Arc<Process> {
         self.spawn(&[], "producer", arguments, overrides, Process::spawn_apart)
             .await
@@ -107,7 +107,7 @@ impl World {
                 command
             }
         };
-        // Nothing of the developer's own settings may reach a program under test.
+        // The developer's own settings must not reach a program under test.
         command.env_clear().env(MARKER, directory.path());
         for name in [
             "PATH",

@@ -1,4 +1,4 @@
-//! RabbitMQ dies, is cut off, does not take messages, or takes away what it gave.
+//! RabbitMQ dies, is cut off, takes no messages, or takes a delivery away from its worker.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -98,8 +98,8 @@ async fn its_memory_alarm_holds_up_neither_acks_nor_the_worker() {
     worker.wait_outcome(Outcome::HandedBack, None).await;
     alarm(servers, &world, true).await;
     worker.wait_log(lines::PUBLISHING_BLOCKED).await;
-    // Its next slice cannot be published: the run stays without a lease. Longer than a confirm may
-    // take, nothing is given up.
+    // The next slice cannot be published, so the run stays without a lease. The worker keeps its
+    // session even when this lasts longer than a confirm may take.
     let since = Cell::new(None);
     let handed_back = async || {
         let is_held = "select lease_token is not null from posthog_export.runs";
@@ -125,9 +125,9 @@ async fn its_memory_alarm_holds_up_neither_acks_nor_the_worker() {
     worker.terminate();
     worker.wait_exit().await;
 
-    // A job that completes meanwhile is acked meanwhile. The broker blocks a connection when it
-    // publishes: here by giving a run to a message that gets its turn when the one before it is
-    // done.
+    // A job that completes during the alarm is acked during the alarm. The broker blocks a
+    // connection only once it publishes. Here the worker publishes when it gives a run to a message
+    // without one, which gets its turn when the message before it is done.
     let second = Project::add(&world, "second", "phc_second").await;
     second.seed(&[day()], 3, 2).await;
     let patient = [
@@ -143,7 +143,7 @@ async fn its_memory_alarm_holds_up_neither_acks_nor_the_worker() {
     }
     world.posthog.held().await;
     project.publish(DAY, "another").await;
-    // More than the three bodies of the other.
+    // More than the three bodies of the other project.
     world.posthog.held_requests(4).await;
     alarm(servers, &world, true).await;
     world.posthog.behave();
@@ -214,8 +214,8 @@ async fn its_consumer_timeout_is_never_met_by_a_job_of_any_length() {
     assert!(at_work >= 2, "slices of each worker: {slices:?}");
     drop(workers);
 
-    // Held for longer, a delivery is taken away; the worker notices, and the day arrives all the
-    // same.
+    // A delivery that is held for too long is taken away. The worker notices, and the day arrives
+    // all the same.
     let long = ready(&world, &[&SMALL, &[("SENDS_IN_FLIGHT", "1")]]).await;
     project.publish(DAY, "long").await;
     long.wait_log(lines::SESSION_ENDED).await;

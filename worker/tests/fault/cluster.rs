@@ -1,4 +1,4 @@
-//! Three RabbitMQ nodes, of which one dies or stands still.
+//! A cluster of three RabbitMQ nodes: one is killed, then another one is paused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ async fn the_leader_of_the_jobs_is_killed_and_another_node_stands_still() {
     nodes[leader].start_again().await;
     workers[leader].wait_ready().await;
 
-    // A node that stands still is no dead one: its connections stay open.
+    // A paused node differs from a dead one: its connections stay open.
     let still = (leader + 1) % 3;
     nodes[still].pause();
     workers[still].wait_log(lines::SESSION_ENDED).await;

@@ -9,7 +9,7 @@ use testkit::{BACKFILL, Count, DEAD, Ending, JOBS, Outcome, TcpProxy, World, lin
 use crate::gate::Gate;
 use crate::{DAY, KEY, PATIENCE, SMALL, alter, ready, slow, world};
 
-/// What is in the names of the connections on which a worker consumes, and acks, and on which it
+/// Parts of the names of a worker's connections: on one it consumes and acks, on the other it
 /// publishes.
 const CONSUMING: &str = "(consume)";
 const PUBLISHING: &str = "(publish)";
@@ -20,10 +20,10 @@ const SLICES: [(&str, &str); 3] = [
     ("SEND_TIMEOUT", "800ms"),
 ];
 
-/// A worker's way to the broker.
+/// A proxy between a worker and the broker, and the URL that leads through it.
 async fn through(world: &World) -> (TcpProxy, String) {
     let proxy = world.amqp_proxy().await;
-    // Heartbeats are swallowed too; nobody is to notice before the test is over.
+    // Heartbeats are swallowed, too. With a long interval nobody notices before the test is over.
     let url = format!("{}?heartbeat=60", world.amqp_url_via(&proxy));
     (proxy, url)
 }
@@ -105,8 +105,8 @@ async fn after_a_slice_was_published_before_the_ack() {
     project.publish(DAY, "daily").await;
     project.stored(1).await;
     proxy.to_server_of(CONSUMING, Flow::Swallow);
-    // The worker believes that it has acked; the broker still waits for it, so the next slice stays
-    // in the queue.
+    // The worker believes that it has acked, but the broker got no ack. So the worker gets no new
+    // delivery, and the next slice stays in the queue.
     world.wait_depth(JOBS, 1).await;
     first.kill();
     world.wait_depth(JOBS, 2).await;
@@ -170,7 +170,7 @@ async fn after_a_retry_was_published_before_the_ack() {
     world.posthog.until(|posthog| !posthog.batches().is_empty()).await;
     proxy.to_server_of(CONSUMING, Flow::Swallow);
     project.wait_state(DAY, "daily", "waiting").await;
-    // Back from its rung.
+    // The message is back from its rung.
     world.wait_depth(JOBS, 1).await;
     first.kill();
     world.wait_depth(JOBS, 2).await;
@@ -196,7 +196,7 @@ async fn after_a_dead_letter_was_published_before_the_ack() {
     first.kill();
     world.wait_depth(JOBS, 1).await;
     world.posthog.known_key(KEY);
-    // The job comes again, and its project is paused by now; the human who requeues ends the pause.
+    // The job is delivered again, and its project is paused by now. The requeue ends the pause.
     let _second = ready(&world, &[&SMALL]).await;
     project.wait_state(DAY, "daily", "skipped").await;
     world.succeeds(&["dead-letters", "requeue", "--all", "--yes"]).await;

@@ -43,8 +43,8 @@ async fn it_is_stopped_at_once_and_comes_back() {
     outage(async |servers| servers.postgres.stop().await).await;
 }
 
-/// Pages that the database works on for as long as the test likes: a cut between two pages is
-/// mended by the pool, and hurts nobody.
+/// Keeps pages from being finished until the test lets them go. Only a connection that is cut
+/// during a page interrupts a job; the pool replaces one that is cut between two pages.
 struct HeldPages(Transaction<'static, Postgres>);
 
 impl HeldPages {
@@ -82,8 +82,7 @@ async fn connections_are_cut_in_the_middle_of_pages() {
         let page = HeldPages::of(&world).await;
         proxy.cut();
         page.let_go().await;
-        // A delivery that is about to end is at work on pages, too: the next cut is for the next
-        // one.
+        // The next cut has to hit the next delivery, so wait until this one has ended.
         let interrupted = async || worker.count(Outcome::Later, None) >= cuts;
         world
             .wait_until("the delivery was interrupted", PATIENCE, interrupted)
@@ -107,7 +106,7 @@ async fn a_database_that_does_not_answer_one_worker_does_not_keep_the_job_from_t
     project.arrives(DAY).await;
     other.wait_log(lines::TAKEN_OVER).await;
 
-    // Its pool has places left when it can talk again.
+    // When it can reach the database again, its pool still has free places.
     other.terminate();
     other.wait_exit().await;
     proxy.pass();
@@ -120,7 +119,8 @@ async fn a_database_that_does_not_answer_one_worker_does_not_keep_the_job_from_t
 
 #[tokio::test]
 async fn outages_of_the_ledger_are_no_deaths_of_workers() {
-    // Each is longer than the lease; the first one also longer than giving it back is waited for.
+    // Both outages are longer than the lease. The first is also longer than the worker waits when
+    // it gives a lease back.
     const OUTAGES: [u64; 2] = [14_000, 3_300];
     let (world, project) = world(50).await;
     world.set("RETRY_RUNGS", "5s×1");
@@ -133,7 +133,7 @@ async fn outages_of_the_ledger_are_no_deaths_of_workers() {
         ("SEND_TIMEOUT", "40s"),
         ("RETRY_BUDGET", "50s"),
     ];
-    // No cursor moves, so nothing is forgiven.
+    // No cursor moves, so no earlier take-over would be forgiven.
     world.posthog.script(Rule::always(Behavior::HoldUnstored));
     let worker = ready(&world, &[&SMALL, &settings]).await;
     project.publish(DAY, "daily").await;

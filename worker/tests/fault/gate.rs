@@ -9,7 +9,7 @@ use crate::PATIENCE;
 
 const LOCK: i64 = 4711;
 
-/// Closed from its making until it is opened.
+/// A gate that is closed. It stays closed until it is opened.
 pub(crate) struct Gate {
     lock: PgConnection,
 }
@@ -52,7 +52,7 @@ impl Gate {
         Self::with(world, trigger, &becomes(state)).await
     }
 
-    /// Waits until somebody stands before it.
+    /// Waits until a program waits at the gate.
     pub(crate) async fn reached(&mut self, world: &World) {
         let lock = tokio::sync::Mutex::new(&mut self.lock);
         world
@@ -62,12 +62,11 @@ impl Gate {
             .await;
     }
 
-    /// Whoever stands before it is turned away: the change is not made. To be called when the
-    /// process that asked is dead; the database itself would let the statement of a dead client go
-    /// through.
+    /// Cancels the changes that wait at the gate. To be called when the process that asked for them
+    /// is dead: the database would still carry out the statement of a dead client.
     pub(crate) async fn turn_away(&mut self) {
-        // Not only who stands there: behind one stream's save another's waits for the row, and
-        // comes to the gate when the first is gone.
+        // Not only the statement at the gate: another stream's save may wait for the same row
+        // behind it, and comes to the gate when the first one is gone.
         let turned_away = "select pg_terminate_backend(pid) from pg_stat_activity
             where datname = current_database() and state = 'active' and query like '-- ledger_%'";
         loop {

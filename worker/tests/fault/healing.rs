@@ -5,7 +5,7 @@ use testkit::{BACKFILL, JOBS, Outcome, TcpProxy, World, lines};
 
 use crate::{DAY, KEY, SMALL, alter, ready, slow, world};
 
-/// Hours pass, as far as the ledger knows.
+/// Makes the ledger believe that hours have passed.
 const LATER: &str = "update posthog_export.runs set queued_at = queued_at - interval '2 hours',
     lease_expires_at = lease_expires_at - interval '2 hours', retry_at = retry_at - interval '2 hours'";
 
@@ -105,8 +105,8 @@ async fn a_ledger_that_was_restored_from_an_older_backup() {
     project.all_arrive(&[DAY, second]).await;
     worker.terminate();
     worker.wait_exit().await;
-    // The backup is from when one day was queued and the other at work; a third one is not known to
-    // it at all.
+    // At the time of the backup one day was queued, one was at work, and the third was not known
+    // yet.
     alter(
         &world,
         "update posthog_export.runs set state = 'queued', started_at = null, completed_at = null where day = '2024-06-01';

@@ -63,7 +63,7 @@ async fn a_slow_host_of_one_project_does_not_hold_up_the_others() {
     project.seed(&days, 150, 1).await;
     let quick = Project::add(&world, "quick", "phc_quick").await;
     quick.seed(&days, 10, 1).await;
-    // Late is what takes longer than a quarter of the time limit.
+    // A host counts as slow when an answer takes longer than a quarter of SEND_TIMEOUT.
     let settings = [
         ("WORKER_CONCURRENCY", "2"),
         ("SENDS_IN_FLIGHT", "4"),
@@ -77,7 +77,7 @@ async fn a_slow_host_of_one_project_does_not_hold_up_the_others() {
     for day in DAYS {
         quick.wait_state(day, "daily", "completed").await;
     }
-    // Three by three its 52 bodies a day take 17 seconds.
+    // The slow host gets three bodies at a time, so its 52 bodies a day take 17 seconds.
     let ended = "select count(*) from posthog_export.runs where project_id = $1 and state = 'completed'";
     let ended: i64 = sqlx::query_scalar(ended)
         .bind(PROJECT)
@@ -101,7 +101,7 @@ async fn a_host_that_is_slow_to_say_whether_it_knows_the_key_keeps_one_job() {
         .posthog
         .script(Rule::always(Behavior::Delay(Duration::from_secs(3))).on(Route::Flags));
     world.posthog.script(Rule::always(Behavior::Hold));
-    // Late is what takes longer than a quarter of the time limit.
+    // A host counts as slow when an answer takes longer than a quarter of SEND_TIMEOUT.
     let settings = [
         ("WORKER_CONCURRENCY", "2"),
         ("SEND_TIMEOUT", "10s"),
@@ -136,7 +136,7 @@ async fn a_host_that_hangs_keeps_nothing_that_another_project_needs() {
     ];
     let _worker = ready(&world, &[&SMALL, &settings]).await;
     project.publish(DAY, "daily").await;
-    // All that one host may have in flight; behind it its pages wait, packed and read.
+    // That is all that one host may have in flight. More of its pages wait behind, read and packed.
     hanging.held_requests(6).await;
     well.publish(DAY, "daily").await;
     well.wait_state(DAY, "daily", "completed").await;
@@ -161,8 +161,8 @@ async fn while_posthog_does_not_answer_only_so_many_pages_are_read() {
         .filter(|line| line.starts_with("posthog_export_page_duration_seconds_count"))
         .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
         .sum();
-    // Of 40 pages of traces alone: for each stream those being packed, those being sent, and one
-    // ahead.
+    // There are 40 pages of traces alone. For each stream some are being packed, some are being
+    // sent, and one is read ahead.
     assert!((1.0..=18.0).contains(&pages), "{pages} pages were read");
     world.posthog.behave();
     project.arrives(DAY).await;
@@ -171,8 +171,8 @@ async fn while_posthog_does_not_answer_only_so_many_pages_are_read() {
 #[tokio::test]
 async fn while_posthog_fails_a_job_holds_only_so_many_bodies() {
     let (world, project) = world(600).await;
-    // Each body by its first event; a failure is answered at once, so all of them wait for their
-    // next try.
+    // How often each body was tried, by the body's first event. The failure is answered at once, so
+    // all bodies wait for their next try.
     let bodies = Arc::new(Mutex::new(BTreeMap::<String, usize>::new()));
     let tried = Arc::clone(&bodies);
     let fails = Rule::choose(move |seen| {

@@ -73,7 +73,7 @@ async fn interruptions_and_held_leases_are_not_counted() {
     let first = ready(&world, &[&SMALL, &slices]).await;
     project.publish(DAY, "daily").await;
     project.stored(20).await;
-    // Held: another run of the same day, and a second delivery.
+    // These two meet a lease that is held: another run of the same day, and a second delivery.
     project.publish(DAY, "another").await;
     project.publish(DAY, "daily").await;
     let second = ready(&world, &[&SMALL, &slices]).await;

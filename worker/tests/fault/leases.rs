@@ -1,4 +1,4 @@
-//! Two workers with the same job: at most one moves a cursor, and the loser stops.
+//! Two workers have the same job: at most one moves a cursor, and the other one stops.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ async fn only_the_holder_of_the_lease_writes_and_cursors_never_go_back() {
     assert!(matches!(claim(&ledger, "third", 1_000).await, Claim::LeaseHeld { .. }));
     let before = rows(&world).await;
 
-    // The first one wakes up and tries everything it could.
+    // The first worker wakes up and tries everything it could do.
     let code = shared::error_code::ErrorCode::Internal;
     let lost = |result: Result<(), LedgerError>| assert!(matches!(result, Err(LedgerError::LeaseLost)), "{result:?}");
     lost(ledger.save(&first, Stream::Trace, &at(9, 20), &[]).await);
@@ -72,7 +72,7 @@ async fn only_the_holder_of_the_lease_writes_and_cursors_never_go_back() {
     lost(ledger.retry(&first, code, "x", |_| None).await.map(|_| ()));
     assert_eq!(rows(&world).await, before, "the loser changed something");
 
-    // Not even the holder goes back.
+    // Not even the lease's holder can move a cursor back.
     ledger
         .save(&second.lease, Stream::Trace, &at(7, 15), &[])
         .await
@@ -98,7 +98,7 @@ async fn a_job_longer_than_its_lease_is_kept() {
     ];
     project.publish(DAY, "daily").await;
     world.posthog.until(|posthog| posthog.counts(KEY).stored > 0).await;
-    // A second delivery of it tries all the while.
+    // Meanwhile a second delivery of the same job tries again and again.
     project.publish(DAY, "daily").await;
     project.arrives(DAY).await;
     let refused: usize = workers
@@ -127,7 +127,7 @@ async fn a_worker_that_wakes_up_after_its_lease_sends_and_moves_nothing() {
     let before = world.posthog.counts(KEY).stored;
     project.stored(before + 50).await;
     awake.pause();
-    // What was on its way arrives.
+    // Wait until what was on its way has arrived.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let (requests, ledger) = (world.posthog.batches().len(), rows(&world).await);
     asleep.resume();
@@ -165,7 +165,7 @@ async fn a_claim_whose_answer_is_lost_is_given_back() {
 
 #[tokio::test]
 async fn clocks_of_hosts_do_not_matter() {
-    // A library that lies about the time of day, as a host with a wrong clock does.
+    // A library that gives the worker a wrong time of day, like a host with a wrong clock.
     let Some(library) = faketime().await else {
         panic!("libfaketime is missing: apt-get install libfaketime");
     };
@@ -176,7 +176,7 @@ async fn clocks_of_hosts_do_not_matter() {
             ("LD_PRELOAD", library.clone()),
             ("FAKETIME", offset.to_owned()),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-            // Its own shared memory is one for all processes of a name.
+            // The library would share its memory among all processes with the same name.
             ("FAKETIME_NO_CACHE", "1".to_owned()),
         ]
     };
@@ -205,7 +205,7 @@ async fn clocks_of_hosts_do_not_matter() {
     }
 }
 
-/// Where the library is, installed if it must be and may be.
+/// Where the library is. Installs it if it is missing and this machine allows it.
 async fn faketime() -> Option<String> {
     let find = || {
         let output = std::process::Command::new("sh")

@@ -33,7 +33,7 @@ const PROJECT: &str = "project one";
 const DAY: &str = "2024-06-01";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Many small pages and batches: many windows.
+/// Many small pages and batches, so that a fault meets each step.
 const SMALL: [(&str, &str); 4] = [
     ("PAGE_ROWS", "50"),
     ("BATCH_MAX_EVENTS", "10"),
@@ -52,7 +52,7 @@ async fn world(traces: usize) -> (Arc<World>, Project) {
 
 async fn prepared(world: World, traces: usize) -> (Arc<World>, Project) {
     let world = Arc::new(world);
-    // A peer that vanished is noticed in seconds.
+    // With short heartbeats, a peer that vanished is noticed in seconds.
     world.set("AMQP_URL", &heartbeat(&world.amqp_url));
     for command in ["migrate", "declare"] {
         world.succeeds(&[command]).await;

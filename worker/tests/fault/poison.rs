@@ -11,12 +11,12 @@ const NEIGHBOUR: &str = "neighbour";
 
 #[tokio::test]
 async fn one_that_kills_before_the_claim_is_dead_lettered_by_the_broker() {
-    // The broker's limit, and once more.
+    // One more than the broker's delivery limit.
     const DELIVERIES: usize = 21;
     let (world, project) = world(20).await;
     let neighbour = Project::add(&world, NEIGHBOUR, "phc_neighbour").await;
     neighbour.seed(&[day()], 20, 2).await;
-    // Whoever claims this day waits; meanwhile the process is killed.
+    // A worker that claims this day waits for this lock. Meanwhile it is killed.
     let mut lock = PgConnection::connect(&world.database_url).await.unwrap();
     sqlx::query("select pg_advisory_lock(hashtextextended($1, 0))")
         .bind(format!("posthog_export.claim/{PROJECT}/{DAY}"))
@@ -41,7 +41,8 @@ async fn one_that_kills_before_the_claim_is_dead_lettered_by_the_broker() {
             neighbour.wait_state(DAY, "daily", "completed").await;
         }
         worker.kill();
-        // Its own statement goes on waiting, without anybody who reads the answer.
+        // The statement of the dead worker still waits in the database, and nobody will read its
+        // answer.
         sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity
                      where wait_event = 'advisory' and query like '%ledger_claim_lock%' and datname = current_database()")
             .execute(&world.pool())

@@ -7,13 +7,13 @@ use testkit::posthog::{Behavior, Cut, Part, Route, Rule};
 
 use crate::{DAY, KEY, PATIENCE, PROJECT, SMALL, ready, world};
 
-/// The first answers are this fault; the day arrives. What the fake stored without saying so is
-/// sent again, and nothing else, but when the fault makes the job give up for now: then so is what
-/// lay beyond the batch that failed.
+/// The first three answers are this fault, and the day arrives. `sent_again` says whether events
+/// must be sent again: yes, if the fake stores them without saying so, else no. It is `None` for a
+/// fault that sends the job to the ladder, which may also resend later batches.
 async fn survives(fault: Behavior, settings: &[(&str, &str)], sent_again: Option<bool>) {
     let (world, project) = world(60).await;
     world.posthog.script(Rule::next(3, fault));
-    // A busy machine may be slow to answer what was not to fail.
+    // On a busy machine the answers that shall succeed may be slow.
     let patient = [("SEND_TIMEOUT", "20s"), ("RETRY_BUDGET", "30s")];
     let _worker = ready(&world, &[&SMALL, &patient, settings]).await;
     project.publish(DAY, "daily").await;
@@ -46,8 +46,8 @@ faults! {
     it_answers_502_with_a_page_of_html: Behavior::Status(502, "<html>bad gateway</html>".into(), vec![]), [], sent_again Some(false);
     it_answers_408: Behavior::status(408), [], sent_again Some(false);
     it_answers_429: Behavior::status(429), [], sent_again Some(false);
-    // Its cap is longer than the budget here, so the job waits on the ladder; that it is capped
-    // holds a test of `retry.rs`.
+    // Even the capped wait is longer than the budget here, so the job waits on the ladder. A test
+    // in `retry.rs` holds the cap itself.
     it_answers_429_with_a_time_far_off: Behavior::retry_after(429, 999_999_999), [], sent_again None;
     it_stores_and_answers_500: Behavior::StoreThenStatus(500), [], sent_again Some(true);
     it_stores_some_and_answers_503: Behavior::StoreSomeThenStatus(3, 503), [], sent_again Some(true);
@@ -61,7 +61,7 @@ faults! {
     its_answer_drips: Behavior::SlowDrip(Duration::from_millis(200)), IMPATIENT, sent_again Some(true);
 }
 
-/// Two refusals say when to come again; each body is sent again no sooner than that.
+/// Two answers say when to send again. Neither body is sent again before that.
 async fn comes_again(when: impl Fn() -> String + Send + 'static, earliest: Duration) {
     let (world, project) = world(60).await;
     let mut left = 2;
@@ -69,7 +69,7 @@ async fn comes_again(when: impl Fn() -> String + Send + 'static, earliest: Durat
         left -= i32::from(left >= 0);
         (left >= 0).then(|| Behavior::Status(429, String::new(), vec![("retry-after".to_owned(), when())]))
     }));
-    // One body at a time: what follows a refusal is the same body again.
+    // One body at a time, so that the request after a refusal is the same body again.
     let one = [
         ("SENDS_IN_FLIGHT", "1"),
         ("SEND_TIMEOUT", "20s"),
@@ -99,7 +99,7 @@ async fn it_answers_429_with_seconds() {
 
 #[tokio::test]
 async fn it_answers_429_with_a_date() {
-    // A date knows no parts of a second.
+    // A date has whole seconds only, so one more is needed.
     comes_again(|| http_date(4), A_WHILE).await;
 }
 
@@ -172,7 +172,7 @@ async fn it_redirects() {
 async fn it_does_not_know_the_key_and_is_restarted_in_between() {
     let (world, project) = world(20).await;
     world.posthog.forget_key(KEY);
-    // The check itself fails twice: a key is not refused, nor taken, for that.
+    // The key check itself fails twice. That alone neither refuses the key nor accepts it.
     world
         .posthog
         .script(Rule::next(2, Behavior::status(503)).on(Route::Flags));
@@ -191,9 +191,9 @@ async fn it_does_not_know_the_key_and_is_restarted_in_between() {
 #[tokio::test]
 async fn what_it_refused_stays_refused_over_restarts_and_is_not_everything() {
     let (world, project) = world(200).await;
-    // Traces are refused for ever; the refusals are counted over restarts, and stop before the day
-    // is emptied into the rejects. A body of two takes three requests to be refused; the first
-    // worker gets stuck behind ten of them.
+    // All traces are refused. Refusals are counted over restarts, and the run ends before the whole
+    // day is rejected. A body of two events takes three requests until both are refused. The first
+    // worker gets stuck after ten such bodies.
     let mut requests = 0;
     world.posthog.script(Rule::choose(move |_| {
         requests += 1;
@@ -224,12 +224,13 @@ async fn what_it_refused_stays_refused_over_restarts_and_is_not_everything() {
     let _second = ready(&world, &[&events]).await;
     let letter = world.dead_letter().await;
     assert_eq!(letter.headers["x-error-code"], "mapping_refused");
-    // The fiftieth refusal of all ends the run. Counted anew after the restart, it would have been
-    // the seventieth.
+    // The fiftieth refusal in all ends the run. If counting had begun again after the restart, it
+    // would have been the seventieth.
     let after = rejects(&world).await;
     assert!((40..50).contains(&after), "{after} rejects");
 
-    // Mended, the same run goes on behind its cursor; a replay sends the rest.
+    // Once PostHog accepts them, the same run goes on behind its cursor. Another run sends the
+    // whole day.
     world.posthog.behave();
     project.publish(DAY, "daily").await;
     project.wait_state(DAY, "daily", "completed").await;

@@ -64,7 +64,7 @@ async fn a_request_that_hangs_does_not_outlast_the_grace() {
     first.terminate();
     assert_eq!(first.wait_exit().await.code(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
-    // Given up, and still handed back.
+    // The request was given up, and the job was handed back all the same.
     assert_eq!(project.field("daily", "state").await.as_deref(), Some("queued"));
     world.wait_depth(JOBS, 1).await;
     world.posthog.behave();
@@ -83,7 +83,7 @@ async fn asked_to_stop_it_sends_no_further_body() {
     ];
     let first = ready(&world, &[&SMALL, &patient]).await;
     project.publish(DAY, "daily").await;
-    // Of pages of five bodies each, two bodies are on their way.
+    // Each page has five bodies; two bodies are on their way.
     world.posthog.held_requests(2).await;
     first.terminate();
     first.wait_log(lines::STOPPING).await;
@@ -123,7 +123,7 @@ async fn it_hands_back_though_rabbitmq_goes_while_it_stops() {
     first.wait_log(lines::LOST_WHILE_STOPPING).await;
     world.posthog.behave();
     assert_eq!(first.wait_exit().await.code(), Some(0), "{}", first.log());
-    // A lease that nobody gave back would have to run out, and count as a death.
+    // A lease that is not given back would run out, and count as a worker's death.
     assert_eq!(project.field("daily", "state").await.as_deref(), Some("queued"));
     assert!(
         project.count("daily", Count::Sent).await > 0,

@@ -34,11 +34,12 @@ async fn seeds_that_are_always_run() {
         assert!(outcome.report.expected > 0);
         sessions_lost += outcome.bites.sessions_lost;
     }
-    // The ambush that each begins with leaves the broker alone: this comes of what was drawn.
+    // Each simulation begins with an ambush, which does not touch the broker. So a lost session
+    // shows that a drawn step had an effect.
     assert!(sessions_lost > 0, "nothing that was drawn bit");
 }
 
-/// What failed once, in fewer steps, by what was wrong.
+/// Sequences that failed once, shortened, with what was wrong.
 const FORMER: &[(&str, &str)] = &[(
     "killed, paused and cut while a replay of the same day is on its way",
     "posthog slow; enqueue; wait 700; replay 0 0; kill 0; pause 1 4000; cut-broker; wait 500; start 0; duplicate 0 0; wait 4000; kill 2; \

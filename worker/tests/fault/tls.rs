@@ -1,4 +1,4 @@
-//! PostHog's certificate is nobody's that we trust.
+//! PostHog's certificate comes from an authority that nobody has named.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -10,7 +10,7 @@ use rustls::pki_types::PrivateKeyDer;
 
 use crate::{DAY, PATIENCE, ready, world};
 
-/// Says 200 to whoever trusts its certificate; ends with the process.
+/// A server that answers 200 to a client that trusts its certificate. It ends with the process.
 struct Host {
     address: SocketAddr,
     /// In PEM form
@@ -80,7 +80,7 @@ async fn its_certificate_is_not_trusted() {
     assert_eq!(host.requests(), 0, "it was told something");
     worker.kill();
 
-    // Named, its authority is trusted, and nothing else is wrong with it.
+    // Once its authority is named, it is trusted: nothing else was wrong.
     let authority = std::env::temp_dir().join(format!("{}.pem", host.address));
     std::fs::write(&authority, &host.authority).unwrap();
     let _trusting = ready(&world, &[&[("POSTHOG_CA_FILE", authority.to_str().unwrap())]]).await;

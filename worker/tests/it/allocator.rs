@@ -1,4 +1,5 @@
-//! The allocator's setting is a name that only the linker sees.
+//! The allocator finds its setting by the name of a symbol. Nothing else would notice a mistake in
+//! that name.
 
 use std::process::Command;
 

@@ -6,7 +6,7 @@ use testkit::posthog::{Behavior, FakePosthog, Rule};
 
 use crate::{DAY, KEY, day, world};
 
-/// Somebody who must not be called: answers whether anybody did.
+/// A listener that must not be called, and a function that says whether it was.
 fn trap() -> (String, impl Fn() -> bool) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();

@@ -6,7 +6,7 @@ use testkit::{Cause, Count, Message, Outcome, World};
 
 use crate::{DAY, KEY, PATIENCE, PROJECT, day, world};
 
-/// One rule, one day, delivered in the end.
+/// PostHog behaves by this rule, and the day is delivered all the same.
 async fn survives(rule: Rule, settings: &[(&str, &str)]) -> Arc<World> {
     let (world, project) = world().await;
     project.seed(&[day()], 200, 5).await;

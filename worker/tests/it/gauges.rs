@@ -26,7 +26,7 @@ async fn depth(worker: &Worker, queue: &str) -> f64 {
 }
 
 async fn wait_depth(world: &World, worker: &Worker, queue: &str, expected: f64) {
-    // Equal to the bit, or both unknown.
+    // Compares the bits, so that two unknown depths (NaN) are equal.
     let look = async || depth(worker, queue).await.total_cmp(&expected).is_eq();
     world
         .wait_until(&format!("{queue} holds {expected}"), PATIENCE, look)
@@ -56,7 +56,7 @@ async fn queues_are_counted_without_the_management_plugin_and_survive_one_that_i
         std::cmp::Ordering::Equal
     );
 
-    // A rung that is gone closes the channel that looks for it, and disturbs nothing else.
+    // A look at a missing queue closes the channel. Nothing else may be disturbed by that.
     let connection = lapin::Connection::connect(&world.amqp_url, lapin::ConnectionProperties::default())
         .await
         .unwrap();
@@ -139,10 +139,10 @@ async fn lag_is_counted_by_class_and_only_of_what_is_unfinished() {
             .is_some_and(|at| (gauges.now - at).num_seconds() < 60)
     );
 
-    // Asked for the day after, and not done since: late from its end on.
+    // Enqueued in time, on the day after, and not done since: such a day is late from its own end.
     add(&world, 3, "daily", "waiting", 2).await;
     add(&world, 2, "daily", "queued", 1).await;
-    // History: late from when it was asked for.
+    // A day of the history is late from when it was enqueued.
     add(&world, 400, "daily", "running", 5).await;
     add(&world, 900, "replay-1", "queued", 0).await;
     assert_eq!(days_late(&ledger.gauges().await.unwrap()), (Some(2), Some(5)));

@@ -6,8 +6,8 @@ use crate::world;
 
 #[tokio::test]
 async fn a_live_worker_is_found_and_an_ended_one_is_not() {
-    // Alive is not ready: without a ledger this one waits, and an orchestrator must not restart it
-    // for that.
+    // This worker is alive but not ready: it waits for a ledger. An orchestrator must not restart
+    // it for that.
     let world = World::new().await;
     let worker = world.worker(&[]).await;
     worker.wait_log(lines::SERVING).await;
@@ -15,11 +15,11 @@ async fn a_live_worker_is_found_and_an_ended_one_is_not() {
     let asked = world.worker_health(&address).await;
     assert_eq!(asked.code, 0, "{}", asked.stderr);
 
-    // As the default says it.
+    // The address as the default of HTTP_ADDR has it.
     let (_, port) = address.rsplit_once(':').unwrap();
     assert_eq!(world.worker_health(&format!("0.0.0.0:{port}")).await.code, 0);
 
-    // Stopped in the middle: the kernel takes the connection, nobody answers.
+    // A paused worker: the kernel accepts the connection, but nobody answers.
     worker.pause();
     let asked = world.worker_health(&address).await;
     assert_eq!(asked.code, 1, "{}", asked.stderr);

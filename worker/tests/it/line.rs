@@ -4,7 +4,7 @@ use testkit::{Count, JOBS, Outcome, langfuse, seed};
 
 use crate::{DAY, KEY, PATIENCE, PROJECT, day, world};
 
-/// Where nothing may be sent twice: a busy machine answers late.
+/// For tests in which nothing may be sent twice: on a busy machine answers may be late.
 const PATIENT: [(&str, &str); 2] = [("SEND_TIMEOUT", "20s"), ("RETRY_BUDGET", "30s")];
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn a_replay_is_a_bare_message_and_keeps_no_second_copy() {
     );
     project.assert_delivered(&[DAY]).await;
 
-    // Straight to the queue, as the management UI's queue page does.
+    // Published straight to the queue, as the queue page of the management UI does it.
     assert!(world.publish("amq.default", JOBS, &project.message(DAY, "daily")).await);
     worker.wait_outcome(Outcome::DoneBefore, None).await;
     assert_eq!(world.posthog.counts(KEY).received, twice.received);

@@ -138,14 +138,14 @@ async fn a_trace_that_is_not_valid_is_replaced_and_a_replay_keeps_its_own() {
         "{made}"
     );
 
-    // Without a run: given one, published again, exported under the same trace.
+    // A message without a run is given one, published again, and exported under the same trace.
     publish_traced(&world, &project.replay(DAY), &traceparent()).await;
     let is_replay = |ending: &Ending| ending.line["trace_id"] == TRACE_ID;
     let line = worker.wait_ending("the replay", is_replay).await.line;
     assert_eq!(line["outcome"], "completed");
     assert!(line["run"].as_str().unwrap().starts_with("replay-"));
 
-    // What is no job at all has a line too.
+    // A message that is no job has a line, too.
     publish_traced(&world, b"no job", &traceparent()).await;
     let line = worker.wait_outcome(Outcome::Dead, None).await.line;
     assert_eq!(

@@ -67,7 +67,7 @@ async fn an_unknown_project() {
     .await;
 }
 
-/// A project whose settings are as `prepare` leaves them ends dead with this code.
+/// A project with these settings ends as a dead letter with this code.
 async fn settings_refused(host: Option<&str>, stored_key: Option<&str>, allow: &str, code: &str) {
     let (world, project) = world().await;
     let pool = world.pool();

@@ -56,7 +56,7 @@ async fn a_limit_of_rows_a_second_is_held() {
     let took = began.elapsed();
     project.assert_delivered(&[DAY]).await;
     let rows = u32::try_from(world.posthog.counts(KEY).stored).unwrap();
-    // The first page waits for nothing.
+    // The first page is read without waiting.
     let least = Duration::from_secs(1) * (rows - 250) / 250;
     assert!(rows > 500 && took >= least, "{rows} rows in {took:?}");
 }

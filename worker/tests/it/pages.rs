@@ -24,7 +24,8 @@ use crate::{PROJECT, day};
 
 const NEIGHBOUR: &str = "project two";
 
-/// Everything a stream reads behind a cursor, as events by uuid, and the cursors behind its pages.
+/// Everything that a stream reads after a cursor, as events by uuid, and the cursor after each
+/// page.
 async fn read(
     source: &Source,
     recent: &RecentTraces,
@@ -69,7 +70,7 @@ async fn read_all(
     all.expect("the streams wait for each other").into_iter().collect()
 }
 
-/// Without what names the program.
+/// The event without the properties that name the program.
 fn comparable(mut event: Value) -> Value {
     for name in ["$lib", "$lib_version"] {
         event["properties"].as_object_mut().unwrap().remove(name);
@@ -128,7 +129,7 @@ async fn seeded() -> Arc<World> {
         ..Observation::generation(PROJECT, "without a trace id", "", at(day(), 3, 0, 0, 0))
     });
     rows.insert(&world.pool()).await;
-    // Ids are unique over all projects; what differs here is only whose they are.
+    // Ids are unique over all projects, so these rows differ only in whose they are.
     seed::ties(&world.pool(), PROJECT, day(), 90).await;
     world
 }
@@ -165,8 +166,8 @@ async fn pages_of_any_size_give_every_row_its_own_trace() {
         for (stream, (events, _)) in &whole {
             assert_eq!(*events, expected(&oracle, kind(*stream), created_after).await, "{what}");
         }
-        // Each stream goes on from a checkpoint of its own: together with what was before, nothing
-        // lacks and nothing differs.
+        // Each stream goes on from a checkpoint of its own. Together with what came before, nothing
+        // is missing and nothing differs.
         let from: BTreeMap<_, _> = whole
             .iter()
             .zip(&resumed)
@@ -184,7 +185,7 @@ async fn pages_of_any_size_give_every_row_its_own_trace() {
     }
 }
 
-/// How many rows lie behind a cursor.
+/// How many rows come after a cursor.
 async fn left_behind(pool: &PgPool, stream: Stream, window: &Window, after: Option<&Cursor>) -> usize {
     let source = Source::new(pool.clone(), 100_000, None);
     source.page(stream, window, after).await.unwrap().rows.len()
@@ -231,8 +232,8 @@ fn nodes(plan: &Value, found: &mut Vec<(String, String)>) {
     }
 }
 
-/// The statements as they run, on a connection as they run on, for the plan that knows the values
-/// and for the one that does not.
+/// The real statements on a real connection, both with a plan for the given values and with a
+/// generic plan.
 #[tokio::test]
 async fn pages_and_lookups_are_read_by_index_without_sorting_the_day() {
     let world = crowded().await;
@@ -276,7 +277,7 @@ async fn pages_and_lookups_are_read_by_index_without_sorting_the_day() {
                     reads.iter().all(|(node, _)| node == "Index Scan"),
                     "{mode}, {project}: {reads:?} in {plan:#}"
                 );
-                // A model's prices are sorted, which are a few; nothing else is, but within equal
+                // The few prices of a model are sorted. Nothing else is, except rows with equal
                 // times.
                 let sorts = found.iter().filter(|(node, _)| node == "Sort").count();
                 let models = found.iter().filter(|(_, table)| table == "models").count();

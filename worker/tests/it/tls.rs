@@ -33,7 +33,7 @@ async fn events_go_over_https_to_a_host_whose_certificate_is_trusted_and_names_i
         ("EGRESS_ALLOW", "127.0.0.1,localhost"),
     ];
 
-    // Nobody said that this authority is to be trusted.
+    // The worker was not told to trust this authority.
     project.leads_to(&format!("https://{address}")).await;
     is_refused(&world, &project, "unknown-authority", &[]).await;
     // The same server by another name than its certificate's.

@@ -1,6 +1,5 @@
-//! Everything that is asked of Prometheus answers: each panel of the dashboard and each alert,
-//! against a real Prometheus that has scraped two real workers and the broker, after jobs that were
-//! completed, retried, refused and given up.
+//! Each panel of the dashboard and each alert has data. A real Prometheus scrapes two real workers
+//! and the broker, after jobs that were completed, retried, refused and given up.
 //!
 //! `cargo test -p worker --test observe`; needs Debian's package `prometheus`, and as root installs
 //! it.
@@ -21,7 +20,7 @@ const KEY: &str = "phc_test_key_of_the_project";
 const UNKNOWN_KEY: &str = "phc_unknown_to_posthog";
 const DAY: &str = "2024-06-01";
 const PATIENCE: Duration = Duration::from_secs(120);
-/// What Grafana puts in for its variable, with a scrape each second.
+/// The value that Grafana gives its variable when metrics are scraped each second.
 const RATE_INTERVAL: &str = "1m";
 
 fn deploy() -> std::path::PathBuf {
@@ -77,7 +76,7 @@ fn panels() -> Vec<(String, String)> {
     found
 }
 
-/// An alert's expression that answers whether it holds instead of nothing when it does not.
+/// An alert's expression, changed so that it answers 0 or 1 instead of nothing.
 fn asked(expression: &str) -> String {
     let mut asked = expression.to_owned();
     for comparison in [" > ", " == "] {
@@ -140,7 +139,7 @@ fn address(url: &str) -> String {
 
 #[tokio::test]
 async fn every_panel_and_every_alert_has_its_data() {
-    // The broker's numbers are of all its virtual hosts.
+    // Servers of its own, because the broker's metrics are those of all its virtual hosts.
     let servers = Arc::new(Servers::start().await);
     let world = Arc::new(World::on(Arc::clone(&servers)).await);
     for (name, value) in [
@@ -163,7 +162,7 @@ async fn every_panel_and_every_alert_has_its_data() {
     ];
     let rules = deploy().join("prometheus/alerts.yaml");
     let prometheus = Prometheus::start(servers.directory(), &targets, &rules).await;
-    // Rates need the zeros from before.
+    // A rate needs a sample from before the first event.
     let up = async || {
         scraped(
             &prometheus,
@@ -224,7 +223,7 @@ async fn every_panel_and_every_alert_has_its_data() {
         "{scrape}"
     );
 
-    // And the other way round: without workers that consume.
+    // The opposite case: no worker consumes.
     servers.rabbitmq.stop().await;
     let gone = async || {
         let alerts = prometheus.rules().await;

@@ -5,8 +5,8 @@ use chrono::TimeDelta;
 use super::{Day, text};
 use crate::seed::rows::{Model, at};
 
-/// The four stored columns: calculated total, total, input, output. Not `None` is what counts, also
-/// when it is 0.
+/// The four stored columns: calculated total, total, input, output. A column counts when it is not
+/// `None`, even when it is 0.
 pub(super) fn stored(day: &mut Day) {
     let model = day.id("a model that must not be used");
     add_model(day, "unused", true, &model, None, [Some("1"), Some("1"), Some("1000")]);

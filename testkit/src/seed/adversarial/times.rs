@@ -22,7 +22,7 @@ pub(super) fn borders(day: &mut Day) {
     }
 }
 
-/// Spans that are negative, open, or longer than a life, and observations of other days.
+/// Spans that are negative, open, or a century long, and observations of other days.
 pub(super) fn latencies(day: &mut Day) {
     let noon = at(day.date, 12, 0, 0, 0);
     let after = |milliseconds: i64| Some(noon + TimeDelta::milliseconds(milliseconds));

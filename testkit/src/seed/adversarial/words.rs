@@ -54,7 +54,7 @@ pub(super) fn ids(day: &mut Day) {
     (score.name, score.string_value, score.comment) = (String::new(), text(""), text(""));
 }
 
-/// Users that are none, and users too long for PostHog.
+/// Users that do not count as users, such as an empty text, and users too long for PostHog.
 pub(super) fn users(day: &mut Day) {
     let long = "u".repeat(300);
     let long_emoji = "🦀".repeat(250);
