@@ -26,7 +26,7 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   producer enqueue                 every day: publish jobs for the days that are not yet exported
-  producer status                  see what is done, what is under way, and how far behind it is
+  producer status                  see what is done, and how far behind each project is
   producer dead-letters list       see which jobs need a human, and what to do about each
 
 The settings are environment variables; the README lists them. A secret may also be in a file: set
@@ -104,8 +104,8 @@ Examples:
   producer enqueue --day 2024-06-01 --project clx1abc
   producer enqueue --from 2024-01-01 --to 2024-03-31 --json
 
-Without --from it begins with the first day that holds data, but not more than BACKFILL_DAYS before
-yesterday. --from may lie further back. Without --to it ends with the newest day that is over.
+Without --from, it begins with the first day that holds data, at most BACKFILL_DAYS before yesterday.
+--from may lie further back. Without --to, it ends with the newest day that is over.
 
 You may run it again, or two at the same time: no job is published twice. There are four reasons for
 a job:

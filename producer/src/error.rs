@@ -46,7 +46,7 @@ pub enum CommandError {
     Amqp(#[from] AmqpError),
     /// A queue or exchange exists with other arguments than ours.
     #[error(
-        "the broker refuses the topology: {0}; a queue or exchange of that name exists with other arguments: drain and delete it, then run `producer declare` again"
+        "a queue or exchange exists with other arguments than ours, and the broker does not change it: {0}. Drain and delete it, then run `producer declare` again"
     )]
     Topology(AmqpError),
     /// A queue is missing.
@@ -60,7 +60,7 @@ pub enum CommandError {
     Refused(String),
     /// The broker has confirmed messages, but the ledger could not record them.
     #[error(
-        "{count} messages were published but could not be recorded ({cause}); run the command again: a second message for a job is harmless"
+        "{count} messages were published but could not be recorded ({cause}). Run the command again; a second message for a job is harmless"
     )]
     NotRecorded {
         /// How many messages

@@ -1,6 +1,6 @@
 //! Decides which jobs to publish, from facts and a clock. PURE.
 //!
-//! Planned again after its jobs were published and recorded, nothing is left to publish.
+//! Once the jobs are published and recorded, planning again finds nothing to publish.
 
 mod heal;
 mod late;
@@ -149,7 +149,7 @@ pub fn missing_days(runs: &[RunRow], (first, last): (Day, Day)) -> Vec<Day> {
 fn settles(run: &RunRow) -> bool {
     match run.state {
         State::Completed | State::Queued | State::Running | State::Waiting | State::Dead => run.full,
-        // A skipped daily run is published as a new job. `resumed` brings back the others.
+        // `plan` publishes a skipped daily run as a new job; `resumed` publishes the others.
         State::Skipped => run.full && run.run != DAILY,
         // Discarding the daily run gives the day up. Discarding a replay does not.
         State::Discarded => run.run == DAILY,

@@ -32,7 +32,7 @@ impl Config {
     }
 }
 
-/// Runs the command.
+/// Executes the command.
 pub async fn execute(config: Config) -> Result<Exit, CommandError> {
     let ladder = config
         .ladder

@@ -6,7 +6,7 @@ use crate::output::{Exit, line};
 use crate::servers;
 use crate::setup;
 
-/// Runs the command.
+/// Executes the command.
 pub async fn execute(server: Server) -> Result<Exit, CommandError> {
     let ledger = servers::ledger_unchecked(&server).await?;
     setup::migrate(&ledger).await?;

@@ -118,8 +118,8 @@ pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, Comm
     Ok(Exit::of(published.failed.is_empty()))
 }
 
-/// Refuses a project that does not exist. Warns when its jobs would not be exported as things are:
-/// that can be mended before a worker takes them.
+/// Refuses a project that does not exist. Only warns when its jobs would not be exported now: a
+/// human can mend that before a worker takes them.
 async fn look_at_project(source: &PgPool, ledger: &Ledger, project: &str) -> Result<(), CommandError> {
     check_project(source, project).await?;
     let integrations = integration::list(source, Some(project)).await?;

@@ -16,7 +16,7 @@ use crate::report::{Failure, say_failed};
 pub(crate) struct Report {
     /// The database's clock
     now: DateTime<Utc>,
-    /// Whether nothing was published on purpose
+    /// Whether this only shows what would be published
     dry_run: bool,
     /// Jobs by reason: `new`, `resumed`, `late`, `healed`
     planned: BTreeMap<&'static str, usize>,
