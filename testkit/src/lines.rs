@@ -26,11 +26,11 @@ pub const STOPPING: &str = "stopping: no new delivery";
 /// The broker went away while a worker stopped.
 pub const LOST_WHILE_STOPPING: &str = "RabbitMQ was lost while stopping";
 /// `producer schedule` is at work, and waits.
-pub const NEXT_RUN: &str = "the next run";
+pub const NEXT_ENQUEUE: &str = "waiting for the next enqueue";
 /// `producer schedule` waits for another one to end.
 pub const STANDING_BY: &str = "standing by";
-/// A run of `producer schedule` failed.
-pub const RUN_FAILED: &str = "the run failed; trying again";
+/// An enqueue of `producer schedule` failed.
+pub const ENQUEUE_FAILED: &str = "the enqueue failed; trying again";
 
 #[cfg(test)]
 mod tests {
@@ -74,9 +74,9 @@ mod tests {
             LEDGER_NOT_TOLD,
             STOPPING,
             LOST_WHILE_STOPPING,
-            NEXT_RUN,
+            NEXT_ENQUEUE,
             STANDING_BY,
-            RUN_FAILED,
+            ENQUEUE_FAILED,
         ] {
             assert!(
                 product.contains(line),

@@ -148,7 +148,7 @@ where
             wait = (wait * 2).min(LONGEST_WAIT);
             soon.min(daily)
         };
-        tracing::info!(next = %next.to_rfc3339_opts(SecondsFormat::Secs, true), "the next run");
+        tracing::info!(next = %next.to_rfc3339_opts(SecondsFormat::Secs, true), "waiting for the next enqueue");
         // Short steps, each compared with the wall clock. After a machine was suspended, one long
         // sleep would end too late.
         while Utc::now() < next {
@@ -173,7 +173,7 @@ fn told(enqueued: Result<Exit, CommandError>) -> bool {
             false
         }
         Err(error) => {
-            tracing::error!(%error, "the run failed; trying again");
+            tracing::error!(%error, "the enqueue failed; trying again");
             false
         }
     }

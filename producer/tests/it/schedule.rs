@@ -19,7 +19,7 @@ async fn one_of_two_is_at_work_and_the_other_takes_over() {
         assert!(found.is_some(), "{text} in {}", process.tail());
     };
     let first = start().await;
-    says(&first, lines::NEXT_RUN).await;
+    says(&first, lines::NEXT_ENQUEUE).await;
     assert!(first.stderr().contains("T03:15:00Z"), "{}", first.stderr());
     // The days that were missed have been enqueued.
     assert_eq!(
@@ -29,14 +29,14 @@ async fn one_of_two_is_at_work_and_the_other_takes_over() {
 
     let second = start().await;
     says(&second, lines::STANDING_BY).await;
-    assert!(!second.stderr().contains(lines::NEXT_RUN));
+    assert!(!second.stderr().contains(lines::NEXT_ENQUEUE));
     add_traces(&world, PROJECT, &[day("2024-06-02")]).await;
     first.terminate();
     assert_eq!(
         first.exited_within(PATIENCE).await.and_then(|status| status.code()),
         Some(0)
     );
-    says(&second, lines::NEXT_RUN).await;
+    says(&second, lines::NEXT_ENQUEUE).await;
     assert_eq!(world.queue_depth(BACKFILL).await, 2);
     second.signal(2);
     assert_eq!(
@@ -50,7 +50,7 @@ async fn what_fails_is_said_and_the_signal_still_ends_it_well() {
     let world = world().await;
     let nowhere = [("AMQP_URL", "amqp://127.0.0.1:1/%2f")];
     let process = world.spawn_producer(&["schedule"], &nowhere).await;
-    let failed = wait::until(PATIENCE, async || process.stderr().contains(lines::RUN_FAILED)).await;
+    let failed = wait::until(PATIENCE, async || process.stderr().contains(lines::ENQUEUE_FAILED)).await;
     assert!(failed.is_some(), "{}", process.tail());
     process.terminate();
     assert_eq!(

@@ -157,7 +157,7 @@ async fn no_secret_shows_anywhere() {
     run(&mut seen, &["dead-letters", "requeue", "--all", "--yes"], &[]).await;
     // The scheduler enqueues when it starts, and is looked at while it runs.
     let scheduler = world.spawn_producer(&["schedule"], &[]).await;
-    let says = async || scheduler.stderr().contains(lines::NEXT_RUN);
+    let says = async || scheduler.stderr().contains(lines::NEXT_ENQUEUE);
     assert!(wait::until(PATIENCE, says).await.is_some(), "{}", scheduler.tail());
     project.wait_state(yesterday(), "daily", "completed").await;
     seen.processes(&world);
@@ -179,7 +179,7 @@ async fn no_secret_shows_anywhere() {
     // Show that the test looks at the right places.
     for (place, part) in [
         ("the worker's log", "completed"),
-        ("the scheduler's log", lines::NEXT_RUN),
+        ("the scheduler's log", lines::NEXT_ENQUEUE),
         ("metrics", "posthog_export"),
         ("ledger", PROJECT),
         ("headers of the dead letter", "unauthorized"),
