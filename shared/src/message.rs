@@ -4,25 +4,30 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::job::{DAILY, Day, Job, RunKey, Scope, Stream, fresh_run};
 
+/// Bytes of a project's id. A longer one would not fit into an index of the ledger.
+const LONGEST_ID: usize = 512;
+/// Characters of a run's name.
+const LONGEST_RUN: usize = 100;
+
 /// What is published. Unknown fields are refused: a typo in a replay must not export the wrong thing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Message {
     /// Langfuse's `projects.id`.
     pub project_id: String,
     /// The UTC day.
     pub day: Day,
     /// Which run of the day; a message without one is given a fresh one by the worker.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
     /// Only these streams; all when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub events: Option<BTreeSet<Stream>>,
     /// Only rows created since then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub created_after: Option<DateTime<Utc>>,
 }
 
@@ -31,36 +36,75 @@ pub struct Message {
 #[error("not an export job: {0}")]
 pub struct BadMessage(pub String);
 
+/// The fields as they stand, so that what is wrong with one is said in words of ours.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    project_id: Option<Value>,
+    day: Option<Value>,
+    run: Option<Value>,
+    events: Option<Value>,
+    created_after: Option<Value>,
+}
+
 impl Message {
     /// Reads a message. Only the body counts, not how it was published. A byte order mark and white
     /// space around the JSON are allowed: editors and shells add them.
     pub fn decode(body: &[u8]) -> Result<Self, BadMessage> {
-        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-        let message: Self = serde_json::from_slice(body).map_err(|e| BadMessage(e.to_string()))?;
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
+        // serde would take a list of the fields' values for an object.
+        if body.first().is_some_and(|first| *first != b'{') && serde_json::from_slice::<Value>(body).is_ok() {
+            return Err(bad(
+                r#"a job is a JSON object, for example {"project_id": "clx1", "day": "2024-06-01"}"#,
+            ));
+        }
+        let fields: Fields = serde_json::from_slice(body).map_err(|error| BadMessage(error.to_string()))?;
+        let project_id = text("project_id", fields.project_id)?.ok_or_else(|| bad("`project_id` is missing"))?;
+        let day = text("day", fields.day)?.ok_or_else(|| bad("`day` is missing"))?;
+        let message = Self {
+            project_id,
+            day: day.parse().map_err(|why| BadMessage(format!("`day`: {why}")))?,
+            run: text("run", fields.run)?,
+            events: fields.events.map(events).transpose()?,
+            created_after: text("created_after", fields.created_after)?
+                .map(|text| moment(&text))
+                .transpose()?,
+        };
         message.check()?;
         Ok(message)
     }
 
     fn check(&self) -> Result<(), BadMessage> {
-        let bad = |why: &str| Err(BadMessage(why.into()));
         if self.project_id.trim().is_empty() {
-            return bad("`project_id` is empty");
+            return Err(bad("`project_id` is empty"));
         }
-        // Postgres text cannot hold it, so no project can have it.
-        if self.project_id.contains('\0') {
-            return bad("`project_id` holds a NUL character");
+        if self.project_id.len() > LONGEST_ID {
+            let length = self.project_id.len();
+            return Err(BadMessage(format!(
+                "`project_id` has {length} bytes; at most {LONGEST_ID} are allowed"
+            )));
+        }
+        // No id has them, and they would reach an operator's terminal.
+        if self.project_id.chars().any(char::is_control) {
+            return Err(bad("`project_id` holds a control character"));
         }
         if let Some(run) = &self.run {
             let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:+".contains(c);
-            if run.is_empty() || run.len() > 100 || !run.chars().all(plain) {
-                return bad("`run` must be 1 to 100 letters, digits or -_.:+");
+            if run.is_empty() || run.len() > LONGEST_RUN || !run.chars().all(plain) {
+                return Err(BadMessage(format!(
+                    "`run` must be 1 to {LONGEST_RUN} letters, digits or -_.:+"
+                )));
             }
         }
         if self.events.as_ref().is_some_and(BTreeSet::is_empty) {
-            return bad("`events` is empty; leave it out for all of trace, generation, score");
+            return Err(bad(
+                "`events` is empty; leave it out for all of trace, generation, score",
+            ));
         }
         if self.run.as_deref() == Some(DAILY) && (self.events.is_some() || self.created_after.is_some()) {
-            return bad("a run named `daily` is always whole: leave `run` out, or `events` and `created_after`");
+            return Err(bad(
+                "a run named `daily` is always whole: leave `run` out, or `events` and `created_after`",
+            ));
         }
         Ok(())
     }
@@ -108,6 +152,45 @@ impl From<&Job> for Message {
     }
 }
 
+fn bad(why: &str) -> BadMessage {
+    BadMessage(why.to_owned())
+}
+
+fn text(field: &str, value: Option<Value>) -> Result<Option<String>, BadMessage> {
+    match value {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(BadMessage(format!(
+            "`{field}` must be a text in quotes, and is {other}"
+        ))),
+    }
+}
+
+fn events(value: Value) -> Result<BTreeSet<Stream>, BadMessage> {
+    let wrong = |what: &dyn std::fmt::Display| {
+        BadMessage(format!(
+            r#"`events` must be a list of trace, generation, score, for example ["score"]: {what}"#
+        ))
+    };
+    let Value::Array(words) = value else {
+        return Err(wrong(&format!("it is {value}")));
+    };
+    let stream = |word: &Value| match word {
+        Value::String(word) => word.parse().map_err(|why: String| wrong(&why)),
+        other => Err(wrong(&format!("it holds {other}"))),
+    };
+    words.iter().map(stream).collect()
+}
+
+fn moment(text: &str) -> Result<DateTime<Utc>, BadMessage> {
+    let moment = DateTime::parse_from_rfc3339(text).map_err(|_| {
+        BadMessage(format!(
+            "`created_after` must be a moment such as 2024-02-29T00:00:00Z, and is `{text}`"
+        ))
+    })?;
+    Ok(moment.to_utc())
+}
+
 #[cfg(test)]
 mod tests {
     use chrono::{Days, NaiveDate};
@@ -146,6 +229,25 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         assert!(refused("no json").contains("expected"));
+        for list in [
+            r#"["p1","2024-02-29"]"#,
+            r#"["p1","2024-02-29",null,null,null]"#,
+            "3",
+            "null",
+        ] {
+            assert!(refused(list).contains("JSON object"), "{list}");
+        }
+        let with = |field: &str| refused(&format!(r#"{{"project_id":"p","day":"2024-06-01",{field}}}"#));
+        assert_eq!(
+            with(r#""created_after":"2024-02-29""#),
+            "`created_after` must be a moment such as 2024-02-29T00:00:00Z, and is `2024-02-29`"
+        );
+        assert_eq!(with(r#""run":5"#), "`run` must be a text in quotes, and is 5");
+        assert!(with(r#""events":"score""#).contains(r#"it is "score""#));
+        assert!(with(r#""run":"a","run":"b""#).contains("duplicate field `run`"));
+        let id = |id: &str| refused(&serde_json::json!({"project_id": id, "day": "2024-06-01"}).to_string());
+        assert!(id(&"x".repeat(513)).contains("513 bytes"));
+        assert!(id("a\u{1b}[31m").contains("control character") && id("a\0").contains("control character"));
         assert!(refused(r#"{"day":"2024-06-01"}"#).contains("project_id"));
         assert!(refused(r#"{"project_id":"p"}"#).contains("day"));
         assert!(refused(r#"{"project_id":"p","day":"2024-06-01","dya":1}"#).contains("dya"));

@@ -47,6 +47,21 @@ async fn a_bad_date() {
     refused(r#"{"project_id":"p","day":"2024-02-30"}"#, "bad_message", "YYYY-MM-DD").await;
 }
 
+/// It does not fit into an index of the ledger.
+#[tokio::test]
+async fn a_project_id_of_ten_thousand_bytes() {
+    let id: String = (0..10_000_u32)
+        .map(|n| char::from(b'!' + (n * 7919 % 89) as u8))
+        .collect();
+    let body = serde_json::json!({"project_id": id, "day": DAY, "run": "r"}).to_string();
+    refused(&body, "bad_message", "10000 bytes").await;
+}
+
+#[tokio::test]
+async fn a_list_of_the_fields() {
+    refused(r#"["p1","2024-02-29"]"#, "bad_message", "JSON object").await;
+}
+
 #[tokio::test]
 async fn a_day_that_is_not_over() {
     refused(
