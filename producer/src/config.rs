@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use shared::egress::Egress;
 use shared::integration::EncryptionKey;
+use shared::ladder::Ladder;
 use shared::settings::{SecretString, Settings};
 use shared::telemetry::LogFormat;
-use shared::topology::Ladder;
 
 use crate::error::CommandError;
 

@@ -1,8 +1,8 @@
 //! Sets up the ledger's schema and the broker's queues. Changes nothing that is up to date.
 
 use shared::amqp::{CONNECT_TIMEOUT, within};
+use shared::ladder::Ladder;
 use shared::ledger::{Ledger, SCHEMA, migrator, migrator_in_schema};
-use shared::topology::Ladder;
 
 use crate::error::CommandError;
 use crate::servers::Broker;

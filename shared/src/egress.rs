@@ -349,7 +349,7 @@ mod tests {
         #[test]
         fn checking_never_panics(text in "(https?://)?[\\[\\]a-z0-9.:/@%-]{0,40}", allow in "[a-z0-9.,:/]{0,20}") {
             let egress = allow.parse::<Egress>().unwrap_or_default();
-            if let Ok(url) = crate::posthog::ingestion_url(&text) {
+            if let Ok(url) = crate::ingestion::ingestion_url(&text) {
                 let _ = egress.check_url(&url);
             }
         }

@@ -10,8 +10,8 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::error_code::ErrorCode;
+use crate::ingestion::ingestion_url;
 use crate::langfuse::known_projects;
-use crate::posthog::ingestion_url;
 use crate::settings::{ExposeSecret, SecretString};
 
 /// Langfuse uses a 16-byte nonce where 12 are usual.

@@ -1,83 +1,12 @@
 //! What both programs read of Langfuse's tables: whether the columns are there, and which days hold data.
 
-use std::time::Duration;
-
 use chrono::NaiveDateTime;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgPool};
+use sqlx::PgPool;
 
 use crate::job::Day;
-use crate::settings::{ExposeSecret, SecretString};
 
 mod sweep;
 pub use sweep::{Newest, created_between, days_with_traces, projects_with_scores, visible_until};
-
-/// Time limit of connecting and of waiting for a connection of the pool.
-pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time limit of a statement: a page takes milliseconds, a cold one on a busy disk seconds.
-pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(50);
-
-/// How long a connection that comes back to its pool may take to say that it is well.
-const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A pool that never writes: Langfuse's tables belong to Langfuse.
-pub fn source_pool(url: &SecretString, name: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
-    Ok(pool(connections).connect_lazy_with(reading_options(url, name)?))
-}
-
-fn reading_options(url: &SecretString, name: &str) -> Result<PgConnectOptions, sqlx::Error> {
-    Ok(options(url, name)?.options([
-        ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
-        ("default_transaction_read_only", "on".to_owned()),
-        // A page touches few rows; compiling its plan costs more than running it.
-        ("jit", "off".to_owned()),
-    ]))
-}
-
-/// [`source_pool`] for pages and lookups, whose plans are known: by index, in order. A planner that takes a whole day's sort or a scan of
-/// a table for cheaper has old or no statistics, and the day would be sorted again for each page.
-pub fn paging_pool(url: &SecretString, name: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
-    let off = ["seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin", "material"];
-    let planner = off.map(|way| (format!("enable_{way}"), "off".to_owned()));
-    Ok(pool(connections).connect_lazy_with(reading_options(url, name)?.options(planner)))
-}
-
-/// A pool that may write: the ledger's, and `integrations set`.
-pub fn writing_pool(url: &SecretString, name: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
-    let options = options(url, name)?.options([
-        ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
-        // A client that vanished in a transaction must not keep a run's row locked.
-        ("idle_in_transaction_session_timeout", "20s".to_owned()),
-    ]);
-    Ok(pool(connections).connect_lazy_with(options))
-}
-
-fn options(url: &SecretString, name: &str) -> Result<PgConnectOptions, sqlx::Error> {
-    let options = url.expose_secret().parse::<PgConnectOptions>()?.application_name(name);
-    // Asks the server to notice a vanished client within a minute; its own default is hours.
-    Ok(options.options([
-        ("tcp_keepalives_idle", "30"),
-        ("tcp_keepalives_interval", "10"),
-        ("tcp_keepalives_count", "3"),
-    ]))
-}
-
-fn pool(connections: u32) -> PgPoolOptions {
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .idle_timeout(Duration::from_secs(60))
-        // sqlx pings each connection that comes back, and waits for ever: one that was given up in the middle of a statement, on
-        // a network that swallows everything, would take its place in the pool with it.
-        .after_release(|connection, _| {
-            Box::pin(async move {
-                tokio::time::timeout(RELEASE_TIMEOUT, connection.ping())
-                    .await
-                    .map_err(|_| sqlx::Error::PoolTimedOut)?
-                    .map(|()| true)
-            })
-        })
-}
 
 /// What is read, table by table.
 const COLUMNS: &[(&str, &[&str])] = &[

@@ -18,7 +18,7 @@ use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
 pub use claim::{Claim, ClaimBegun, Claimed};
-pub use error::{LedgerError, is_unreachable};
+pub use error::LedgerError;
 pub use gauges::Gauges;
 pub use lease::{Buried, Cursor, Lease, Progress, Reject, Retry};
 pub use lock::Lock;

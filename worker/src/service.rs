@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
-use shared::langfuse::{paging_pool, writing_pool};
 use shared::ledger::Ledger;
+use shared::postgres::{paging_pool, writing_pool};
 use shared::posthog::Posthog;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;

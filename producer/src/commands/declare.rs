@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use shared::amqp::{AmqpError, CONNECT_TIMEOUT, within};
+use shared::ladder::Ladder;
 use shared::settings::Settings;
-use shared::topology::{self, Ladder};
+use shared::topology;
 
 use crate::config::{self, Server};
 use crate::error::CommandError;

@@ -15,8 +15,8 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 use shared::egress::Egress;
+use shared::ladder::Ladder;
 use shared::settings::{SecretString, Settings};
-use shared::topology::Ladder;
 
 use crate::config::{self, Key, Server};
 use crate::error::CommandError;

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use shared::integration::{self, StoredIntegration};
+use shared::ladder::Ladder;
 use shared::langfuse::Newest;
 use shared::ledger::{Ledger, Pause, State};
 use shared::settings::Settings;
-use shared::topology::{Ladder, Lane};
+use shared::topology::Lane;
 use sqlx::PgPool;
 
 use crate::config::{self, Horizon, Server};

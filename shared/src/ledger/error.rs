@@ -1,5 +1,7 @@
 //! What can go wrong at the ledger.
 
+use crate::postgres::is_unreachable;
+
 /// What went wrong at the ledger.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -28,23 +30,5 @@ impl From<sqlx::Error> for LedgerError {
         } else {
             Self::Sql(error)
         }
-    }
-}
-
-/// Whether an error says "the server is away" rather than "the statement is wrong".
-pub fn is_unreachable(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        // 08: connection exceptions; 57P0x: shutdown, crash, starting up, database dropped; 53300: too many connections;
-        // 25006: a failover left us on a read-only server.
-        sqlx::Error::Database(e) => e.code().is_some_and(|code| {
-            code.starts_with("08") || code.starts_with("57P0") || code == "53300" || code == "25006"
-        }),
-        _ => false,
     }
 }

@@ -13,7 +13,7 @@ use shared::headers::Headers;
 use shared::job::RunKey;
 use shared::ledger::{Buried, Lease, LedgerError, Retry};
 use shared::message::Message;
-use shared::topology::{DEAD_KEY, EXCHANGE, Lane, Rung};
+use shared::topology::{DEAD_KEY, EXCHANGE, Lane, rung_queue};
 use shared::trace::Traceparent;
 use tokio::time::Instant;
 
@@ -306,7 +306,7 @@ impl<'a> Unsettled<'a> {
 
     async fn publish_rung(&self, delay: Duration, headers: &Headers) -> Result<(), AmqpError> {
         // A rung is a fanout: the routing key does not lead there, but back into the lane.
-        let (rung, lane) = (Rung::queue(delay), self.lane.routing_key());
+        let (rung, lane) = (rung_queue(delay), self.lane.routing_key());
         self.publisher.publish(&rung, lane, &self.delivery.data, headers).await
     }
 

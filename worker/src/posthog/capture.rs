@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use chrono::Utc;
 use reqwest::header::{CONTENT_ENCODING, HeaderValue};
+use shared::ingestion::endpoint;
 use shared::job::Stream;
 use shared::ledger::Reject;
-use shared::posthog::{Answer, CallError, Posthog, endpoint, json_headers};
+use shared::posthog::{Answer, CallError, Posthog, json_headers};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

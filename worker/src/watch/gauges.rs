@@ -7,9 +7,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use lapin::{Channel, Connection};
 use shared::amqp::{AmqpError, CONNECT_TIMEOUT, connect, look, within};
+use shared::ladder::Ladder;
 use shared::ledger::{Gauges, Ledger, LedgerError};
 use shared::settings::SecretString;
-use shared::topology::Ladder;
 use tokio::time::Instant;
 
 use crate::watch::metrics;

@@ -11,8 +11,9 @@ use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandl
 use reqwest::StatusCode;
 use shared::error_code::ErrorCode;
 use shared::job::Stream;
+use shared::ladder::Ladder;
 use shared::posthog::LIB_VERSION;
-use shared::topology::{DEAD_LETTER_QUEUE, Ladder, Lane, Rung};
+use shared::topology::{DEAD_LETTER_QUEUE, Lane, rung_queue};
 
 use crate::watch::outcome::{Outcome, SplitCause};
 use catalogue::{
@@ -166,7 +167,7 @@ pub fn blocked(blocked: bool) {
 
 /// The queues that are shown: both lanes, the dead letters, each rung once.
 pub fn queues(ladder: &Ladder) -> Vec<String> {
-    let mut rungs: Vec<String> = ladder.rungs().iter().map(|rung| Rung::queue(rung.delay)).collect();
+    let mut rungs: Vec<String> = ladder.rungs().iter().map(|rung| rung_queue(rung.delay)).collect();
     rungs.sort_unstable();
     rungs.dedup();
     let others = Lane::ALL.map(Lane::queue).into_iter().chain([DEAD_LETTER_QUEUE]);

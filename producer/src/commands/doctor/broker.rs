@@ -2,7 +2,8 @@
 //! does anybody consume?
 
 use shared::amqp::{CONNECT_TIMEOUT, within};
-use shared::topology::{self, JOBS_QUEUE, Ladder, Piece};
+use shared::ladder::Ladder;
+use shared::topology::{self, JOBS_QUEUE, Piece};
 
 use super::check::Check;
 use super::finding::{Checked, Finding};

@@ -7,8 +7,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use lapin::uri::AMQPUri;
 use reqwest::{Client, Url};
 use serde_json::Value;
+use shared::ladder::Ladder;
 use shared::settings::{ExposeSecret, SecretString};
-use shared::topology::{self, Ladder, Piece};
+use shared::topology::{self, Piece};
 
 use super::broker::QueueArguments;
 use super::check::Check;

@@ -113,7 +113,8 @@ mod tests {
     use super::super::finding::Status;
     use super::*;
     use serde_json::json;
-    use shared::topology::{self, Ladder, Piece};
+    use shared::ladder::Ladder;
+    use shared::topology::{self, Piece};
 
     #[test]
     fn a_timeout_must_leave_room_for_a_slice() {

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use shared::egress::Egress;
+use shared::ingestion::ingestion_url;
 use shared::integration;
-use shared::posthog::ingestion_url;
 use shared::settings::{SecretString, Settings};
 use sqlx::PgPool;
 
