@@ -4,11 +4,11 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::tcp::OwnedTLSConfig;
-use lapin::types::ShortString;
+use lapin::types::{FieldTable, ShortString};
 use lapin::uri::{AMQPScheme, AMQPUri};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Event};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Event, Queue};
 use tokio::sync::watch;
 use url::Url;
 
@@ -222,24 +222,32 @@ pub async fn depth(channel: &Channel, queue: &str) -> Result<Option<u32>, AmqpEr
     Ok(look(channel, queue).await?.map(|queue| queue.message_count()))
 }
 
-/// A queue as the broker counts it, by a passive declare. `None`: there is no such queue, and the channel is closed.
-pub async fn look(channel: &Channel, queue: &str) -> Result<Option<lapin::Queue>, AmqpError> {
-    let options = lapin::options::QueueDeclareOptions {
+/// A queue as the broker counts it, by a passive declare. `None`: there is no such queue, and the
+/// channel is closed.
+pub async fn look(channel: &Channel, queue: &str) -> Result<Option<Queue>, AmqpError> {
+    within(CONNECT_TIMEOUT, find_queue(channel, queue)).await
+}
+
+/// [`look`] for a caller that has a time limit of its own.
+pub(crate) async fn find_queue(channel: &Channel, queue: &str) -> Result<Option<Queue>, lapin::Error> {
+    let options = QueueDeclareOptions {
         passive: true,
-        ..Default::default()
+        ..QueueDeclareOptions::default()
     };
-    match within(
-        CONNECT_TIMEOUT,
-        channel.queue_declare(queue.into(), options, lapin::types::FieldTable::default()),
-    )
-    .await
-    {
-        Ok(queue) => Ok(Some(queue)),
-        Err(AmqpError::Broker(e)) if is_not_found(&e) => Ok(None),
-        Err(e) => Err(e),
+    let declared = channel.queue_declare(queue.into(), options, FieldTable::default());
+    found(declared.await)
+}
+
+/// The answer to a passive declare: `None` when the broker says that there is no such thing (404).
+pub(crate) fn found<T>(looked: Result<T, lapin::Error>) -> Result<Option<T>, lapin::Error> {
+    match looked {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if is_reply(&error, 404) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
-fn is_not_found(error: &lapin::Error) -> bool {
-    matches!(error.kind(), lapin::ErrorKind::ProtocolError(e) if e.get_id() == 404)
+/// Whether the broker refused with this reply code.
+pub(crate) fn is_reply(error: &lapin::Error, code: u16) -> bool {
+    matches!(error.kind(), lapin::ErrorKind::ProtocolError(e) if e.get_id() == code)
 }

@@ -6,6 +6,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Channel, Connection, ExchangeKind};
 
+use crate::amqp::{find_queue, found, is_reply};
 use crate::ladder::Ladder;
 use crate::settings::format_duration;
 
@@ -164,16 +165,12 @@ pub async fn ensure(connection: &Connection, ladder: &Ladder) -> Result<(), lapi
 
 /// Whether the broker says that the user lacks a right.
 pub fn is_refused(error: &lapin::Error) -> bool {
-    matches!(error.kind(), lapin::ErrorKind::ProtocolError(e) if e.get_id() == 403)
+    is_reply(error, 403)
 }
 
 /// Whether the broker refused a declaration because something of that name is there with other arguments (406).
 pub fn differs(error: &lapin::Error) -> bool {
-    matches!(error.kind(), lapin::ErrorKind::ProtocolError(e) if e.get_id() == 406)
-}
-
-fn is_not_found(error: &lapin::Error) -> bool {
-    matches!(error.kind(), lapin::ErrorKind::ProtocolError(e) if e.get_id() == 404)
+    is_reply(error, 406)
 }
 
 impl Piece {
@@ -229,30 +226,18 @@ impl Piece {
     /// # Errors
     /// When the broker cannot say.
     pub async fn exists(&self, channel: &Channel) -> Result<bool, lapin::Error> {
-        let looked = match self {
+        match self {
             Self::Exchange { name, kind } => {
                 let options = ExchangeDeclareOptions {
                     passive: true,
                     ..ExchangeDeclareOptions::default()
                 };
-                channel
-                    .exchange_declare(name.as_str().into(), kind.clone(), options, FieldTable::default())
-                    .await
+                let declared =
+                    channel.exchange_declare(name.as_str().into(), kind.clone(), options, FieldTable::default());
+                Ok(found(declared.await)?.is_some())
             }
-            Self::Queue { name, .. } => {
-                let options = QueueDeclareOptions {
-                    passive: true,
-                    ..QueueDeclareOptions::default()
-                };
-                let declared = channel.queue_declare(name.as_str().into(), options, FieldTable::default());
-                declared.await.map(|_| ())
-            }
-            Self::Binding { .. } => Ok(()),
-        };
-        match looked {
-            Ok(()) => Ok(true),
-            Err(error) if is_not_found(&error) => Ok(false),
-            Err(error) => Err(error),
+            Self::Queue { name, .. } => Ok(find_queue(channel, name).await?.is_some()),
+            Self::Binding { .. } => Ok(true),
         }
     }
 }

@@ -8,13 +8,14 @@ use sqlx::query::{Query, QueryAs, QueryScalar};
 
 use super::error::LedgerError;
 use crate::job::{RunKey, Scope};
+use crate::postgres::{ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT};
 
 /// How long the database may take over a statement that a job may be waiting for. A connection that
 /// a network swallowed would never answer, and the lease must be renewed long before it runs out.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same for what only people and the producer wait for: every run of 400 projects over three
-/// years takes its time. The server ends a statement sooner by itself (`STATEMENT_TIMEOUT`).
-const REPORT_TIMEOUT: Duration = Duration::from_secs(60);
+/// years takes its time. The server itself ends a statement after [`STATEMENT_TIMEOUT`].
+const REPORT_TIMEOUT: Duration = STATEMENT_TIMEOUT.saturating_add(ACQUIRE_TIMEOUT);
 
 /// The row of a run; binds as [`BindKey::bind_key`] does.
 macro_rules! this_run {
