@@ -6,8 +6,9 @@
 //! the ledger or the events it knows on its own, so that a mistake there cannot hide behind the
 //! same mistake here.
 //!
-//! A test starts with [`World::new`]; everything it started is gone afterwards, however the test
-//! ended.
+//! A test starts with a [`World`], adds a [`Project`] to it, publishes days and waits until they
+//! arrive. It waits for a job's end by its [`Outcome`] and [`Cause`]. Everything that it started is
+//! gone afterwards, however it ended.
 
 #![allow(
     unsafe_code,

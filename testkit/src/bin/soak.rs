@@ -28,12 +28,14 @@ Usage: cargo soak [--minutes N] [--seed SEED] [--steps N] [--json]
   --json        answer in JSON
   --help        this text
 
-Each simulation: three workers on private servers; steps drawn from its seed; then all is left alone, and when it has
-settled the oracle compares what PostHog keeps with what the database holds. A failure prints its seed and its steps,
-shrunk to fewer that still fail, and ends the soak.
+Each simulation has three workers on private servers, and steps that are drawn from its seed. Then
+all is left alone, and when it has settled the oracle compares what PostHog keeps with what the
+database holds. A failure prints its seed and its steps, shrunk to fewer that still fail, and ends
+the soak.
 
-Exit code: 0 when all arrived, no dead letter was without a cause, and faults bit (in each simulation sends again, deliveries again and
-take-overs; in 10 minutes or more each kind of them); 1 when not; 2 for wrong arguments.";
+Exit code: 0 when all arrived, no dead letter was without a cause, and faults bit (in each simulation
+sends again, deliveries again and take-overs; in 10 minutes or more each kind of them); 1 when not;
+2 for wrong arguments.";
 
 struct Arguments {
     minutes: u64,
@@ -102,7 +104,7 @@ async fn soak(arguments: &Arguments, servers: &Arc<Servers>) -> bool {
     loop {
         let steps = arguments.run.clone().unwrap_or_else(|| generate(seed, arguments.steps));
         let began = Instant::now();
-        let outcome = run(servers, &steps).await;
+        let verdict = run(servers, &steps).await;
         simulations += 1;
         for step in &steps {
             let text = step.to_string();
@@ -110,24 +112,24 @@ async fn soak(arguments: &Arguments, servers: &Arc<Servers>) -> bool {
             let name = if name == "posthog" { &text } else { name };
             *injected.entry(name.to_owned()).or_default() += 1;
         }
-        bites += outcome.bites;
+        bites += verdict.bites;
         eprintln!(
             "seed {seed}: {} s; {}; {}; {}",
             began.elapsed().as_secs(),
-            outcome.report,
-            outcome.bites,
-            outcome.letters
+            verdict.report,
+            verdict.bites,
+            verdict.letters
         );
-        letters += outcome.letters;
-        total = total + outcome.report;
+        letters += verdict.letters;
+        total = total + verdict.report;
         // One sequence that was asked for is reported first.
-        let is_blunt = outcome.failure.is_none() && arguments.run.is_none() && !outcome.bites.bit();
-        let blunt = || format!("nothing was shown about {}", outcome.bites.never().join(", "));
-        let failure = outcome.failure.or_else(|| is_blunt.then(blunt));
+        let is_blunt = verdict.failure.is_none() && arguments.run.is_none() && !verdict.bites.bit();
+        let blunt = || format!("nothing was shown about {}", verdict.bites.never().join(", "));
+        let failure = verdict.failure.or_else(|| is_blunt.then(blunt));
         if let Some(failure) = failure {
             eprintln!(
                 "{}\n\nFAILED: {failure}\nseed {seed}\nsteps: {}",
-                outcome.logs,
+                verdict.logs,
                 describe(&steps)
             );
             if arguments.run.is_none() && !is_blunt {

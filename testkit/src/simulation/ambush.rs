@@ -10,7 +10,7 @@ use crate::posthog::{Behavior, FakePosthog, Rule};
 use crate::wait;
 use crate::worker::Worker;
 
-use super::PROJECTS;
+use super::cast::PROJECTS;
 
 /// How long a job may take to begin, if there is one.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::{CHOICES, WORKERS};
+use super::cast::{CHOICES, WORKERS};
 
 /// How PostHog behaves from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 
 use testkit::Servers;
-use testkit::simulation::{Outcome, Step, describe, generate, parse, run};
+use testkit::simulation::{Step, Verdict, describe, generate, parse, run};
 
 const STEPS: usize = 50;
 
-async fn simulate(servers: &Arc<Servers>, what: &str, steps: &[Step]) -> Outcome {
-    let outcome = run(servers, steps).await;
-    if let Some(failure) = &outcome.failure {
+async fn simulate(servers: &Arc<Servers>, what: &str, steps: &[Step]) -> Verdict {
+    let verdict = run(servers, steps).await;
+    if let Some(failure) = &verdict.failure {
         panic!(
             "{what}\n{}\n{failure}\ncargo soak --run '{}'",
-            outcome.logs,
+            verdict.logs,
             describe(steps)
         );
     }
-    eprintln!("{what}: {}; {}; {}", outcome.report, outcome.bites, outcome.letters);
-    outcome
+    eprintln!("{what}: {}; {}; {}", verdict.report, verdict.bites, verdict.letters);
+    verdict
 }
 
 #[tokio::test]
@@ -25,14 +25,14 @@ async fn seeds_that_are_always_run() {
     let servers = Arc::new(Servers::start().await);
     let mut sessions_lost = 0;
     for seed in [1, 2] {
-        let outcome = simulate(&servers, &format!("seed {seed}"), &generate(seed, STEPS)).await;
+        let verdict = simulate(&servers, &format!("seed {seed}"), &generate(seed, STEPS)).await;
         assert!(
-            outcome.bites.bit(),
+            verdict.bites.bit(),
             "seed {seed}: no fault of some kind bit: {}",
-            outcome.bites
+            verdict.bites
         );
-        assert!(outcome.report.expected > 0);
-        sessions_lost += outcome.bites.sessions_lost;
+        assert!(verdict.report.expected > 0);
+        sessions_lost += verdict.bites.sessions_lost;
     }
     // Each simulation begins with an ambush, which does not touch the broker. So a lost session
     // shows that a drawn step had an effect.

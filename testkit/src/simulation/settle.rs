@@ -1,0 +1,102 @@
+//! The end of a simulation: everybody works until nothing is left to do, and the oracle judges.
+
+use std::time::{Duration, Instant};
+
+use chrono::NaiveDate;
+
+use crate::oracle::{Oracle, Report};
+use crate::wait;
+use crate::world::LANGFUSE_URL;
+
+use super::cast::{DAYS, PROJECTS, day};
+use super::letters::Letters;
+use super::stage::Stage;
+
+/// How long everything may take to settle after the last step. The limit is above five minutes
+/// because the sweep of late rows waits so long: a row that was created shortly before a run began
+/// may or may not have been read by that run.
+const SETTLING: Duration = Duration::from_mins(7);
+/// How long the jobs that are published by then may take.
+const SETTLED_JOBS: Duration = Duration::from_mins(2);
+
+impl Stage {
+    /// The steps are over. All workers run, and the producer enqueues until it plans nothing more.
+    pub(super) async fn settle(&mut self) -> (Report, Option<String>) {
+        self.let_all_work().await;
+        let deadline = Instant::now() + SETTLING;
+        loop {
+            if let Some(failure) = self.finish_jobs().await {
+                return (self.check().await, Some(failure));
+            }
+            let planned = self.plan().await;
+            if planned == Some(0) {
+                let report = self.check().await;
+                if report.missing == 0 || Instant::now() > deadline {
+                    return (report, None);
+                }
+                tokio::time::sleep(Duration::from_secs(10)).await;
+            } else if Instant::now() > deadline {
+                return (
+                    self.check().await,
+                    Some(format!("enqueue still plans {planned:?} jobs")),
+                );
+            }
+        }
+    }
+
+    /// How many jobs `enqueue` published; `None` when it failed.
+    async fn plan(&self) -> Option<u64> {
+        let output = self.producer(&["enqueue", "--json"]).await?;
+        let answer: serde_json::Value = serde_json::from_str(&output.stdout).ok()?;
+        let planned = answer["planned"].as_object()?.values();
+        (output.code == 0).then(|| planned.filter_map(serde_json::Value::as_u64).sum())
+    }
+
+    /// Waits until every run is completed and every queue empty. Dead letters are requeued, as a
+    /// human would.
+    async fn finish_jobs(&self) -> Option<String> {
+        let finished = wait::until(SETTLED_JOBS, async || {
+            let open = "select count(*) from posthog_export.runs where state not in ('completed', 'dead')";
+            let open = sqlx::query_scalar::<_, i64>(open).fetch_one(&self.pool()).await;
+            if !matches!(open, Ok(0)) {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                return false;
+            }
+            for queue in ["jobs", "backfill", "retry.1s"] {
+                if self.world.queue_messages(&format!("posthog-export.{queue}")).await != Some(0) {
+                    return false;
+                }
+            }
+            if self.world.queue_messages("posthog-export.dead-letters").await != Some(0) {
+                self.count_dead_letters().await;
+                drop(self.producer(&["dead-letters", "requeue", "--all", "--yes"]).await);
+                return false;
+            }
+            true
+        });
+        if finished.await.is_some() {
+            return None;
+        }
+        let runs = "select coalesce(string_agg(to_jsonb(r)::text, E'\\n'), '') from posthog_export.runs r where state <> 'completed'";
+        let runs = sqlx::query_scalar::<_, String>(runs).fetch_one(&self.pool()).await;
+        Some(format!("not all jobs came to an end in {SETTLED_JOBS:?}: {runs:?}"))
+    }
+
+    async fn count_dead_letters(&self) {
+        let output = self.producer(&["dead-letters", "list", "--group", "--json"]).await;
+        if let Some(answer) = output.and_then(|output| serde_json::from_str(&output.stdout).ok()) {
+            self.add_letters(Letters::read(&answer));
+        }
+    }
+
+    async fn check(&self) -> Report {
+        let oracle = Oracle::new(self.pool(), Some(LANGFUSE_URL));
+        // Late observations are on the day after their trace.
+        let days: Vec<NaiveDate> = DAYS.iter().chain(["2024-06-04"].iter()).map(|text| day(text)).collect();
+        let mut reports = Vec::new();
+        for (project, key) in PROJECTS {
+            reports.push(oracle.check(&self.world.posthog, key, project, &days).await);
+        }
+        reports.into_iter().sum()
+    }
+}
