@@ -9,6 +9,7 @@ use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{FieldTable, ShortString};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Event, Queue};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use url::Url;
 
@@ -19,6 +20,8 @@ use crate::settings::{AMQP_CA, ExposeSecret, SecretString};
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time limit of a publish until the broker's confirm.
 pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time limit of a look at the broker's port.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of a frame. The client library keeps 64 frames for each connection; jobs are small, and 32 kB hold any header of ours.
 const FRAME_MAX: u32 = 32 << 10;
 /// Seconds between heartbeats; a dead peer is noticed after two.
@@ -77,6 +80,15 @@ pub async fn connect(url: &SecretString, name: &str) -> Result<Connection, AmqpE
         Err(AmqpError::Broker(error)) if plain_port && is_tls_failure(&error) => Err(AmqpError::Tls(error.to_string())),
         other => other,
     }
+}
+
+/// Whether something listens at the broker's address. Costs a handshake and says nothing more.
+pub async fn port_answers(url: &SecretString) -> bool {
+    let Ok(AMQPUri { authority, .. }) = url.expose_secret().parse() else {
+        return false;
+    };
+    let connected = TcpStream::connect((authority.host.as_str(), authority.port));
+    matches!(tokio::time::timeout(LOOK_TIMEOUT, connected).await, Ok(Ok(_)))
 }
 
 /// The authorities that the URL names, in PEM form.

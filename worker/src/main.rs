@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use shared::settings::Settings;
+use shared::settings::{BadSettings, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use worker::cli::{Cli, Command};
@@ -34,7 +34,8 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("worker: {error:#}\n").as_bytes());
-            ExitCode::FAILURE
+            // As the producer's: 2 says that only other settings help.
+            ExitCode::from(if error.is::<BadSettings>() { 2 } else { 1 })
         }
     }
 }

@@ -14,7 +14,7 @@ use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 use rand::Rng as _;
-use shared::amqp::{AmqpError, CONNECT_TIMEOUT, Publisher, connect, watch_blocked, within};
+use shared::amqp::{AmqpError, CONNECT_TIMEOUT, Publisher, connect, port_answers, watch_blocked, within};
 use shared::message::Message;
 use shared::topology::{Lane, ensure};
 use tokio::sync::{mpsc, watch};
@@ -30,6 +30,8 @@ use crate::watch::metrics;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// How often the broker's port is looked at during such a pause.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -66,12 +68,32 @@ pub async fn consume(app: Arc<App>, shutdown: CancellationToken) {
         }
         let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.5));
         tracing::warn!(%error, retry_in_ms = jittered.as_millis(), "the session with RabbitMQ ended; starting over");
-        tokio::select! {
-            () = tokio::time::sleep(jittered) => {}
+        let is_back = tokio::select! {
+            is_back = broker_is_back(jittered, async || port_answers(&app.config.amqp_url).await) => is_back,
             () = shutdown.cancelled() => return,
-        }
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        };
+        pause = if is_back {
+            FIRST_PAUSE
+        } else {
+            (pause * 2).min(LONGEST_PAUSE)
+        };
     }
+}
+
+/// Waits for the pause. Ends it early, with `true`, when the broker's port did not answer and now
+/// does: a broker that was away for seconds is not left alone for many more.
+async fn broker_is_back(pause: Duration, answers: impl AsyncFn() -> bool) -> bool {
+    let mut was_away = false;
+    let looks = async {
+        loop {
+            match answers().await {
+                true if was_away => return,
+                answers => was_away |= !answers,
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+    };
+    tokio::time::timeout(pause, looks).await.is_ok()
 }
 
 /// What the jobs of a session share.
@@ -258,6 +280,28 @@ async fn handle(session: Session, lane: Lane, delivery: Delivery) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_pause_ends_when_a_broker_that_was_away_answers_again() {
+        let looks = std::cell::Cell::new(0);
+        let comes_back = async || {
+            looks.set(looks.get() + 1);
+            looks.get() == 3
+        };
+        assert!(broker_is_back(Duration::from_mins(1), comes_back).await);
+        assert_eq!(looks.get(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_answers_all_the_while_is_given_the_whole_pause() {
+        let looks = std::cell::Cell::new(0);
+        let answers = async || {
+            looks.set(looks.get() + 1);
+            true
+        };
+        assert!(!broker_is_back(LOOK_PAUSE * 2, answers).await);
+        assert!(looks.get() > 1);
+    }
 
     #[tokio::test]
     async fn a_panic_ends_the_session_as_a_failed_settlement_does() {

@@ -172,7 +172,7 @@ async fn bad_environment_variables_are_all_named_at_once() {
         ("ENCRYPTION_KEY", "xyz"),
     ];
     let worker = world.worker(&bad).await;
-    assert_eq!(worker.wait_exit().await.code(), Some(1));
+    assert_eq!(worker.wait_exit().await.code(), Some(2));
     let log = worker.log();
     for (name, _) in bad {
         assert!(log.contains(name), "{name} in {log}");
