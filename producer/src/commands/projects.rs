@@ -36,8 +36,9 @@ Examples:
 
 A worker pauses a project after a failure that all its jobs would have: unauthorized,
 endpoint_refused, host_not_allowed, key_undecryptable, bad_host. Such a pause ends when the
-project's PostHog settings are saved anew. A pause by a human ends when a human resumes the project.
-When the integration was removed, the next `enqueue` deletes the pause.
+project's PostHog settings are saved again, or when a human resumes the project. A pause by a human
+ends only when a human resumes the project. When the integration was removed, the next `enqueue`
+deletes the pause.
 
 No jobs are published for a paused project. Jobs that are already in the queue end as `skipped`; the
 first `enqueue` after the pause publishes them again.

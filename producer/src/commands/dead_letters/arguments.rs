@@ -44,7 +44,7 @@ Examples:
   producer dead-letters show raw/0a1b2c3d4e5f --json
 
 Shows the message's body and headers, the run's row in the ledger, how far each stream came, and the
-rows that PostHog refused. `error` is the last answer of PostHog.
+rows that PostHog refused. `error` is the text of the last failure.
 
 JSON: the fields of `list`, and {advice, headers, messages, run_row, streams: [{stream, done,
 cursor_time, cursor_id, sent, rejected, batches, bytes, updated_at}],
