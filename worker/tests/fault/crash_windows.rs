@@ -69,7 +69,7 @@ async fn after_the_last_checkpoint_before_complete() {
     first.kill();
     gate.turn_away().await;
     gate.open().await;
-    assert_eq!(project.field("daily", "state").await.as_deref(), Some("running"));
+    assert_eq!(project.state(DAY, "daily").await, "running");
     project.assert_delivered(&[DAY]).await;
     let second = ready(&world, &[&SMALL]).await;
     project.arrives(DAY).await;

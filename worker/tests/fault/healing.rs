@@ -40,11 +40,7 @@ async fn a_queue_that_is_deleted_while_its_job_is_at_work() {
     delete(&world, JOBS).await;
     worker.wait_outcome(Outcome::Abandoned, None).await;
     worker.wait_ready().await;
-    assert_eq!(
-        project.field("daily", "state").await.as_deref(),
-        Some("queued"),
-        "the lease was given back"
-    );
+    assert_eq!(project.state(DAY, "daily").await, "queued", "the lease was given back");
     alter(&world, LATER).await;
     world.succeeds(&["enqueue"]).await;
     project.arrives(DAY).await;
@@ -62,7 +58,7 @@ async fn a_worker_that_dies_with_the_queue() {
     world.purge(JOBS).await;
     delete(&world, JOBS).await;
     let _second = ready(&world, &[&SMALL]).await;
-    assert_eq!(project.field("daily", "state").await.as_deref(), Some("running"));
+    assert_eq!(project.state(DAY, "daily").await, "running");
     alter(&world, LATER).await;
     world.succeeds(&["enqueue"]).await;
     project.arrives(DAY).await;

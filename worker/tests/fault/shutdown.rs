@@ -17,7 +17,7 @@ async fn sigint_hands_back_too() {
     project.stored(50).await;
     first.interrupt();
     assert_eq!(first.wait_exit().await.code(), Some(0), "{}", first.log());
-    assert_eq!(project.field("daily", "state").await.as_deref(), Some("queued"));
+    assert_eq!(project.state(DAY, "daily").await, "queued");
     world.wait_depth(JOBS, 1).await;
     world.posthog.behave();
     let _second = ready(&world, &[&SMALL]).await;
@@ -65,7 +65,7 @@ async fn a_request_that_hangs_does_not_outlast_the_grace() {
     assert_eq!(first.wait_exit().await.code(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     // The request was given up, and the job was handed back all the same.
-    assert_eq!(project.field("daily", "state").await.as_deref(), Some("queued"));
+    assert_eq!(project.state(DAY, "daily").await, "queued");
     world.wait_depth(JOBS, 1).await;
     world.posthog.behave();
     let _second = ready(&world, &[&SMALL]).await;
@@ -96,7 +96,7 @@ async fn asked_to_stop_it_sends_no_further_body() {
         Ok(stored),
         "what was accepted was not saved"
     );
-    assert_eq!(project.field("daily", "state").await.as_deref(), Some("queued"));
+    assert_eq!(project.state(DAY, "daily").await, "queued");
     let _second = ready(&world, &[&SMALL]).await;
     project.arrives(DAY).await;
     assert_eq!(world.posthog.counts(KEY).resent, 0);
@@ -124,7 +124,7 @@ async fn it_hands_back_though_rabbitmq_goes_while_it_stops() {
     world.posthog.behave();
     assert_eq!(first.wait_exit().await.code(), Some(0), "{}", first.log());
     // A lease that is not given back would run out, and count as a worker's death.
-    assert_eq!(project.field("daily", "state").await.as_deref(), Some("queued"));
+    assert_eq!(project.state(DAY, "daily").await, "queued");
     assert!(
         project.count("daily", Count::Sent).await > 0,
         "what was accepted was not saved"
@@ -146,7 +146,7 @@ async fn it_stops_as_pid_1() {
     project.stored(50).await;
     first.terminate();
     assert_eq!(first.wait_exit().await.code(), Some(0), "{}", first.log());
-    assert_eq!(project.field("daily", "state").await.as_deref(), Some("queued"));
+    assert_eq!(project.state(DAY, "daily").await, "queued");
     world.wait_depth(JOBS, 1).await;
 }
 

@@ -99,7 +99,7 @@ async fn an_outage_walks_the_ladder_and_ends_dead_when_it_is_used_up() {
         (&headers["x-error-code"], &headers["x-attempt"]),
         (&"posthog_unavailable".into(), &4.into())
     );
-    assert_eq!(project.field("daily", "state").await.as_deref(), Some("dead"));
+    assert_eq!(project.state(DAY, "daily").await, "dead");
 
     // A human requeues it once PostHog is back.
     world.posthog.behave();

@@ -75,5 +75,5 @@ async fn a_job_that_waits_for_its_rows_holds_no_connection_and_stops_at_once() {
     worker.terminate();
     assert_eq!(worker.wait_exit().await.code(), Some(0), "{}", worker.log());
     assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
-    assert_eq!(project.field("daily", "state").await.as_deref(), Some("queued"));
+    assert_eq!(project.state(DAY, "daily").await, "queued");
 }

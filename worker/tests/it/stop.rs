@@ -24,7 +24,7 @@ async fn sigterm_hands_back_at_once_and_counts_nothing() {
     world.posthog.until(|posthog| posthog.counts(KEY).stored > 50).await;
     first.terminate();
     assert_eq!(first.wait_exit().await.code(), Some(0), "{}", first.log());
-    assert_eq!(project.field("daily", "state").await.as_deref(), Some("queued"));
+    assert_eq!(project.state(DAY, "daily").await, "queued");
     assert_eq!(project.field("daily", "attempt").await.as_deref(), Some("0"));
     assert_eq!(world.queue_depth(JOBS).await, 1);
     let before = world.posthog.counts(KEY).stored;
@@ -51,7 +51,7 @@ async fn a_killed_workers_job_is_taken_over_when_its_lease_has_run_out() {
     project.publish(DAY, "daily").await;
     world.posthog.until(|posthog| posthog.counts(KEY).stored > 50).await;
     first.kill();
-    assert_eq!(project.field("daily", "state").await.as_deref(), Some("running"));
+    assert_eq!(project.state(DAY, "daily").await, "running");
     world.posthog.behave();
     let second = world.ready_worker(&SMALL).await;
     project.arrives(DAY).await;
