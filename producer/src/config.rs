@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use shared::egress::Egress;
 use shared::integration::EncryptionKey;
 use shared::ladder::Ladder;
+use shared::settings::variables::{self, Variable};
 use shared::settings::{SecretString, Settings};
 use shared::telemetry::LogFormat;
 
@@ -23,24 +23,27 @@ pub struct Server {
 /// Langfuse's database.
 pub fn source(settings: &mut Settings) -> Server {
     Server {
-        variable: "DATABASE_URL",
-        url: settings.postgres_url("DATABASE_URL"),
+        variable: variables::DATABASE_URL.name,
+        url: settings.postgres_url(&variables::DATABASE_URL),
     }
 }
 
 /// The database of the schema `posthog_export`.
 pub fn ledger(settings: &mut Settings) -> Server {
-    or_source(settings, "LEDGER_DATABASE_URL")
+    or_source(settings, &variables::LEDGER_DATABASE_URL)
 }
 
 /// The database for `integrations set`, with the right to write `posthog_integrations`.
 pub fn writable_settings(settings: &mut Settings) -> Server {
-    or_source(settings, "SETTINGS_DATABASE_URL")
+    or_source(settings, &variables::SETTINGS_DATABASE_URL)
 }
 
-fn or_source(settings: &mut Settings, variable: &'static str) -> Server {
+fn or_source(settings: &mut Settings, variable: &Variable) -> Server {
     match settings.optional_postgres_url(variable) {
-        Some(url) => Server { variable, url },
+        Some(url) => Server {
+            variable: variable.name,
+            url,
+        },
         None => source(settings),
     }
 }
@@ -48,28 +51,14 @@ fn or_source(settings: &mut Settings, variable: &'static str) -> Server {
 /// The broker.
 pub fn broker(settings: &mut Settings) -> Server {
     Server {
-        variable: "AMQP_URL",
-        url: settings.amqp_url("AMQP_URL"),
+        variable: variables::AMQP_URL.name,
+        url: settings.amqp_url(&variables::AMQP_URL),
     }
 }
 
 /// The retry ladder, which decides which delay queues there are.
 pub fn ladder(settings: &mut Settings) -> Option<Ladder> {
-    settings.parsed("RETRY_RUNGS")
-}
-
-/// Langfuse's own key. When it is `None`, reading the settings ends with an error.
-pub fn encryption_key(settings: &mut Settings) -> Option<EncryptionKey> {
-    use shared::settings::ExposeSecret;
-    let digits = settings.secret("ENCRYPTION_KEY");
-    match EncryptionKey::from_hex(&digits) {
-        Ok(key) => Some(key),
-        Err(_) if digits.expose_secret().is_empty() => None,
-        Err(error) => {
-            settings.complain(error.to_string());
-            None
-        }
-    }
+    settings.parsed(&variables::RETRY_RUNGS)
 }
 
 /// Langfuse's key, kept out of `Debug`.
@@ -82,8 +71,8 @@ impl std::fmt::Debug for Key {
 }
 
 impl Key {
-    pub(crate) fn new(key: Option<EncryptionKey>) -> Self {
-        Self(key)
+    pub(crate) fn read(settings: &mut Settings) -> Self {
+        Self(EncryptionKey::read(settings))
     }
 
     /// The key. A bad one has stopped the program before any command runs.
@@ -92,15 +81,6 @@ impl Key {
             .as_ref()
             .ok_or(CommandError::Cipher(shared::integration::CipherError::BadKey))
     }
-}
-
-/// Which hosts may be called although they are private or use plain http.
-pub fn egress(settings: &mut Settings) -> Egress {
-    let text = settings.text("EGRESS_ALLOW").unwrap_or_default();
-    text.parse().unwrap_or_else(|error| {
-        settings.complain(format!("EGRESS_ALLOW {error}"));
-        Egress::default()
-    })
 }
 
 /// When a day counts as over, and how far back `enqueue` goes.
@@ -115,14 +95,16 @@ pub struct Horizon {
 /// Reads [`Horizon`].
 pub fn horizon(settings: &mut Settings) -> Horizon {
     Horizon {
-        lag: settings.duration("EXPORT_LAG"),
-        backfill_days: settings.optional_number("BACKFILL_DAYS", 0, 36_500),
+        lag: settings.duration(&variables::EXPORT_LAG),
+        backfill_days: settings.optional_number(&variables::BACKFILL_DAYS, 0, 36_500),
     }
 }
 
 /// Format and filter of the log. Every command reads them.
 pub fn logging(settings: &mut Settings) -> (LogFormat, String) {
-    let format = settings.parsed("LOG_FORMAT").unwrap_or(LogFormat::Text);
-    let filter = settings.parsed("RUST_LOG").unwrap_or_else(|| "info".to_owned());
+    let format = settings.parsed(&variables::LOG_FORMAT).unwrap_or(LogFormat::Text);
+    let filter = settings
+        .parsed(&variables::RUST_LOG)
+        .unwrap_or_else(|| "info".to_owned());
     (format, filter)
 }

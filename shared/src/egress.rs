@@ -10,6 +10,9 @@ use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
+use crate::settings::Settings;
+use crate::settings::variables::EGRESS_ALLOW;
+
 /// Why a host may not be called.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NotAllowed {
@@ -56,6 +59,15 @@ impl FromStr for Egress {
 }
 
 impl Egress {
+    /// Reads `EGRESS_ALLOW`.
+    pub fn read(settings: &mut Settings) -> Self {
+        let text = settings.text(&EGRESS_ALLOW).unwrap_or_default();
+        text.parse().unwrap_or_else(|error| {
+            settings.complain(format!("{} {error}", EGRESS_ALLOW.name));
+            Self::default()
+        })
+    }
+
     /// Checks what can be known before a name is resolved: the scheme, and addresses written as such (which never pass the
     /// resolver).
     pub fn check_url(&self, url: &Url) -> Result<(), NotAllowed> {

@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 use crate::error_code::ErrorCode;
 use crate::ingestion::ingestion_url;
 use crate::langfuse::known_projects;
-use crate::settings::{ExposeSecret, SecretString};
+use crate::settings::variables::ENCRYPTION_KEY;
+use crate::settings::{ExposeSecret, SecretString, Settings};
 
 /// Langfuse uses a 16-byte nonce where 12 are usual.
 type LangfuseCipher = AesGcm<Aes256, U16>;
@@ -94,6 +95,20 @@ pub enum CipherError {
 }
 
 impl EncryptionKey {
+    /// Reads `ENCRYPTION_KEY`. When this is `None`, reading the settings ends with an error.
+    pub fn read(settings: &mut Settings) -> Option<Self> {
+        let digits = settings.secret(&ENCRYPTION_KEY);
+        match Self::from_hex(&digits) {
+            Ok(key) => Some(key),
+            // Complained of already.
+            Err(_) if digits.expose_secret().is_empty() => None,
+            Err(error) => {
+                settings.complain(error.to_string());
+                None
+            }
+        }
+    }
+
     /// Reads 64 hex digits.
     pub fn from_hex(digits: &SecretString) -> Result<Self, CipherError> {
         let bytes = hex::decode(digits.expose_secret().trim()).map_err(|_| CipherError::BadKey)?;

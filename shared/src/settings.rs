@@ -10,7 +10,7 @@ use std::time::Duration;
 pub use secrecy::{ExposeSecret, SecretString};
 
 mod tls;
-mod variables;
+pub mod variables;
 pub(crate) use tls::AMQP_CA;
 pub use variables::{Fallback, VARIABLES, Variable, markdown_table};
 
@@ -45,14 +45,15 @@ impl Settings {
     }
 
     /// A text, or its default.
-    pub fn text(&mut self, name: &'static str) -> Option<String> {
-        let value = self.raw(name);
-        self.show(name, value.as_deref().unwrap_or("(not set)"));
+    pub fn text(&mut self, variable: &Variable) -> Option<String> {
+        let value = self.raw(variable);
+        self.show(variable, value.as_deref().unwrap_or("(not set)"));
         value
     }
 
     /// A secret that may be absent; also from the file that `NAME_FILE` names.
-    pub fn optional_secret(&mut self, name: &'static str) -> Option<SecretString> {
+    pub fn optional_secret(&mut self, variable: &Variable) -> Option<SecretString> {
+        let name = variable.name;
         let file_name = format!("{name}_FILE");
         let from_file = match self.get(&file_name) {
             None => None,
@@ -70,37 +71,38 @@ impl Settings {
                 .push(format!("{name} and {file_name} are both set; keep one"));
         }
         let value = direct.or(from_file);
-        self.show(name, if value.is_some() { "(secret)" } else { "(not set)" });
+        self.show(variable, if value.is_some() { "(secret)" } else { "(not set)" });
         value.map(SecretString::from)
     }
 
     /// A secret that must be there.
-    pub fn secret(&mut self, name: &'static str) -> SecretString {
+    pub fn secret(&mut self, variable: &Variable) -> SecretString {
         let before = self.errors.len();
-        self.optional_secret(name).unwrap_or_else(|| {
+        self.optional_secret(variable).unwrap_or_else(|| {
             if self.errors.len() == before {
-                let what = variables::find(name).map_or("", |v| v.meaning);
-                self.errors.push(format!("{name} is not set (or {name}_FILE): {what}"));
+                let Variable { name, meaning, .. } = variable;
+                self.errors
+                    .push(format!("{name} is not set (or {name}_FILE): {meaning}"));
             }
             SecretString::from("")
         })
     }
 
     /// A secret that must be a URL with one of the given schemes. The value never reaches the error.
-    pub fn secret_url(&mut self, name: &'static str, schemes: &[&str]) -> SecretString {
-        let url = self.secret(name);
-        self.check_url(name, &url, schemes);
+    pub fn secret_url(&mut self, variable: &Variable, schemes: &[&str]) -> SecretString {
+        let url = self.secret(variable);
+        self.check_url(variable, &url, schemes);
         url
     }
 
     /// [`Settings::secret_url`] that may be absent.
-    pub fn optional_secret_url(&mut self, name: &'static str, schemes: &[&str]) -> Option<SecretString> {
-        let url = self.optional_secret(name)?;
-        self.check_url(name, &url, schemes);
+    pub fn optional_secret_url(&mut self, variable: &Variable, schemes: &[&str]) -> Option<SecretString> {
+        let url = self.optional_secret(variable)?;
+        self.check_url(variable, &url, schemes);
         Some(url)
     }
 
-    fn check_url(&mut self, name: &'static str, url: &SecretString, schemes: &[&str]) {
+    fn check_url(&mut self, variable: &Variable, url: &SecretString, schemes: &[&str]) {
         let text = url.expose_secret();
         if text.is_empty() {
             return;
@@ -110,48 +112,50 @@ impl Settings {
         if !starts || url::Url::parse(text).is_err() {
             let forms: Vec<_> = schemes.iter().map(|s| format!("{s}://…")).collect();
             self.errors.push(format!(
-                "{name} is no URL of the form {} (percent-encode special characters in its password)",
+                "{} is no URL of the form {} (percent-encode special characters in its password)",
+                variable.name,
                 forms.join(" or ")
             ));
         }
     }
 
     /// A number within bounds.
-    pub fn number<T>(&mut self, name: &'static str, low: T, high: T) -> T
+    pub fn number<T>(&mut self, variable: &Variable, low: T, high: T) -> T
     where
         T: FromStr + PartialOrd + Display + Copy,
     {
-        let text = self.raw(name).unwrap_or_default();
-        self.show(name, &text);
+        let text = self.raw(variable).unwrap_or_default();
+        self.show(variable, &text);
         match text.parse::<T>() {
             Ok(n) if n >= low && n <= high => n,
             _ => {
                 self.errors
-                    .push(format!("{name}: `{text}` is no number from {low} to {high}"));
+                    .push(format!("{}: `{text}` is no number from {low} to {high}", variable.name));
                 low
             }
         }
     }
 
     /// [`Settings::number`] that may be absent.
-    pub fn optional_number<T>(&mut self, name: &'static str, low: T, high: T) -> Option<T>
+    pub fn optional_number<T>(&mut self, variable: &Variable, low: T, high: T) -> Option<T>
     where
         T: FromStr + PartialOrd + Display + Copy,
     {
-        if self.raw(name).is_none() {
-            self.show(name, "(not set)");
+        if self.raw(variable).is_none() {
+            self.show(variable, "(not set)");
             return None;
         }
-        Some(self.number(name, low, high))
+        Some(self.number(variable, low, high))
     }
 
     /// A duration: `90s`, `10m`, `2h`, `500ms`.
-    pub fn duration(&mut self, name: &'static str) -> Duration {
-        self.parsed_with(name, parse_duration).unwrap_or(Duration::from_secs(1))
+    pub fn duration(&mut self, variable: &Variable) -> Duration {
+        self.parsed_with(variable, parse_duration)
+            .unwrap_or(Duration::from_secs(1))
     }
 
     /// A size in bytes: `5MB`, `512kB`, `1000000`.
-    pub fn bytes(&mut self, name: &'static str, low: usize, high: usize) -> usize {
+    pub fn bytes(&mut self, variable: &Variable, low: usize, high: usize) -> usize {
         let within = |text: &str| {
             let size = parse_bytes(text)?;
             if size < low || size > high {
@@ -160,38 +164,39 @@ impl Settings {
                 Ok(size)
             }
         };
-        self.parsed_with(name, within).unwrap_or(low)
+        self.parsed_with(variable, within).unwrap_or(low)
     }
 
     /// `on` or `off`.
-    pub fn switch(&mut self, name: &'static str) -> bool {
+    pub fn switch(&mut self, variable: &Variable) -> bool {
         let parse = |text: &str| match text {
             "on" | "true" => Ok(true),
             "off" | "false" => Ok(false),
             _ => Err("is neither `on` nor `off`".to_owned()),
         };
-        self.parsed_with(name, parse).unwrap_or_default()
+        self.parsed_with(variable, parse).unwrap_or_default()
     }
 
     /// A socket address.
-    pub fn address(&mut self, name: &'static str) -> SocketAddr {
-        self.parsed(name).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+    pub fn address(&mut self, variable: &Variable) -> SocketAddr {
+        self.parsed(variable)
+            .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
     }
 
     /// Anything that parses from text.
-    pub fn parsed<T>(&mut self, name: &'static str) -> Option<T>
+    pub fn parsed<T>(&mut self, variable: &Variable) -> Option<T>
     where
         T: FromStr,
         T::Err: Display,
     {
-        self.parsed_with(name, |text| text.parse::<T>().map_err(|e| e.to_string()))
+        self.parsed_with(variable, |text| text.parse::<T>().map_err(|e| e.to_string()))
     }
 
-    fn parsed_with<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        let text = self.raw(name).unwrap_or_default();
-        self.show(name, &text);
+    fn parsed_with<T>(&mut self, variable: &Variable, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let text = self.raw(variable).unwrap_or_default();
+        self.show(variable, &text);
         parse(&text)
-            .map_err(|e| self.errors.push(format!("{name}: `{text}` {e}")))
+            .map_err(|e| self.errors.push(format!("{}: `{text}` {e}", variable.name)))
             .ok()
     }
 
@@ -219,21 +224,15 @@ impl Settings {
             .cloned()
     }
 
-    fn raw(&mut self, name: &'static str) -> Option<String> {
-        let Some(variable) = variables::find(name) else {
-            self.errors.push(format!(
-                "{name} is not in the table of variables: a fault of this program"
-            ));
-            return None;
-        };
-        self.get(name).or_else(|| match variable.default {
+    fn raw(&self, variable: &Variable) -> Option<String> {
+        self.get(variable.name).or_else(|| match variable.default {
             Fallback::Value(value) => Some(value.to_owned()),
             Fallback::Required | Fallback::Unset(_) => None,
         })
     }
 
-    fn show(&mut self, name: &'static str, value: &str) {
-        self.shown.push((name, value.to_owned()));
+    fn show(&mut self, variable: &Variable, value: &str) {
+        self.shown.push((variable.name, value.to_owned()));
     }
 }
 
@@ -308,13 +307,13 @@ mod tests {
             ("HTTP_ADDR", "nowhere"),
             ("BATCH_MAX_BYTES", "5 parsecs"),
         ]);
-        s.duration("JOB_SLICE");
-        s.number("PAGE_ROWS", 1_u32, 100_000);
-        s.secret_url("AMQP_URL", &["amqp", "amqps"]);
-        s.secret("ENCRYPTION_KEY");
-        s.switch("HISTORICAL_MIGRATION");
-        s.address("HTTP_ADDR");
-        s.bytes("BATCH_MAX_BYTES", 1_000, 20_000_000);
+        s.duration(&variables::JOB_SLICE);
+        s.number(&variables::PAGE_ROWS, 1_u32, 100_000);
+        s.secret_url(&variables::AMQP_URL, &["amqp", "amqps"]);
+        s.secret(&variables::ENCRYPTION_KEY);
+        s.switch(&variables::HISTORICAL_MIGRATION);
+        s.address(&variables::HTTP_ADDR);
+        s.bytes(&variables::BATCH_MAX_BYTES, 1_000, 20_000_000);
         let error = s.finish().unwrap_err().to_string();
         for name in [
             "JOB_SLICE",
@@ -333,8 +332,8 @@ mod tests {
     #[test]
     fn empty_counts_as_not_set_and_defaults_stand() {
         let mut s = settings(&[("JOB_SLICE", " ")]);
-        assert_eq!(s.duration("JOB_SLICE"), Duration::from_secs(600));
-        assert!(s.optional_secret("SETTINGS_DATABASE_URL").is_none());
+        assert_eq!(s.duration(&variables::JOB_SLICE), Duration::from_secs(600));
+        assert!(s.optional_secret(&variables::SETTINGS_DATABASE_URL).is_none());
         assert!(s.finish().is_ok());
     }
 
@@ -344,7 +343,7 @@ mod tests {
         std::fs::write(&path, "amqp://u:hunter2@h/\n").unwrap();
         let mut s = settings(&[("AMQP_URL_FILE", path.to_str().unwrap())]);
         assert_eq!(
-            s.secret_url("AMQP_URL", &["amqp"]).expose_secret(),
+            s.secret_url(&variables::AMQP_URL, &["amqp"]).expose_secret(),
             "amqp://u:hunter2@h/"
         );
         let shown = s.finish().unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use shared::egress::Egress;
 use shared::integration::EncryptionKey;
 use shared::ladder::Ladder;
-use shared::settings::{BadSettings, SecretString, Settings};
+use shared::settings::{BadSettings, SecretString, Settings, variables};
 use shared::telemetry::LogFormat;
 
 use crate::posthog::batch::Limits;
@@ -79,55 +79,43 @@ impl Config {
     /// # Errors
     /// All bad variables at once.
     pub fn read(mut s: Settings) -> Result<(Self, Shown), BadSettings> {
-        let database_url = s.postgres_url("DATABASE_URL");
+        let database_url = s.postgres_url(&variables::DATABASE_URL);
         let ledger_url = s
-            .optional_postgres_url("LEDGER_DATABASE_URL")
+            .optional_postgres_url(&variables::LEDGER_DATABASE_URL)
             .unwrap_or(database_url.clone());
-        let amqp_url = s.amqp_url("AMQP_URL");
-        let posthog_ca = s.certificates("POSTHOG_CA_FILE");
-        let key = s.secret("ENCRYPTION_KEY");
-        let langfuse_url = s.text("LANGFUSE_URL").or(s.text("NEXTAUTH_URL"));
+        let amqp_url = s.amqp_url(&variables::AMQP_URL);
+        let posthog_ca = s.certificates(&variables::POSTHOG_CA_FILE);
+        let encryption_key = EncryptionKey::read(&mut s);
+        let langfuse_url = s.text(&variables::LANGFUSE_URL).or(s.text(&variables::NEXTAUTH_URL));
         if let Some(url) = &langfuse_url
             && url::Url::parse(url).map_or(true, |u| !matches!(u.scheme(), "http" | "https"))
         {
             s.complain(format!("LANGFUSE_URL: `{url}` is no http or https URL"));
         }
-        let encryption_key = EncryptionKey::from_hex(&key);
-        if let Err(error) = &encryption_key
-            && !shared::settings::ExposeSecret::expose_secret(&key).is_empty()
-        {
-            s.complain(error.to_string());
-        }
-        let jobs = s.number("WORKER_CONCURRENCY", 1, 64);
-        let backfill = s.number("BACKFILL_CONCURRENCY", 0, 64);
-        let connections = s.optional_number("DATABASE_CONNECTIONS", 1, 1_000);
-        let rows_per_second = s.optional_number("ROWS_PER_SECOND", 1, 10_000_000);
-        let page_rows = s.number("PAGE_ROWS", 1, 100_000);
+        let jobs = s.number(&variables::WORKER_CONCURRENCY, 1, 64);
+        let backfill = s.number(&variables::BACKFILL_CONCURRENCY, 0, 64);
+        let connections = s.optional_number(&variables::DATABASE_CONNECTIONS, 1, 1_000);
+        let rows_per_second = s.optional_number(&variables::ROWS_PER_SECOND, 1, 10_000_000);
+        let page_rows = s.number(&variables::PAGE_ROWS, 1, 100_000);
         let limits = Limits {
-            events: s.number("BATCH_MAX_EVENTS", 1, 20_000),
+            events: s.number(&variables::BATCH_MAX_EVENTS, 1, 20_000),
             // PostHog takes bodies of 20 MiB compressed and 100 MiB uncompressed; some deployments
             // take half of that.
-            bytes: s.bytes("BATCH_MAX_BYTES", 1_000, 20_000_000),
+            bytes: s.bytes(&variables::BATCH_MAX_BYTES, 1_000, 20_000_000),
         };
-        let sends_in_flight = s.number("SENDS_IN_FLIGHT", 1, 256);
-        let send_timeout = s.duration("SEND_TIMEOUT");
-        let retry_budget = s.duration("RETRY_BUDGET");
-        let ladder = s.parsed("RETRY_RUNGS");
-        let slice = s.duration("JOB_SLICE");
-        let lease = s.duration("LEASE");
-        let grace = s.duration("SHUTDOWN_GRACE");
-        let historical = s.switch("HISTORICAL_MIGRATION");
-        let egress = s
-            .text("EGRESS_ALLOW")
-            .map_or(Ok(Egress::default()), |text| text.parse());
-        let egress = egress.unwrap_or_else(|error: String| {
-            s.complain(format!("EGRESS_ALLOW {error}"));
-            Egress::default()
-        });
-        let http_addr = s.address("HTTP_ADDR");
-        let metrics_interval = s.duration("METRICS_INTERVAL");
-        let log_format = s.parsed("LOG_FORMAT").unwrap_or(LogFormat::Text);
-        let log_filter = s.text("RUST_LOG").unwrap_or_default();
+        let sends_in_flight = s.number(&variables::SENDS_IN_FLIGHT, 1, 256);
+        let send_timeout = s.duration(&variables::SEND_TIMEOUT);
+        let retry_budget = s.duration(&variables::RETRY_BUDGET);
+        let ladder = s.parsed(&variables::RETRY_RUNGS);
+        let slice = s.duration(&variables::JOB_SLICE);
+        let lease = s.duration(&variables::LEASE);
+        let grace = s.duration(&variables::SHUTDOWN_GRACE);
+        let historical = s.switch(&variables::HISTORICAL_MIGRATION);
+        let egress = Egress::read(&mut s);
+        let http_addr = s.address(&variables::HTTP_ADDR);
+        let metrics_interval = s.duration(&variables::METRICS_INTERVAL);
+        let log_format = s.parsed(&variables::LOG_FORMAT).unwrap_or(LogFormat::Text);
+        let log_filter = s.text(&variables::RUST_LOG).unwrap_or_default();
         for (shorter, short, longer, long) in [
             ("SEND_TIMEOUT", send_timeout, "RETRY_BUDGET", retry_budget),
             ("RETRY_BUDGET", retry_budget, "JOB_SLICE", slice),
@@ -155,7 +143,7 @@ impl Config {
             database_url,
             ledger_url,
             amqp_url,
-            encryption_key: encryption_key.map_err(|_| unreachable("ENCRYPTION_KEY"))?,
+            encryption_key: encryption_key.ok_or_else(|| unreachable("ENCRYPTION_KEY"))?,
             langfuse_url,
             jobs,
             backfill,

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use shared::settings::variables::HTTP_ADDR;
 use shared::settings::{BadSettings, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -61,7 +62,7 @@ async fn start() -> anyhow::Result<()> {
 
 fn health() -> anyhow::Result<()> {
     let mut settings = Settings::from_env();
-    let listening = settings.address("HTTP_ADDR");
+    let listening = settings.address(&HTTP_ADDR);
     settings.finish()?;
     worker::watch::probe::ask(listening).with_context(|| format!("no live worker at {listening}"))
 }

@@ -16,7 +16,7 @@ use clap::Args;
 use serde::Serialize;
 use shared::egress::Egress;
 use shared::ladder::Ladder;
-use shared::settings::{SecretString, Settings};
+use shared::settings::{SecretString, Settings, variables};
 
 use crate::config::{self, Key, Server};
 use crate::error::CommandError;
@@ -57,13 +57,13 @@ impl Config {
             source: config::source(settings),
             ledger: config::ledger(settings),
             broker: config::broker(settings),
-            management: settings.optional_secret_url("AMQP_MANAGEMENT_URL", &["http", "https"]),
-            amqp_ca: settings.certificates("AMQP_CA_FILE"),
+            management: settings.optional_secret_url(&variables::AMQP_MANAGEMENT_URL, &["http", "https"]),
+            amqp_ca: settings.certificates(&variables::AMQP_CA_FILE),
             ladder: config::ladder(settings),
-            slice: settings.duration("JOB_SLICE"),
-            key: Key::new(config::encryption_key(settings)),
-            egress: config::egress(settings),
-            posthog_ca: settings.certificates("POSTHOG_CA_FILE"),
+            slice: settings.duration(&variables::JOB_SLICE),
+            key: Key::read(settings),
+            egress: Egress::read(settings),
+            posthog_ca: settings.certificates(&variables::POSTHOG_CA_FILE),
         }
     }
 }

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use shared::egress::Egress;
 use shared::integration::{self, EncryptionKey, StoredIntegration};
-use shared::settings::{SecretString, Settings};
+use shared::settings::{SecretString, Settings, variables};
 
 use crate::config::{self, Key, Server};
 use crate::error::CommandError;
@@ -101,9 +101,9 @@ impl Config {
     pub fn read(settings: &mut Settings) -> Self {
         Self {
             source: config::source(settings),
-            key: Key::new(config::encryption_key(settings)),
-            egress: config::egress(settings),
-            ca: settings.certificates("POSTHOG_CA_FILE"),
+            key: Key::read(settings),
+            egress: Egress::read(settings),
+            ca: settings.certificates(&variables::POSTHOG_CA_FILE),
         }
     }
 }

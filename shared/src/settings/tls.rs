@@ -4,6 +4,7 @@
 use reqwest::Certificate;
 use url::Url;
 
+use super::variables::{self, Variable};
 use super::{ExposeSecret, SecretString, Settings};
 
 const POSTGRES: &[&str] = &["postgres", "postgresql"];
@@ -13,19 +14,19 @@ pub(crate) const AMQP_CA: &str = "cacertfile";
 
 impl Settings {
     /// A Postgres URL that must be there. With `DATABASE_CA_FILE` the server's certificate and name are verified.
-    pub fn postgres_url(&mut self, name: &'static str) -> SecretString {
-        let url = self.secret_url(name, POSTGRES);
-        self.verified_postgres(name, url)
+    pub fn postgres_url(&mut self, variable: &Variable) -> SecretString {
+        let url = self.secret_url(variable, POSTGRES);
+        self.verified_postgres(variable, url)
     }
 
     /// [`Settings::postgres_url`] that may be absent.
-    pub fn optional_postgres_url(&mut self, name: &'static str) -> Option<SecretString> {
-        let url = self.optional_secret_url(name, POSTGRES)?;
-        Some(self.verified_postgres(name, url))
+    pub fn optional_postgres_url(&mut self, variable: &Variable) -> Option<SecretString> {
+        let url = self.optional_secret_url(variable, POSTGRES)?;
+        Some(self.verified_postgres(variable, url))
     }
 
-    fn verified_postgres(&mut self, name: &'static str, url: SecretString) -> SecretString {
-        let Some(file) = self.ca_file("DATABASE_CA_FILE") else {
+    fn verified_postgres(&mut self, variable: &Variable, url: SecretString) -> SecretString {
+        let Some(file) = self.ca_file(&variables::DATABASE_CA_FILE) else {
             return url;
         };
         let Ok(parsed) = Url::parse(url.expose_secret()) else {
@@ -34,23 +35,25 @@ impl Settings {
         match parameter(&parsed, &["sslmode", "ssl-mode"]).as_deref() {
             None | Some("verify-ca" | "verify-full") => {}
             Some(mode) => self.complain(format!(
-                "{name}: sslmode={mode} verifies nothing, although DATABASE_CA_FILE is set; leave it out, or write verify-full"
+                "{}: sslmode={mode} verifies nothing, although DATABASE_CA_FILE is set; leave it out, or write verify-full",
+                variable.name
             )),
         }
         with_parameters(parsed, &[("sslmode", "verify-full"), ("sslrootcert", &file)])
     }
 
     /// The broker's URL. With `AMQP_CA_FILE` that file's authorities are trusted too.
-    pub fn amqp_url(&mut self, name: &'static str) -> SecretString {
-        let url = self.secret_url(name, AMQP);
-        let Some(file) = self.ca_file("AMQP_CA_FILE") else {
+    pub fn amqp_url(&mut self, variable: &Variable) -> SecretString {
+        let url = self.secret_url(variable, AMQP);
+        let Some(file) = self.ca_file(&variables::AMQP_CA_FILE) else {
             return url;
         };
         match Url::parse(url.expose_secret()) {
             Ok(parsed) if parsed.scheme() == "amqps" => with_parameters(parsed, &[(AMQP_CA, &file)]),
             Ok(_) => {
                 self.complain(format!(
-                    "AMQP_CA_FILE is set, but {name} begins with amqp://, which verifies nothing; write amqps://"
+                    "AMQP_CA_FILE is set, but {} begins with amqp://, which verifies nothing; write amqps://",
+                    variable.name
                 ));
                 url
             }
@@ -59,15 +62,15 @@ impl Settings {
     }
 
     /// Authorities that are trusted beside the machine's own.
-    pub fn certificates(&mut self, name: &'static str) -> Vec<Certificate> {
-        let pem = self.ca_file(name).and_then(|path| std::fs::read(path).ok());
+    pub fn certificates(&mut self, variable: &Variable) -> Vec<Certificate> {
+        let pem = self.ca_file(variable).and_then(|path| std::fs::read(path).ok());
         pem.and_then(|pem| Certificate::from_pem_bundle(&pem).ok())
             .unwrap_or_default()
     }
 
     /// The path of a file that holds at least one certificate; complained of otherwise.
-    fn ca_file(&mut self, name: &'static str) -> Option<String> {
-        let path = self.text(name)?;
+    fn ca_file(&mut self, variable: &Variable) -> Option<String> {
+        let path = self.text(variable)?;
         let fault = match std::fs::read(&path) {
             Err(error) => format!("cannot read {path}: {error}"),
             Ok(pem) => match Certificate::from_pem_bundle(&pem) {
@@ -75,7 +78,7 @@ impl Settings {
                 _ => format!("{path} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"),
             },
         };
-        self.complain(format!("{name}: {fault}"));
+        self.complain(format!("{}: {fault}", variable.name));
         None
     }
 }
@@ -123,18 +126,18 @@ mod tests {
             ("AMQP_CA_FILE", &path),
             ("POSTHOG_CA_FILE", &path),
         ]);
-        let database = s.postgres_url("DATABASE_URL");
+        let database = s.postgres_url(&variables::DATABASE_URL);
         assert!(
             database
                 .expose_secret()
                 .starts_with("postgres://u:p%40@h/d?application_name=x&sslmode=verify-full&sslrootcert=")
         );
         assert!(
-            s.amqp_url("AMQP_URL")
+            s.amqp_url(&variables::AMQP_URL)
                 .expose_secret()
                 .starts_with("amqps://u:p@h/%2f?cacertfile=")
         );
-        assert_eq!(s.certificates("POSTHOG_CA_FILE").len(), 1);
+        assert_eq!(s.certificates(&variables::POSTHOG_CA_FILE).len(), 1);
         s.finish().unwrap();
         std::fs::remove_file(path).unwrap();
     }
@@ -149,9 +152,9 @@ mod tests {
             ("AMQP_CA_FILE", &good),
             ("POSTHOG_CA_FILE", &bad),
         ]);
-        s.postgres_url("DATABASE_URL");
-        s.amqp_url("AMQP_URL");
-        s.certificates("POSTHOG_CA_FILE");
+        s.postgres_url(&variables::DATABASE_URL);
+        s.amqp_url(&variables::AMQP_URL);
+        s.certificates(&variables::POSTHOG_CA_FILE);
         let error = s.finish().unwrap_err().to_string();
         for part in ["sslmode=require", "write amqps://", "POSTHOG_CA_FILE: "] {
             assert!(error.contains(part), "{part} in {error}");

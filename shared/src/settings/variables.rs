@@ -1,4 +1,5 @@
-//! The one table of environment variables: the code reads its defaults from here, and the README's table is generated from it.
+//! The one table of environment variables. The code reads names and defaults from here, and the
+//! README's table is generated from it.
 
 /// What holds when a variable is not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,209 +47,98 @@ const fn secret(name: &'static str, programs: &'static str, default: Fallback, m
     }
 }
 
-use Fallback::{Required, Unset, Value};
+/// Makes a constant of each variable, and the table of all.
+macro_rules! variables {
+    ($($kind:ident $name:ident $programs:literal $default:ident$(($value:literal))? $meaning:literal;)+) => {
+        $(
+            #[doc = $meaning]
+            pub const $name: Variable =
+                $kind(stringify!($name), $programs, Fallback::$default$(($value))?, $meaning);
+        )+
 
-/// Every variable that the programs read.
-pub const VARIABLES: &[Variable] = &[
-    secret(
-        "DATABASE_URL",
-        "both",
-        Required,
-        "Langfuse's Postgres, or a read replica of it; `SELECT` suffices.",
-    ),
-    secret(
-        "LEDGER_DATABASE_URL",
-        "both",
-        Unset("`DATABASE_URL`"),
-        "The database that holds our schema `posthog_export`.",
-    ),
-    secret(
-        "SETTINGS_DATABASE_URL",
-        "producer",
-        Unset("`DATABASE_URL`"),
-        "Where `integrations set` writes `posthog_integrations`; needs the right to.",
-    ),
-    secret(
-        "AMQP_URL",
-        "both",
-        Required,
-        "RabbitMQ; `amqps://` for TLS. The virtual host is the path: `%2f` is the default one.",
-    ),
-    secret(
-        "AMQP_MANAGEMENT_URL",
-        "producer",
-        Unset("`doctor` leaves policies, bindings and the broker's clock out"),
-        "RabbitMQ's management API, `http://user:password@host:15672`; only `doctor` reads it.",
-    ),
-    variable(
-        "DATABASE_CA_FILE",
-        "both",
-        Unset("`sslmode` and `sslrootcert` of each URL"),
-        "File with the certificate authorities of the Postgres servers; TLS is then required, certificate and name verified.",
-    ),
-    variable(
-        "AMQP_CA_FILE",
-        "both",
-        Unset("the machine's own"),
-        "File with certificate authorities that are trusted for `amqps://` beside the machine's own.",
-    ),
-    variable(
-        "POSTHOG_CA_FILE",
-        "both",
-        Unset("the machine's own"),
-        "The same for https to PostHog.",
-    ),
-    secret(
-        "ENCRYPTION_KEY",
-        "both",
-        Required,
-        "Langfuse's own `ENCRYPTION_KEY`, 64 hex digits: decrypts the PostHog keys of the projects.",
-    ),
-    secret(
-        "POSTHOG_API_KEY",
-        "producer",
-        Unset("asked for, without echo"),
-        "The project API key that `integrations set` stores; no other command reads it.",
-    ),
-    variable(
-        "LANGFUSE_URL",
-        "worker",
-        Unset("`NEXTAUTH_URL`"),
-        "Public URL of the Langfuse web app; without it the events carry no links.",
-    ),
-    variable(
-        "NEXTAUTH_URL",
-        "worker",
-        Unset("no links"),
-        "Langfuse's own variable, read when `LANGFUSE_URL` is not set.",
-    ),
-    variable(
-        "WORKER_CONCURRENCY",
-        "worker",
-        Value("2"),
-        "Jobs of the jobs queue at once; each takes up to three connections to `DATABASE_URL`.",
-    ),
-    variable(
-        "BACKFILL_CONCURRENCY",
-        "worker",
-        Value("1"),
-        "Jobs of the backfill queue at once; 0: leave the backfill to other workers.",
-    ),
-    variable(
-        "BACKFILL_DAYS",
-        "producer",
-        Unset("all days that hold data"),
-        "How many days before yesterday `enqueue` goes back.",
-    ),
-    variable(
-        "DATABASE_CONNECTIONS",
-        "worker",
-        Unset("three a job"),
-        "Most connections to `DATABASE_URL` at once, over all jobs of the process; the streams then wait for their turn. The ledger's own (one more than jobs) are not counted.",
-    ),
-    variable(
-        "ROWS_PER_SECOND",
-        "worker",
-        Unset("as fast as it goes"),
-        "Most rows of pages read in a second, over all jobs of the process; looking up traces of other pages is not counted.",
-    ),
-    variable("PAGE_ROWS", "worker", Value("3000"), "Rows read by one statement."),
-    variable("BATCH_MAX_EVENTS", "worker", Value("1500"), "Events in one body."),
-    variable(
-        "BATCH_MAX_BYTES",
-        "worker",
-        Value("5MB"),
-        "Size of one body before compression.",
-    ),
-    variable(
-        "SENDS_IN_FLIGHT",
-        "worker",
-        Value("32"),
-        "Bodies on their way to PostHog at once, over all jobs of the process.",
-    ),
-    variable(
-        "SEND_TIMEOUT",
-        "worker",
-        Value("60s"),
-        "Longest wait for one answer of PostHog; an overloaded one takes 20 s to say so.",
-    ),
-    variable(
-        "RETRY_BUDGET",
-        "worker",
-        Value("2m"),
-        "How long one body is retried in the worker before the job goes to the retry ladder.",
-    ),
-    variable(
-        "RETRY_RUNGS",
-        "both",
-        Value("30s×1,5m×3,30m×4,2h×20"),
-        "The retry ladder: delay × attempts, then dead letter.",
-    ),
-    variable(
-        "JOB_SLICE",
-        "both",
-        Value("10m"),
-        "Longest time a worker holds a delivery; a longer job goes on in another slice. At most 25m.",
-    ),
-    variable(
-        "LEASE",
-        "worker",
-        Value("2m"),
-        "How long a killed worker's job waits before another takes it over.",
-    ),
-    variable(
-        "SHUTDOWN_GRACE",
-        "worker",
-        Value("25s"),
-        "Longest time from SIGTERM to the exit; keep it under the pod's grace period.",
-    ),
-    variable(
-        "EXPORT_LAG",
-        "producer",
-        Value("30m"),
-        "How long after midnight UTC a day counts as over.",
-    ),
-    variable(
-        "HISTORICAL_MIGRATION",
-        "worker",
-        Value("off"),
-        "`on` marks batches of days over 48 h old as historical, which PostHog documents as a paid feature.",
-    ),
-    variable(
-        "EGRESS_ALLOW",
-        "both",
-        Unset("public https hosts only"),
-        "Comma list of hosts and CIDRs that may be private or plain http, for a PostHog of your own.",
-    ),
-    variable(
-        "HTTP_ADDR",
-        "worker",
-        Value("0.0.0.0:9090"),
-        "Where `/livez`, `/readyz` and `/metrics` are served.",
-    ),
-    variable(
-        "METRICS_INTERVAL",
-        "worker",
-        Value("30s"),
-        "How often the depths of the queues and the ledger's state are read for `/metrics`.",
-    ),
-    variable(
-        "LOG_FORMAT",
-        "both",
-        Value("text"),
-        "`text` for people, `json` for machines.",
-    ),
-    variable(
-        "RUST_LOG",
-        "both",
-        Value("info"),
-        "Which log lines are written, by level and module. The AMQP library's own only when it is named: `info,lapin=warn`.",
-    ),
-];
+        /// Every variable that the programs read, in the order of the README.
+        pub const VARIABLES: &[Variable] = &[$($name),+];
+    };
+}
 
-/// The entry of a variable.
-pub(super) fn find(name: &str) -> Option<&'static Variable> {
-    VARIABLES.iter().find(|variable| variable.name == name)
+variables! {
+    secret DATABASE_URL "both" Required
+        "Langfuse's Postgres, or a read replica of it; `SELECT` suffices.";
+    secret LEDGER_DATABASE_URL "both" Unset("`DATABASE_URL`")
+        "The database that holds our schema `posthog_export`.";
+    secret SETTINGS_DATABASE_URL "producer" Unset("`DATABASE_URL`")
+        "Where `integrations set` writes `posthog_integrations`; needs the right to.";
+    secret AMQP_URL "both" Required
+        "RabbitMQ; `amqps://` for TLS. The virtual host is the path: `%2f` is the default one.";
+    secret AMQP_MANAGEMENT_URL "producer" Unset("`doctor` leaves policies, bindings and the broker's clock out")
+        "RabbitMQ's management API, `http://user:password@host:15672`; only `doctor` reads it.";
+    variable DATABASE_CA_FILE "both" Unset("`sslmode` and `sslrootcert` of each URL")
+        "File with the certificate authorities of the Postgres servers; TLS is then required, \
+         certificate and name verified.";
+    variable AMQP_CA_FILE "both" Unset("the machine's own")
+        "File with certificate authorities that are trusted for `amqps://` beside the machine's \
+         own.";
+    variable POSTHOG_CA_FILE "both" Unset("the machine's own")
+        "The same for https to PostHog.";
+    secret ENCRYPTION_KEY "both" Required
+        "Langfuse's own `ENCRYPTION_KEY`, 64 hex digits: decrypts the PostHog keys of the \
+         projects.";
+    secret POSTHOG_API_KEY "producer" Unset("asked for, without echo")
+        "The project API key that `integrations set` stores; no other command reads it.";
+    variable LANGFUSE_URL "worker" Unset("`NEXTAUTH_URL`")
+        "Public URL of the Langfuse web app; without it the events carry no links.";
+    variable NEXTAUTH_URL "worker" Unset("no links")
+        "Langfuse's own variable, read when `LANGFUSE_URL` is not set.";
+    variable WORKER_CONCURRENCY "worker" Value("2")
+        "Jobs of the jobs queue at once; each takes up to three connections to `DATABASE_URL`.";
+    variable BACKFILL_CONCURRENCY "worker" Value("1")
+        "Jobs of the backfill queue at once; 0: leave the backfill to other workers.";
+    variable BACKFILL_DAYS "producer" Unset("all days that hold data")
+        "How many days before yesterday `enqueue` goes back.";
+    variable DATABASE_CONNECTIONS "worker" Unset("three a job")
+        "Most connections to `DATABASE_URL` at once, over all jobs of the process; the streams \
+         then wait for their turn. The ledger's own (one more than jobs) are not counted.";
+    variable ROWS_PER_SECOND "worker" Unset("as fast as it goes")
+        "Most rows of pages read in a second, over all jobs of the process; looking up traces of \
+         other pages is not counted.";
+    variable PAGE_ROWS "worker" Value("3000")
+        "Rows read by one statement.";
+    variable BATCH_MAX_EVENTS "worker" Value("1500")
+        "Events in one body.";
+    variable BATCH_MAX_BYTES "worker" Value("5MB")
+        "Size of one body before compression.";
+    variable SENDS_IN_FLIGHT "worker" Value("32")
+        "Bodies on their way to PostHog at once, over all jobs of the process.";
+    variable SEND_TIMEOUT "worker" Value("60s")
+        "Longest wait for one answer of PostHog; an overloaded one takes 20 s to say so.";
+    variable RETRY_BUDGET "worker" Value("2m")
+        "How long one body is retried in the worker before the job goes to the retry ladder.";
+    variable RETRY_RUNGS "both" Value("30s×1,5m×3,30m×4,2h×20")
+        "The retry ladder: delay × attempts, then dead letter.";
+    variable JOB_SLICE "both" Value("10m")
+        "Longest time a worker holds a delivery; a longer job goes on in another slice. At most \
+         25m.";
+    variable LEASE "worker" Value("2m")
+        "How long a killed worker's job waits before another takes it over.";
+    variable SHUTDOWN_GRACE "worker" Value("25s")
+        "Longest time from SIGTERM to the exit; keep it under the pod's grace period.";
+    variable EXPORT_LAG "producer" Value("30m")
+        "How long after midnight UTC a day counts as over.";
+    variable HISTORICAL_MIGRATION "worker" Value("off")
+        "`on` marks batches of days over 48 h old as historical, which PostHog documents as a paid \
+         feature.";
+    variable EGRESS_ALLOW "both" Unset("public https hosts only")
+        "Comma list of hosts and CIDRs that may be private or plain http, for a PostHog of your \
+         own.";
+    variable HTTP_ADDR "worker" Value("0.0.0.0:9090")
+        "Where `/livez`, `/readyz` and `/metrics` are served.";
+    variable METRICS_INTERVAL "worker" Value("30s")
+        "How often the depths of the queues and the ledger's state are read for `/metrics`.";
+    variable LOG_FORMAT "both" Value("text")
+        "`text` for people, `json` for machines.";
+    variable RUST_LOG "both" Value("info")
+        "Which log lines are written, by level and module. The AMQP library's own only when it is \
+         named: `info,lapin=warn`.";
 }
 
 /// The README's table; a test holds it equal.
@@ -256,9 +146,9 @@ pub fn markdown_table() -> String {
     let mut table = String::from("| variable | read by | default | meaning |\n| --- | --- | --- | --- |\n");
     for variable in VARIABLES {
         let default = match variable.default {
-            Required => "**required**".to_owned(),
-            Value(value) => format!("`{value}`"),
-            Unset(meaning) => meaning.to_owned(),
+            Fallback::Required => "**required**".to_owned(),
+            Fallback::Value(value) => format!("`{value}`"),
+            Fallback::Unset(meaning) => meaning.to_owned(),
         };
         let file = if variable.secret {
             format!(" Also as `{}_FILE`.", variable.name)

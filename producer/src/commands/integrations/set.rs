@@ -8,7 +8,7 @@ use clap::Args;
 use shared::egress::Egress;
 use shared::ingestion::ingestion_url;
 use shared::integration;
-use shared::settings::{SecretString, Settings};
+use shared::settings::{SecretString, Settings, variables};
 use sqlx::PgPool;
 
 use super::check_key;
@@ -52,9 +52,9 @@ impl SetConfig {
     pub fn read(settings: &mut Settings) -> Self {
         Self {
             settings: config::writable_settings(settings),
-            key: Key::new(config::encryption_key(settings)),
-            egress: config::egress(settings),
-            api_key: settings.optional_secret("POSTHOG_API_KEY"),
+            key: Key::read(settings),
+            egress: Egress::read(settings),
+            api_key: settings.optional_secret(&variables::POSTHOG_API_KEY),
         }
     }
 }
