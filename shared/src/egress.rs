@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
@@ -150,53 +150,71 @@ impl Resolve for GuardedResolver {
     }
 }
 
-/// Whether an address belongs to the public internet (IANA's special-purpose registries say which do not).
+/// IPv4 networks that are not the public internet (IANA's registry of special-purpose addresses).
+const NOT_PUBLIC_V4: [Ipv4Net; 14] = [
+    v4(0, 0, 0, 0, 8),       // this network
+    v4(10, 0, 0, 0, 8),      // private
+    v4(100, 64, 0, 0, 10),   // carrier-grade NAT
+    v4(127, 0, 0, 0, 8),     // loopback
+    v4(169, 254, 0, 0, 16),  // link-local, and the clouds' metadata
+    v4(172, 16, 0, 0, 12),   // private
+    v4(192, 0, 0, 0, 24),    // protocol assignments
+    v4(192, 0, 2, 0, 24),    // documentation
+    v4(192, 88, 99, 0, 24),  // 6to4 relays
+    v4(192, 168, 0, 0, 16),  // private
+    v4(198, 18, 0, 0, 15),   // benchmarks
+    v4(198, 51, 100, 0, 24), // documentation
+    v4(203, 0, 113, 0, 24),  // documentation
+    v4(224, 0, 0, 0, 3),     // multicast, reserved, broadcast
+];
+
+/// The global unicast addresses of IPv6; all others are not public.
+const UNICAST_V6: Ipv6Net = v6([0x2000, 0], 3);
+/// Networks within [`UNICAST_V6`] that are not public either.
+const NOT_PUBLIC_V6: [Ipv6Net; 3] = [
+    v6([0x2001, 0], 23),     // Teredo, ORCHID, benchmarks
+    v6([0x2001, 0xdb8], 32), // documentation
+    v6([0x3fff, 0], 20),     // documentation
+];
+/// Networks whose addresses carry an IPv4 address, and at which of their segments it begins.
+const CARRIERS_OF_V4: [(Ipv6Net, usize); 2] = [
+    // NAT64: in clusters without IPv4 every host looks like this.
+    (v6([0x64, 0xff9b], 96), 6),
+    // 6to4
+    (v6([0x2002, 0], 16), 1),
+];
+
+const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
+}
+
+const fn v6([first, second]: [u16; 2], prefix: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(Ipv6Addr::new(first, second, 0, 0, 0, 0, 0, 0), prefix)
+}
+
+/// Whether an address belongs to the public internet.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(v4) => is_public_v4(v4),
-        IpAddr::V6(v6) => is_public_v6(v6),
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => match carried_v4(address) {
+            Some(carried) => is_public_v4(carried),
+            None => UNICAST_V6.contains(&address) && !NOT_PUBLIC_V6.iter().any(|network| network.contains(&address)),
+        },
     }
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let special = a == 0
-        || a == 10
-        || a == 127
-        || (a == 100 && (64..128).contains(&b)) // carrier-grade NAT
-        || (a == 169 && b == 254) // link-local, and the clouds' metadata
-        || (a == 172 && (16..32).contains(&b))
-        || (a == 192 && b == 168)
-        || (a == 192 && b == 0 && (c == 0 || c == 2))
-        || (a == 192 && b == 88 && c == 99)
-        || (a == 198 && (b == 18 || b == 19))
-        || (a == 198 && b == 51 && c == 100)
-        || (a == 203 && b == 0 && c == 113)
-        || a >= 224; // multicast, reserved, broadcast
-    !special
+    !NOT_PUBLIC_V4.iter().any(|network| network.contains(&address))
 }
 
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let s = address.segments();
-    let embedded = |high: u16, low: u16| {
-        let [a, b] = high.to_be_bytes();
-        let [c, d] = low.to_be_bytes();
-        is_public_v4(Ipv4Addr::new(a, b, c, d))
-    };
-    if let Some(v4) = address.to_ipv4_mapped() {
-        return is_public_v4(v4);
+/// The IPv4 address that an IPv6 address stands for.
+fn carried_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    if let Some(mapped) = address.to_ipv4_mapped() {
+        return Some(mapped);
     }
-    match s {
-        // NAT64 carries any IPv4 address: in clusters without IPv4 every host looks like this.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
-        // 6to4 as well.
-        [0x2002, high, low, ..] => embedded(high, low),
-        // Teredo, ORCHID, benchmarking; documentation.
-        [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => false,
-        [0x3fff, second, ..] if second < 0x1000 => false,
-        // Everything else that is global unicast.
-        [first, ..] => (0x2000..0x4000).contains(&first),
-    }
+    let (_, segment) = CARRIERS_OF_V4.iter().find(|(network, _)| network.contains(&address))?;
+    let [high, low] = *address.segments().get(*segment..segment + 2)?.as_array()?;
+    Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
 }
 
 #[cfg(test)]
