@@ -1,4 +1,4 @@
-//! Connecting to RabbitMQ, and the one way to publish: mandatory, confirmed, within a time limit.
+//! Connections to RabbitMQ, and the only way to publish: mandatory, confirmed, with a time limit.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -16,15 +16,16 @@ use url::Url;
 use crate::headers::Headers;
 use crate::settings::{AMQP_CA, ExposeSecret, SecretString};
 
-/// Time limit of connecting, and of declaring and the like.
+/// Time limit for connecting, and for each operation but publishing.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time limit of a publish until the broker's confirm.
+/// Time limit from publishing until the broker confirms.
 pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time limit of a look at the broker's port.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
-/// Bytes of a frame. The client library keeps 64 frames for each connection; jobs are small, and 32 kB hold any header of ours.
+/// Bytes of a frame. The client library keeps 64 frames for each connection. Messages are small,
+/// and 32 kB are enough for our headers.
 const FRAME_MAX: u32 = 32 << 10;
-/// Seconds between heartbeats; a dead peer is noticed after two.
+/// Seconds between heartbeats. A dead peer is noticed after two missing ones.
 const HEARTBEAT: u16 = 10;
 
 /// What went wrong at the broker.
@@ -33,20 +34,22 @@ pub enum AmqpError {
     /// Connecting, or an operation, took too long.
     #[error("RabbitMQ did not answer within {} s", .0.as_secs())]
     Timeout(Duration),
-    /// The URL cannot be read; its text holds a password and is not repeated.
+    /// The URL cannot be read. It holds a password, so the error does not repeat it.
     #[error("AMQP_URL is no AMQP URL")]
     BadUrl,
     /// The broker or the connection failed.
     #[error("RabbitMQ: {0}")]
     Broker(#[from] lapin::Error),
-    /// `amqps://`, and the server speaks no TLS, or its certificate is not trusted.
+    /// The URL is `amqps://`, but the server speaks no TLS or its certificate is not trusted.
     #[error(
-        "no TLS: {0}; amqps:// needs RabbitMQ's TLS port (often 5671), and a certificate for this host from an authority that the machine or AMQP_CA_FILE knows"
+        "no TLS: {0}; amqps:// needs RabbitMQ's TLS port (often 5671), and a certificate for this host \
+         from an authority that the machine or AMQP_CA_FILE knows"
     )]
     Tls(String),
     /// No queue took the message.
     #[error(
-        "no queue takes messages for exchange `{exchange}` and routing key `{key}`; declare the topology (`producer declare`)"
+        "no queue takes messages for exchange `{exchange}` and routing key `{key}`; declare the \
+         topology (`producer declare`)"
     )]
     Unroutable {
         /// where it was published
@@ -59,10 +62,11 @@ pub enum AmqpError {
     Refused(String),
 }
 
-/// Connects, with a name that the management UI shows.
+/// Connects. The management UI shows the name.
 ///
 /// # Errors
-/// Within [`CONNECT_TIMEOUT`]: lapin ignores the URL's `connection_timeout` on its asynchronous path.
+/// When there is no connection within [`CONNECT_TIMEOUT`]. lapin ignores the URL's own
+/// `connection_timeout` when it connects asynchronously.
 pub async fn connect(url: &SecretString, name: &str) -> Result<Connection, AmqpError> {
     let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| AmqpError::BadUrl)?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
@@ -72,7 +76,7 @@ pub async fn connect(url: &SecretString, name: &str) -> Result<Connection, AmqpE
         cert_chain: authorities(url)?,
     };
     let plain_port = uri.scheme == AMQPScheme::AMQPS;
-    // No automatic recovery: after a channel error it leaves consumers that hang for ever.
+    // Without lapin's automatic recovery: after a channel error it leaves consumers that hang.
     let properties = ConnectionProperties::default().with_connection_name(name.to_owned().into());
     let runtime = lapin::runtime::default_runtime()?;
     let connected = Connection::connect_uri_with_config(uri, properties, tls, runtime);
@@ -102,13 +106,13 @@ fn authorities(url: &SecretString) -> Result<Option<String>, AmqpError> {
         .map_err(|error| AmqpError::Tls(format!("cannot read {path}: {error}")))
 }
 
-/// Whether the handshake failed, not the way to the server.
+/// Whether the TLS handshake failed. Otherwise the server was not reached.
 fn is_tls_failure(error: &lapin::Error) -> bool {
     use std::io::ErrorKind::{ConnectionReset, InvalidData, UnexpectedEof};
     matches!(error.kind(), lapin::ErrorKind::IOError(e) if matches!(e.kind(), InvalidData | UnexpectedEof | ConnectionReset))
 }
 
-/// Runs an operation of the broker under a time limit.
+/// Runs an operation of the broker with a time limit.
 pub async fn within<T>(
     limit: Duration,
     operation: impl Future<Output = Result<T, lapin::Error>>,
@@ -119,15 +123,15 @@ pub async fn within<T>(
         .map_err(AmqpError::from)
 }
 
-/// Publishes with confirms on a channel of its own. While the broker blocks the connection (memory or disk alarm), publishing
-/// waits and no time limit runs.
+/// Publishes on its own channel, with confirms. While the broker blocks the connection (memory or
+/// disk alarm), publishing waits without a time limit.
 #[derive(Clone, Debug)]
 pub struct Publisher {
     channel: Channel,
     blocked: watch::Receiver<bool>,
 }
 
-/// A publish whose confirm has not been awaited.
+/// A message that was published and is not confirmed yet.
 pub struct Pending {
     confirm: lapin::PublisherConfirm,
     exchange: String,
@@ -139,12 +143,12 @@ impl Publisher {
     /// Opens a channel in confirm mode. `blocked` is fed by [`watch_blocked`].
     pub async fn open(connection: &Connection, blocked: watch::Receiver<bool>) -> Result<Self, AmqpError> {
         let channel = within(CONNECT_TIMEOUT, connection.create_channel()).await?;
-        // Without it every publish "succeeds" unconfirmed.
+        // Without it, publishing succeeds whether the broker takes the message or not.
         within(CONNECT_TIMEOUT, channel.confirm_select(ConfirmSelectOptions::default())).await?;
         Ok(Self { channel, blocked })
     }
 
-    /// Publishes and waits for the confirm: when this is `Ok`, a queue has the message.
+    /// Publishes and waits for the confirm. After `Ok`, a queue has the message.
     pub async fn publish(&self, exchange: &str, key: &str, body: &[u8], headers: &Headers) -> Result<(), AmqpError> {
         self.start(exchange, key, body, headers).await?.confirmed().await
     }
@@ -174,10 +178,10 @@ impl Publisher {
 }
 
 impl Pending {
-    /// Waits for the broker's word.
+    /// Waits for the broker's answer.
     pub async fn confirmed(self) -> Result<(), AmqpError> {
         match limited(self.confirm, self.blocked).await? {
-            // A mandatory message that no queue took is returned, and *acked*.
+            // RabbitMQ returns a mandatory message that no queue took, and then confirms it.
             Confirmation::Ack(Some(_)) => Err(AmqpError::Unroutable {
                 exchange: self.exchange,
                 key: self.key,
@@ -189,7 +193,8 @@ impl Pending {
     }
 }
 
-/// [`CONFIRM_TIMEOUT`] that starts anew whenever the broker's block begins or ends, and does not run while it lasts.
+/// Runs an operation with [`CONFIRM_TIMEOUT`]. While the broker blocks the connection, the time
+/// limit does not run; when the block begins or ends, it starts again.
 async fn limited<T>(
     operation: impl Future<Output = Result<T, lapin::Error>>,
     mut blocked: watch::Receiver<bool>,
@@ -199,7 +204,7 @@ async fn limited<T>(
         let is_blocked = *blocked.borrow_and_update();
         tokio::select! {
             result = &mut operation => return result.map_err(AmqpError::from),
-            // A closed watch never changes again; the time limit stands.
+            // When the sender is gone, this never changes again, and the time limit runs.
             Ok(()) = blocked.changed() => {}
             () = tokio::time::sleep(CONFIRM_TIMEOUT), if !is_blocked => return Err(AmqpError::Timeout(CONFIRM_TIMEOUT)),
         }
@@ -209,7 +214,7 @@ async fn limited<T>(
 /// The connection's events, boxed.
 pub type Events = Pin<Box<dyn Stream<Item = Event> + Send>>;
 
-/// Follows a connection's events: keeps `blocked` up to date, and returns when the connection fails.
+/// Follows a connection's events. Keeps `blocked` up to date and returns when the connection fails.
 pub async fn watch_blocked(mut events: Events, blocked: watch::Sender<bool>) -> Option<lapin::Error> {
     while let Some(event) = events.next().await {
         match event {
@@ -228,14 +233,14 @@ pub async fn watch_blocked(mut events: Events, blocked: watch::Sender<bool>) -> 
     None
 }
 
-/// Ready messages of a queue, by a passive declare: needs no management plugin. `None`: there is no such queue, and the
-/// channel is closed.
+/// How many messages of a queue are ready, asked by a passive declare, which needs no management
+/// plugin. `None`: there is no such queue, and the broker has closed the channel.
 pub async fn depth(channel: &Channel, queue: &str) -> Result<Option<u32>, AmqpError> {
     Ok(look(channel, queue).await?.map(|queue| queue.message_count()))
 }
 
-/// A queue as the broker counts it, by a passive declare. `None`: there is no such queue, and the
-/// channel is closed.
+/// A queue's counts, asked by a passive declare. `None`: there is no such queue, and the broker has
+/// closed the channel.
 pub async fn look(channel: &Channel, queue: &str) -> Result<Option<Queue>, AmqpError> {
     within(CONNECT_TIMEOUT, find_queue(channel, queue)).await
 }

@@ -1,5 +1,6 @@
-//! Which hosts may be called. Hosts come from users of Langfuse, so each address is checked when the socket opens: a name that
-//! passes a check and then resolves to something else (DNS rebinding) gains nothing.
+//! Which hosts may be called. The hosts come from users of Langfuse, so each address is checked
+//! when a socket is opened to it. A name that first resolves to an allowed address and then to
+//! another (DNS rebinding) is refused the second time.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -27,7 +28,7 @@ pub enum NotAllowed {
     OtherScheme(String),
 }
 
-/// The rule: public addresses over https, and what the operator lists.
+/// What may be called: public addresses over https, and what the operator lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Egress {
     hosts: Vec<String>,
@@ -68,8 +69,8 @@ impl Egress {
         })
     }
 
-    /// Checks what can be known before a name is resolved: the scheme, and addresses written as such (which never pass the
-    /// resolver).
+    /// Checks what is known before a name is resolved: the scheme, and an address that is written
+    /// instead of a name. The resolver never sees such an address.
     pub fn check_url(&self, url: &Url) -> Result<(), NotAllowed> {
         let address = match url.host() {
             Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
@@ -110,10 +111,10 @@ impl Egress {
     }
 }
 
-/// What asks for the addresses of a name.
+/// Looks up the addresses of a name.
 type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, std::io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
-/// The resolver that reqwest asks when it opens a socket.
+/// The resolver of the HTTP client. It answers only with addresses that are allowed.
 #[derive(Clone)]
 pub struct GuardedResolver {
     egress: Arc<Egress>,
@@ -121,7 +122,7 @@ pub struct GuardedResolver {
 }
 
 impl GuardedResolver {
-    /// Asks the system's resolver.
+    /// A resolver that asks the system's.
     pub fn new(egress: Arc<Egress>) -> Self {
         Self::asking(
             egress,
@@ -176,9 +177,9 @@ const NOT_PUBLIC_V6: [Ipv6Net; 3] = [
     v6([0x2001, 0xdb8], 32), // documentation
     v6([0x3fff, 0], 20),     // documentation
 ];
-/// Networks whose addresses carry an IPv4 address, and at which of their segments it begins.
+/// Networks whose addresses contain an IPv4 address, and the segment at which it begins.
 const CARRIERS_OF_V4: [(Ipv6Net, usize); 2] = [
-    // NAT64: in clusters without IPv4 every host looks like this.
+    // NAT64: in a cluster without IPv4 every IPv4 host has such an address.
     (v6([0x64, 0xff9b], 96), 6),
     // 6to4
     (v6([0x2002, 0], 16), 1),
@@ -207,7 +208,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     !NOT_PUBLIC_V4.iter().any(|network| network.contains(&address))
 }
 
-/// The IPv4 address that an IPv6 address stands for.
+/// The IPv4 address that an IPv6 address contains.
 fn carried_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     if let Some(mapped) = address.to_ipv4_mapped() {
         return Some(mapped);

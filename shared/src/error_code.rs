@@ -1,11 +1,12 @@
-//! The stable words of every failure: in the ledger, in the `x-error-code` header, in metrics, in the producer's filters.
+//! The stable words for failures. They stand in the ledger, in the `x-error-code` header, in
+//! metrics and in the producer's filters.
 
 use std::fmt;
 use std::str::FromStr;
 
 macro_rules! error_codes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $word:literal, $advice:literal;)+) => {
-        /// Why a job did not complete. A word is never renamed: alerts and scripts hold on to it.
+        /// Why a job did not complete. A word is never renamed: alerts and scripts rely on it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum ErrorCode { $($(#[doc = $doc])+ $variant,)+ }
 
@@ -28,47 +29,68 @@ macro_rules! error_codes {
 
 error_codes! {
     /// The body is no job: bad JSON, an unknown or missing field, a bad date.
-    BadMessage = "bad_message", "Publish a corrected message; the body is kept untouched in the dead letter.";
+    BadMessage = "bad_message",
+        "Publish a corrected message; the body is kept untouched in the dead letter.";
     /// The day has not ended by the database's clock.
     DayNotOver = "day_not_over", "Requeue it once the day is over (UTC).";
     /// `projects` has no such row.
-    UnknownProject = "unknown_project", "Check project_id for a typo; discard the message if the project was deleted.";
+    UnknownProject = "unknown_project",
+        "Check project_id for a typo; discard the message if the project was deleted.";
     /// `posthog_integrations` has no row for the project.
-    NoIntegration = "no_integration", "Set up PostHog in the project's settings (or `producer integrations set`), then requeue.";
+    NoIntegration = "no_integration",
+        "Set up PostHog in the project's settings (or `producer integrations set`), then requeue.";
     /// The integration is switched off.
-    IntegrationDisabled = "integration_disabled", "Enable the integration; the next enqueue brings the day back.";
+    IntegrationDisabled = "integration_disabled",
+        "Enable the integration; the next enqueue brings the day back.";
     /// The project is paused: its key or host is wrong, or a human said so.
-    ProjectPaused = "project_paused", "Correct the project's PostHog settings, or `producer projects resume`; the next enqueue brings the day back.";
+    ProjectPaused = "project_paused",
+        "Correct the project's PostHog settings, or `producer projects resume`; the next enqueue \
+         brings the day back.";
     /// The stored API key does not decrypt with our `ENCRYPTION_KEY`.
-    KeyUndecryptable = "key_undecryptable", "Give the worker the ENCRYPTION_KEY that Langfuse uses, or save the key anew; then requeue.";
+    KeyUndecryptable = "key_undecryptable",
+        "Give the worker the ENCRYPTION_KEY that Langfuse uses, or save the key anew; then \
+         requeue.";
     /// The configured host is no URL.
     BadHost = "bad_host", "Correct the host in the project's PostHog settings, then requeue.";
     /// The configured host may not be called: plain http, or a private address.
-    HostNotAllowed = "host_not_allowed", "Use a public https host, or add this one to EGRESS_ALLOW; then requeue.";
+    HostNotAllowed = "host_not_allowed",
+        "Use a public https host, or add this one to EGRESS_ALLOW; then requeue.";
     /// PostHog does not know the API key.
-    Unauthorized = "unauthorized", "Correct the project's API key (`producer integrations set`), then requeue.";
+    Unauthorized = "unauthorized",
+        "Correct the project's API key (`producer integrations set`), then requeue.";
     /// PostHog answered 402.
     BillingLimit = "billing_limit", "Raise the billing limit in PostHog, then requeue.";
     /// The host answers, but not as a capture endpoint does (3xx, 403, 404, 405, …).
-    EndpointRefused = "endpoint_refused", "Check that the host is PostHog's ingestion host and no proxy stands before it; then requeue.";
+    EndpointRefused = "endpoint_refused",
+        "Check that the host is PostHog's ingestion host and no proxy stands before it; then \
+         requeue.";
     /// Every row of the run was refused: a fault of the mapping, not of the rows.
-    MappingRefused = "mapping_refused", "Look at the last answer in the ledger; report it: the exporter sends what PostHog refuses.";
+    MappingRefused = "mapping_refused",
+        "Look at the last answer in the ledger; report it: the exporter sends what PostHog \
+         refuses.";
     /// PostHog could not be reached or kept failing for longer than the retry budget.
-    PosthogUnavailable = "posthog_unavailable", "Nothing while it is on the ladder; requeue the dead letter once PostHog answers again.";
+    PosthogUnavailable = "posthog_unavailable",
+        "Nothing while it is on the ladder; requeue the dead letter once PostHog answers again.";
     /// Too many jobs of this process are already waiting for this host.
     HostBusy = "host_busy", "Nothing: the host fails or is slow, and the job waits its turn.";
     /// Langfuse's database cannot be reached.
-    DatabaseUnavailable = "database_unavailable", "Nothing: the job waits until the database is back.";
+    DatabaseUnavailable = "database_unavailable",
+        "Nothing: the job waits until the database is back.";
     /// A statement failed: timeout, permission, cancelled by a replica's recovery.
-    DatabaseError = "database_error", "Read the error text (a timeout, a missing right, a replica's recovery), mend it, then requeue.";
+    DatabaseError = "database_error",
+        "Read the error text (a timeout, a missing right, a replica's recovery), mend it, then \
+         requeue.";
     /// Langfuse's tables lack a column that is read.
-    SchemaMismatch = "schema_mismatch", "Upgrade Langfuse to a v2 release that has the named columns, then requeue.";
+    SchemaMismatch = "schema_mismatch",
+        "Upgrade Langfuse to a v2 release that has the named columns, then requeue.";
     /// The ledger's database cannot be reached.
     LedgerUnavailable = "ledger_unavailable", "Nothing: the job waits until the ledger is back.";
     /// The job's lease is held by another worker, or another run of the same day is at work.
     LeaseHeld = "lease_held", "Nothing: the job waits until the other is done.";
     /// The job was taken over from dead workers too often without progress.
-    KillsWorkers = "kills_workers", "Look at the workers' ends (out of memory?), give them more memory or lower PAGE_ROWS, then requeue.";
+    KillsWorkers = "kills_workers",
+        "Look at the workers' ends (out of memory?), give them more memory or lower PAGE_ROWS, \
+         then requeue.";
     /// The broker gave the message up: its consumers died before they could claim it.
     DeliveryLimit = "delivery_limit", "Look at the workers' ends, then requeue.";
     /// A fault of the exporter itself.
@@ -76,7 +98,8 @@ error_codes! {
 }
 
 impl ErrorCode {
-    /// Whether every job of the project would fail like this one, until its key or host is corrected.
+    /// Whether every job of the project would fail like this one, until its key or host is
+    /// corrected.
     pub const fn pauses_project(self) -> bool {
         matches!(
             self,

@@ -8,8 +8,9 @@ use crate::trace::Traceparent;
 /// Characters of an error text in a header.
 const LONGEST_ERROR: usize = 1_000;
 
-/// The headers that we publish. Information only: the ledger decides. The broker's own (`x-death` and its like) are never
-/// copied: RabbitMQ 3 would go on counting them.
+/// The headers that we publish. They only inform; decisions are made by the ledger. The broker's
+/// own headers (`x-death` and others) are never copied, because RabbitMQ 3 would continue their
+/// counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers {
     /// The attempt that failed.
@@ -20,14 +21,14 @@ pub struct Headers {
     pub error: Option<String>,
     /// When the job failed first.
     pub first_failed_at: Option<DateTime<Utc>>,
-    /// W3C trace context, handed on as it came; what is not valid counts as absent.
+    /// W3C trace context, published again unchanged. One that is not valid counts as absent.
     pub traceparent: Option<Traceparent>,
-    /// Which slice of its run the message is for, from 1 on.
+    /// Which slice of its run the message is for; the first is 1.
     pub slice: Option<i32>,
 }
 
 impl Headers {
-    /// Of a job that somebody asks for now: a trace begins.
+    /// The headers of a new job, which begins a trace.
     pub fn fresh() -> Self {
         Self {
             traceparent: Some(Traceparent::fresh()),
@@ -35,7 +36,7 @@ impl Headers {
         }
     }
 
-    /// Reads what is there; a header of another type counts as absent.
+    /// Reads the headers that are there. One of an unexpected type counts as absent.
     pub fn from_table(table: Option<&FieldTable>) -> Self {
         let get = |name: &str| table.and_then(|t| t.inner().get(name));
         let text = |name: &str| match get(name)? {
@@ -69,7 +70,8 @@ impl Headers {
             }
         };
         put("x-error-code", self.error_code.clone());
-        // Headers lie in one frame, and whoever sends a larger one is cut off. The ledger has the whole text.
+        // Headers must fit into one frame: the broker closes the connection of a client that sends
+        // a larger one. The ledger has the whole text.
         put(
             "x-error",
             self.error

@@ -2,14 +2,15 @@
 
 use url::Url;
 
-/// A path below the host's own.
+/// The URL of a path at a host. The host's URL may have a path of its own.
 pub fn endpoint(host: &Url, path: &str) -> Url {
     let mut url = host.clone();
     url.set_path(&format!("{}/{path}", host.path().trim_end_matches('/')));
     url
 }
 
-/// Where a configured host takes events: people paste the address of the web app, which does not.
+/// The URL that takes a host's events. People often configure the address of the web app, which
+/// takes none.
 pub fn ingestion_url(configured: &str) -> Result<Url, String> {
     let configured = configured.trim();
     let mut url: Url = configured

@@ -1,4 +1,5 @@
-//! A project's PostHog settings, as Langfuse's settings page stores them: host, and the key in Langfuse's own encryption.
+//! A project's PostHog settings as Langfuse stores them: the host, and the API key, encrypted with
+//! Langfuse's key.
 
 use aes_gcm::aead::consts::U16;
 use aes_gcm::aead::{Aead, KeyInit};
@@ -28,7 +29,8 @@ pub struct Integration {
 }
 
 impl Integration {
-    /// Host and a fingerprint of the key: what the ledger compares to notice that a project's target was changed.
+    /// Host and a fingerprint of the key. The ledger compares it to notice that a project's events
+    /// now go elsewhere.
     pub fn target(&self) -> String {
         let digest = Sha256::digest(self.api_key.expose_secret().as_bytes());
         format!(
@@ -51,7 +53,7 @@ pub enum IntegrationFault {
     /// `enabled` is false
     #[error("the project's PostHog integration is disabled")]
     Disabled,
-    /// It is left alone until its settings change or a human says so
+    /// No job of it is exported until its settings change or a human resumes it
     #[error("the project is paused: {0}")]
     Paused(String),
     /// The key cannot be decrypted
@@ -63,7 +65,7 @@ pub enum IntegrationFault {
 }
 
 impl IntegrationFault {
-    /// The stable word.
+    /// Its stable word.
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::UnknownProject(_) => ErrorCode::UnknownProject,
@@ -80,7 +82,7 @@ impl IntegrationFault {
 #[derive(Clone)]
 pub struct EncryptionKey(LangfuseCipher);
 
-/// What is wrong with a key or a ciphertext; never what it holds.
+/// What is wrong with a key or a ciphertext. It never holds a part of either.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CipherError {
     /// Not 64 hex digits
@@ -100,7 +102,7 @@ impl EncryptionKey {
         let digits = settings.secret(&ENCRYPTION_KEY);
         match Self::from_hex(&digits) {
             Ok(key) => Some(key),
-            // Complained of already.
+            // `secret` has added the error.
             Err(_) if digits.expose_secret().is_empty() => None,
             Err(error) => {
                 settings.complain(error.to_string());
@@ -118,7 +120,7 @@ impl EncryptionKey {
             .map_err(|_| CipherError::BadKey)
     }
 
-    /// `iv:ciphertext:tag`, each in hex.
+    /// Encrypts to `iv:ciphertext:tag`, each in hex.
     pub fn encrypt(&self, plain: &SecretString) -> Result<String, CipherError> {
         let iv: [u8; 16] = rand::random();
         let sealed = self
@@ -134,7 +136,7 @@ impl EncryptionKey {
         ))
     }
 
-    /// The other way.
+    /// Decrypts what [`EncryptionKey::encrypt`] or Langfuse has encrypted.
     pub fn decrypt(&self, stored: &str) -> Result<SecretString, CipherError> {
         let parts: Vec<Vec<u8>> = stored
             .trim()
@@ -154,7 +156,7 @@ impl EncryptionKey {
             .0
             .decrypt(&Nonce::<U16>::from(iv), sealed.as_slice())
             .map_err(|_| CipherError::WrongKey)?;
-        // Copied, because making a box of it could leave a piece behind.
+        // Copied and then erased: converting it in place could leave a part of it in memory.
         let plain = Zeroizing::new(plain);
         std::str::from_utf8(&plain)
             .map(SecretString::from)
@@ -162,7 +164,7 @@ impl EncryptionKey {
     }
 }
 
-/// A row of `posthog_integrations`, undecrypted.
+/// A row of `posthog_integrations`, not decrypted.
 #[derive(Clone, sqlx::FromRow)]
 pub struct StoredIntegration {
     /// Langfuse's `projects.id`
@@ -178,14 +180,14 @@ pub struct StoredIntegration {
 }
 
 impl StoredIntegration {
-    /// Fingerprint of the settings as they are stored, for which no key is needed: another one means that somebody has saved
-    /// them anew.
+    /// A fingerprint of the settings as they are stored; no key is needed for it. When it differs,
+    /// somebody has saved the settings again.
     pub fn fingerprint(&self) -> String {
         let digest = Sha256::digest(format!("{}\n{}", self.host, self.encrypted_api_key));
         hex::encode(&digest[..8])
     }
 
-    /// Decrypts and checks, whether enabled or not.
+    /// Decrypts the key and checks the host, whether the integration is enabled or not.
     pub fn open(&self, key: &EncryptionKey) -> Result<Integration, IntegrationFault> {
         let api_key = key
             .decrypt(&self.encrypted_api_key)
@@ -200,11 +202,12 @@ impl StoredIntegration {
 pub struct Loaded {
     /// [`StoredIntegration::fingerprint`]; `None` when nothing is stored
     pub settings: Option<String>,
-    /// Opened, or why it cannot be
+    /// The decrypted settings, or why they cannot be used
     pub integration: Result<Integration, IntegrationFault>,
 }
 
-/// Reads a project's integration. The error is the database's, the one inside the project's.
+/// Reads a project's integration. The outer error is the database's; a fault of the project is in
+/// [`Loaded::integration`].
 pub async fn load(source: &PgPool, key: &EncryptionKey, project_id: &str) -> Result<Loaded, sqlx::Error> {
     let without = |fault| Loaded {
         settings: None,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The name of the producer's run of a day.
 pub const DAILY: &str = "daily";
-/// The prefix of a run that sweeps up late rows.
+/// How the name of a run begins that exports rows which arrived after the export of their day.
 pub const LATE_PREFIX: &str = "late-";
 
 /// One of the three kinds of rows a job exports, each with a cursor of its own.
@@ -28,7 +28,7 @@ impl Stream {
     /// All three, in the order in which they are documented.
     pub const ALL: [Stream; 3] = [Stream::Trace, Stream::Generation, Stream::Score];
 
-    /// The word in messages, in the ledger and in metrics.
+    /// Its word in messages, in the ledger and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Stream::Trace => "trace",
@@ -55,7 +55,7 @@ impl FromStr for Stream {
     }
 }
 
-/// One UTC day, `[00:00, next 00:00)`; written `2024-06-01` and in no other way.
+/// One UTC day, from midnight to before the next midnight. Always written like `2024-06-01`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Day(pub NaiveDate);
 
@@ -101,7 +101,7 @@ impl fmt::Display for Day {
 impl FromStr for Day {
     type Err = String;
 
-    /// Strict: chrono alone would take `2024-6-1`, and a typo must not export the wrong day.
+    /// Stricter than chrono, which takes `2024-6-1`: a typo must not export the wrong day.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let well_formed = text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
         NaiveDate::parse_from_str(text, "%Y-%m-%d")
@@ -171,7 +171,7 @@ impl FromStr for RunKey {
 /// Which rows of its day a job exports; all of them by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// Only these streams; all when absent
+    /// Only these streams; `None`: all
     pub events: Option<BTreeSet<Stream>>,
     /// Only rows created since then
     pub created_after: Option<DateTime<Utc>>,
@@ -184,7 +184,8 @@ impl Scope {
         Stream::ALL.into_iter().filter(wanted)
     }
 
-    /// Whether it is all rows of all streams. A completed full run of any name satisfies the day.
+    /// Whether it is all rows of all streams. Once a full run of any name is completed, its day
+    /// needs no other.
     pub fn is_full(&self) -> bool {
         self.events.is_none() && self.created_after.is_none()
     }
@@ -217,7 +218,7 @@ impl Job {
     }
 }
 
-/// A run name that no other run has.
+/// A name that no other run has.
 pub fn fresh_run() -> String {
     format!("replay-{}", uuid::Uuid::now_v7().simple())
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::settings::{format_duration, parse_duration};
 
-/// One delay queue of the ladder, and for how many attempts.
+/// One step of the ladder: a delay, and how many attempts wait that long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rung {
-    /// Its fixed time to live
+    /// How long a message stays in its queue
     pub delay: Duration,
     /// Attempts that wait on it
     pub tries: u32,
@@ -24,7 +24,8 @@ impl Ladder {
         &self.0
     }
 
-    /// How long the given failed attempt (from 1) waits; `None`: the ladder is used up.
+    /// How long a job waits after its failed attempt of this number, the first being 1. `None`: the
+    /// ladder is used up.
     pub fn delay(&self, attempt: i32) -> Option<Duration> {
         let mut left = u32::try_from(attempt).ok()?.checked_sub(1)?;
         for rung in &self.0 {
@@ -36,12 +37,14 @@ impl Ladder {
         None
     }
 
-    /// The rung for what waits without being counted: the one for held leases, busy hosts and absent databases.
+    /// The rung for a wait that is not counted as a failure: the lease is held, the host is busy or
+    /// the database is away.
     pub fn uncounted(&self) -> Duration {
         self.0.iter().map(|r| r.delay).min().unwrap_or(Duration::from_secs(30))
     }
 
-    /// The longest rung that does not overshoot `wait`, else the shortest: for a message that came back too early.
+    /// The longest rung that is not longer than `wait`, else the shortest: for a message that came
+    /// back too early.
     pub fn towards(&self, wait: Duration) -> Duration {
         self.0
             .iter()

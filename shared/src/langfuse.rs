@@ -1,4 +1,4 @@
-//! What both programs read of Langfuse's tables: whether the columns are there, and which days hold data.
+//! What both programs ask Langfuse's tables: whether the columns exist, and which days hold data.
 
 use chrono::NaiveDateTime;
 use sqlx::PgPool;
@@ -8,7 +8,7 @@ use crate::job::Day;
 mod sweep;
 pub use sweep::{Newest, created_between, days_with_traces, projects_with_scores, visible_until};
 
-/// What is read, table by table.
+/// The columns that are read, by table.
 const COLUMNS: &[(&str, &[&str])] = &[
     ("projects", &["id", "name", "created_at"]),
     (
@@ -91,7 +91,7 @@ const COLUMNS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Every column that is read: tables, and beside each its column.
+/// Every column that is read, as two lists of the same length: its table, and its name.
 pub fn wanted_columns() -> (Vec<String>, Vec<String>) {
     COLUMNS
         .iter()
@@ -99,7 +99,7 @@ pub fn wanted_columns() -> (Vec<String>, Vec<String>) {
         .unzip()
 }
 
-/// Columns that are read and not there, as `table.column`; empty when all is well.
+/// The columns that are read and do not exist, as `table.column`.
 pub async fn missing_columns(source: &PgPool) -> Result<Vec<String>, sqlx::Error> {
     let (tables, columns) = wanted_columns();
     sqlx::query_scalar(
@@ -141,8 +141,9 @@ pub async fn data_range(source: &PgPool, project_id: &str) -> Result<Option<(Day
         .map(|(first, last)| (Day(first.date()), Day(last.date()))))
 }
 
-/// Days of a range, both ends included, that hold at least one row to export; oldest first. Each day is one look into each
-/// index, whatever it holds; the scores, whose index does not know projects, are asked last.
+/// The days of a range, both ends included, that hold at least one row to export; oldest first.
+/// Each day costs one lookup in each index. The index of the scores has no project, so scores come
+/// last.
 pub async fn days_with_data(source: &PgPool, project_id: &str, from: Day, to: Day) -> Result<Vec<Day>, sqlx::Error> {
     let days: Vec<chrono::NaiveDate> = sqlx::query_scalar(
         "-- langfuse_days_with_data

@@ -1,5 +1,6 @@
-//! Our tables: which run of which day is where. Every write of a worker carries its lease's token and changes nothing when
-//! the lease is no longer its own; every time is the database's.
+//! The ledger: our tables, which say how far each run of each day is. A worker's writes carry the
+//! token of its lease, and change nothing once another worker has the lease. All times are of the
+//! database's clock.
 
 mod claim;
 mod columns;
@@ -31,28 +32,29 @@ use statement::answered;
 /// Our schema; `_sqlx_migrations` lives in it too.
 pub const SCHEMA: &str = "posthog_export";
 
-/// The migrations, embedded; they make the schema too.
+/// The migrations. They also create the schema.
 pub fn migrator() -> Migrator {
     let mut migrator = migrator_in_schema();
     migrator.create_schema(SCHEMA);
     migrator
 }
 
-/// The migrations for a schema that is there: `create schema if not exists` asks for the right to create one even then.
+/// The migrations for a schema that exists. `create schema if not exists` needs the right to create
+/// a schema even when it exists.
 pub fn migrator_in_schema() -> Migrator {
     let mut migrator = sqlx::migrate!("../migrations");
     migrator.dangerous_set_table_name(format!("{SCHEMA}._sqlx_migrations"));
     migrator
 }
 
-/// Handle to our tables.
+/// A handle to our tables.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     pool: PgPool,
 }
 
 impl Ledger {
-    /// A handle on a pool of its own: a page that hangs must never keep a lease from being renewed.
+    /// A handle with a pool of its own, so that a lease is renewed even while pages hang.
     pub fn new(pool: PgPool) -> Self {
         Self { pool }
     }
@@ -62,7 +64,7 @@ impl Ledger {
         &self.pool
     }
 
-    /// Whether our schema is there in the version of this program.
+    /// Whether our schema exists in the version that this program needs.
     pub async fn is_migrated(&self) -> Result<bool, LedgerError> {
         let table = sqlx::query_scalar(
             "-- ledger_is_migrated\nselect to_regclass('posthog_export._sqlx_migrations') is not null",

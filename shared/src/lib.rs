@@ -1,5 +1,5 @@
-//! What the producer and the worker would break over if they disagreed: the message, the topology, the ledger,
-//! and the few edges that both need (Langfuse's tables, a project's PostHog settings, which hosts may be called).
+//! What producer and worker must agree on: the message, the topology, the ledger. And what both
+//! need at the edges: Langfuse's tables, a project's PostHog settings, which hosts may be called.
 
 pub mod amqp;
 pub mod egress;

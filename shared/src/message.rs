@@ -13,14 +13,15 @@ const LONGEST_ID: usize = 512;
 /// Characters of a run's name.
 const LONGEST_RUN: usize = 100;
 
-/// What is published. Unknown fields are refused: a typo in a replay must not export the wrong thing.
+/// What is published. Unknown fields are refused: a typo in a replay must not export the wrong
+/// rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Message {
     /// Langfuse's `projects.id`.
     pub project_id: String,
     /// The UTC day.
     pub day: Day,
-    /// Which run of the day; a message without one is given a fresh one by the worker.
+    /// The name of the run. The worker gives a message without one a name and publishes it again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
     /// Only these streams; all when absent.
@@ -31,7 +32,7 @@ pub struct Message {
     pub created_after: Option<DateTime<Utc>>,
 }
 
-/// A body that is no job, with the reason for the one who published it.
+/// Why a body is not a message, in words for the person who published it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("not an export job: {0}")]
 pub struct BadMessage(pub String);
@@ -111,17 +112,17 @@ impl Message {
 
     /// The JSON that is published.
     pub fn encode(&self) -> Vec<u8> {
-        // Strings, dates and a list of words: nothing that can fail to serialise.
+        // Strings, dates and a list of words cannot fail to serialise.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// The key of its run; none when it names no run.
+    /// The key of its run; `None` when it names no run.
     pub fn key(&self) -> Option<RunKey> {
         let run = self.run.as_ref()?;
         Some(RunKey::new(&self.project_id, self.day, run))
     }
 
-    /// The job that it asks for; none when it names no run.
+    /// The job that it asks for; `None` when it names no run.
     pub fn job(&self) -> Option<Job> {
         Some(Job {
             key: self.key()?,
@@ -132,7 +133,7 @@ impl Message {
         })
     }
 
-    /// The same message; one that names no run is given a name that no other run has.
+    /// The same message. When it names no run, it gets a name that no other run has.
     #[must_use]
     pub fn with_run(mut self) -> Self {
         self.run.get_or_insert_with(fresh_run);
@@ -278,7 +279,8 @@ mod tests {
             let _ = Message::decode(&body);
         }
 
-        /// Near misses get further into the decoder than noise does. What is taken reads back as the same.
+        /// Near misses get further into the decoder than noise does. What is taken reads back as
+        /// the same.
         #[test]
         fn what_looks_like_a_job_never_panics(
             project in any::<String>(), day in "[0-9+T:é-]{0,12}|2024-0[1-9]-[0-3][0-9]", run in any::<String>(),

@@ -7,12 +7,13 @@ use sqlx::{Connection as _, PgPool};
 
 use crate::settings::{ExposeSecret, SecretString};
 
-/// Time limit of connecting and of waiting for a connection of the pool.
+/// Time limit for connecting, and for waiting for a connection of the pool.
 pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time limit of a statement: a page takes milliseconds, a cold one on a busy disk seconds.
+/// Time limit of a statement. A page takes milliseconds; on a busy disk, with nothing cached,
+/// seconds.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// How long a connection that comes back to its pool may take to say that it is well.
+/// How long a connection that returns to its pool may take to answer a ping.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A pool that never writes: Langfuse's tables belong to Langfuse.
@@ -29,8 +30,9 @@ fn reading_options(url: &SecretString, name: &str) -> Result<PgConnectOptions, s
     ]))
 }
 
-/// [`source_pool`] for pages and lookups, whose plans are known: by index, in order. A planner that takes a whole day's sort or a scan of
-/// a table for cheaper has old or no statistics, and the day would be sorted again for each page.
+/// [`source_pool`] for pages and lookups. They must always be read from an index, in its order.
+/// With old or no statistics, the planner may prefer to scan the table or to sort the whole day,
+/// and would do so again for each page.
 pub fn paging_pool(url: &SecretString, name: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
     let off = ["seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin", "material"];
     let planner = off.map(|way| (format!("enable_{way}"), "off".to_owned()));
@@ -49,7 +51,7 @@ pub fn writing_pool(url: &SecretString, name: &str, connections: u32) -> Result<
 
 fn options(url: &SecretString, name: &str) -> Result<PgConnectOptions, sqlx::Error> {
     let options = url.expose_secret().parse::<PgConnectOptions>()?.application_name(name);
-    // Asks the server to notice a vanished client within a minute; its own default is hours.
+    // Asks the server to notice a vanished client within a minute. Its default is two hours.
     Ok(options.options([
         ("tcp_keepalives_idle", "30"),
         ("tcp_keepalives_interval", "10"),
@@ -62,8 +64,9 @@ fn pool(connections: u32) -> PgPoolOptions {
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(Duration::from_secs(60))
-        // sqlx pings each connection that comes back, and waits for ever: one that was given up in the middle of a statement, on
-        // a network that swallows everything, would take its place in the pool with it.
+        // sqlx pings each connection that returns to the pool, without a time limit. On a network
+        // that swallows packets, a connection that was dropped in the middle of a statement would
+        // keep its place in the pool for ever.
         .after_release(|connection, _| {
             Box::pin(async move {
                 tokio::time::timeout(RELEASE_TIMEOUT, connection.ping())
@@ -83,8 +86,8 @@ pub fn is_unreachable(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
-        // 08: connection exceptions; 57P0x: shutdown, crash, starting up, database dropped; 53300: too many connections;
-        // 25006: a failover left us on a read-only server.
+        // 08: connection exceptions; 57P0x: shutdown, crash, starting up, database dropped; 53300:
+        // too many connections; 25006: a failover left us on a read-only server.
         sqlx::Error::Database(e) => e.code().is_some_and(|code| {
             code.starts_with("08") || code.starts_with("57P0") || code == "53300" || code == "25006"
         }),

@@ -1,4 +1,4 @@
-//! The HTTP client towards PostHog, where a configured host takes events, and whether it knows a key.
+//! The HTTP client for PostHog, and the question whether a host knows a key.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::settings::ExposeSecret;
 /// How often a key check that got no answer is tried.
 const KEY_CHECK_TRIES: u32 = 3;
 const KEY_CHECK_TIMEOUT: Duration = Duration::from_secs(10);
-/// Answers are a few words; nobody makes us read more.
+/// How much of an answer is kept. PostHog's answers are a few words.
 const ANSWER_LIMIT: usize = 2_000;
 
 /// Name and version, sent as user agent and as `$lib`, `$lib_version`.
@@ -30,7 +30,7 @@ pub enum CallError {
     /// The host may not be called; nothing was sent.
     #[error(transparent)]
     NotAllowed(#[from] NotAllowed),
-    /// Network, TLS, timeout: ambiguous, the body may have been taken.
+    /// Network, TLS or timeout. PostHog may have taken the body all the same.
     #[error("{0}")]
     Transport(String),
 }
@@ -44,7 +44,7 @@ impl From<reqwest::Error> for CallError {
                 return Self::NotAllowed(refused.clone());
             }
             let text = e.to_string();
-            // Each layer likes to repeat the one below.
+            // An error often repeats the text of its cause.
             if !words.iter().any(|known| known.contains(&text)) {
                 words.push(text);
             }
@@ -57,30 +57,31 @@ impl From<reqwest::Error> for CallError {
 /// What a host says of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyCheck {
-    /// It knows it.
+    /// The host knows the key.
     Known,
-    /// It does not: it would answer 200 to every batch and drop it.
+    /// It does not know it. It would answer 200 to every batch, and drop the batch.
     Unknown,
-    /// It cannot be asked (a proxy that serves capture only): go on.
+    /// It gives no sensible answer, as a proxy that serves capture only. The export goes on.
     CannotTell(String),
 }
 
-/// The client: guarded, no redirects, no proxy.
+/// The HTTP client. It calls only hosts that [`Egress`] allows, and uses no redirects and no proxy.
 #[derive(Clone, Debug)]
 pub struct Posthog {
     client: Client,
     egress: Arc<Egress>,
 }
 
-/// Makes ring, not aws-lc, the process's TLS provider: first thing in `main`. A second call changes nothing.
+/// Makes ring the process's TLS provider, instead of aws-lc. `main` calls this first. A second call
+/// changes nothing.
 pub fn install_crypto() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// An answer, read to its end (or to the limit of what is of interest).
+/// An answer of PostHog. Only the beginning of a long body is kept.
 #[derive(Debug)]
 pub struct Answer {
-    /// The status, by which alone a batch is judged
+    /// The status; it alone decides whether a batch was accepted
     pub status: StatusCode,
     /// The body, for people
     pub text: String,
@@ -97,7 +98,7 @@ impl Posthog {
         Self::trusting(egress, connections, Vec::new())
     }
 
-    /// The same, which trusts these authorities beside the machine's own.
+    /// A client that also trusts these certificate authorities, beside the machine's own.
     ///
     /// # Errors
     /// As [`Posthog::new`].
@@ -111,20 +112,21 @@ impl Posthog {
         let client = Client::builder()
             .user_agent(format!("{LIB}/{LIB_VERSION}"))
             .dns_resolver(Arc::new(GuardedResolver::new(Arc::clone(&egress))))
-            // A redirect could lead past the guard, and capture never sends one.
+            // A redirect could lead to a host that is not allowed. PostHog's capture sends none.
             .redirect(reqwest::redirect::Policy::none())
-            // A proxy would resolve names itself, behind the guard's back.
+            // A proxy would resolve names itself, and the resolver here could not check them.
             .no_proxy()
             .tls_certs_merge(authorities)
             .connect_timeout(Duration::from_secs(5))
             .pool_max_idle_per_host(connections)
-            // Shorter than the 60 s after which load balancers close: a request must not meet a closing socket.
+            // Load balancers close an idle connection after 60 s. A request must not meet a
+            // connection that is about to be closed.
             .pool_idle_timeout(Duration::from_secs(50))
             .build()?;
         Ok(Self { client, egress })
     }
 
-    /// One POST with a time limit over all of it, and the whole answer.
+    /// Sends one POST. The time limit covers everything, the answer's body included.
     pub async fn post(
         &self,
         url: Url,
@@ -144,10 +146,12 @@ impl Posthog {
         read(response).await
     }
 
-    /// Asks whether the host knows the key (`/flags/?v=2`): capture itself answers 200 to any well-formed key.
+    /// Asks `/flags/?v=2` whether the host knows the key. Capture itself answers 200 to any
+    /// well-formed key.
     ///
     /// # Errors
-    /// When the host may not be called. A host that gives no sensible answer is [`KeyCheck::CannotTell`].
+    /// When the host may not be called. A host that gives no sensible answer is
+    /// [`KeyCheck::CannotTell`].
     pub async fn knows_key(&self, integration: &Integration) -> Result<KeyCheck, NotAllowed> {
         let mut url = endpoint(&integration.host, "flags/");
         url.set_query(Some("v=2"));
@@ -183,7 +187,8 @@ async fn read(mut response: Response) -> Result<Answer, CallError> {
         .and_then(|v| v.to_str().ok())
         .map(str::to_owned);
     let mut text = Vec::new();
-    // To its end, so that the connection can be used again; an endless answer meets the request's time limit.
+    // Reads to the end, so that the connection can be used again. The request's time limit ends an
+    // answer that has no end.
     while let Some(part) = response.chunk().await? {
         let room = ANSWER_LIMIT.saturating_sub(text.len());
         text.extend_from_slice(&part[..part.len().min(room)]);

@@ -1,4 +1,4 @@
-//! Reads the environment: one table of all variables, every bad one named in one error, secrets that cannot be printed.
+//! Reads the environment. All bad variables are named in one error, and secrets are never printed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -19,7 +19,7 @@ pub use variables::{Fallback, VARIABLES, Variable, markdown_table};
 #[error("the configuration is not usable:\n{}", .0.iter().map(|line| format!("  - {line}")).collect::<Vec<_>>().join("\n"))]
 pub struct BadSettings(pub Vec<String>);
 
-/// Reads variables one by one, collects what is wrong, and remembers what to print.
+/// Reads variables one by one. Collects what is wrong, and what to print at start.
 pub struct Settings {
     environment: BTreeMap<String, String>,
     errors: Vec<String>,
@@ -27,7 +27,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// From the process's environment. A variable that is empty counts as not set, as Compose files need it.
+    /// From the process's environment. An empty variable counts as not set: Compose files cannot
+    /// leave a variable out.
     pub fn from_env() -> Self {
         let unicode = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((key.into_string().ok()?, value.to_string_lossy().into_owned()))
@@ -51,7 +52,7 @@ impl Settings {
         value
     }
 
-    /// A secret that may be absent; also from the file that `NAME_FILE` names.
+    /// A secret that may be absent. It may also stand in the file that `NAME_FILE` names.
     pub fn optional_secret(&mut self, variable: &Variable) -> Option<SecretString> {
         let name = variable.name;
         let file_name = format!("{name}_FILE");
@@ -75,7 +76,7 @@ impl Settings {
         value.map(SecretString::from)
     }
 
-    /// A secret that must be there.
+    /// A secret that must be set.
     pub fn secret(&mut self, variable: &Variable) -> SecretString {
         let before = self.errors.len();
         self.optional_secret(variable).unwrap_or_else(|| {
@@ -88,7 +89,8 @@ impl Settings {
         })
     }
 
-    /// A secret that must be a URL with one of the given schemes. The value never reaches the error.
+    /// A secret that must be a URL with one of the given schemes. The value never reaches the
+    /// error.
     pub fn secret_url(&mut self, variable: &Variable, schemes: &[&str]) -> SecretString {
         let url = self.secret(variable);
         self.check_url(variable, &url, schemes);
@@ -108,7 +110,7 @@ impl Settings {
             return;
         }
         let starts = schemes.iter().any(|scheme| text.starts_with(&format!("{scheme}://")));
-        // The parser's error is about the form only, but it is left out all the same: the value holds a password.
+        // The parser's error is left out, because the value holds a password.
         if !starts || url::Url::parse(text).is_err() {
             let forms: Vec<_> = schemes.iter().map(|s| format!("{s}://…")).collect();
             self.errors.push(format!(
@@ -119,7 +121,7 @@ impl Settings {
         }
     }
 
-    /// A number within bounds.
+    /// A number from `low` to `high`.
     pub fn number<T>(&mut self, variable: &Variable, low: T, high: T) -> T
     where
         T: FromStr + PartialOrd + Display + Copy,
@@ -183,7 +185,7 @@ impl Settings {
             .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
     }
 
-    /// Anything that parses from text.
+    /// A value of any type that can be parsed.
     pub fn parsed<T>(&mut self, variable: &Variable) -> Option<T>
     where
         T: FromStr,
@@ -200,14 +202,14 @@ impl Settings {
             .ok()
     }
 
-    /// Adds a fault that concerns several variables.
+    /// Adds an error, for example one about several variables.
     pub fn complain(&mut self, error: String) {
         self.errors.push(error);
     }
 
-    /// Ends the reading: the lines to print at start, secrets redacted, or everything that is wrong.
+    /// Ends the reading. Returns what to print at start, with secrets redacted, or all errors.
     pub fn finish(mut self) -> Result<Vec<(&'static str, String)>, BadSettings> {
-        // A variable that two settings fall back to is read twice.
+        // A variable that is the fallback of two others is read twice.
         let mut said = BTreeSet::new();
         self.errors.retain(|error| said.insert(error.clone()));
         if self.errors.is_empty() {

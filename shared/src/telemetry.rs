@@ -1,4 +1,5 @@
-//! Log lines: JSON for machines or text for people, always on standard error, so that a command's output stays clean.
+//! Log lines: JSON for machines or text for people. They go to standard error; standard output is
+//! for the output of commands.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -24,17 +25,18 @@ impl std::str::FromStr for LogFormat {
     }
 }
 
-/// Sets the process's subscriber. Call once, first thing.
+/// Installs the process's log subscriber. Call this once, before anything else.
 pub fn init(format: LogFormat, filter: &str) {
-    // lapin logs every closed channel as an error, expected ones too (a queue that is looked for, a right that a user of least
-    // rights lacks). What comes of it is said by whoever asked. A filter that names it comes later, and wins.
+    // lapin logs every closed channel as an error, even an expected one (a queue that may be
+    // missing, a right that the user lacks). The caller gets the error and logs it if it matters.
+    // A user's own filter for lapin comes later and wins.
     let filter = format!("lapin=off,{filter}");
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("lapin=off,info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_span_events(FmtSpan::NONE);
-    // A second call (several apps in one test process) changes nothing.
+    // A second call changes nothing; tests run several programs in one process.
     let _ = match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder

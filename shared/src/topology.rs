@@ -1,4 +1,4 @@
-//! Exchanges and queues: their names, their arguments, and one idempotent `declare`.
+//! Exchanges and queues: their names, their arguments, and how they are declared.
 
 use std::time::Duration;
 
@@ -10,30 +10,33 @@ use crate::amqp::{find_queue, found, is_reply};
 use crate::ladder::Ladder;
 use crate::settings::format_duration;
 
-/// The one direct exchange; also where a rung's messages return.
+/// The direct exchange. Messages that leave a rung return through it.
 pub const EXCHANGE: &str = "posthog-export";
-/// Yesterday's jobs, replays.
+/// The queue of yesterday's jobs and of replays.
 pub const JOBS_QUEUE: &str = "posthog-export.jobs";
-/// Days before yesterday, so that a new project's history never delays today.
+/// The queue of older days. A new project's history must not delay yesterday's jobs.
 pub const BACKFILL_QUEUE: &str = "posthog-export.backfill";
-/// What needs a human.
+/// The queue of messages that need a human.
 pub const DEAD_LETTER_QUEUE: &str = "posthog-export.dead-letters";
 /// Routing key of the dead-letter queue.
 pub const DEAD_KEY: &str = "dead";
 
-/// After so many deliveries without an ack the broker dead-letters a message by itself: a guard against messages that kill the
-/// process before the claim. Broker restarts and lost connections count too, so it is not small.
+/// After so many deliveries without an ack, the broker itself moves a message to the dead letters.
+/// This catches messages that kill the worker before it claims their run. The limit is generous,
+/// because broker restarts and lost connections count too.
 const DELIVERY_LIMIT: i64 = 20;
-/// Every peek raises a message's delivery count. Unset, RabbitMQ 4 drops it after 20; -1, RabbitMQ 3 at the first.
+/// Each time somebody looks at a dead letter, its delivery count rises. Without a limit of ours,
+/// RabbitMQ 4 drops it after 20 deliveries; with -1, RabbitMQ 3 drops it after the first.
 const DEAD_LETTER_DELIVERY_LIMIT: i64 = 1_000_000;
 const MAX_LENGTH: i64 = 1_000_000;
-/// Per-queue consumer timeout, known to RabbitMQ from 3.12 on (older ones ignore it and use the node's 30 min). A slice is far shorter.
+/// Consumer timeout of the queue, far longer than a slice. RabbitMQ knows it from 3.12 on; older
+/// versions ignore it and use the node's, 30 minutes.
 const CONSUMER_TIMEOUT_MS: i64 = 2 * 60 * 60 * 1000;
 
-/// The two lanes. A job keeps its lane over slices, rungs and a run given.
+/// The two lanes. A job stays in its lane when a worker publishes its message again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lane {
-    /// Yesterday, and what people publish
+    /// Yesterday's jobs, and what people publish
     Jobs,
     /// Older days
     Backfill,
@@ -51,7 +54,7 @@ impl Lane {
         }
     }
 
-    /// The routing key that leads there.
+    /// The routing key of that queue.
     pub const fn routing_key(self) -> &'static str {
         match self {
             Lane::Jobs => "job",
@@ -60,12 +63,12 @@ impl Lane {
     }
 }
 
-/// The name of a rung, which its fanout exchange and its queue share.
+/// The name of a rung's fanout exchange and of its queue.
 pub fn rung_queue(delay: Duration) -> String {
     format!("{EXCHANGE}.retry.{}", format_duration(delay))
 }
 
-/// Something of ours at the broker.
+/// An exchange, a queue or a binding of ours.
 #[derive(Clone, Debug)]
 pub enum Piece {
     /// A durable exchange
@@ -82,7 +85,7 @@ pub enum Piece {
         /// its `x-` arguments
         arguments: FieldTable,
     },
-    /// Which messages of an exchange a queue gets
+    /// The messages of an exchange that a queue gets
     Binding {
         /// the queue
         queue: String,
@@ -93,7 +96,7 @@ pub enum Piece {
     },
 }
 
-/// Everything of ours, in the order in which it can be declared.
+/// All our pieces, in an order in which they can be declared.
 pub fn pieces(ladder: &Ladder) -> Vec<Piece> {
     let mut pieces = vec![exchange(EXCHANGE, ExchangeKind::Direct)];
     for lane in Lane::ALL {
@@ -119,8 +122,9 @@ pub fn pieces(ladder: &Ladder) -> Vec<Piece> {
     for delay in delays {
         let name = rung_queue(delay);
         let mut arguments = quorum();
-        // One fixed TTL a queue: with a TTL per message, a short one waits behind a long one. No dead-letter routing key: the
-        // message returns under the key it came with, and so to its lane.
+        // Each queue has one fixed time to live: if each message had its own, a short one would
+        // wait behind a long one. Without a dead-letter routing key, a message keeps the key that
+        // it came with, and so returns to its lane.
         arguments.extend(dead_lettering_to(EXCHANGE));
         arguments.push((
             "x-message-ttl",
@@ -133,10 +137,11 @@ pub fn pieces(ladder: &Ladder) -> Vec<Piece> {
     pieces
 }
 
-/// Declares everything. Idempotent; fails with the broker's words when a queue exists with other arguments.
+/// Declares everything. What is there already stays as it is.
 ///
 /// # Errors
-/// The channel is closed by the broker on a mismatch; open a new one for anything else.
+/// The broker's error when a queue exists with other arguments. The broker has then closed the
+/// channel; open another one.
 pub async fn declare(channel: &Channel, ladder: &Ladder) -> Result<(), lapin::Error> {
     for piece in pieces(ladder) {
         piece.declare(channel).await?;
@@ -144,10 +149,11 @@ pub async fn declare(channel: &Channel, ladder: &Ladder) -> Result<(), lapin::Er
     Ok(())
 }
 
-/// [`declare`] for a user who may not: what is there need not be declared. Opens its own channels.
+/// Declares everything, or, when the user lacks the right to declare, sees that everything is
+/// there. Opens its own channels.
 ///
 /// # Errors
-/// As [`declare`]; and the refusal, when something is missing.
+/// As [`declare`]; also when the user may not declare and something is missing.
 pub async fn ensure(connection: &Connection, ladder: &Ladder) -> Result<(), lapin::Error> {
     let refused = match declare(&connection.create_channel().await?, ladder).await {
         Err(error) if is_refused(&error) => error,
@@ -168,7 +174,8 @@ pub fn is_refused(error: &lapin::Error) -> bool {
     is_reply(error, 403)
 }
 
-/// Whether the broker refused a declaration because something of that name is there with other arguments (406).
+/// Whether the broker refused a declaration because a piece of that name exists with other
+/// arguments (406).
 pub fn differs(error: &lapin::Error) -> bool {
     is_reply(error, 406)
 }
@@ -183,7 +190,7 @@ impl Piece {
         }
     }
 
-    /// Makes it, or sees that it is there just so.
+    /// Creates it, unless it exists with these arguments.
     ///
     /// # Errors
     /// As [`declare`].
@@ -220,11 +227,11 @@ impl Piece {
         }
     }
 
-    /// Whether something of its name is there, whatever its arguments; changes nothing. A binding cannot be looked at, and
-    /// counts as there. When the answer is no, the broker has closed the channel.
+    /// Whether a piece of that name exists, with any arguments. AMQP cannot ask for a binding, so a
+    /// binding counts as existing. When the answer is no, the broker has closed the channel.
     ///
     /// # Errors
-    /// When the broker cannot say.
+    /// When the broker gives no answer.
     pub async fn exists(&self, channel: &Channel) -> Result<bool, lapin::Error> {
         match self {
             Self::Exchange { name, kind } => {
@@ -254,8 +261,8 @@ fn quorum() -> Vec<(&'static str, AMQPValue)> {
     vec![("x-queue-type", text("quorum"))]
 }
 
-/// At least once: RabbitMQ keeps the message until the dead-letter target has confirmed it, which it does only with
-/// `reject-publish`.
+/// Dead-lettering at least once: RabbitMQ keeps the message until the target queue has confirmed
+/// it. This works only together with `reject-publish`.
 fn dead_lettering_to(exchange: &str) -> Vec<(&'static str, AMQPValue)> {
     vec![
         ("x-dead-letter-exchange", text(exchange)),
@@ -298,7 +305,8 @@ mod tests {
         Duration::from_secs(n)
     }
 
-    /// Looking at a dead letter counts as a delivery, and at the limit the queue would drop it: RabbitMQ 4's own is 20.
+    /// Looking at a dead letter counts as a delivery, and at the limit the queue would drop it:
+    /// RabbitMQ 4's own is 20.
     #[test]
     fn dead_letters_may_be_looked_at_a_million_times() {
         let ladder: Ladder = "30s×1".parse().unwrap();

@@ -1,4 +1,4 @@
-//! W3C trace context: which trace a job belongs to, from the one who asked for it to the worker's log lines.
+//! W3C trace context. It connects the request for a job with the worker's log lines.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ pub struct Traceparent {
 }
 
 impl Traceparent {
-    /// A trace that begins here. Marked as sampled: its log lines are kept.
+    /// A new trace. It is marked as sampled, because its log lines are kept.
     pub fn fresh() -> Self {
         let mut random = rand::rng();
         // All zeros are not valid.
@@ -26,7 +26,7 @@ impl Traceparent {
         }
     }
 
-    /// What the log lines of one trace have in common: 32 hex digits.
+    /// The trace's id, 32 hex digits. All log lines of a trace carry it.
     pub fn trace_id(&self) -> &str {
         &self.trace_id
     }
@@ -35,7 +35,8 @@ impl Traceparent {
 impl FromStr for Traceparent {
     type Err = String;
 
-    /// Strict, as the specification is. Of a later version the four fields that are known are taken, as it asks.
+    /// As strict as the specification. Of a later version it takes the four known fields, as the
+    /// specification asks.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let hex = |field: &str, length: usize| {
             field.len() == length && field.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))

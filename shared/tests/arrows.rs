@@ -1,5 +1,6 @@
-//! The architecture as a test: in every crate the arrows between files run one way. An arrow is a path that begins
-//! with `crate::` outside comments and tests; docs/ARCHITECTURE.md draws the rooms.
+//! The architecture as a test: in every crate the arrows between files run one way. An arrow is a
+//! path that begins with `crate::` outside comments and tests; docs/ARCHITECTURE.md draws the
+//! rooms.
 
 #![allow(clippy::expect_used, reason = "a source file that cannot be read is a failed test")]
 
@@ -7,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// The rooms and files of the worker from the bottom up: an arrow leads to the same room or to one further down.
+/// The rooms and files of the worker from the bottom up: an arrow leads to the same room or to one
+/// further down.
 const WORKER: [&str; 8] = ["watch", "langfuse", "posthog", "config", "app", "job", "service", "cli"];
 const CRATES: [&str; 5] = ["shared", "worker", "producer", "testkit", "bench"];
 
@@ -137,7 +139,8 @@ fn upwards(arrows: &Arrows) -> Vec<String> {
     up.map(|(from, to)| format!("{from} → {to}")).collect()
 }
 
-/// Arrows of the producer that lead to a command from anywhere but the command line and the command itself.
+/// Arrows of the producer that lead to a command from anywhere but the command line and the command
+/// itself.
 fn sideways(arrows: &Arrows) -> Vec<String> {
     let command = |file: &str| {
         file.strip_prefix("commands::")

@@ -1,4 +1,5 @@
-//! What the producer asks of Langfuse's tables beyond one project's days: all of it by index, one statement for all projects.
+//! What the producer asks Langfuse's tables about all projects at once. Each statement uses an
+//! index.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,8 @@ use sqlx::PgPool;
 
 use crate::job::Day;
 
-/// Which of the given days hold a trace or a generation of the project; oldest first. Two looks into an index a day.
+/// Which of the given days hold a trace or a generation of the project; oldest first. Each day
+/// costs two lookups in an index.
 pub async fn days_with_traces(source: &PgPool, project_id: &str, days: &[Day]) -> Result<Vec<Day>, sqlx::Error> {
     let found: Vec<NaiveDate> = sqlx::query_scalar(
         "-- langfuse_days_with_traces
@@ -25,8 +27,8 @@ pub async fn days_with_traces(source: &PgPool, project_id: &str, days: &[Day]) -
     Ok(found.into_iter().map(Day).collect())
 }
 
-/// Which of the given projects have a score on the day. The index of the scores does not know projects, so the day is walked
-/// once for all of them.
+/// Which of the given projects have a score on the day. The index of the scores has no project, so
+/// one statement reads the day's scores for all projects.
 pub async fn projects_with_scores(source: &PgPool, day: Day, projects: &[String]) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
         "-- langfuse_projects_with_scores
@@ -43,8 +45,9 @@ pub async fn projects_with_scores(source: &PgPool, day: Day, projects: &[String]
 /// When the newest of a day's rows was created, by project and day.
 pub type Newest = BTreeMap<(String, Day), DateTime<Utc>>;
 
-/// Rows created from `since` (inclusive) to `until`, by the project and day that must send them: a trace, a generation or a
-/// score belongs to its own day; an observation of any type also to the day of its trace, whose totals it changes.
+/// Rows created from `since` on and before `until`, by the project and day that must export them. A
+/// trace, a generation or a score belongs to its own day. An observation of any type also belongs
+/// to the day of its trace, because it changes the trace's totals.
 pub async fn created_between(
     source: &PgPool,
     projects: &[String],
@@ -88,7 +91,8 @@ pub async fn created_between(
     Ok(newest)
 }
 
-/// Up to when this server shows everything: now, or on a replica what it has replayed.
+/// Until when this server has all rows: on a primary now, on a replica the last change that it has
+/// replayed.
 pub async fn visible_until(source: &PgPool) -> Result<DateTime<Utc>, sqlx::Error> {
     sqlx::query_scalar(
         "-- langfuse_visible_until

@@ -1,4 +1,5 @@
-//! Claim: may this delivery's run be worked on, by us, now? Reads under a lock, decides PURELY, writes.
+//! The claim: may this worker work on a run now? One transaction reads the rows of the run's day
+//! under a lock, decides by the table in `decide.rs`, and writes.
 
 mod decide;
 
@@ -24,24 +25,25 @@ use crate::job::{RunKey, Scope, Stream};
 pub enum Claim {
     /// Work on it.
     Run(Claimed),
-    /// Done already (or discarded by a human): ack.
+    /// It is completed, or a human discarded it: ack.
     Done(State),
-    /// `waiting`, and its time has not come: back to a rung, nothing counted.
+    /// It is `waiting`, and its time has not come: back to a rung, nothing counted.
     NotYet {
         /// Until `retry_at`
         wait: Duration,
     },
-    /// Another worker has it, or another run of the same day is at work: 30 s rung, nothing counted.
+    /// Another worker holds its lease, or that of another run of the same day: back to the shortest
+    /// rung, nothing counted.
     LeaseHeld {
-        /// Who, for the log
+        /// The worker and its run, for the log
         by: String,
     },
-    /// Taken over too often without progress; the row is `dead` now.
+    /// It was taken over too often without progress. It is `dead` now.
     KillsWorkers {
-        /// How often a worker died with it
+        /// How many workers died with it
         takeovers: i32,
     },
-    /// The day has not ended by the database's clock; nothing was written.
+    /// The day has not ended, by the database's clock. Nothing was written.
     DayNotOver {
         /// The database's clock
         now: DateTime<Utc>,
@@ -53,30 +55,31 @@ pub enum Claim {
 pub struct Claimed {
     /// Carried by every write
     pub lease: Lease,
-    /// Where each stream of the job stands
+    /// The checkpoint of each stream of the job
     pub streams: BTreeMap<Stream, Progress>,
     /// Failures so far, since a cursor last moved
     pub attempt: i32,
     /// Take-overs since a cursor last moved, this one included
     pub takeovers: i32,
-    /// Whether a worker had it whose lease ran out
+    /// Whether it was taken over from a worker whose lease ran out
     pub taken_over: bool,
 }
 
 impl Ledger {
-    /// Makes ready to claim. When this fails, nothing was asked for.
+    /// Begins the transaction of a claim. When this fails, no lease was asked for.
     pub async fn begin_claim(&self) -> Result<ClaimBegun, LedgerError> {
         Ok(ClaimBegun(answered(self.pool.begin()).await?))
     }
 }
 
-/// A claim that is about to be made.
+/// The transaction of a claim.
 #[derive(Debug)]
 pub struct ClaimBegun(Transaction<'static, Postgres>);
 
 impl ClaimBegun {
-    /// Asks for the run of the `wanted` lease, which exports `scope`. `target` is where it would be sent, when that is
-    /// known. When the answer is lost ([`LedgerError::Unreachable`]), the lease may be held all the same: give it back.
+    /// Asks for the `wanted` lease of a run that exports `scope`. `target` is where the events
+    /// would go, when that is known. When the answer is lost ([`LedgerError::Unreachable`]), the
+    /// lease may be ours all the same: release it.
     pub async fn claim(
         self,
         scope: &Scope,
@@ -128,9 +131,11 @@ impl ClaimBegun {
     }
 }
 
-/// The rows of a project's day, locked. One claim at a time: two runs of the day must see each other's lease.
+/// Locks and reads the rows of a project's day. Only one claim at a time may do so: two runs of the
+/// same day must see each other's lease.
 async fn lock_rows(tx: &mut PgConnection, key: &RunKey) -> Result<Vec<Found>, sqlx::Error> {
-    // The lock's number is a hash; two days that share one wait for each other a moment, no more.
+    // The lock's number is a hash. Two days may have the same; then their claims wait for each
+    // other.
     sqlx::query("-- ledger_claim_lock\nselect pg_advisory_xact_lock(hashtextextended($1, 0))")
         .bind(format!("posthog_export.claim/{}/{}", key.project_id, key.day))
         .execute(&mut *tx)
@@ -234,7 +239,7 @@ async fn take(
     Ok(())
 }
 
-/// A row of `streams`, as a job goes on from it.
+/// The checkpoint of a stream, from which a job continues.
 #[derive(sqlx::FromRow)]
 struct Saved {
     stream: Stream,

@@ -1,5 +1,5 @@
 //! Columns that hold one of a few words. A word that this program does not know is an error that
-//! names the column: guessing another would be worse.
+//! names the column; the program does not guess.
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -9,8 +9,8 @@ use sqlx::{Decode, Encode, Type};
 use super::state::State;
 use crate::job::Stream;
 
-/// By hand and not derived: the words stand in one place, `as_str` and `from_str`, and the column is
-/// plain `text`, whose type need not be looked up on each new connection.
+/// Written by hand instead of derived. So the words stand only in `as_str`, and the column's type
+/// is plain `text`, which sqlx need not look up on each new connection.
 macro_rules! word_column {
     ($word:ty) => {
         impl Type<Postgres> for $word {

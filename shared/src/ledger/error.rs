@@ -5,10 +5,10 @@ use crate::postgres::is_unreachable;
 /// What went wrong at the ledger.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// The lease ran out and somebody else has the run: stop, and leave the row alone.
+    /// The lease ran out, and another worker may have the run. Stop, and leave its row alone.
     #[error("the lease was lost: another worker has this run")]
     LeaseLost,
-    /// The database cannot be reached; nothing is known about the write.
+    /// The database cannot be reached. A write may have happened or not.
     #[error("the ledger cannot be reached: {0}")]
     Unreachable(#[source] sqlx::Error),
     /// A statement failed.

@@ -1,5 +1,5 @@
-//! What the ledger says about the whole, for metrics. Read by every worker all the time, so nothing here may grow with the
-//! ledger: each answer is the first entry of an index, or a small table.
+//! What the metrics show of the ledger. Every worker reads it all the time, so no statement may
+//! become slower as the ledger grows: each reads the first entry of an index, or a small table.
 
 use chrono::{DateTime, Utc};
 
@@ -12,16 +12,18 @@ use super::statement::answered;
 pub struct Gauges {
     /// The database's clock
     pub now: DateTime<Utc>,
-    /// End of the oldest unfinished day that was asked for the day after, as the producer asks for yesterday
+    /// The end of the oldest unfinished day that was asked for on the following day, as the
+    /// producer does
     pub daily_since: Option<DateTime<Utc>>,
-    /// When the oldest unfinished run of any other day was asked for: history, and most replays
+    /// When the oldest other unfinished run was asked for: a project's history, and most replays
     pub backfill_since: Option<DateTime<Utc>>,
     /// When a run was completed last
     pub last_completed: Option<DateTime<Utc>>,
 }
 
 impl Ledger {
-    /// Reads it. Unfinished is what is `queued`, `running` or `waiting`: what is dead waits for a human, and says so itself.
+    /// Reads the gauges. A run is unfinished when it is `queued`, `running` or `waiting`. Dead runs
+    /// have a metric of their own: the depth of the dead-letter queue.
     pub async fn gauges(&self) -> Result<Gauges, LedgerError> {
         let gauges = sqlx::query_as(
             "-- ledger_gauges
@@ -37,7 +39,8 @@ impl Ledger {
         answered(gauges.fetch_one(&self.pool)).await
     }
 
-    /// When the producer last looked at every day of every project, and had all messages confirmed.
+    /// When the producer last looked at every day of every project, with all its messages
+    /// confirmed.
     pub async fn last_enqueued(&self) -> Result<Option<DateTime<Utc>>, LedgerError> {
         let ended = sqlx::query_scalar("-- ledger_last_enqueued\nselect ended_at from posthog_export.last_enqueue");
         answered(ended.fetch_optional(&self.pool)).await

@@ -1,4 +1,4 @@
-//! The right to write a run, and what only its holder writes.
+//! Leases, and the writes that only the holder of a lease may do.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use crate::job::{RunKey, Stream};
 pub struct Lease {
     /// Which run
     pub key: RunKey,
-    /// Shown with every write
+    /// Carried by every write
     pub token: Uuid,
 }
 
 impl Lease {
-    /// One that nobody holds yet, to ask for.
+    /// A lease to ask for; nobody holds it yet.
     pub fn wanted(key: RunKey) -> Self {
         Self {
             key,
@@ -33,7 +33,7 @@ impl Lease {
     }
 }
 
-/// Keyset position of a row.
+/// The position of a row in its stream.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
     /// The row's own time, UTC
@@ -92,7 +92,7 @@ pub struct Buried {
 }
 
 impl Ledger {
-    /// Puts the lease's end further off.
+    /// Renews the lease: it ends `length` from now.
     pub async fn renew(&self, lease: &Lease, length: Duration) -> Result<(), LedgerError> {
         let statement = concat!(
             "-- ledger_renew
@@ -103,11 +103,11 @@ impl Ledger {
         self.write(of(statement, lease).bind(interval(length))).await
     }
 
-    /// The checkpoint: a stream's progress and its rejects in one statement, only forward, only
-    /// under the lease. A cursor that moved is progress, so failures and take-overs are counted anew.
+    /// The checkpoint: saves a stream's progress and its rejects. A cursor never moves back. A
+    /// cursor that moved is progress, so the counts of failures and take-overs begin again at zero.
     ///
-    /// Not a transaction of several statements: a worker that is paused between two of them would
-    /// keep the run's row locked from whoever takes over.
+    /// One statement, not a transaction of several. A worker that is paused between two statements
+    /// would keep the run's row locked, and no other worker could take the run over.
     pub async fn save(
         &self,
         lease: &Lease,
@@ -154,8 +154,8 @@ impl Ledger {
         self.write(saved).await
     }
 
-    /// `running → completed`. Refuses while a stream is not done: the last net under "completed
-    /// means all of it".
+    /// `running → completed`. Refuses while a stream is not done: a completed run must have
+    /// exported everything.
     pub async fn complete(&self, lease: &Lease) -> Result<(), LedgerError> {
         let statement = concat!(
             "-- ledger_complete
@@ -171,7 +171,8 @@ impl Ledger {
         self.write(of(statement, lease)).await
     }
 
-    /// `running → queued`: handed back, nothing counted, free for the next worker at once.
+    /// `running → queued`: the job is handed back. Nothing is counted, and the next worker may take
+    /// it at once.
     pub async fn release(&self, lease: &Lease) -> Result<(), LedgerError> {
         let statement = concat!(
             "-- ledger_release
@@ -184,7 +185,7 @@ impl Ledger {
         self.write(of(statement, lease)).await
     }
 
-    /// `running → skipped`: counts as absent once the reason is gone.
+    /// `running → skipped`. Once the reason is gone, the day counts as not exported.
     pub async fn skip(&self, lease: &Lease, code: ErrorCode, error: &str) -> Result<(), LedgerError> {
         let statement = concat!(
             "-- ledger_skip
@@ -218,7 +219,8 @@ impl Ledger {
         answered(buried).await?.ok_or(LedgerError::LeaseLost)
     }
 
-    /// `running → waiting`, or `dead` when the ladder has no rung for this attempt: counts the failure.
+    /// Counts the failure: `running → waiting`, or `dead` when the ladder has no rung for this
+    /// attempt.
     pub async fn retry(
         &self,
         lease: &Lease,
@@ -276,7 +278,7 @@ impl Ledger {
         answered(counted).await?.ok_or(LedgerError::LeaseLost)
     }
 
-    /// Runs a statement that changes, or answers with, one row while the lease is ours, else none.
+    /// Runs a statement that concerns one row while the lease is ours, and no row otherwise.
     async fn write(&self, statement: Statement<'_>) -> Result<(), LedgerError> {
         match answered(statement.execute(&self.pool)).await?.rows_affected() {
             1 => Ok(()),
@@ -287,7 +289,7 @@ impl Ledger {
 
 type Statement<'a> = Query<'a, Postgres, PgArguments>;
 
-/// A statement that [`fence`] guards.
+/// A statement whose condition is [`fence`].
 fn of<'a>(statement: &'static str, lease: &'a Lease) -> Statement<'a> {
     sqlx::query(statement).bind_key(&lease.key).bind(lease.token)
 }

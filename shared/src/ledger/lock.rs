@@ -6,29 +6,30 @@ use super::Ledger;
 use super::error::LedgerError;
 use super::statement::answered;
 
-/// Held by one producer at a time; ends with the transaction it lives in, so that it works through a pooler too.
+/// A lock of one producer. It lasts as long as its transaction, so it also works through a
+/// connection pooler.
 #[derive(Debug)]
 pub struct Lock(Transaction<'static, Postgres>);
 
 impl Lock {
-    /// Whether it is still ours: it goes with its connection.
+    /// Whether it is still ours. It is lost together with its connection.
     pub async fn is_held(&mut self) -> bool {
         let asked = sqlx::query("-- ledger_lock_is_held\nselect 1").execute(&mut *self.0);
         answered(asked).await.is_ok()
     }
 
-    /// Lets the next one go on. A lock that is dropped is released as well, a moment later.
+    /// Releases the lock at once. A lock that is dropped is released a moment later.
     pub async fn release(self) -> Result<(), LedgerError> {
         answered(self.0.commit()).await
     }
 }
 
 impl Ledger {
-    /// Takes the lock of that name, unless somebody has it.
+    /// Takes the lock of that name. `None`: another producer has it.
     pub async fn try_lock(&self, name: &str) -> Result<Option<Lock>, LedgerError> {
         let lock = async {
             let mut tx = self.pool.begin().await?;
-            // The transaction does nothing but hold the lock, for as long as the publishing takes.
+            // The transaction only holds the lock, and is idle while the producer publishes.
             sqlx::query("-- ledger_lock_may_idle\nset local idle_in_transaction_session_timeout = 0")
                 .execute(&mut *tx)
                 .await?;

@@ -1,4 +1,5 @@
-//! Projects that are left alone: their key or host is wrong, or a human said so.
+//! Paused projects. No job of them is exported, because their key or host is wrong or because a
+//! human said so.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +17,11 @@ pub struct Pause {
     /// Langfuse's `projects.id`
     #[serde(skip)]
     pub project_id: String,
-    /// Fingerprint of the settings that were wrong; `None`: until a human ends it
+    /// Fingerprint of the settings that were wrong; `None`: a human's pause, which only a human
+    /// ends
     #[serde(skip)]
     pub settings: Option<String>,
-    /// The failure that led to it; `None` for a human's
+    /// The failure that led to it; `None` for a human's pause
     pub error_code: Option<String>,
     /// The failure's text, or the human's reason
     pub error: String,
@@ -29,18 +31,19 @@ pub struct Pause {
     pub paused_at: DateTime<Utc>,
 }
 
-/// What a human's pause says in `paused_by`.
+/// The column `paused_by` of a human's pause.
 pub const HUMAN: &str = "human";
 
 impl Pause {
-    /// Whether it holds under these settings. PURE.
+    /// Whether the project is still paused, now that it has these settings. PURE.
     pub fn holds(&self, settings: &str) -> bool {
         self.settings.as_deref().is_none_or(|wrong| wrong == settings)
     }
 }
 
 impl Ledger {
-    /// The pause that holds for a project under these settings. One of other settings is over, and forgotten.
+    /// The pause of a project that has these settings. A pause because of other settings is over:
+    /// it is deleted.
     pub async fn pause_of(&self, project_id: &str, settings: &str) -> Result<Option<Pause>, LedgerError> {
         let holding = sqlx::query_as(
             "-- ledger_pause_of
@@ -54,7 +57,7 @@ impl Ledger {
         answered(holding).await
     }
 
-    /// Every pause, by project: those too that no longer hold and that nobody has noticed yet.
+    /// Every pause, by project. Some may be over, because the settings have changed since.
     pub async fn pauses(&self) -> Result<BTreeMap<String, Pause>, LedgerError> {
         let pauses = sqlx::query_as(
             "-- ledger_pauses
@@ -65,7 +68,8 @@ impl Ledger {
         Ok(answered(pauses).await?.into_iter().map(by_project).collect())
     }
 
-    /// Pauses a project because of a failure, under the settings that led to it. A human's pause stays as it is.
+    /// Pauses a project because of a failure that these settings led to. A human's pause stays as
+    /// it is.
     pub async fn pause_after(
         &self,
         project_id: &str,
@@ -110,7 +114,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Forgets these pauses as they were read: one that was made anew since, by a worker or a human, stays. Answers whose they were.
+    /// Deletes these pauses, unless a worker or a human has made another of the same project since
+    /// they were read. Returns the projects of the deleted ones.
     pub async fn forget_pauses(&self, over: &[Pause]) -> Result<Vec<String>, LedgerError> {
         let forgotten = sqlx::query_scalar(
             "-- ledger_forget_pauses
@@ -123,7 +128,8 @@ impl Ledger {
         answered(forgotten).await
     }
 
-    /// Ends the pauses of these projects; with `by_hand` those too that a human made. Answers which were paused.
+    /// Ends the pauses of these projects; those that a human made only with `by_hand`. Returns the
+    /// projects that were paused.
     pub async fn resume(&self, projects: &[String], by_hand: bool) -> Result<Vec<String>, LedgerError> {
         let resumed = sqlx::query_scalar(
             "-- ledger_resume

@@ -1,4 +1,5 @@
-//! What only the producer writes: messages that the broker has confirmed, in bulk, and until when late rows were looked for.
+//! Writes that need no lease: that messages were confirmed, that runs were given up, and until when
+//! late rows were looked for.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,12 +12,13 @@ use super::statement::{BindKey, answered, event_words, interval, this_run};
 use crate::error_code::ErrorCode;
 use crate::job::{Job, RunKey};
 
-/// What may be given up together with a message.
+/// Which runs may be given up together with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discard {
-    /// Only a run that is dead: in any other state it has gone on since.
+    /// Only a dead run. A run in any other state has continued since.
     Dead,
-    /// Whatever is neither finished nor at work: the broker gave the message up, and the ledger was not told.
+    /// Any run that is neither finished nor running. The broker gave its message up, and the ledger
+    /// does not know that.
     WhateverRests,
 }
 
@@ -27,11 +29,11 @@ fn columns<'a>(keys: impl IntoIterator<Item = &'a RunKey>) -> (Vec<&'a str>, Vec
 }
 
 impl Ledger {
-    /// Records messages that the broker has confirmed, in one statement. No two jobs may have the same key. A run that is
-    /// at work or finished is left as it is.
+    /// Records messages that the broker has confirmed, in one statement. No two jobs may have the
+    /// same key. A run that is running, waiting or finished stays as it is.
     pub async fn record_queued(&self, jobs: &[&Job]) -> Result<(), LedgerError> {
         let (projects, days, runs) = columns(jobs.iter().map(|job| &job.key));
-        // Postgres has no arrays of arrays of different lengths.
+        // Postgres has no array of arrays of different lengths.
         let events = |job: &&Job| event_words(&job.scope).map(|words| words.join(","));
         let written = sqlx::query(
             "-- ledger_record_queued
@@ -55,8 +57,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Records that stuck runs were published again: they count as stuck for `stuck` from now on. Those that a worker has
-    /// taken meanwhile are left as they are.
+    /// Records that the messages of stuck runs were published again. They count as stuck again only
+    /// after `stuck`. A run that a worker has taken in the meantime stays as it is.
     pub async fn record_healed(&self, keys: &[RunKey], stuck: Duration) -> Result<(), LedgerError> {
         let (projects, days, runs) = columns(keys);
         let written = sqlx::query(
@@ -79,8 +81,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// `dead → queued`, attempts anew, for a dead letter that was published again. A run that died once more since `published`
-    /// has a new dead letter and stays dead.
+    /// `dead → queued`, for dead letters that were published again at `published`. The attempts
+    /// begin again at zero. A run that has died since then has a new dead letter, and stays dead.
     pub async fn record_requeued(&self, keys: &[RunKey], published: DateTime<Utc>) -> Result<(), LedgerError> {
         let (projects, days, runs) = columns(keys);
         let written = sqlx::query(
@@ -101,8 +103,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// `→ dead` without a lease, for a run whose message failed before each claim. A run that is at
-    /// work or finished is left as it is.
+    /// `→ dead` without a lease, for a run whose message failed before each claim. A run that is
+    /// running or finished stays as it is.
     pub async fn bury_at_rest(&self, key: &RunKey, code: ErrorCode, error: &str) -> Result<(), LedgerError> {
         let statement = concat!(
             "-- ledger_bury_at_rest
@@ -131,7 +133,7 @@ impl Ledger {
         Ok(answered(rows).await?.into_iter().collect())
     }
 
-    /// Remembers that late rows of these projects were looked for, and their jobs confirmed.
+    /// Records until when late rows of these projects were looked for, and their jobs confirmed.
     pub async fn record_swept(&self, projects: &[String], until: DateTime<Utc>) -> Result<(), LedgerError> {
         let written = sqlx::query(
             "-- ledger_record_swept
@@ -145,7 +147,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Remembers that a whole enqueue has ended well just now.
+    /// Records that a whole enqueue has just ended well.
     pub async fn record_enqueued(&self) -> Result<(), LedgerError> {
         let written = sqlx::query(
             "-- ledger_record_enqueued
@@ -157,8 +159,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// `→ discarded`: a human gave the run up. Recorded even if the run had no row, so that nothing brings it back. A run that
-    /// is finished or at work is left alone; answers whether it was discarded.
+    /// `→ discarded`: a human gave the run up. A run without a row gets one, so that nothing brings
+    /// it back. A run that is finished or running stays as it is. Returns whether it was discarded.
     pub async fn discard(&self, Job { key, scope }: &Job, what: Discard) -> Result<bool, LedgerError> {
         let written = sqlx::query(
             "-- ledger_discard

@@ -1,4 +1,4 @@
-//! What people and the producer read from the ledger.
+//! What the producer and people read of the ledger.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use serde::Serialize;
@@ -9,7 +9,7 @@ use super::state::State;
 use super::statement::{BindKey, answered, reported, this_run};
 use crate::job::{Day, Job, RunKey, Scope, Stream};
 
-/// Absolute counts of a run, over its streams.
+/// The counts of a run, over all its streams and slices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct Counts {
     /// Events accepted
@@ -28,17 +28,17 @@ pub struct RunRow {
     pub day: Day,
     /// The run's name
     pub run: String,
-    /// Where it is
+    /// Its state
     pub state: State,
     /// Failures since a cursor last moved
     pub attempt: i32,
-    /// Workers that died with it since a cursor last moved
+    /// Workers that died with it, since a cursor last moved
     pub takeovers: i32,
-    /// Who had it last
+    /// The worker that had it last
     pub worker: Option<String>,
     /// Whether it exports all three streams, all rows
     pub full: bool,
-    /// A filter on the rows' `created_at`
+    /// Only rows created since then
     pub created_after: Option<DateTime<Utc>>,
     /// Only these streams
     pub events: Option<Vec<Stream>>,
@@ -48,17 +48,17 @@ pub struct RunRow {
     pub error: Option<String>,
     /// When it failed first
     pub first_failed_at: Option<DateTime<Utc>>,
-    /// When it leaves its rung
+    /// When its wait on a rung ends
     pub retry_at: Option<DateTime<Utc>>,
-    /// Until when a worker may keep it
+    /// When a worker's lease ends
     pub lease_expires_at: Option<DateTime<Utc>>,
     /// When its message was last confirmed
     pub queued_at: DateTime<Utc>,
-    /// When its cursors were last at the beginning
+    /// When a worker last began it at the first row
     pub started_at: Option<DateTime<Utc>>,
     /// When it was completed
     pub completed_at: Option<DateTime<Utc>>,
-    /// Sent and rejected
+    /// Events sent and rows rejected
     #[serde(flatten)]
     #[sqlx(flatten)]
     pub counts: Counts,
@@ -70,7 +70,7 @@ impl RunRow {
         RunKey::new(&self.project_id, self.day, &self.run)
     }
 
-    /// The job that it is a run of.
+    /// The job of this run.
     pub fn job(&self) -> Job {
         Job {
             key: self.key(),
@@ -82,10 +82,10 @@ impl RunRow {
     }
 }
 
-/// How far a stream of a run has come, as it stands in the ledger.
+/// How far a stream of a run has come.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 pub struct StreamRow {
-    /// Which
+    /// Which stream
     pub stream: Stream,
     /// No row is left
     pub done: bool,
@@ -108,7 +108,7 @@ pub struct StreamRow {
 /// A row that PostHog will never accept.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 pub struct RejectRow {
-    /// Which
+    /// Which stream
     pub stream: Stream,
     /// The row's id in Langfuse
     pub row_id: String,
@@ -116,7 +116,7 @@ pub struct RejectRow {
     pub reason: String,
 }
 
-/// Runs by state, and what they sent, of one project.
+/// How many runs a project has in each state, and what they sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct Summary {
     /// Langfuse's `projects.id`

@@ -17,14 +17,15 @@ pub enum State {
     Completed,
     /// In the dead-letter queue
     Dead,
-    /// Integration disabled; absent once that ends
+    /// The integration is disabled or the project paused. Once that ends, the day counts as not
+    /// exported
     Skipped,
     /// Given up by a human
     Discarded,
 }
 
 impl State {
-    /// All, in the order of a table.
+    /// All of them, in the order in which tables show them.
     pub const ALL: [State; 7] = [
         State::Completed,
         State::Running,
@@ -35,7 +36,7 @@ impl State {
         State::Discarded,
     ];
 
-    /// The word in the ledger.
+    /// Its word in the ledger.
     pub const fn as_str(self) -> &'static str {
         match self {
             State::Queued => "queued",

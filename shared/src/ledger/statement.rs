@@ -13,8 +13,9 @@ use crate::postgres::{ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT};
 /// How long the database may take over a statement that a job may be waiting for. A connection that
 /// a network swallowed would never answer, and the lease must be renewed long before it runs out.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The same for what only people and the producer wait for: every run of 400 projects over three
-/// years takes its time. The server itself ends a statement after [`STATEMENT_TIMEOUT`].
+/// The same for reports, for which only people and the producer wait: listing every run of 400
+/// projects over three years takes long. The server itself ends a statement after
+/// [`STATEMENT_TIMEOUT`].
 const REPORT_TIMEOUT: Duration = STATEMENT_TIMEOUT.saturating_add(ACQUIRE_TIMEOUT);
 
 /// The row of a run; binds as [`BindKey::bind_key`] does.
@@ -72,7 +73,8 @@ fn within<T>(
     limit: Duration,
     statement: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> impl Future<Output = Result<T, LedgerError>> {
-    // On the heap: a statement's future is large, and a job's would hold it several times over.
+    // On the heap, because the future of a statement is large. A job's future would contain
+    // several.
     let answer = tokio::time::timeout(limit, Box::pin(statement));
     async {
         let answer = answer.await;

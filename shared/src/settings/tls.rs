@@ -1,5 +1,5 @@
-//! Own certificate authorities. Each becomes a part of the URL it is about, in the words that Postgres and RabbitMQ clients
-//! know, so that whoever connects needs nothing but the URL.
+//! Certificate authorities of the operator's own. Their files become parameters of the URLs, in the
+//! words that Postgres and RabbitMQ clients know. So a connection needs nothing but its URL.
 
 use reqwest::Certificate;
 use url::Url;
@@ -9,11 +9,12 @@ use super::{ExposeSecret, SecretString, Settings};
 
 const POSTGRES: &[&str] = &["postgres", "postgresql"];
 const AMQP: &[&str] = &["amqp", "amqps"];
-/// What an AMQP URL calls its file of certificates.
+/// The parameter of an AMQP URL that names a file of certificates.
 pub(crate) const AMQP_CA: &str = "cacertfile";
 
 impl Settings {
-    /// A Postgres URL that must be there. With `DATABASE_CA_FILE` the server's certificate and name are verified.
+    /// A Postgres URL that must be set. With `DATABASE_CA_FILE`, the server's certificate and name
+    /// are verified.
     pub fn postgres_url(&mut self, variable: &Variable) -> SecretString {
         let url = self.secret_url(variable, POSTGRES);
         self.verified_postgres(variable, url)
@@ -42,7 +43,7 @@ impl Settings {
         with_parameters(parsed, &[("sslmode", "verify-full"), ("sslrootcert", &file)])
     }
 
-    /// The broker's URL. With `AMQP_CA_FILE` that file's authorities are trusted too.
+    /// The broker's URL. With `AMQP_CA_FILE`, the authorities in that file are trusted too.
     pub fn amqp_url(&mut self, variable: &Variable) -> SecretString {
         let url = self.secret_url(variable, AMQP);
         let Some(file) = self.ca_file(&variables::AMQP_CA_FILE) else {
@@ -61,14 +62,14 @@ impl Settings {
         }
     }
 
-    /// Authorities that are trusted beside the machine's own.
+    /// The certificate authorities in a file, to be trusted beside the machine's own.
     pub fn certificates(&mut self, variable: &Variable) -> Vec<Certificate> {
         let pem = self.ca_file(variable).and_then(|path| std::fs::read(path).ok());
         pem.and_then(|pem| Certificate::from_pem_bundle(&pem).ok())
             .unwrap_or_default()
     }
 
-    /// The path of a file that holds at least one certificate; complained of otherwise.
+    /// The path of a file that holds at least one certificate; anything else is an error.
     fn ca_file(&mut self, variable: &Variable) -> Option<String> {
         let path = self.text(variable)?;
         let fault = match std::fs::read(&path) {
@@ -89,7 +90,7 @@ fn parameter(url: &Url, names: &[&str]) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-/// Adds what the URL does not say by itself.
+/// Adds the parameters that the URL does not have yet.
 fn with_parameters(mut url: Url, parameters: &[(&str, &str)]) -> SecretString {
     for (name, value) in parameters {
         if parameter(&url, &[name]).is_none() {

@@ -1,14 +1,14 @@
 //! The one table of environment variables. The code reads names and defaults from here, and the
 //! README's table is generated from it.
 
-/// What holds when a variable is not set.
+/// What applies when a variable is not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fallback {
     /// It must be set
     Required,
-    /// This value
+    /// This value is used
     Value(&'static str),
-    /// Not set, which means what the text says
+    /// Nothing is used; the text says what that means
     Unset(&'static str),
 }
 
@@ -17,9 +17,9 @@ pub enum Fallback {
 pub struct Variable {
     /// Its name
     pub name: &'static str,
-    /// What holds when it is not set
+    /// What applies when it is not set
     pub default: Fallback,
-    /// `NAME_FILE` is read too, and the value is never shown
+    /// Whether its value is never shown, and may stand in the file that `NAME_FILE` names
     pub secret: bool,
     /// Which programs read it
     pub programs: &'static str,
@@ -47,7 +47,7 @@ const fn secret(name: &'static str, programs: &'static str, default: Fallback, m
     }
 }
 
-/// Makes a constant of each variable, and the table of all.
+/// Makes a constant for each variable, and the table of all of them.
 macro_rules! variables {
     ($($kind:ident $name:ident $programs:literal $default:ident$(($value:literal))? $meaning:literal;)+) => {
         $(

@@ -7,12 +7,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::job::Day;
 use crate::ledger::state::State;
 
-/// A run that dies this often with its workers, without a moved cursor, is given up.
+/// A run is given up when so many workers died with it without moving a cursor.
 const MAX_TAKEOVERS: i32 = 5;
-/// A day counts as over although the database's clock is this much behind the producer's.
+/// How far the database's clock may be behind the producer's when a day counts as over.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 
-/// A row of the same project and day, as the decision needs it.
+/// What the decision needs of a row of the same project and day.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub(super) struct Found {
     pub(super) run: String,
@@ -25,14 +25,14 @@ pub(super) struct Found {
     pub(super) target: Option<String>,
 }
 
-/// How a run is begun or gone on with.
+/// How a run begins or continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Start {
     /// Failures so far, since a cursor last moved
     pub(super) attempt: i32,
     /// Take-overs since then, this one included
     pub(super) takeovers: i32,
-    /// Whether its cursors start anew
+    /// Whether its cursors begin again at the first row
     pub(super) anew: bool,
 }
 
@@ -67,7 +67,7 @@ pub(super) fn decide(run: &str, found: &[Found], target: Option<&str>, now: Date
     let retargeted = matches!((target, mine.target.as_deref()), (Some(new), Some(old)) if new != old);
     match mine.state {
         State::Discarded => Decision::Done(mine.state),
-        // Host or key were changed: what was sent before went elsewhere.
+        // Host or key have changed, so what was sent before went elsewhere.
         _ if retargeted => start(0, 0, true),
         State::Completed => Decision::Done(mine.state),
         State::Queued | State::Skipped => start(mine.attempt, mine.takeovers, false),
@@ -81,7 +81,7 @@ pub(super) fn decide(run: &str, found: &[Found], target: Option<&str>, now: Date
     }
 }
 
-/// Whether the day has ended, with a tolerance for clocks that differ.
+/// Whether the day has ended. Clocks may differ a little.
 pub(super) fn is_over(day: Day, now: DateTime<Utc>) -> bool {
     day.end().and_utc() <= now + CLOCK_TOLERANCE
 }
