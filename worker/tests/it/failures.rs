@@ -177,8 +177,8 @@ async fn two_runs_of_a_day_do_not_work_at_once() {
     project.assert_delivered(&[DAY]).await;
 }
 
-/// A failure before the claim that no retry mends: the message carries the count, so it ends dead and
-/// does not go round the shortest rung for ever.
+/// A failure before the claim that no retry mends: the message carries the count, so it ends dead
+/// and does not go round the shortest rung for ever.
 async fn ends_dead_before_its_claim(broken: &str, mended: &str) {
     let (world, project) = world().await;
     project.seed(&[day()], 5, 9).await;
