@@ -35,7 +35,7 @@ pub enum AmqpError {
     #[error("RabbitMQ did not answer within {} s", .0.as_secs())]
     Timeout(Duration),
     /// The URL cannot be read. It holds a password, so the error does not repeat it.
-    #[error("AMQP_URL is no AMQP URL")]
+    #[error("AMQP_URL is not an AMQP URL")]
     BadUrl,
     /// The broker or the connection failed.
     #[error("RabbitMQ: {0}")]

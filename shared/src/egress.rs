@@ -21,7 +21,7 @@ pub enum NotAllowed {
     #[error("`{0}` is plain http; use https, or list the host in EGRESS_ALLOW")]
     NotHttps(String),
     /// An address that is not public
-    #[error("`{0}` is no public address; list the host or its network in EGRESS_ALLOW if it is yours")]
+    #[error("`{0}` is not a public address; list the host or its network in EGRESS_ALLOW if it is yours")]
     PrivateAddress(String),
     /// Neither http nor https
     #[error("`{0}` is neither http nor https")]

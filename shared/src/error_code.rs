@@ -28,7 +28,7 @@ macro_rules! error_codes {
 }
 
 error_codes! {
-    /// The body is no job: bad JSON, an unknown or missing field, a bad date.
+    /// The body is not a job: bad JSON, an unknown or missing field, a bad date.
     BadMessage = "bad_message",
         "Publish a corrected message; the body is kept untouched in the dead letter.";
     /// The day has not ended by the database's clock.
@@ -42,7 +42,7 @@ error_codes! {
     /// The integration is switched off.
     IntegrationDisabled = "integration_disabled",
         "Enable the integration; the next enqueue brings the day back.";
-    /// The project is paused: its key or host is wrong, or a human said so.
+    /// The project is paused: its key or host is wrong, or a human paused it.
     ProjectPaused = "project_paused",
         "Correct the project's PostHog settings, or `producer projects resume`; the next enqueue \
          brings the day back.";
@@ -50,7 +50,7 @@ error_codes! {
     KeyUndecryptable = "key_undecryptable",
         "Give the worker the ENCRYPTION_KEY that Langfuse uses, or save the key anew; then \
          requeue.";
-    /// The configured host is no URL.
+    /// The configured host is not a URL.
     BadHost = "bad_host", "Correct the host in the project's PostHog settings, then requeue.";
     /// The configured host may not be called: plain http, or a private address.
     HostNotAllowed = "host_not_allowed",

@@ -15,7 +15,7 @@ pub fn ingestion_url(configured: &str) -> Result<Url, String> {
     let configured = configured.trim();
     let mut url: Url = configured
         .parse()
-        .map_err(|e| format!("`{configured}` is no URL ({e}); write it like https://eu.i.posthog.com"))?;
+        .map_err(|e| format!("`{configured}` is not a URL ({e}); write it like https://eu.i.posthog.com"))?;
     let host = match url.host_str() {
         None => {
             return Err(format!(

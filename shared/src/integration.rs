@@ -59,7 +59,7 @@ pub enum IntegrationFault {
     /// The key cannot be decrypted
     #[error("the project's API key cannot be decrypted: {0}")]
     Undecryptable(CipherError),
-    /// The host is no URL
+    /// The host is not a URL
     #[error("the project's PostHog host is not usable: {0}")]
     BadHost(String),
 }
@@ -89,7 +89,7 @@ pub enum CipherError {
     #[error("ENCRYPTION_KEY must be 64 hex digits, as Langfuse's own")]
     BadKey,
     /// Not `iv:ciphertext:tag`
-    #[error("the stored value has not the form iv:ciphertext:tag in hex")]
+    #[error("the stored value does not have the form iv:ciphertext:tag in hex")]
     BadFormat,
     /// Another key, or a changed value
     #[error("it was encrypted with another ENCRYPTION_KEY, or was altered")]

@@ -51,7 +51,7 @@ impl FromStr for Stream {
         Self::ALL
             .into_iter()
             .find(|stream| stream.as_str() == word)
-            .ok_or_else(|| format!("`{word}` is none of trace, generation, score"))
+            .ok_or_else(|| format!("`{word}` is not one of trace, generation, score"))
     }
 }
 
@@ -108,7 +108,7 @@ impl FromStr for Day {
             .ok()
             .filter(|_| well_formed)
             .map(Day)
-            .ok_or_else(|| format!("`{text}` is no day; write it as YYYY-MM-DD, for example 2024-06-01"))
+            .ok_or_else(|| format!("`{text}` is not a day; write it as YYYY-MM-DD, for example 2024-06-01"))
     }
 }
 
@@ -163,7 +163,7 @@ impl FromStr for RunKey {
             (Some(run), Some(day), Some(project)) if !project.is_empty() && !run.is_empty() => {
                 Ok(Self::new(project, day.parse()?, run))
             }
-            _ => Err(format!("`{text}` is no id; write it as project/day/run")),
+            _ => Err(format!("`{text}` is not an id; write it as project/day/run")),
         }
     }
 }

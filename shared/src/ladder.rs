@@ -62,14 +62,14 @@ impl FromStr for Ladder {
         let rung = |part: &str| {
             let (delay, tries) = part
                 .split_once(['x', '×'])
-                .ok_or_else(|| format!("`{part}` lacks its ×tries"))?;
+                .ok_or_else(|| format!("`{part}` has no number of tries; write it like 30s×1"))?;
             let delay = parse_duration(delay.trim())?;
             let tries = tries
                 .trim()
                 .parse()
-                .map_err(|_| format!("`{part}`: the tries are no number"))?;
+                .map_err(|_| format!("`{part}`: the number of tries is not a number"))?;
             if delay.is_zero() || tries == 0 {
-                return Err(format!("`{part}`: neither delay nor tries may be zero"));
+                return Err(format!("`{part}`: the delay and the number of tries must not be zero"));
             }
             Ok(Rung { delay, tries })
         };

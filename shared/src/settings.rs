@@ -114,7 +114,7 @@ impl Settings {
         if !starts || url::Url::parse(text).is_err() {
             let forms: Vec<_> = schemes.iter().map(|s| format!("{s}://…")).collect();
             self.errors.push(format!(
-                "{} is no URL of the form {} (percent-encode special characters in its password)",
+                "{} is not a URL of the form {} (percent-encode special characters in its password)",
                 variable.name,
                 forms.join(" or ")
             ));
@@ -131,8 +131,10 @@ impl Settings {
         match text.parse::<T>() {
             Ok(n) if n >= low && n <= high => n,
             _ => {
-                self.errors
-                    .push(format!("{}: `{text}` is no number from {low} to {high}", variable.name));
+                self.errors.push(format!(
+                    "{}: `{text}` is not a number from {low} to {high}",
+                    variable.name
+                ));
                 low
             }
         }
@@ -248,7 +250,7 @@ const UNITS: [(&str, u64); 5] = [
 
 /// Reads `500ms`, `90s`, `10m`, `2h`, `1d`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let bad = || "is no duration; write it like 90s, 10m or 2h".to_owned();
+    let bad = || "is not a duration; write it like 90s, 10m or 2h".to_owned();
     let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
     let (number, unit) = text.split_at(split);
     let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(bad)?;
@@ -282,13 +284,13 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
         "MB" => 1_000_000,
         "KiB" => 1_024,
         "MiB" => 1_048_576,
-        _ => return Err("is no size; write it like 5MB or 512kB".to_owned()),
+        _ => return Err("is not a size; write it like 5MB or 512kB".to_owned()),
     };
     number
         .parse::<usize>()
         .ok()
         .and_then(|n| n.checked_mul(factor))
-        .ok_or_else(|| "is no size".to_owned())
+        .ok_or_else(|| "is not a size".to_owned())
 }
 
 #[cfg(test)]

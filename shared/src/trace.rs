@@ -64,7 +64,7 @@ impl FromStr for Traceparent {
                     flags: flags.into(),
                 })
             }
-            _ => Err("is no W3C traceparent (00-32 hex digits-16 hex digits-2 hex digits)".into()),
+            _ => Err("is not a W3C traceparent (00-32 hex digits-16 hex digits-2 hex digits)".into()),
         }
     }
 }

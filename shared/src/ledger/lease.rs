@@ -106,7 +106,7 @@ impl Ledger {
     /// The checkpoint: saves a stream's progress and its rejects. A cursor never moves back. A
     /// cursor that moved is progress, so the counts of failures and take-overs begin again at zero.
     ///
-    /// One statement, not a transaction of several. A worker that is paused between two statements
+    /// One statement, not a transaction of several. A worker that is frozen between two statements
     /// would keep the run's row locked, and no other worker could take the run over.
     pub async fn save(
         &self,

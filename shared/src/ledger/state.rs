@@ -65,7 +65,7 @@ impl FromStr for State {
             .find(|state| state.as_str() == word)
             .ok_or_else(|| {
                 let known: Vec<_> = Self::ALL.iter().map(|s| s.as_str()).collect();
-                format!("`{word}` is none of {}", known.join(", "))
+                format!("`{word}` is not one of {}", known.join(", "))
             })
     }
 }
