@@ -100,7 +100,7 @@ impl Ledger {
              where ",
             fence!()
         );
-        self.write(of(statement, lease).bind(interval(length))).await
+        self.write(under_lease(statement, lease).bind(interval(length))).await
     }
 
     /// The checkpoint: saves a stream's progress and its rejects. A cursor never moves back. A
@@ -140,7 +140,7 @@ impl Ledger {
                on conflict do nothing)
              select 1 from fence"
         );
-        let saved = of(statement, lease)
+        let saved = under_lease(statement, lease)
             .bind(stream.as_str())
             .bind(progress.cursor.as_ref().map(|c| c.time))
             .bind(progress.cursor.as_ref().map(|c| c.id.as_str()))
@@ -168,7 +168,7 @@ impl Ledger {
             " and not exists (select 1 from posthog_export.streams s
                               where s.project_id = r.project_id and s.day = r.day and s.run = r.run and not s.done)"
         );
-        self.write(of(statement, lease)).await
+        self.write(under_lease(statement, lease)).await
     }
 
     /// `running → queued`: the job is handed back. Nothing is counted, and the next worker may take
@@ -182,7 +182,7 @@ impl Ledger {
              where ",
             fence!()
         );
-        self.write(of(statement, lease)).await
+        self.write(under_lease(statement, lease)).await
     }
 
     /// `running → skipped`. Once the reason is gone, the day counts as not exported.
@@ -195,7 +195,8 @@ impl Ledger {
              where ",
             fence!()
         );
-        self.write(of(statement, lease).bind(code.as_str()).bind(error)).await
+        self.write(under_lease(statement, lease).bind(code.as_str()).bind(error))
+            .await
     }
 
     /// `running → dead`: a permanent failure; a human decides.
@@ -228,13 +229,13 @@ impl Ledger {
         error: &str,
         rung: impl Fn(i32) -> Option<Duration> + Send,
     ) -> Result<Retry, LedgerError> {
-        let attempt = concat!(
+        let lock = concat!(
             "-- ledger_retry_lock
              select attempt from posthog_export.runs where ",
             fence!(),
             " for update"
         );
-        let retry = concat!(
+        let count = concat!(
             "-- ledger_retry
              update posthog_export.runs
              set state = $4, attempt = $5, error_code = $6, error = $7,
@@ -247,7 +248,7 @@ impl Ledger {
         );
         let counted = async {
             let mut tx = self.pool.begin().await?;
-            let attempt: Option<i32> = sqlx::query_scalar(attempt)
+            let attempt: Option<i32> = sqlx::query_scalar(lock)
                 .bind_key(&lease.key)
                 .bind(lease.token)
                 .fetch_optional(&mut *tx)
@@ -256,7 +257,7 @@ impl Ledger {
                 return Ok(None);
             };
             let delay = rung(attempt);
-            let first_failed_at = sqlx::query_scalar(retry)
+            let first_failed_at = sqlx::query_scalar(count)
                 .bind_key(&lease.key)
                 .bind(if delay.is_some() { State::Waiting } else { State::Dead })
                 .bind(attempt)
@@ -290,6 +291,6 @@ impl Ledger {
 type Statement<'a> = Query<'a, Postgres, PgArguments>;
 
 /// A statement whose condition is [`fence`].
-fn of<'a>(statement: &'static str, lease: &'a Lease) -> Statement<'a> {
+fn under_lease<'a>(statement: &'static str, lease: &'a Lease) -> Statement<'a> {
     sqlx::query(statement).bind_key(&lease.key).bind(lease.token)
 }
