@@ -185,9 +185,8 @@ pub async fn execute(cli: Cli) -> ExitCode {
         Ok(Exit::Done) => ExitCode::SUCCESS,
         Ok(Exit::Failed) => ExitCode::from(1),
         Err(error) => {
-            // Not a log line: it is for the person at the terminal, and there is no log before the
-            // settings are read.
-            eprintln!("error: {error:#}");
+            // Not a log line: there is no log before the settings are read.
+            telemetry::say_end("error", &format!("{error:#}"));
             ExitCode::from(if error.is::<BadSettings>() { 2 } else { 1 })
         }
     }
@@ -195,7 +194,7 @@ pub async fn execute(cli: Cli) -> ExitCode {
 
 async fn dispatch(command: Command) -> Result<Exit> {
     match command {
-        Command::Migrate => Ok(migrate::execute(read(config::ledger)?).await?),
+        Command::Migrate => Ok(migrate::execute(read(migrate::Config::read)?).await?),
         Command::Declare => Ok(declare::execute(read(declare::Config::read)?).await?),
         Command::Enqueue(arguments) => Ok(enqueue::execute(&arguments, &read(enqueue::Config::read)?).await?),
         Command::Schedule(arguments) => Ok(schedule(&arguments, read(enqueue::Config::read)?).await?),

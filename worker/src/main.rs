@@ -34,7 +34,7 @@ async fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("worker: {error:#}\n").as_bytes());
+            shared::telemetry::say_end("worker", &format!("{error:#}"));
             // As the producer's: 2 says that only other settings help.
             ExitCode::from(if error.is::<BadSettings>() { 2 } else { 1 })
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use shared::amqp::{AmqpError, CONNECT_TIMEOUT, within};
 use shared::ladder::Ladder;
 use shared::settings::Settings;
+use shared::telemetry::LogFormat;
 use shared::topology;
 
 use crate::config::{self, Server};
@@ -21,6 +22,7 @@ const WAIT: Duration = Duration::from_secs(2);
 pub struct Config {
     broker: Server,
     ladder: Option<Ladder>,
+    format: LogFormat,
 }
 
 impl Config {
@@ -29,6 +31,7 @@ impl Config {
         Self {
             broker: config::broker(settings),
             ladder: config::ladder(settings),
+            format: config::logging(settings).0,
         }
     }
 }
@@ -39,7 +42,10 @@ pub async fn execute(config: Config) -> Result<Exit, CommandError> {
         .ladder
         .ok_or_else(|| CommandError::refused("RETRY_RUNGS is not usable"))?;
     declare(&config.broker, &ladder).await?;
-    line("The broker's exchanges and queues are declared.");
+    // In JSON the log's own line says it.
+    if config.format == LogFormat::Text {
+        line("The broker's exchanges and queues are declared.");
+    }
     Ok(Exit::Done)
 }
 

@@ -98,7 +98,7 @@ async fn a_server_that_is_away_is_one_line_that_names_its_variable() {
     ] {
         let (code, error) = refused(&world, arguments, &[(variable, &url)]).await;
         assert_eq!(code, 1);
-        let lines: Vec<&str> = error.lines().filter(|line| line.starts_with("error: ")).collect();
+        let lines: Vec<&str> = error.lines().filter(|line| line.contains("\"ERROR\"")).collect();
         assert_eq!(lines.len(), 1, "{error}");
         assert!(
             lines[0].contains(variable) && lines[0].contains("127.0.0.1:"),
@@ -157,4 +157,62 @@ async fn secrets_come_from_files_as_well() {
     let (code, error) = refused(&world, &["enqueue"], &settings).await;
     assert_eq!(code, 2);
     assert!(error.contains("AMQP_URL_FILE: cannot read"), "{error}");
+}
+
+#[tokio::test]
+async fn each_line_of_a_json_log_is_json_and_a_text_log_in_a_file_has_no_escapes() {
+    let world = bare_world().await;
+    for (arguments, overrides, code) in [
+        (&["migrate"][..], [("RUST_LOG", "info")], 0),
+        (&["declare"], [("RUST_LOG", "info")], 0),
+        (&["migrate"], [("LEDGER_DATABASE_URL", "postgres://127.0.0.1:1/x")], 1),
+        (&["declare"], [("AMQP_URL", "mysql://x")], 2),
+    ] {
+        let output = world.producer_with_env(arguments, &overrides).await;
+        assert_eq!(output.code, code, "{}", output.stderr);
+        assert_eq!(output.stdout, "");
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+        for line in output.stderr.lines() {
+            let read: Result<serde_json::Value, _> = serde_json::from_str(line);
+            assert!(read.is_ok_and(|line| line["level"].is_string()), "{line}");
+        }
+    }
+    let output = world.producer_with_env(&["migrate"], &[("LOG_FORMAT", "text")]).await;
+    assert!(output.stdout.contains("is up to date"), "{}", output.stdout);
+    assert!(output.stderr.contains("INFO"), "{}", output.stderr);
+    assert!(!output.stderr.contains('\u{1b}'), "{:?}", output.stderr);
+}
+
+/// The test holds a table's lock, so the first statement of `status` that reads it is slow.
+#[tokio::test]
+async fn a_slow_statement_is_one_short_line_with_its_name() {
+    let world = bare_world().await;
+    world.succeeds(&["migrate"]).await;
+    let pool = world.pool();
+    let mut lock = pool.begin().await.unwrap();
+    sqlx::query("lock table posthog_export.runs in access exclusive mode")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let status = world.spawn_producer(&["status"], &[("LOG_FORMAT", "text")]).await;
+    let waits = async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
+               and clock_timestamp() - query_start > interval '1100 ms'",
+        )
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        waiting > 0
+    };
+    let patience = std::time::Duration::from_secs(30);
+    world.wait_until("a statement is slow", patience, waits).await;
+    lock.rollback().await.unwrap();
+    status.exited_within(patience).await.unwrap();
+    let log = status.stderr();
+    let slow: Vec<&str> = log.lines().filter(|line| line.contains("slow statement")).collect();
+    assert_eq!(slow.len(), 1, "{log}");
+    assert!(slow[0].contains("statement=\"ledger_"), "{log}");
+    assert!(slow[0].len() < 200 && slow[0].contains("seconds="), "{log}");
+    assert!(!log.contains("select"), "{log}");
 }
