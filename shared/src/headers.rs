@@ -8,9 +8,9 @@ use crate::trace::Traceparent;
 /// Characters of an error text in a header.
 const LONGEST_ERROR: usize = 1_000;
 
-/// The headers that we publish. They only inform; decisions are made by the ledger. The broker's
-/// own headers (`x-death` and others) are never copied, because RabbitMQ 3 would continue their
-/// counts.
+/// The headers that we publish. They only inform, but for `unrecorded`: all other decisions are made
+/// by the ledger. The broker's own headers (`x-death` and others) are never copied, because RabbitMQ
+/// 3 would continue their counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers {
     /// The attempt that failed.
@@ -25,6 +25,9 @@ pub struct Headers {
     pub traceparent: Option<Traceparent>,
     /// Which slice of its run the message is for; the first is 1.
     pub slice: Option<i32>,
+    /// How many failures, other than outages, the ledger did not record since it last recorded
+    /// anything of this job: those before the claim, and those whose statement it refused.
+    pub unrecorded: Option<i32>,
 }
 
 impl Headers {
@@ -58,6 +61,7 @@ impl Headers {
                 .map(|t| t.to_utc()),
             traceparent: text("traceparent").and_then(|text| text.parse().ok()),
             slice: number("x-slice"),
+            unrecorded: number("x-unrecorded"),
         }
     }
 
@@ -84,7 +88,11 @@ impl Headers {
                 .map(|t| t.to_rfc3339_opts(SecondsFormat::Millis, true)),
         );
         put("traceparent", self.traceparent.as_ref().map(ToString::to_string));
-        for (name, number) in [("x-attempt", self.attempt), ("x-slice", self.slice)] {
+        for (name, number) in [
+            ("x-attempt", self.attempt),
+            ("x-slice", self.slice),
+            ("x-unrecorded", self.unrecorded),
+        ] {
             if let Some(number) = number {
                 table.insert(ShortString::from(name), AMQPValue::LongInt(number));
             }
@@ -107,6 +115,7 @@ mod tests {
             first_failed_at: DateTime::from_timestamp_millis(1_717_200_000_123),
             traceparent: Some(Traceparent::fresh()),
             slice: Some(2),
+            unrecorded: Some(4),
         };
         assert_eq!(Headers::from_table(Some(&headers.to_table())), headers);
         assert_eq!(Headers::from_table(None), Headers::default());

@@ -10,6 +10,8 @@ use crate::job::{DAILY, Day, Job, RunKey, Scope, Stream, fresh_run};
 
 /// Bytes of a project's id. A longer one would not fit into an index of the ledger.
 const LONGEST_ID: usize = 512;
+/// Characters of a wrong value that an error repeats.
+const SHOWN: usize = 100;
 /// Characters of a run's name.
 const LONGEST_RUN: usize = 100;
 
@@ -64,7 +66,9 @@ impl Message {
         let day = text("day", fields.day)?.ok_or_else(|| bad("`day` is missing"))?;
         let message = Self {
             project_id,
-            day: day.parse().map_err(|why| BadMessage(format!("`day`: {why}")))?,
+            day: day
+                .parse()
+                .map_err(|why| BadMessage(format!("`day`: {}", shown(&why))))?,
             run: text("run", fields.run)?,
             events: fields.events.map(events).transpose()?,
             created_after: text("created_after", fields.created_after)?
@@ -153,6 +157,16 @@ impl From<&Job> for Message {
     }
 }
 
+/// What was found, short enough for a log line and without control characters.
+fn shown(found: &impl ToString) -> String {
+    let found = found.to_string();
+    let mut shown: String = found.chars().filter(|c| !c.is_control()).take(SHOWN).collect();
+    if shown.len() < found.len() {
+        shown.push('…');
+    }
+    shown
+}
+
 fn bad(why: &str) -> BadMessage {
     BadMessage(why.to_owned())
 }
@@ -174,22 +188,22 @@ fn events(value: Value) -> Result<BTreeSet<Stream>, BadMessage> {
         ))
     };
     let Value::Array(words) = value else {
-        return Err(wrong(&format!("it is {value}")));
+        return Err(wrong(&format!("it is {}", shown(&value))));
     };
     let stream = |word: &Value| match word {
-        Value::String(word) => word.parse().map_err(|why: String| wrong(&why)),
-        other => Err(wrong(&format!("it holds {other}"))),
+        Value::String(word) => word.parse().map_err(|why: String| wrong(&shown(&why))),
+        other => Err(wrong(&format!("it holds {}", shown(&other)))),
     };
     words.iter().map(stream).collect()
 }
 
 fn moment(text: &str) -> Result<DateTime<Utc>, BadMessage> {
-    let moment = DateTime::parse_from_rfc3339(text).map_err(|_| {
+    text.parse().map_err(|_| {
         BadMessage(format!(
-            "`created_after` must be a moment such as 2024-02-29T00:00:00Z, and is `{text}`"
+            "`created_after` must be a moment such as 2024-02-29T00:00:00Z, and is `{}`",
+            shown(&text)
         ))
-    })?;
-    Ok(moment.to_utc())
+    })
 }
 
 #[cfg(test)]

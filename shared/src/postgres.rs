@@ -86,10 +86,10 @@ pub fn is_unreachable(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
-        // 08: connection exceptions; 57P0x: shutdown, crash, starting up, database dropped; 53300:
-        // too many connections; 25006: a failover left us on a read-only server.
+        // 08: connection exceptions; 57P0x: shutdown, crash, starting up, database dropped; 53: out
+        // of connections, memory or disk; 25006: a failover left us on a read-only server.
         sqlx::Error::Database(e) => e.code().is_some_and(|code| {
-            code.starts_with("08") || code.starts_with("57P0") || code == "53300" || code == "25006"
+            code.starts_with("08") || code.starts_with("57P0") || code.starts_with("53") || code == "25006"
         }),
         _ => false,
     }

@@ -1,6 +1,6 @@
 //! The architecture as a test: in every crate the arrows between files run one way. An arrow is a
-//! path that begins with `crate::` outside comments and tests; docs/ARCHITECTURE.md draws the
-//! rooms.
+//! path that begins with `crate::` or `super::`, outside comments and tests. A name that a file
+//! hands out (`pub use`) leads to the file that it comes from. docs/ARCHITECTURE.md draws the rooms.
 
 #![allow(clippy::expect_used, reason = "a source file that cannot be read is a failed test")]
 
@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// The rooms and files of the worker from the bottom up: an arrow leads to the same room or to one
 /// further down.
-const WORKER: [&str; 8] = ["watch", "langfuse", "posthog", "config", "app", "job", "service", "cli"];
+const WORKER: [&str; 8] = ["cli", "watch", "langfuse", "posthog", "config", "app", "job", "service"];
 const CRATES: [&str; 5] = ["shared", "worker", "producer", "testkit", "bench"];
 
 /// For each file, named as its module (`job::export`), the files that it names.
@@ -38,58 +38,103 @@ fn product(source: &str) -> &str {
     source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default()
 }
 
-/// The paths of a source that begin with `crate::`, in modules that are no tests.
-fn paths(source: &str) -> Vec<String> {
-    let code: String = product(source)
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect();
-    let mut paths = Vec::new();
-    for path in code.split("crate::").skip(1) {
-        let end = path
-            .find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':')
-            .unwrap_or(path.len());
-        let (first, rest) = path.split_at(end);
-        // `crate::a::{b, c::D}` is two paths. The braces of `pub(crate)` hold none.
-        match rest.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
-            Some((group, _)) if first.is_empty() || first.ends_with("::") => {
-                paths.extend(group.split(',').map(|last| format!("{first}{}", last.trim())));
-            }
-            _ => paths.push(first.to_owned()),
+/// The paths that a `use` tree spells out; a plain path is one.
+fn spelled(tree: &str) -> Vec<String> {
+    let end = tree.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
+    let (head, rest) = tree.split_at(end.unwrap_or(tree.len()));
+    let is_tree = head.is_empty() || head.ends_with("::");
+    let Some(group) = rest.strip_prefix('{').filter(|_| is_tree) else {
+        return vec![head.trim_end_matches(':').to_owned()];
+    };
+    let (mut paths, mut depth, mut start) = (Vec::new(), 0, 0);
+    for (at, c) in group.char_indices() {
+        if depth == 0 && (c == ',' || c == '}') {
+            let inner = spelled(group[start..at].trim());
+            paths.extend(inner.iter().map(|path| format!("{head}{path}")));
+            start = at + 1;
+        }
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            _ => {}
         }
     }
     paths
 }
 
-fn arrows(files: &BTreeMap<String, String>) -> Arrows {
-    // What the crate's root hands out (`pub use world::World;`) is where it comes from.
-    let root = files.get("lib").map(String::as_str).unwrap_or_default();
-    let handed_out = |name: &str| {
-        let mut uses = root
-            .lines()
-            .filter_map(|line| line.strip_prefix("pub use ")?.split_once("::"));
-        let found = uses.find(|(_, names)| names.split(|c: char| !c.is_alphanumeric()).any(|word| word == name));
-        found.map(|(module, _)| module.to_owned())
-    };
-    let file = |path: &str| {
-        let mut prefix = path.trim_end_matches(':');
-        loop {
-            if files.contains_key(prefix) {
-                return Some(prefix.to_owned());
+/// The paths that a source names, from the crate's root on.
+fn paths(module: &str, source: &str) -> Vec<String> {
+    let lines = product(source).lines();
+    let code: String = lines.filter(|line| !line.trim_start().starts_with("//")).collect();
+    let mut paths: Vec<String> = code.split("crate::").skip(1).flat_map(spelled).collect();
+    for (at, _) in code.match_indices("super::") {
+        if code[..at].ends_with("super::") {
+            continue;
+        }
+        let (mut base, mut rest) = (module, &code[at..]);
+        while let Some(behind) = rest.strip_prefix("super::") {
+            (base, rest) = (base.rsplit_once("::").map_or("", |(parent, _)| parent), behind);
+        }
+        paths.extend(spelled(rest).iter().map(|path| join(base, path)));
+    }
+    paths
+}
+
+fn join(base: &str, path: &str) -> String {
+    if base.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{base}::{path}")
+    }
+}
+
+/// What each file hands out: its module and the name, and where that comes from.
+fn handed_out(files: &BTreeMap<String, String>) -> BTreeMap<(String, String), String> {
+    let mut all = BTreeMap::new();
+    for (file, source) in files {
+        let module = if file == "lib" { "" } else { file };
+        let code: String = product(source).lines().map(str::trim_start).collect();
+        for (at, visibility) in code.match_indices(" use ") {
+            let is_public = code[..at].ends_with("pub") || code[..at].ends_with(')');
+            let tree = &code[at + visibility.len()..];
+            let is_own = !["crate::", "super::"].iter().any(|other| tree.starts_with(other));
+            for path in spelled(tree).into_iter().filter(|_| is_public && is_own) {
+                let name = path.rsplit("::").next().unwrap_or_default().to_owned();
+                all.insert((module.to_owned(), name), join(module, &path));
             }
-            match prefix.rsplit_once("::") {
-                Some((shorter, _)) => prefix = shorter,
-                None => return handed_out(prefix),
+        }
+    }
+    all
+}
+
+fn arrows(files: &BTreeMap<String, String>) -> Arrows {
+    let handed_out = handed_out(files);
+    let file = |path: &str| {
+        let mut path = path.to_owned();
+        loop {
+            let mut module = path.as_str();
+            while !module.is_empty() && !files.contains_key(module) {
+                module = module.rsplit_once("::").map_or("", |(parent, _)| parent);
+            }
+            let rest = path[module.len()..].trim_start_matches("::");
+            let name = rest.split("::").next().unwrap_or_default();
+            match handed_out.get(&(module.to_owned(), name.to_owned())) {
+                Some(origin) if *origin != path => path = origin.clone(),
+                _ => {
+                    return if module.is_empty() {
+                        "lib".to_owned()
+                    } else {
+                        module.to_owned()
+                    };
+                }
             }
         }
     };
     let named = |(name, source): (&String, &String)| {
-        let named = paths(source)
-            .iter()
-            .filter_map(|path| file(path))
-            .filter(|other| other != name)
-            .collect();
-        (name.clone(), named)
+        let named = paths(name, source);
+        let others = named.iter().map(|path| file(path)).filter(|other| other != name);
+        (name.clone(), others.collect())
     };
     files.iter().map(named).collect()
 }
@@ -240,6 +285,25 @@ fn an_arrow_that_is_wrong_is_found_and_named() {
         planted["app"].iter().collect::<Vec<_>>(),
         ["posthog::hosts", "watch", "watch::health"]
     );
+    // Through what a parent hands out, by `super`, in nested groups, and past the one who may.
+    let hidden = of(&[
+        ("ledger", "mod lease;\npub use lease::{Lease, Other};\n"),
+        (
+            "ledger::lease",
+            "use super::claim::Claim;\nuse crate::topology::Lane;\n",
+        ),
+        ("ledger::claim", ""),
+        ("topology", "use crate::{config::{Config, Shown}, ledger::Lease};\n"),
+        ("config", ""),
+        ("cli", "use crate::service::Worker;\n"),
+        ("service", ""),
+    ]);
+    let round = circle(&hidden).expect("a circle");
+    assert_eq!(round.join(" → "), "ledger::lease → topology → ledger::lease");
+    let names = |file: &str| hidden[file].iter().cloned().collect::<Vec<_>>();
+    assert_eq!(names("ledger::lease"), ["ledger::claim", "topology"]);
+    assert_eq!(names("topology"), ["config", "ledger::lease"]);
+    assert!(upwards(&hidden).contains(&"cli → service".to_owned()));
     let commands = of(&[
         ("cli", "use crate::commands::status;"),
         ("plan", "use crate::commands::status::run;"),

@@ -8,7 +8,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 
 use super::Ledger;
 use super::error::LedgerError;
-use super::statement::{BindKey, answered, event_words, interval, this_run};
+use super::lease::Buried;
+use super::statement::{BindKey, answered, event_words, interval, reported, this_run};
 use crate::error_code::ErrorCode;
 use crate::job::{Job, RunKey};
 
@@ -53,7 +54,7 @@ impl Ledger {
         .bind(jobs.iter().map(events).collect::<Vec<_>>())
         .bind(jobs.iter().map(|job| job.scope.created_after).collect::<Vec<_>>())
         .execute(&self.pool);
-        answered(written).await?;
+        reported(written).await?;
         Ok(())
     }
 
@@ -77,7 +78,7 @@ impl Ledger {
         .bind(&runs)
         .bind(interval(stuck))
         .execute(&self.pool);
-        answered(written).await?;
+        reported(written).await?;
         Ok(())
     }
 
@@ -99,18 +100,24 @@ impl Ledger {
         .bind(&runs)
         .bind(published)
         .execute(&self.pool);
-        answered(written).await?;
+        reported(written).await?;
         Ok(())
     }
 
     /// `→ dead` without a lease, for a run whose message failed before each claim. A run that is
     /// running or finished stays as it is.
-    pub async fn bury_at_rest(&self, key: &RunKey, code: ErrorCode, error: &str) -> Result<(), LedgerError> {
+    pub async fn bury_at_rest(
+        &self,
+        key: &RunKey,
+        code: ErrorCode,
+        error: &str,
+        buried: Buried,
+    ) -> Result<(), LedgerError> {
         let statement = concat!(
             "-- ledger_bury_at_rest
              update posthog_export.runs
-             set state = 'dead', error_code = $4, error = $5,
-                 first_failed_at = coalesce(first_failed_at, clock_timestamp()), retry_at = null,
+             set state = 'dead', error_code = $4, error = $5, attempt = $6,
+                 first_failed_at = coalesce(first_failed_at, $7, clock_timestamp()), retry_at = null,
                  lease_token = null, lease_expires_at = null, updated_at = clock_timestamp()
              where ",
             this_run!(),
@@ -121,6 +128,8 @@ impl Ledger {
             .bind_key(key)
             .bind(code.as_str())
             .bind(error)
+            .bind(buried.attempt)
+            .bind(buried.first_failed_at)
             .execute(&self.pool);
         answered(written).await?;
         Ok(())
@@ -130,7 +139,7 @@ impl Ledger {
     pub async fn sweeps(&self) -> Result<BTreeMap<String, DateTime<Utc>>, LedgerError> {
         let rows = sqlx::query_as("-- ledger_sweeps\nselect project_id, swept_until from posthog_export.sweeps")
             .fetch_all(&self.pool);
-        Ok(answered(rows).await?.into_iter().collect())
+        Ok(reported(rows).await?.into_iter().collect())
     }
 
     /// Records until when late rows of these projects were looked for, and their jobs confirmed.
@@ -143,7 +152,7 @@ impl Ledger {
         .bind(projects)
         .bind(until)
         .execute(&self.pool);
-        answered(written).await?;
+        reported(written).await?;
         Ok(())
     }
 
@@ -155,7 +164,7 @@ impl Ledger {
              on conflict (only_row) do update set ended_at = excluded.ended_at",
         )
         .execute(&self.pool);
-        answered(written).await?;
+        reported(written).await?;
         Ok(())
     }
 
@@ -178,6 +187,6 @@ impl Ledger {
         .bind(scope.created_after)
         .bind(what == Discard::WhateverRests)
         .execute(&self.pool);
-        Ok(answered(written).await?.rows_affected() == 1)
+        Ok(reported(written).await?.rows_affected() == 1)
     }
 }

@@ -13,9 +13,9 @@ use crate::postgres::{ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT};
 /// How long the database may take over a statement that a job may be waiting for. A connection that
 /// a network swallowed would never answer, and the lease must be renewed long before it runs out.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The same for reports, for which only people and the producer wait: listing every run of 400
-/// projects over three years takes long. The server itself ends a statement after
-/// [`STATEMENT_TIMEOUT`].
+/// The same for what only people and the producer wait for. Listing every run of 400 projects over
+/// three years takes long, and a write may wait for a worker that was stopped within a transaction.
+/// The server itself ends a statement after [`STATEMENT_TIMEOUT`].
 const REPORT_TIMEOUT: Duration = STATEMENT_TIMEOUT.saturating_add(ACQUIRE_TIMEOUT);
 
 /// The row of a run; binds as [`BindKey::bind_key`] does.
@@ -62,7 +62,7 @@ pub(super) fn answered<T>(
     within(ANSWER_TIMEOUT, statement)
 }
 
-/// [`answered`] for reports, which may take longer.
+/// [`answered`] for what may take longer: reports, and the producer's writes.
 pub(super) fn reported<T>(
     statement: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> impl Future<Output = Result<T, LedgerError>> {

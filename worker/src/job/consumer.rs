@@ -68,32 +68,28 @@ pub async fn consume(app: Arc<App>, shutdown: CancellationToken) {
         }
         let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.5));
         tracing::warn!(%error, retry_in_ms = jittered.as_millis(), "the session with RabbitMQ ended; starting over");
-        let is_back = tokio::select! {
-            is_back = broker_is_back(jittered, async || port_answers(&app.config.amqp_url).await) => is_back,
+        tokio::select! {
+            () = wait(jittered, async || port_answers(&app.config.amqp_url).await) => {}
             () = shutdown.cancelled() => return,
-        };
-        pause = if is_back {
-            FIRST_PAUSE
-        } else {
-            (pause * 2).min(LONGEST_PAUSE)
-        };
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-/// Waits for the pause. Ends it early, with `true`, when the broker's port did not answer and now
-/// does: a broker that was away for seconds is not left alone for many more.
-async fn broker_is_back(pause: Duration, answers: impl AsyncFn() -> bool) -> bool {
-    let mut was_away = false;
-    let looks = async {
-        loop {
-            match answers().await {
-                true if was_away => return,
-                answers => was_away |= !answers,
-            }
-            tokio::time::sleep(LOOK_PAUSE).await;
+/// Waits for the pause, but no longer than the broker is away: where its port did not answer and now
+/// does, the pause ends. Where it answers all along, waiting for it would gain nothing.
+async fn wait(pause: Duration, answers: impl AsyncFn() -> bool) {
+    let is_back = async {
+        if answers().await {
+            std::future::pending::<()>().await;
+        }
+        while !answers().await {
+            // At random, so that a fleet does not come back all at once.
+            let next = LOOK_PAUSE.mul_f64(rand::rng().random_range(0.5..1.5));
+            tokio::time::sleep(next).await;
         }
     };
-    tokio::time::timeout(pause, looks).await.is_ok()
+    let _ = tokio::time::timeout(pause, is_back).await;
 }
 
 /// What the jobs of a session share.
@@ -288,19 +284,22 @@ mod tests {
             looks.set(looks.get() + 1);
             looks.get() == 3
         };
-        assert!(broker_is_back(Duration::from_mins(1), comes_back).await);
+        let waited = tokio::time::timeout(Duration::from_secs(30), wait(Duration::from_mins(1), comes_back));
+        assert!(waited.await.is_ok(), "the whole pause");
         assert_eq!(looks.get(), 3);
     }
 
     #[tokio::test]
-    async fn a_broker_that_answers_all_the_while_is_given_the_whole_pause() {
+    async fn a_broker_that_answers_all_along_is_looked_at_once_in_a_pause() {
         let looks = std::cell::Cell::new(0);
         let answers = async || {
             looks.set(looks.get() + 1);
             true
         };
-        assert!(!broker_is_back(LOOK_PAUSE * 2, answers).await);
-        assert!(looks.get() > 1);
+        let (pause, began) = (Duration::from_millis(50), tokio::time::Instant::now());
+        wait(pause, answers).await;
+        assert!(began.elapsed() >= pause, "the pause was cut short");
+        assert_eq!(looks.get(), 1);
     }
 
     #[tokio::test]

@@ -76,7 +76,7 @@ impl<'a> Unsettled<'a> {
     pub async fn bad_message(self, reason: &str) -> Result<(), AmqpError> {
         let ending = Ending::failed(Outcome::Dead, Some(ErrorCode::BadMessage), reason);
         say(&self.about(None), &ending, &[]);
-        self.publish_dead(&self.failed_headers(0, ErrorCode::BadMessage, reason))
+        self.publish_dead(&self.failed_headers(self.attempt(), ErrorCode::BadMessage, reason))
             .await?;
         self.ack().await
     }
@@ -109,7 +109,7 @@ impl<'a> Unsettled<'a> {
     }
 
     /// Ledger → log → publish → ack.
-    async fn failed(self, key: &RunKey, Failure { lease, error }: &Failure) -> Result<(), AmqpError> {
+    async fn failed(mut self, key: &RunKey, Failure { lease, error }: &Failure) -> Result<(), AmqpError> {
         let (code, text) = (error.code(), error.to_string());
         let counted = code.unwrap_or(ErrorCode::Internal);
         let plan = Plan::of(error.disposition(), lease.as_ref());
@@ -120,6 +120,9 @@ impl<'a> Unsettled<'a> {
         };
         let recorded = self.record(plan, failed).await;
         let is_ours = lease.is_some() && recorded.is_ok();
+        if is_ours {
+            self.carried.unrecorded = None;
+        }
         let settlement = match recorded {
             Ok(settlement) => settlement,
             Err(error) => self.unrecorded(&error, lease.as_ref(), failed).await,
@@ -135,8 +138,6 @@ impl<'a> Unsettled<'a> {
             Settlement::HandedBack => {
                 let headers = Headers {
                     slice: Some(self.slice().saturating_add(1)),
-                    // The ledger has the count, and sets it back when a cursor moves.
-                    attempt: None,
                     ..self.carried.clone()
                 };
                 self.publish_again(&self.delivery.data, &headers).await?;
@@ -149,15 +150,19 @@ impl<'a> Unsettled<'a> {
                 self.publish_rung(delay, &self.failed_headers(attempt, failed.code, failed.text))
                     .await?;
             }
-            Settlement::Dead(buried) => {
-                let Buried {
-                    attempt,
-                    first_failed_at,
-                } = buried.unwrap_or_default();
+            Settlement::WaitsUnrecorded { delay, attempt } => {
                 let headers = self.failed_headers(attempt, failed.code, failed.text);
-                let first_failed_at = first_failed_at.or(headers.first_failed_at);
+                let unrecorded = Some(attempt);
+                self.publish_rung(delay, &Headers { unrecorded, ..headers }).await?;
+            }
+            Settlement::Dead(buried) => {
+                let attempt = buried.map_or_else(|| self.attempt(), |buried| buried.attempt);
+                let headers = self.failed_headers(attempt, failed.code, failed.text);
+                let known = buried.and_then(|buried| buried.first_failed_at);
+                let first_failed_at = known.or(headers.first_failed_at);
                 self.publish_dead(&Headers {
                     first_failed_at,
+                    unrecorded: None,
                     ..headers
                 })
                 .await?;
@@ -214,8 +219,12 @@ impl<'a> Unsettled<'a> {
     async fn unrecorded(&self, error: &LedgerError, lease: Option<&Lease>, failed: Failed<'_>) -> Settlement {
         tracing::warn!(%error, "the ledger was not told");
         match error {
-            // A refused statement will be refused again, so this failure must count.
-            LedgerError::Sql(_) => return self.count_in_message(failed).await,
+            // A refused statement will be refused again, so this failure must count. Given back, the
+            // lease does not count as a worker's death.
+            LedgerError::Sql(_) => {
+                self.give_back(lease).await;
+                return self.count_in_message(failed).await;
+            }
             LedgerError::Unreachable(_) => self.give_back(lease).await,
             LedgerError::LeaseLost => {}
         }
@@ -229,21 +238,19 @@ impl<'a> Unsettled<'a> {
     /// Counts a failure that cannot be counted in the ledger: the next attempt reads the count in the
     /// headers of its message.
     async fn count_in_message(&self, Failed { key, code, text }: Failed<'_>) -> Settlement {
-        let attempt = self.attempt();
+        let attempt = self.carried.unrecorded.unwrap_or(0).max(0).saturating_add(1);
         if let Some(delay) = self.app.config.ladder.delay(attempt) {
-            return Settlement::Waits {
-                delay,
-                attempt: Some(attempt),
-            };
+            return Settlement::WaitsUnrecorded { delay, attempt };
         }
-        // A row that waits for this message would otherwise be given a new one within the hour.
-        if let Err(error) = self.app.ledger.bury_at_rest(key, code, text).await {
-            tracing::debug!(%error, "the ledger was not told of a dead letter");
-        }
-        Settlement::Dead(Some(Buried {
+        let buried = Buried {
             attempt,
-            first_failed_at: None,
-        }))
+            first_failed_at: self.carried.first_failed_at,
+        };
+        // Else the row would go on waiting for this message, and an enqueue would publish it again.
+        if let Err(error) = self.app.ledger.bury_at_rest(key, code, text, buried).await {
+            tracing::warn!(%error, "the ledger was not told of a dead letter");
+        }
+        Settlement::Dead(Some(buried))
     }
 
     async fn give_back(&self, lease: Option<&Lease>) {

@@ -70,8 +70,15 @@ pub enum Settlement {
     Waits {
         /// How long it waits
         delay: Duration,
-        /// The attempt that was counted, if one was
+        /// The attempt that the ledger has counted, if it has
         attempt: Option<i32>,
+    },
+    /// It is published to a rung, carrying the count itself, and acked.
+    WaitsUnrecorded {
+        /// How long it waits
+        delay: Duration,
+        /// How many failures the ledger did not record
+        attempt: i32,
     },
     /// It is published to the dead letters, and acked; with what the ledger says of the run, if it
     /// was told.
@@ -86,7 +93,7 @@ impl Settlement {
         match self {
             Self::Skipped => Outcome::Skipped,
             Self::HandedBack => Outcome::HandedBack,
-            Self::Waits { attempt: Some(_), .. } => Outcome::Retry,
+            Self::Waits { attempt: Some(_), .. } | Self::WaitsUnrecorded { .. } => Outcome::Retry,
             Self::Waits { attempt: None, .. } => Outcome::Later,
             Self::Dead(_) => Outcome::Dead,
             Self::Abandoned => Outcome::Abandoned,
@@ -97,6 +104,7 @@ impl Settlement {
     pub const fn attempt(self) -> Option<i32> {
         match self {
             Self::Waits { attempt, .. } => attempt,
+            Self::WaitsUnrecorded { attempt, .. } => Some(attempt),
             Self::Dead(Some(buried)) => Some(buried.attempt),
             Self::Dead(None) | Self::Skipped | Self::HandedBack | Self::Abandoned => None,
         }
@@ -105,7 +113,7 @@ impl Settlement {
     /// How long the message waits.
     pub const fn delay(self) -> Option<Duration> {
         match self {
-            Self::Waits { delay, .. } => Some(delay),
+            Self::Waits { delay, .. } | Self::WaitsUnrecorded { delay, .. } => Some(delay),
             Self::Skipped | Self::HandedBack | Self::Dead(_) | Self::Abandoned => None,
         }
     }

@@ -217,6 +217,33 @@ async fn a_ledger_that_refuses_every_claim_ends_dead() {
     .await;
 }
 
+/// The ledger takes every claim and refuses to count the failures. The message counts them, and the
+/// lease that is given back each time is no worker's death.
+#[tokio::test]
+async fn a_ledger_that_refuses_to_count_ends_dead() {
+    let (world, project) = world().await;
+    project.seed(&[day()], 5, 9).await;
+    world.posthog.script(Rule::always(Behavior::status(500)));
+    let closed = "alter table posthog_export.runs add constraint closed check (state <> 'waiting')";
+    sqlx::raw_sql(closed).execute(&world.pool()).await.unwrap();
+    let settings = [
+        ("SEND_TIMEOUT", "1s"),
+        ("RETRY_BUDGET", "1100ms"),
+        ("RETRY_RUNGS", "300ms×2,500ms×1"),
+    ];
+    let _worker = world.ready_worker(&settings).await;
+    project.publish(DAY, "daily").await;
+    let dead = world.dead_letter().await;
+    assert_eq!(
+        (&dead.headers["x-error-code"], &dead.headers["x-attempt"]),
+        (&"posthog_unavailable".into(), &4.into())
+    );
+    let field = async |name| project.field("daily", name).await;
+    assert_eq!(field("state").await.as_deref(), Some("dead"));
+    assert_eq!(field("attempt").await.as_deref(), Some("4"));
+    assert_eq!(field("takeovers").await.as_deref(), Some("0"));
+}
+
 #[tokio::test]
 async fn settings_that_cannot_be_read_end_dead() {
     ends_dead_before_its_claim(
