@@ -120,7 +120,7 @@ fn arrows(files: &BTreeMap<String, String>) -> Arrows {
             let rest = path[module.len()..].trim_start_matches("::");
             let name = rest.split("::").next().unwrap_or_default();
             match handed_out.get(&(module.to_owned(), name.to_owned())) {
-                Some(origin) if *origin != path => path = origin.clone(),
+                Some(origin) if *origin != path => path.clone_from(origin),
                 _ => {
                     return if module.is_empty() {
                         "lib".to_owned()
