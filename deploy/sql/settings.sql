@@ -4,13 +4,20 @@
 --
 --   psql "$LANGFUSE_DATABASE_URL" -f deploy/sql/settings.sql
 --
+-- Where those tables are not in the schema `public`, add: -v schema=name
+--
 -- Then give it a password: \password posthog_export_settings
+
+\if :{?schema}
+\else
+    \set schema public
+\endif
 
 create role posthog_export_settings login;
 
-grant usage on schema public to posthog_export_settings;
-grant select (id, name) on public.projects to posthog_export_settings;
+grant usage on schema :"schema" to posthog_export_settings;
+grant select (id, name) on :"schema".projects to posthog_export_settings;
 grant select (project_id, encrypted_posthog_api_key, posthog_host_name, enabled),
       insert (project_id, encrypted_posthog_api_key, posthog_host_name, enabled),
       update (encrypted_posthog_api_key, posthog_host_name, enabled)
-    on public.posthog_integrations to posthog_export_settings;
+    on :"schema".posthog_integrations to posthog_export_settings;

@@ -249,6 +249,9 @@ fn read<T>(what: impl FnOnce(&mut Settings) -> T) -> Result<T, BadSettings> {
         format!("{filter},lapin=off")
     };
     telemetry::init(format, &quiet);
-    tracing::debug!(settings = ?shown, "settings");
+    tracing::debug!(settings = ?shown.values, "settings");
+    for note in shown.notes {
+        tracing::info!("{note}");
+    }
     Ok(config)
 }

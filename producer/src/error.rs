@@ -2,13 +2,12 @@
 
 use shared::amqp::AmqpError;
 use shared::integration::CipherError;
+use shared::langfuse::wanted_columns;
 use shared::ledger::LedgerError;
 
 /// A server that cannot be reached, or that does not let us in.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "{variable}: cannot use {what} at {address}: {cause}. Check that it runs, and host, port, user and password of {variable}."
-)]
+#[error("{variable}: cannot use {what} at {address}: {cause}.{}", self.advice())]
 pub struct ServerError {
     /// The environment variable that holds its URL
     pub variable: &'static str,
@@ -18,6 +17,19 @@ pub struct ServerError {
     pub address: String,
     /// What went wrong
     pub cause: String,
+    /// Whether it is a pooler, about which nothing but another URL helps
+    pub is_pooler: bool,
+}
+
+impl ServerError {
+    fn advice(&self) -> String {
+        if self.is_pooler {
+            // The cause says it.
+            return String::new();
+        }
+        let variable = self.variable;
+        format!(" Check that it runs, and host, port, user and password of {variable}.")
+    }
 }
 
 /// All errors of commands.
@@ -30,7 +42,7 @@ pub enum CommandError {
     #[error("Langfuse's database: {0}")]
     Source(#[from] sqlx::Error),
     /// Langfuse's tables lack these columns.
-    #[error("Langfuse's tables lack {}; upgrade Langfuse to a v2 release that has them", .0.join(", "))]
+    #[error("{}", lack(.0))]
     Columns(Vec<String>),
     /// A statement failed in the ledger.
     #[error(transparent)]
@@ -68,6 +80,18 @@ pub enum CommandError {
         /// The ledger's error
         cause: LedgerError,
     },
+}
+
+fn lack(columns: &[String]) -> String {
+    if columns.len() == wanted_columns().0.len() {
+        return "there are no tables of Langfuse's where DATABASE_URL leads; name their database, and their schema with \
+                `?schema=name` when it is not `public`"
+            .to_owned();
+    }
+    format!(
+        "Langfuse's tables lack {}; upgrade Langfuse to a v2 release that has them",
+        columns.join(", ")
+    )
 }
 
 impl CommandError {

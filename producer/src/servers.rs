@@ -8,11 +8,10 @@ use shared::amqp::{self, AmqpError, CONNECT_TIMEOUT, Publisher, watch_blocked, w
 use shared::ladder::Ladder;
 use shared::langfuse::missing_columns;
 use shared::ledger::Ledger;
-use shared::postgres::{source_pool, writing_pool};
+use shared::postgres::{self, ReachError, source_pool, writing_pool};
 use shared::settings::{ExposeSecret, SecretString};
 use shared::topology;
-use sqlx::postgres::{PgConnectOptions, PgPool};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::postgres::PgPool;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -64,29 +63,13 @@ pub async fn writable(server: &Server) -> Result<PgPool, CommandError> {
 /// Opens one connection before the pool does. The pool retries a refused connection until its time
 /// limit, and its error then says only that it waited.
 async fn reach_postgres(server: &Server) -> Result<(), ServerError> {
-    let fail = |address: String, cause: String| ServerError {
+    postgres::reach(&server.url, NAME).await.map_err(|error| ServerError {
         variable: server.variable,
         what: "Postgres",
-        address,
-        cause,
-    };
-    let options: PgConnectOptions = match server.url.expose_secret().parse() {
-        Ok(options) => options,
-        // The error's text may repeat a part of the URL.
-        Err(_) => return Err(fail("?".to_owned(), "the URL cannot be read".to_owned())),
-    };
-    let address = format!("{}:{}", options.get_host(), options.get_port());
-    match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await {
-        Ok(Ok(connection)) => {
-            let _ = connection.close().await;
-            Ok(())
-        }
-        Ok(Err(error)) => Err(fail(address, error.to_string())),
-        Err(_) => Err(fail(
-            address,
-            format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
-        )),
-    }
+        address: postgres::address(&server.url),
+        is_pooler: matches!(error, ReachError::Pooler(_)),
+        cause: error.to_string(),
+    })
 }
 
 /// A connection to the broker. It closes when it is dropped.
@@ -104,6 +87,7 @@ impl Broker {
             variable: server.variable,
             what: "RabbitMQ",
             address: broker_address(&server.url),
+            is_pooler: false,
             cause: without_address(error),
         })?;
         let (sender, blocked) = watch::channel(false);

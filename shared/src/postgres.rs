@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool, Row as _};
 
+use crate::database_url::DatabaseUrl;
 use crate::settings::{ExposeSecret, SecretString};
 
 /// Time limit for connecting, and for waiting for a connection of the pool.
@@ -16,18 +17,72 @@ pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(50);
 /// How long a connection that returns to its pool may take to answer a ping.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A pool that never writes: Langfuse's tables belong to Langfuse.
-pub fn source_pool(url: &SecretString, name: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
-    Ok(pool(connections).connect_lazy_with(reading_options(url, name)?))
+/// What [`reach`] asks for: a `statement_timeout` that no server, role or pooler has by itself.
+const ASKED_FOR: &str = "49999ms";
+
+/// Why a server cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ReachError {
+    /// A connection pooler stands before it. Statements of several clients would meet in one session.
+    #[error(
+        "it is a connection pooler (PgBouncer or one like it), which does not keep the settings of a connection: {0}. Use the URL of Postgres itself, which Langfuse calls DIRECT_URL"
+    )]
+    Pooler(String),
+    /// Away, or it does not let us in
+    #[error("{0}")]
+    Failed(String),
 }
 
-fn reading_options(url: &SecretString, name: &str) -> Result<PgConnectOptions, sqlx::Error> {
-    Ok(options(url, name)?.options([
+/// Opens one connection, and looks whether the settings that it asked for hold. By a simple query: where statements are
+/// prepared behind a pooler, a client meets those of others.
+pub async fn reach(url: &SecretString, name: &str) -> Result<(), ReachError> {
+    let failed = |error: sqlx::Error| match error {
+        sqlx::Error::Database(e) if e.message().contains("unsupported startup parameter") => {
+            ReachError::Pooler(e.message().to_owned())
+        }
+        error => ReachError::Failed(error.to_string()),
+    };
+    let read = read(url).map_err(failed)?;
+    let limit = read.connect_timeout.unwrap_or(ACQUIRE_TIMEOUT);
+    let options = named(read.options, name).options([("statement_timeout", ASKED_FOR)]);
+    let look = async {
+        let mut connection = PgConnection::connect_with(&options).await?;
+        let row = sqlx::raw_sql("show statement_timeout")
+            .fetch_one(&mut connection)
+            .await?;
+        let holds: String = row.try_get(0)?;
+        let _ = connection.close().await;
+        Ok(holds)
+    };
+    match tokio::time::timeout(limit, look).await {
+        Ok(Ok(holds)) if holds == ASKED_FOR => Ok(()),
+        Ok(Ok(holds)) => Err(ReachError::Pooler(format!(
+            "statement_timeout is {holds}, where {ASKED_FOR} was asked for"
+        ))),
+        Ok(Err(error)) => Err(failed(error)),
+        Err(_) => Err(ReachError::Failed(format!("no answer within {} s", limit.as_secs()))),
+    }
+}
+
+/// Host and port of a URL, for people.
+pub fn address(url: &SecretString) -> String {
+    DatabaseUrl::read(url.expose_secret()).map_or_else(|_| "?".to_owned(), |read| read.address())
+}
+
+/// A pool that never writes: Langfuse's tables belong to Langfuse.
+pub fn source_pool(url: &SecretString, name: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
+    let read = read(url)?;
+    let pool = pool(connections, read.connect_timeout);
+    Ok(pool.connect_lazy_with(reading(read.options, name)))
+}
+
+fn reading(options: PgConnectOptions, name: &str) -> PgConnectOptions {
+    named(options, name).options([
         ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
         ("default_transaction_read_only", "on".to_owned()),
         // A page touches few rows; compiling its plan costs more than running it.
         ("jit", "off".to_owned()),
-    ]))
+    ])
 }
 
 /// [`source_pool`] for pages and lookups. They must always be read from an index, in its order.
@@ -36,33 +91,41 @@ fn reading_options(url: &SecretString, name: &str) -> Result<PgConnectOptions, s
 pub fn paging_pool(url: &SecretString, name: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
     let off = ["seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin", "material"];
     let planner = off.map(|way| (format!("enable_{way}"), "off".to_owned()));
-    Ok(pool(connections).connect_lazy_with(reading_options(url, name)?.options(planner)))
+    let read = read(url)?;
+    let pool = pool(connections, read.connect_timeout);
+    Ok(pool.connect_lazy_with(reading(read.options, name).options(planner)))
 }
 
 /// A pool that may write: the ledger's, and `integrations set`.
 pub fn writing_pool(url: &SecretString, name: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
-    let options = options(url, name)?.options([
+    let read = read(url)?;
+    let options = named(read.options, name).options([
         ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
         // A client that vanished in a transaction must not keep a run's row locked.
         ("idle_in_transaction_session_timeout", "20s".to_owned()),
     ]);
-    Ok(pool(connections).connect_lazy_with(options))
+    Ok(pool(connections, read.connect_timeout).connect_lazy_with(options))
 }
 
-fn options(url: &SecretString, name: &str) -> Result<PgConnectOptions, sqlx::Error> {
-    let options = url.expose_secret().parse::<PgConnectOptions>()?.application_name(name);
+fn read(url: &SecretString) -> Result<DatabaseUrl, sqlx::Error> {
+    DatabaseUrl::read(url.expose_secret())
+        .map_err(|fault| sqlx::Error::Configuration(format!("the URL {fault}").into()))
+}
+
+fn named(options: PgConnectOptions, name: &str) -> PgConnectOptions {
     // Asks the server to notice a vanished client within a minute. Its default is two hours.
-    Ok(options.options([
+    options.application_name(name).options([
         ("tcp_keepalives_idle", "30"),
         ("tcp_keepalives_interval", "10"),
         ("tcp_keepalives_count", "3"),
-    ]))
+    ])
 }
 
-fn pool(connections: u32) -> PgPoolOptions {
+fn pool(connections: u32, connect_timeout: Option<Duration>) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
+        // It is the wait for a free connection too, so it is never made shorter.
+        .acquire_timeout(connect_timeout.unwrap_or_default().max(ACQUIRE_TIMEOUT))
         .idle_timeout(Duration::from_secs(60))
         // sqlx pings each connection that returns to the pool, without a time limit. On a network
         // that swallows packets, a connection that was dropped in the middle of a statement would

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 pub use secrecy::{ExposeSecret, SecretString};
 
+use crate::database_url;
+
 mod tls;
 pub mod variables;
 pub(crate) use tls::AMQP_CA;
@@ -19,11 +21,21 @@ pub use variables::{Fallback, VARIABLES, Variable, markdown_table};
 #[error("the configuration is not usable:\n{}", .0.iter().map(|line| format!("  - {line}")).collect::<Vec<_>>().join("\n"))]
 pub struct BadSettings(pub Vec<String>);
 
+/// What to print at start, once there is a log.
+#[derive(Debug, Default)]
+pub struct Shown {
+    /// Names and values; secrets are redacted
+    pub values: Vec<(&'static str, String)>,
+    /// What was understood in another way than it was meant
+    pub notes: Vec<String>,
+}
+
 /// Reads variables one by one. Collects what is wrong, and what to print at start.
 pub struct Settings {
     environment: BTreeMap<String, String>,
     errors: Vec<String>,
     shown: Vec<(&'static str, String)>,
+    notes: Vec<String>,
 }
 
 impl Settings {
@@ -42,6 +54,7 @@ impl Settings {
             environment,
             errors: Vec::new(),
             shown: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -59,7 +72,7 @@ impl Settings {
         let from_file = match self.get(&file_name) {
             None => None,
             Some(path) => match std::fs::read_to_string(&path) {
-                Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
+                Ok(text) => Some(bare(&text).to_owned()),
                 Err(e) => {
                     self.errors.push(format!("{file_name}: cannot read {path}: {e}"));
                     None
@@ -106,18 +119,10 @@ impl Settings {
 
     fn check_url(&mut self, variable: &Variable, url: &SecretString, schemes: &[&str]) {
         let text = url.expose_secret();
-        if text.is_empty() {
-            return;
-        }
-        let starts = schemes.iter().any(|scheme| text.starts_with(&format!("{scheme}://")));
-        // The parser's error is left out, because the value holds a password.
-        if !starts || url::Url::parse(text).is_err() {
-            let forms: Vec<_> = schemes.iter().map(|s| format!("{s}://…")).collect();
-            self.errors.push(format!(
-                "{} is not a URL of the form {} (percent-encode special characters in its password)",
-                variable.name,
-                forms.join(" or ")
-            ));
+        if !text.is_empty()
+            && let Err(fault) = database_url::parse(text, schemes)
+        {
+            self.errors.push(format!("{} {fault}", variable.name));
         }
     }
 
@@ -183,7 +188,13 @@ impl Settings {
 
     /// A socket address.
     pub fn address(&mut self, variable: &Variable) -> SocketAddr {
-        self.parsed(variable)
+        let parse = |text: &str| {
+            // `:9090` is how Go programs say "on every address".
+            let whole = text.strip_prefix(':').map(|port| format!("0.0.0.0:{port}"));
+            let address = whole.as_deref().unwrap_or(text).parse();
+            address.map_err(|_| "is no address; write it like 0.0.0.0:9090".to_owned())
+        };
+        self.parsed_with(variable, parse)
             .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
     }
 
@@ -204,28 +215,36 @@ impl Settings {
             .ok()
     }
 
+    /// Adds what is no fault and ought to be known.
+    pub fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
     /// Adds an error, for example one about several variables.
     pub fn complain(&mut self, error: String) {
         self.errors.push(error);
     }
 
     /// Ends the reading. Returns what to print at start, with secrets redacted, or all errors.
-    pub fn finish(mut self) -> Result<Vec<(&'static str, String)>, BadSettings> {
+    pub fn finish(mut self) -> Result<Shown, BadSettings> {
         // A variable that is the fallback of two others is read twice.
         let mut said = BTreeSet::new();
         self.errors.retain(|error| said.insert(error.clone()));
         if self.errors.is_empty() {
-            Ok(self.shown)
+            Ok(Shown {
+                values: self.shown,
+                notes: self.notes,
+            })
         } else {
             Err(BadSettings(self.errors))
         }
     }
 
     fn get(&self, name: &str) -> Option<String> {
-        self.environment
-            .get(name)
-            .filter(|value| !value.trim().is_empty())
-            .cloned()
+        let value = bare(self.environment.get(name)?);
+        (!value.is_empty()).then(|| value.to_owned())
     }
 
     fn raw(&self, variable: &Variable) -> Option<String> {
@@ -238,6 +257,15 @@ impl Settings {
     fn show(&mut self, variable: &Variable, value: &str) {
         self.shown.push((variable.name, value.to_owned()));
     }
+}
+
+/// A value without blanks around it, and without the quotation marks that `docker run --env-file` leaves.
+fn bare(value: &str) -> &str {
+    let value = value.trim();
+    let unquoted = ['"', '\'']
+        .into_iter()
+        .find_map(|mark| value.strip_prefix(mark)?.strip_suffix(mark));
+    unquoted.map_or(value, str::trim)
 }
 
 const UNITS: [(&str, u64); 5] = [
@@ -351,8 +379,28 @@ mod tests {
             "amqp://u:hunter2@h/"
         );
         let shown = s.finish().unwrap();
-        assert_eq!(shown, vec![("AMQP_URL", "(secret)".to_owned())]);
+        assert_eq!(shown.values, vec![("AMQP_URL", "(secret)".to_owned())]);
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn quotation_marks_and_blanks_around_a_value_are_taken_away() {
+        let mut s = settings(&[
+            ("DATABASE_URL", "\"postgres://u:p@h/d\""),
+            ("AMQP_URL", " 'amqp://h:5672/%2f'\n"),
+            ("JOB_SLICE", "\"5m\""),
+            ("LOG_FORMAT", "\"\""),
+            ("HTTP_ADDR", " :9191"),
+        ]);
+        assert_eq!(
+            s.postgres_url(&variables::DATABASE_URL).expose_secret(),
+            "postgres://u:p@h/d"
+        );
+        assert_eq!(s.amqp_url(&variables::AMQP_URL).expose_secret(), "amqp://h:5672/%2f");
+        assert_eq!(s.duration(&variables::JOB_SLICE), Duration::from_secs(300));
+        assert_eq!(s.text(&variables::LOG_FORMAT).as_deref(), Some("text"));
+        assert_eq!(s.address(&variables::HTTP_ADDR).to_string(), "0.0.0.0:9191");
+        assert!(s.finish().is_ok());
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub mod lines;
 pub mod management;
 mod messages;
 pub mod oracle;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod posthog;
 pub mod process;
@@ -56,6 +57,7 @@ pub mod world;
 
 pub use ending::{Cause, Ending, Outcome};
 pub use messages::{BACKFILL, DEAD, JOBS, Message, job};
+pub use pgbouncer::PgBouncer;
 pub use process::{Process, program};
 pub use project::{Count, Project};
 pub use prometheus::Prometheus;

@@ -217,7 +217,7 @@ fn all_settings(others: &[String]) -> Vec<String> {
 }
 
 /// The user and group to run as: PostgreSQL refuses to run as root.
-fn owner() -> Option<(u32, u32)> {
+pub(crate) fn owner() -> Option<(u32, u32)> {
     // SAFETY: `geteuid` only answers.
     if unsafe { libc::geteuid() } != 0 {
         return None;

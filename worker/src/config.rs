@@ -6,7 +6,7 @@ use std::time::Duration;
 use shared::egress::Egress;
 use shared::integration::EncryptionKey;
 use shared::ladder::Ladder;
-use shared::settings::{BadSettings, SecretString, Settings, variables};
+use shared::settings::{BadSettings, SecretString, Settings, Shown, variables};
 use shared::telemetry::LogFormat;
 
 use crate::posthog::batch::Limits;
@@ -14,9 +14,6 @@ use crate::posthog::batch::Limits;
 /// The longest `JOB_SLICE`. The broker takes a delivery back after 30 minutes, and a slice ends
 /// only at the next batch border.
 const LONGEST_SLICE: Duration = Duration::from_secs(25 * 60);
-
-/// Names and values to log at start; secrets are redacted.
-pub type Shown = Vec<(&'static str, String)>;
 
 /// Everything that a worker can be told.
 #[derive(Clone)]
@@ -178,7 +175,7 @@ mod tests {
         let key = "0".repeat(64);
         let base = [
             ("DATABASE_URL", "postgres://u:p@h/d"),
-            ("AMQP_URL", "amqp://u:p@h/"),
+            ("AMQP_URL", "amqp://u:p@h/%2f"),
             ("ENCRYPTION_KEY", key.as_str()),
         ];
         let all = base

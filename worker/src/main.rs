@@ -52,12 +52,14 @@ async fn start() -> anyhow::Result<()> {
     ));
     let (config, shown) = Config::read(Settings::from_env())?;
     shared::telemetry::init(config.log_format, &config.log_filter);
-    for (name, value) in shown {
+    for (name, value) in shown.values {
         tracing::info!(name, value, "setting");
     }
+    for note in shown.notes {
+        tracing::info!("{note}");
+    }
     let metrics = worker::watch::metrics::install(&config.ladder)?;
-    Worker::build(config, metrics).await?.run_until_stopped(shutdown).await;
-    Ok(())
+    Worker::build(config, metrics).await?.run_until_stopped(shutdown).await
 }
 
 fn health() -> anyhow::Result<()> {

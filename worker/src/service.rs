@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 use shared::ledger::Ledger;
-use shared::postgres::{paging_pool, writing_pool};
+use shared::postgres::{ReachError, address, paging_pool, reach, writing_pool};
 use shared::posthog::Posthog;
+use shared::settings::{ExposeSecret, SecretString, variables};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -73,7 +74,10 @@ impl Worker {
     }
 
     /// Works until `shutdown`. Then the jobs have the grace period to hand back.
-    pub async fn run_until_stopped(self, shutdown: CancellationToken) {
+    ///
+    /// # Errors
+    /// When a database turns out to be one that no worker can use.
+    pub async fn run_until_stopped(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         if let Ok(address) = self.listener.local_addr() {
             tracing::info!(worker = %self.app.worker, %address, "serving /livez, /readyz and /metrics");
         }
@@ -84,21 +88,72 @@ impl Worker {
             self.metrics,
             probes_end.clone(),
         ));
-        if ledger_is_ready(&self.app, &shutdown).await {
-            let App {
-                config, ledger, worker, ..
-            } = &*self.app;
-            let every = config.metrics_interval;
+        let ended = work(&self.app, shutdown).await;
+        probes_end.cancel();
+        let _ = tokio::time::timeout(Duration::from_secs(1), probes).await;
+        tracing::info!("stopped");
+        ended
+    }
+}
+
+async fn work(app: &Arc<App>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let App {
+        config, ledger, worker, ..
+    } = &**app;
+    // Before anything is prepared or taken, unless a server is away; then it is looked at when it is back.
+    let mut open = tokio::select! {
+        away = without_poolers(databases(config)) => away?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    let no_pooler = async {
+        while !open.is_empty() {
+            tokio::time::sleep(LEDGER_PAUSE).await;
+            open = without_poolers(open).await?;
+        }
+        std::future::pending::<anyhow::Result<()>>().await
+    };
+    let every = config.metrics_interval;
+    let work = async {
+        if ledger_is_ready(app, &shutdown).await {
             tokio::select! {
-                () = consume(Arc::clone(&self.app), shutdown) => {}
+                () = consume(Arc::clone(app), shutdown) => {}
                 never = watch_ledger(ledger, every) => match never {},
                 never = watch_queues(&config.amqp_url, worker, &config.ladder, every) => match never {},
             }
         }
-        probes_end.cancel();
-        let _ = tokio::time::timeout(Duration::from_secs(1), probes).await;
-        tracing::info!("stopped");
+    };
+    tokio::select! {
+        () = work => Ok(()),
+        pooler = no_pooler => pooler,
     }
+}
+
+/// The variables of the databases, and their URLs.
+fn databases(config: &Config) -> Vec<(&'static str, SecretString)> {
+    let source = (variables::DATABASE_URL.name, config.database_url.clone());
+    let ledger = (variables::LEDGER_DATABASE_URL.name, config.ledger_url.clone());
+    let is_one = source.1.expose_secret() == ledger.1.expose_secret();
+    if is_one { vec![source] } else { vec![source, ledger] }
+}
+
+/// Those of the databases that do not answer.
+///
+/// # Errors
+/// When one of them is a pooler.
+async fn without_poolers(
+    databases: Vec<(&'static str, SecretString)>,
+) -> anyhow::Result<Vec<(&'static str, SecretString)>> {
+    let mut away = Vec::new();
+    for (variable, url) in databases {
+        match reach(&url, "posthog-export-worker").await {
+            Ok(()) => {}
+            Err(error @ ReachError::Pooler(_)) => {
+                anyhow::bail!("{variable}: cannot use Postgres at {}: {error}", address(&url))
+            }
+            Err(ReachError::Failed(_)) => away.push((variable, url)),
+        }
+    }
+    Ok(away)
 }
 
 /// What must work before deliveries can be worked on.

@@ -18,7 +18,7 @@ fn documented(program: &str) -> &'static str {
 
 /// Where PostgreSQL's client programs are: Debian keeps them out of the search path when only the
 /// server is installed.
-fn programs() -> Option<PathBuf> {
+pub(crate) fn programs() -> Option<PathBuf> {
     let path = std::env::split_paths(&std::env::var_os("PATH")?).collect::<Vec<_>>();
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut debian: Vec<PathBuf> = debian.map(|version| version.path().join("bin")).collect();

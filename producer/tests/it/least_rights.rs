@@ -17,6 +17,80 @@ async fn sql(world: &World, text: &'static str) {
     sqlx::raw_sql(text).execute(&world.pool()).await.unwrap();
 }
 
+/// Runs a file of deploy/sql as its documentation says. Answers with what psql complains of; `None` when there is no psql here,
+/// and then nothing is done.
+fn psql(world: &World, file: &str, arguments: &[&str]) -> Option<String> {
+    let Some(programs) = crate::backup::programs() else {
+        assert!(std::env::var_os("CI").is_none(), "there is no psql");
+        return None;
+    };
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/sql");
+    let output = std::process::Command::new(programs.join("psql"))
+        .args(["--no-psqlrc", "--dbname", &world.database_url])
+        .args(arguments)
+        .arg("-f")
+        .arg(path.join(file))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    Some(said)
+}
+
+/// The same without psql, in the schema `public`.
+async fn make_roles(world: &World) {
+    for (file, text) in [
+        ("reader.sql", include_str!("../../../deploy/sql/reader.sql")),
+        ("ledger.sql", include_str!("../../../deploy/sql/ledger.sql")),
+        ("settings.sql", include_str!("../../../deploy/sql/settings.sql")),
+    ] {
+        if let Some(said) = psql(world, file, &[]) {
+            assert!(!said.contains("ERROR"), "{said}");
+            continue;
+        }
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with('\\'));
+        let text = lines.collect::<Vec<_>>().join("\n").replace(":\"schema\"", "public");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(text))
+            .execute(&world.pool())
+            .await
+            .unwrap();
+    }
+}
+
+/// The roles are there already; what the files grant in another schema of another database is enough to read and to write there.
+async fn another_schema_is_granted(servers: &Arc<Servers>) {
+    let world = World::on(Arc::clone(servers)).await;
+    add_project(&world, PROJECT, true).await;
+    sql(
+        &world,
+        "alter schema public rename to \"Lang fuse\"; create schema public",
+    )
+    .await;
+    for file in ["reader.sql", "settings.sql"] {
+        let Some(said) = psql(&world, file, &["-v", "schema=Lang fuse"]) else {
+            return;
+        };
+        assert_eq!(said.matches("ERROR").count(), 1, "{said}");
+    }
+    let role = |name: &str| {
+        let url = world
+            .database_url
+            .replace("postgres@", &format!("posthog_export_{name}@"));
+        format!("{url}?schema=Lang%20fuse")
+    };
+    let (reader, settings) = (role("reader"), role("settings"));
+    let ours = [
+        ("DATABASE_URL", reader.as_str()),
+        ("LEDGER_DATABASE_URL", &world.database_url),
+    ];
+    let listed = world.producer_with_env(&["integrations", "list"], &ours).await;
+    assert!(listed.code == 0 && listed.stdout.contains(PROJECT), "{}", listed.stderr);
+    let ours = [("DATABASE_URL", settings.as_str())];
+    let set = ["integrations", "set", "--project", PROJECT, "--disable"];
+    let changed = world.producer_with_env(&set, &ours).await;
+    assert_eq!(changed.code, 0, "{}", changed.stderr);
+}
+
 /// Makes the users of the permissions file in this world's virtual host. Answers their AMQP URLs.
 async fn broker_users(world: &World) -> BTreeMap<String, String> {
     let file: Value = serde_json::from_str(include_str!("../../../deploy/rabbitmq/permissions.json")).unwrap();
@@ -94,7 +168,8 @@ async fn arguments_are_compared_over_the_management_api(world: &World, producer:
 #[tokio::test]
 async fn the_documented_roles_and_users_run_the_whole_line() {
     // Roles belong to a server, and these have the names of the documentation.
-    let world = Arc::new(World::on(Arc::new(Servers::start().await)).await);
+    let servers = Arc::new(Servers::start().await);
+    let world = Arc::new(World::on(Arc::clone(&servers)).await);
     let project = Project::of(&world, PROJECT, KEY);
     world.set("EXPORT_LAG", "0s");
     add_project(&world, PROJECT, true).await;
@@ -105,9 +180,7 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
         "revoke create on schema public from public; alter role postgres set statement_timeout = 0",
     )
     .await;
-    sql(&world, include_str!("../../../deploy/sql/reader.sql")).await;
-    sql(&world, include_str!("../../../deploy/sql/ledger.sql")).await;
-    sql(&world, include_str!("../../../deploy/sql/settings.sql")).await;
+    make_roles(&world).await;
     let role = |name: &str| {
         world
             .database_url
@@ -238,4 +311,5 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
         "{}",
         output.stderr
     );
+    another_schema_is_granted(&servers).await;
 }

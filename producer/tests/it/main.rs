@@ -11,6 +11,7 @@ mod integrations;
 mod late;
 mod least_rights;
 mod line;
+mod poolers;
 mod projects;
 mod replay;
 mod schedule;

@@ -1,8 +1,8 @@
 //! What the environment lacks is named, all of it at once, and never what it holds.
 
-use testkit::World;
+use testkit::{Project, World};
 
-use crate::bare_world;
+use crate::{KEY, PROJECT, bare_world, yesterday};
 
 async fn refused(world: &World, arguments: &[&str], overrides: &[(&str, &str)]) -> (i32, String) {
     let output = world.producer_with_env(arguments, overrides).await;
@@ -215,4 +215,90 @@ async fn a_slow_statement_is_one_short_line_with_its_name() {
     assert!(slow[0].contains("statement=\"ledger_"), "{log}");
     assert!(slow[0].len() < 200 && slow[0].contains("seconds="), "{log}");
     assert!(!log.contains("select"), "{log}");
+}
+
+#[tokio::test]
+async fn langfuses_own_url_works_as_it_is_and_no_value_of_it_is_printed() {
+    let world = bare_world().await;
+    let url = format!(
+        "{}?schema=public&connection_limit=5&pool_timeout=10&connect_timeout=30&socket_timeout=7&pgbouncer=true\
+         &statement_cache_size=0&sslmode=prefer&sslaccept=accept_invalid_certs&sslidentity=hunter2.p12\
+         &sslpassword=hunter2&application_name=langfuse",
+        world.database_url
+    );
+    let quoted = format!("\"{url}\"");
+    let overrides = [("DATABASE_URL", quoted.as_str()), ("RUST_LOG", "debug")];
+    let output = world.producer_with_env(&["enqueue"], &overrides).await;
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let named: Vec<&str> = output
+        .stderr
+        .lines()
+        .filter(|line| line.contains("sslpassword"))
+        .collect();
+    assert_eq!(named.len(), 1, "{}", output.stderr);
+    assert!(
+        named[0].contains("INFO") && named[0].contains("pool_timeout"),
+        "{}",
+        named[0]
+    );
+    assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
+    assert!(!output.stderr.contains("unrecognized"), "{}", output.stderr);
+}
+
+#[tokio::test]
+async fn a_number_sign_in_a_password_is_refused_in_every_variable() {
+    let world = bare_world().await;
+    let bad = [
+        ("DATABASE_URL", "postgres://u:5432#hunter2@h/d"),
+        ("LEDGER_DATABASE_URL", "postgres://u:5432#hunter2@h/d"),
+        ("AMQP_URL", "amqp://u:5432#hunter2@h/%2f"),
+        ("AMQP_MANAGEMENT_URL", "http://u:5432#hunter2@h"),
+    ];
+    world.set("LOG_FORMAT", "text");
+    let (code, error) = refused(&world, &["doctor"], &bad).await;
+    assert_eq!(code, 2);
+    for (name, _) in bad {
+        let line = error.lines().find(|line| line.contains(&format!("- {name} "))).unwrap();
+        assert!(line.contains("percent-encode `#` as `%23`"), "{error}");
+    }
+    assert!(!error.contains("5432") && !error.contains("hunter2"), "{error}");
+}
+
+#[tokio::test]
+async fn the_schema_of_the_url_is_the_one_that_is_read() {
+    let world = bare_world().await;
+    let project = Project::of(&world, PROJECT, KEY);
+    world.posthog.known_key(KEY);
+    project.seed(&[yesterday()], 3, 1).await;
+    // Two Langfuses in one database, of which the one in `public` is empty.
+    for statement in [
+        "alter schema public rename to \"Lang fuse\"",
+        "create schema public",
+        "do $$ declare t text; begin
+           for t in select tablename from pg_tables where schemaname = 'Lang fuse' loop
+             execute format('create table public.%I (like \"Lang fuse\".%I including all)', t, t);
+           end loop;
+         end $$",
+    ] {
+        sqlx::query(statement).execute(&world.pool()).await.unwrap();
+    }
+    let output = world.producer_with_env(&["enqueue", "--json"], &[]).await;
+    assert!(
+        output.stdout.contains(r#""jobs":[]"#) || output.stdout.contains(r#""jobs": []"#),
+        "{}",
+        output.stdout
+    );
+
+    let url = format!("{}?schema=Lang%20fuse", world.database_url);
+    let settings = [("DATABASE_URL", url.as_str())];
+    let output = world.producer_with_env(&["enqueue"], &settings).await;
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let _worker = world.ready_worker(&settings).await;
+    project.wait_state(yesterday(), "daily", "completed").await;
+    assert!(!world.posthog.events(KEY).is_empty());
+
+    let url = format!("{}?schema=nowhere", world.database_url);
+    let output = world.producer_with_env(&["status"], &[("DATABASE_URL", &url)]).await;
+    assert_eq!(output.code, 1);
+    assert!(output.stderr.contains("`?schema=name`"), "{}", output.stderr);
 }

@@ -4,10 +4,11 @@
 use reqwest::Certificate;
 use url::Url;
 
+use crate::database_url::DatabaseUrl;
+
 use super::variables::{self, Variable};
 use super::{ExposeSecret, SecretString, Settings};
 
-const POSTGRES: &[&str] = &["postgres", "postgresql"];
 const AMQP: &[&str] = &["amqp", "amqps"];
 /// The parameter of an AMQP URL that names a file of certificates.
 pub(crate) const AMQP_CA: &str = "cacertfile";
@@ -16,17 +17,32 @@ impl Settings {
     /// A Postgres URL that must be set. With `DATABASE_CA_FILE`, the server's certificate and name
     /// are verified.
     pub fn postgres_url(&mut self, variable: &Variable) -> SecretString {
-        let url = self.secret_url(variable, POSTGRES);
+        let url = self.secret(variable);
         self.verified_postgres(variable, url)
     }
 
     /// [`Settings::postgres_url`] that may be absent.
     pub fn optional_postgres_url(&mut self, variable: &Variable) -> Option<SecretString> {
-        let url = self.optional_secret_url(variable, POSTGRES)?;
+        let url = self.optional_secret(variable)?;
         Some(self.verified_postgres(variable, url))
     }
 
     fn verified_postgres(&mut self, variable: &Variable, url: SecretString) -> SecretString {
+        if url.expose_secret().is_empty() {
+            return url;
+        }
+        let name = variable.name;
+        match DatabaseUrl::read(url.expose_secret()) {
+            Ok(read) if read.left_out.is_empty() => {}
+            Ok(read) => self.note(format!(
+                "{name}: these parameters have no meaning here and are left out: {}",
+                read.left_out.join(", ")
+            )),
+            Err(fault) => {
+                self.complain(format!("{name} {fault}"));
+                return url;
+            }
+        }
         let Some(file) = self.ca_file(&variables::DATABASE_CA_FILE) else {
             return url;
         };
@@ -36,8 +52,7 @@ impl Settings {
         match parameter(&parsed, &["sslmode", "ssl-mode"]).as_deref() {
             None | Some("verify-ca" | "verify-full") => {}
             Some(mode) => self.complain(format!(
-                "{}: sslmode={mode} verifies nothing, although DATABASE_CA_FILE is set; leave it out, or write verify-full",
-                variable.name
+                "{name}: sslmode={mode} verifies nothing, although DATABASE_CA_FILE is set; leave it out, or write verify-full"
             )),
         }
         with_parameters(parsed, &[("sslmode", "verify-full"), ("sslrootcert", &file)])
@@ -46,6 +61,12 @@ impl Settings {
     /// The broker's URL. With `AMQP_CA_FILE`, the authorities in that file are trusted too.
     pub fn amqp_url(&mut self, variable: &Variable) -> SecretString {
         let url = self.secret_url(variable, AMQP);
+        if Url::parse(url.expose_secret()).is_ok_and(|url| url.path() == "/") {
+            self.complain(format!(
+                "{} names an empty virtual host; write /%2f at its end for the default one",
+                variable.name
+            ));
+        }
         let Some(file) = self.ca_file(&variables::AMQP_CA_FILE) else {
             return url;
         };
@@ -144,11 +165,68 @@ mod tests {
     }
 
     #[test]
+    fn what_a_url_holds_is_never_said_and_what_is_left_out_is_named_once() {
+        let url = "postgres://u:hunter2@h/d?sslpassword=hunter2&schema=langfuse&pgbouncer=true";
+        let mut s = settings(&[("DATABASE_URL", url), ("AMQP_URL", "amqp://h:5672/%2f")]);
+        s.postgres_url(&variables::DATABASE_URL);
+        s.postgres_url(&variables::DATABASE_URL);
+        let shown = s.finish().unwrap();
+        assert_eq!(
+            shown.notes,
+            ["DATABASE_URL: these parameters have no meaning here and are left out: sslpassword, pgbouncer"]
+        );
+        assert!(!format!("{shown:?}").contains("hunter2"), "{shown:?}");
+    }
+
+    #[test]
+    fn a_number_sign_is_refused_in_every_variable_that_holds_a_url() {
+        let mut s = settings(&[
+            ("DATABASE_URL", "postgres://u:12#hunter2@h/d"),
+            ("LEDGER_DATABASE_URL", "postgres://u:12#hunter2@h/d"),
+            ("SETTINGS_DATABASE_URL", "postgres://u:12#hunter2@h/d"),
+            ("AMQP_URL", "amqp://u:12#hunter2@h/%2f"),
+            ("AMQP_MANAGEMENT_URL", "http://u:12#hunter2@h"),
+        ]);
+        s.postgres_url(&variables::DATABASE_URL);
+        s.optional_postgres_url(&variables::LEDGER_DATABASE_URL);
+        s.optional_postgres_url(&variables::SETTINGS_DATABASE_URL);
+        s.amqp_url(&variables::AMQP_URL);
+        s.optional_secret_url(&variables::AMQP_MANAGEMENT_URL, &["http", "https"]);
+        let error = s.finish().unwrap_err();
+        assert_eq!(error.0.len(), 5, "{error}");
+        for line in &error.0 {
+            assert!(
+                line.contains("percent-encode `#` as `%23`") && !line.contains("12"),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_virtual_host_is_refused() {
+        for (url, is_good) in [
+            ("amqp://h:5672/", false),
+            ("amqps://u:p@h/", false),
+            ("amqp://h:5672", true),
+            ("amqp://h:5672/%2f", true),
+        ] {
+            let mut s = settings(&[("AMQP_URL", url)]);
+            s.amqp_url(&variables::AMQP_URL);
+            let ended = s.finish();
+            assert_eq!(ended.is_ok(), is_good, "{url}");
+            assert!(
+                ended.err().is_none_or(|error| error.to_string().contains("/%2f")),
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
     fn what_would_verify_nothing_is_refused() {
         let (good, bad) = (file(PEM), file("no certificate"));
         let mut s = settings(&[
             ("DATABASE_URL", "postgres://u:p@h/d?sslmode=require"),
-            ("AMQP_URL", "amqp://u:p@h/"),
+            ("AMQP_URL", "amqp://u:p@h/%2f"),
             ("DATABASE_CA_FILE", &good),
             ("AMQP_CA_FILE", &good),
             ("POSTHOG_CA_FILE", &bad),

@@ -53,10 +53,9 @@ pub(super) async fn check(server: &Server) -> Checked<Option<PgPool>> {
     let source = match servers::source_unchecked(server).await {
         Ok(source) => source,
         Err(error) => {
-            let advice = "Correct DATABASE_URL, or start the server.";
             return Checked {
                 handle: None,
-                findings: vec![Finding::problem(Check::DatabaseReachable, error.to_string(), advice)],
+                findings: vec![Finding::unreachable(Check::DatabaseReachable, server, &error)],
             };
         }
     };
@@ -95,7 +94,7 @@ fn columns(missing: &[String]) -> Finding {
     Finding::problem(
         CHECK,
         format!("there is no {}", missing.join(", ")),
-        "Point DATABASE_URL at Langfuse's database and grant usage on its schema; upgrade Langfuse to a v2 release that has them.",
+        "Point DATABASE_URL at Langfuse's database (`?schema=name` when its tables are not in `public`) and grant usage on the schema; upgrade Langfuse to a v2 release that has them.",
     )
 }
 

@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use super::check::Check;
+use crate::config::Server;
+use crate::error::CommandError;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -70,6 +72,18 @@ impl Finding {
             status: Status::Problem,
             ..Self::unknown(check, found, advice)
         }
+    }
+
+    /// A server of Postgres that cannot be used.
+    pub(super) fn unreachable(check: Check, server: &Server, error: &CommandError) -> Self {
+        let variable = server.variable;
+        let advice = match error {
+            CommandError::Server(error) if error.is_pooler => {
+                format!("Set {variable} to the URL of Postgres itself, which Langfuse calls DIRECT_URL.")
+            }
+            _ => format!("Correct {variable}, or start the server."),
+        };
+        Self::problem(check, error.to_string(), advice)
     }
 
     /// The check itself failed, so what it would have found is not known.

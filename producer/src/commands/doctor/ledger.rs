@@ -15,10 +15,9 @@ pub(super) async fn check(server: &Server) -> Checked<Option<Ledger>> {
     let ledger = match servers::ledger_unchecked(server).await {
         Ok(ledger) => ledger,
         Err(error) => {
-            let advice = format!("Correct {}, or start the server.", server.variable);
             return Checked {
                 handle: None,
-                findings: vec![Finding::problem(Check::LedgerReachable, error.to_string(), advice)],
+                findings: vec![Finding::unreachable(Check::LedgerReachable, server, &error)],
             };
         }
     };
