@@ -4,6 +4,7 @@
 
 mod heal;
 mod late;
+mod missing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,14 +12,15 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use shared::job::{DAILY, Day, Job, RunKey};
-use shared::langfuse::Newest;
+use shared::langfuse::Days;
 use shared::ledger::{RunRow, State};
 use shared::topology::Lane;
 
 use crate::config::Horizon;
 
 pub use heal::{STUCK, heal};
-pub use late::sweep_from;
+pub use late::{Arrived, sweep_from};
+pub use missing::{missing_days, union, without};
 
 /// Why a job is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -83,24 +85,19 @@ pub struct Rules {
 impl Rules {
     /// The newest day that is over: it ended at least `EXPORT_LAG` ago.
     pub fn newest_over(&self) -> Day {
-        let lag = TimeDelta::from_std(self.horizon.lag).unwrap_or(TimeDelta::zero());
-        Day::of(self.now - lag).previous()
+        Day::of(before(self.now, self.horizon.lag)).previous()
     }
 
-    /// The first and the last day wanted of a project whose data begin on `first_data`.
-    pub fn window(&self, first_data: Day) -> (Day, Day) {
+    /// The days that are wanted, if they hold data.
+    pub fn window(&self) -> Days {
         let last = self.newest_over().min(self.to.unwrap_or_else(|| self.newest_over()));
         let oldest = self
             .horizon
             .backfill_days
             .and_then(|days| yesterday(self.now).0.checked_sub_days(chrono::Days::new(days.into())))
             .map(Day);
-        let first = match (self.from, oldest) {
-            (Some(from), _) => from.max(first_data),
-            (None, Some(oldest)) => oldest.max(first_data),
-            (None, None) => first_data,
-        };
-        (first, last)
+        let first = self.from.or(oldest).unwrap_or(Day::FIRST);
+        first.max(Day::FIRST)..=last
     }
 
     /// Whether the day lies within the dates that a human asked for, if any.
@@ -135,15 +132,6 @@ pub fn lane(day: Day, now: DateTime<Utc>) -> Lane {
     }
 }
 
-/// Days of a window that no run settles. They are to be enqueued if they hold data.
-pub fn missing_days(runs: &[RunRow], (first, last): (Day, Day)) -> Vec<Day> {
-    let settled: BTreeSet<Day> = runs.iter().filter(|run| settles(run)).map(|run| run.day).collect();
-    let days = std::iter::successors(Some(first), |day| Some(day.next()));
-    days.take_while(|day| *day <= last)
-        .filter(|day| !settled.contains(day))
-        .collect()
-}
-
 /// Whether a day needs no job because of this run: the run has exported it, will export it, or
 /// waits for a human.
 fn settles(run: &RunRow) -> bool {
@@ -156,9 +144,9 @@ fn settles(run: &RunRow) -> bool {
     }
 }
 
-/// Everything to publish, newest day first. `newest` says when the newest row of each day was
-/// created; a day that was not looked at is absent. `stuck` comes from [`heal`].
-pub fn plan(rules: &Rules, projects: &[Project], newest: &Newest, stuck: Vec<Planned>) -> Vec<Planned> {
+/// Everything to publish, newest day first. `arrived` says for which days rows arrived since they
+/// were last looked for. `stuck` comes from [`heal`].
+pub fn plan(rules: &Rules, projects: &[Project], arrived: &Arrived, stuck: Vec<Planned>) -> Vec<Planned> {
     let mut jobs = stuck;
     for project in projects {
         let mut by_day: BTreeMap<Day, Vec<&RunRow>> = BTreeMap::new();
@@ -176,11 +164,9 @@ pub fn plan(rules: &Rules, projects: &[Project], newest: &Newest, stuck: Vec<Pla
                 });
             }
         }
-        for (day, runs) in by_day.iter().filter(|(day, _)| rules.asked(**day)) {
+        for (_, runs) in by_day.iter().filter(|(day, _)| rules.asked(**day)) {
             jobs.extend(resumed(rules.now, runs));
-            if let Some(newest) = newest.get(&(project.id.clone(), *day)) {
-                jobs.extend(late::job(rules.now, runs, *newest));
-            }
+            jobs.extend(late::job(rules.now, runs, arrived));
         }
     }
     let order = |planned: &Planned| {
@@ -206,9 +192,10 @@ fn again(run: &RunRow, now: DateTime<Utc>, reason: Reason) -> Planned {
     }
 }
 
-/// A duration as chrono can subtract it.
-fn delta(length: Duration) -> TimeDelta {
-    TimeDelta::from_std(length).unwrap_or(TimeDelta::MAX)
+/// The moment this long before another.
+fn before(moment: DateTime<Utc>, length: Duration) -> DateTime<Utc> {
+    let length = TimeDelta::from_std(length).unwrap_or(TimeDelta::MAX);
+    moment.checked_sub_signed(length).unwrap_or(DateTime::<Utc>::MIN_UTC)
 }
 
 #[cfg(test)]

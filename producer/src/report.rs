@@ -1,6 +1,9 @@
-//! How commands that deal with many jobs tell which of them failed.
+//! What several commands say about jobs that failed, and about rows that need none.
 
 use serde::Serialize;
+use shared::langfuse::Undated;
+
+use crate::output::count;
 
 /// How many failures are named in the log. A person does not read more.
 const NAMED: usize = 20;
@@ -23,4 +26,16 @@ pub(crate) fn say_failed(failed: &[Failure], what: &str) {
     if rest > 0 {
         tracing::error!("and {rest} more (`--json` names all)");
     }
+}
+
+/// `2 rows of traces of project p lie on no day …`.
+pub(crate) fn undated(rows: &Undated) -> String {
+    let number = usize::try_from(rows.rows).unwrap_or(usize::MAX);
+    format!(
+        "{} of {} of project {:?} have a time that lies on no day of the years 1 to 9999, for example {:?}",
+        count(number, "row"),
+        rows.table,
+        rows.project_id,
+        rows.example
+    )
 }

@@ -60,6 +60,17 @@ impl FromStr for Stream {
 pub struct Day(pub NaiveDate);
 
 impl Day {
+    /// The first day that can be exported. Events and messages write a year with four digits.
+    pub const FIRST: Self = Self(match NaiveDate::from_ymd_opt(1, 1, 1) {
+        Some(day) => day,
+        None => NaiveDate::MIN,
+    });
+    /// The last one.
+    pub const LAST: Self = Self(match NaiveDate::from_ymd_opt(9999, 12, 31) {
+        Some(day) => day,
+        None => NaiveDate::MAX,
+    });
+
     /// The day a moment falls into.
     pub fn of(moment: DateTime<Utc>) -> Self {
         Self(moment.date_naive())

@@ -1,12 +1,14 @@
 //! What both programs ask Langfuse's tables: whether the columns exist, and which days hold data.
 
-use chrono::NaiveDateTime;
 use sqlx::PgPool;
 
-use crate::job::Day;
-
+mod days;
 mod sweep;
-pub use sweep::{Newest, created_between, days_with_traces, projects_with_scores, visible_until};
+pub use days::{
+    Days, Limited, Undated, days_with_any_scores, days_with_scores, days_with_traces, has_index, projects_with_scores,
+    score_days, undated,
+};
+pub use sweep::{Newest, created_between, created_from, visible_until};
 
 /// The columns that are read, by table.
 const COLUMNS: &[(&str, &[&str])] = &[
@@ -120,47 +122,4 @@ pub async fn known_projects(source: &PgPool, ids: &[String]) -> Result<Vec<Strin
         .bind(ids)
         .fetch_all(source)
         .await
-}
-
-/// The first and the last day of a project that hold a row, if any.
-pub async fn data_range(source: &PgPool, project_id: &str) -> Result<Option<(Day, Day)>, sqlx::Error> {
-    let (first, last): (Option<NaiveDateTime>, Option<NaiveDateTime>) = sqlx::query_as(
-        "-- langfuse_data_range
-         select least((select min(timestamp) from traces where project_id = $1),
-                      (select min(start_time) from observations where project_id = $1 and type = 'GENERATION'),
-                      (select min(timestamp) from scores where project_id = $1)),
-                greatest((select max(timestamp) from traces where project_id = $1),
-                         (select max(start_time) from observations where project_id = $1 and type = 'GENERATION'),
-                         (select max(timestamp) from scores where project_id = $1))",
-    )
-    .bind(project_id)
-    .fetch_one(source)
-    .await?;
-    Ok(first
-        .zip(last)
-        .map(|(first, last)| (Day(first.date()), Day(last.date()))))
-}
-
-/// The days of a range, both ends included, that hold at least one row to export; oldest first.
-/// Each day costs one lookup in each index. The index of the scores has no project, so scores come
-/// last.
-pub async fn days_with_data(source: &PgPool, project_id: &str, from: Day, to: Day) -> Result<Vec<Day>, sqlx::Error> {
-    let days: Vec<chrono::NaiveDate> = sqlx::query_scalar(
-        "-- langfuse_days_with_data
-         select d::date from generate_series($2::timestamp, $3::timestamp, interval '1 day') d
-         where case
-           when exists (select 1 from traces t where t.project_id = $1
-                        and t.timestamp >= d and t.timestamp < d + interval '1 day') then true
-           when exists (select 1 from observations o where o.project_id = $1 and o.type = 'GENERATION'
-                        and o.start_time >= d and o.start_time < d + interval '1 day') then true
-           else exists (select 1 from scores s where s.project_id = $1
-                        and s.timestamp >= d and s.timestamp < d + interval '1 day') end
-         order by 1",
-    )
-    .bind(project_id)
-    .bind(from.start())
-    .bind(to.start())
-    .fetch_all(source)
-    .await?;
-    Ok(days.into_iter().map(Day).collect())
 }

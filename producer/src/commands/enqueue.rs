@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use shared::integration::{self, StoredIntegration};
 use shared::ladder::Ladder;
-use shared::langfuse::Newest;
+use shared::langfuse::{Undated, undated};
 use shared::ledger::{Ledger, Pause, State};
 use shared::settings::Settings;
 use shared::topology::Lane;
@@ -22,7 +22,7 @@ use crate::facts;
 use crate::lock;
 use crate::output::Exit;
 use crate::pauses;
-use crate::plan::{Planned, Rules, heal, plan};
+use crate::plan::{Arrived, Planned, Rules, heal, plan};
 use crate::publish::publish;
 use crate::servers::{self, Broker};
 use crate::setup;
@@ -112,7 +112,7 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
         let ended = ledger.forget_pauses(&found.over).await?;
         tracing::info!(projects = ?ended, "deleted the pauses that no longer hold");
     }
-    let mut report = Report::new(&rules, &found.jobs, found.paused, arguments.dry_run);
+    let mut report = Report::new(&rules, &found.jobs, found.paused, found.undated, arguments.dry_run);
     report.announce(arguments.json);
     if !arguments.dry_run {
         let publisher = broker.publisher().await?;
@@ -145,6 +145,8 @@ struct Found {
     paused: Vec<String>,
     /// Pauses that no longer hold, of any project
     over: Vec<Pause>,
+    /// Rows of the enabled projects that no job can export
+    undated: Vec<Undated>,
 }
 
 struct Reader<'a> {
@@ -170,25 +172,28 @@ impl Reader<'_> {
             .into_iter()
             .map(|stored| stored.project_id);
         let (paused, enabled): (Vec<String>, Vec<String>) = ids.partition(|id| known.contains_key(id));
+        let undated = undated(self.source, &enabled).await?;
         let projects = facts::projects(self.source, self.migrated.then_some(self.ledger), rules, &enabled).await?;
         if !self.migrated {
-            let jobs = plan(rules, &projects, &Newest::new(), Vec::new());
+            let jobs = plan(rules, &projects, &Arrived::default(), Vec::new());
             return Ok(Found {
                 jobs,
                 swept: None,
                 paused,
                 over,
+                undated,
             });
         }
         let until = facts::sweep_until(self.source, rules).await?;
-        let newest = facts::late(self.source, self.ledger, rules, &projects).await?;
+        let arrived = facts::late(self.source, self.ledger, rules, &projects).await?;
         let stuck = self.stuck(rules, asked).await?;
         let whole = rules.from.is_none() && rules.to.is_none();
         Ok(Found {
-            jobs: plan(rules, &projects, &newest, stuck),
+            jobs: plan(rules, &projects, &arrived, stuck),
             swept: whole.then_some((enabled, until)),
             paused,
             over,
+            undated,
         })
     }
 

@@ -6,7 +6,6 @@ use clap::Args;
 use serde::Serialize;
 use shared::integration;
 use shared::job::{Day, Job, Scope, Stream};
-use shared::langfuse::days_with_data;
 use shared::ledger::Ledger;
 use shared::message::Message;
 use shared::settings::Settings;
@@ -16,7 +15,7 @@ use sqlx::PgPool;
 use crate::config::{self, Server};
 use crate::day_range::DayRange;
 use crate::error::CommandError;
-use crate::facts::check_project;
+use crate::facts::{check_project, days_with_data};
 use crate::output::{self, Exit, count, line};
 use crate::pauses::paused;
 use crate::plan::{Planned, Reason};
@@ -158,7 +157,7 @@ async fn plan(arguments: &Arguments, source: &PgPool, ledger: &Ledger) -> Result
             "{to} is not over yet: by the database's clock it is {now}"
         )));
     }
-    let days = days_with_data(source, &arguments.project, from, to).await?;
+    let days = days_with_data(source, &arguments.project, from.max(Day::FIRST)..=to).await?;
     let asked = (to.0 - from.0).num_days() + 1;
     let empty = usize::try_from(asked).unwrap_or(0).saturating_sub(days.len());
     if empty > 0 {

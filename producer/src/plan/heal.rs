@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use shared::ledger::{RunRow, State};
 
-use super::{Planned, Reason, again, delta};
+use super::{Planned, Reason, again, before};
 
 /// A run is stuck when its lease has run out, or its retry was due, this long ago. A slow broker
 /// and a slow worker need minutes at most.
@@ -20,7 +20,7 @@ const UNSEEN: Duration = Duration::from_secs(60 * 60);
 
 /// The jobs to publish again. `queues_empty`: no message is ready in the job queues.
 pub fn heal(runs: &[RunRow], now: DateTime<Utc>, queues_empty: bool) -> Vec<Planned> {
-    let past = |moment: DateTime<Utc>, limit: Duration| moment < now - delta(limit);
+    let past = |moment: DateTime<Utc>, limit: Duration| moment < before(now, limit);
     let lost = |run: &&RunRow| match run.state {
         State::Running => run.lease_expires_at.is_none_or(|end| past(end, STUCK)),
         State::Waiting => run.retry_at.is_none_or(|at| past(at, STUCK)),

@@ -7,20 +7,44 @@
 //! - A row created within the margin before T may have been read or not. It leads to a late run
 //!   once the row is older than the margin, because that run then certainly reads it.
 //!
+//! A row that was "created" in the future counts as created now, so it leads to a late run at once.
+//! After that it may have been read or not: nothing says when it arrived. It leads to the second
+//! late run once its moment has come, because that run then certainly reads it.
+//!
 //! So every row is sent, and no row leads to more than two late runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use shared::job::{Day, Job, LATE_PREFIX, RunKey, Scope};
+use shared::langfuse::Newest;
 use shared::ledger::{RunRow, State};
 
-use super::{Planned, Reason, delta, lane};
+use super::{Planned, Reason, before, lane};
 
 /// See above. It is well below the default of `EXPORT_LAG`, so that an ordinary day needs no late
 /// run.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
+
+/// The rows that arrived since the last sweep, by project and day.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrived {
+    /// When the newest row of each day was created, of those that were created by now
+    pub newest: Newest,
+    /// Days with a row that was "created" in the future
+    pub ahead: BTreeSet<(String, Day)>,
+}
+
+impl Arrived {
+    /// Adds what another statement has found.
+    pub fn add(&mut self, newest: Newest) {
+        for (day, created_at) in newest {
+            let known = self.newest.entry(day).or_insert(created_at);
+            *known = created_at.max(*known);
+        }
+    }
+}
 
 /// What the completed runs of a day cover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +53,8 @@ struct Coverage {
     began: DateTime<Utc>,
     /// When the last of them ended
     ended: DateTime<Utc>,
+    /// Whether the last of them was a late run
+    is_late: bool,
 }
 
 /// A run without `created_after` covers every row. A run with it extends the coverage, if it leaves
@@ -44,11 +70,12 @@ fn coverage(runs: &[&RunRow]) -> Option<Coverage> {
     let mut covered: Option<Coverage> = None;
     for (began, ended, created_after) in done {
         covered = match (covered, created_after) {
-            (Some(so_far), Some(after)) if after > so_far.began - delta(MARGIN) => Some(so_far),
+            (Some(so_far), Some(after)) if after > before(so_far.began, MARGIN) => Some(so_far),
             (None, Some(_)) => None,
             (so_far, _) => Some(Coverage {
                 began,
                 ended: so_far.map_or(ended, |c| c.ended.max(ended)),
+                is_late: created_after.is_some(),
             }),
         };
     }
@@ -66,25 +93,28 @@ pub fn sweep_from(runs: &[RunRow], swept_until: Option<DateTime<Utc>>) -> Option
     let from = |coverage: Coverage| {
         let known = match swept_until {
             // The last sweep did not look at days whose export ended after it, or just before.
-            Some(until) if coverage.ended + delta(MARGIN) < until => coverage.began.max(until),
+            Some(until) if coverage.ended < before(until, MARGIN) => coverage.began.max(until),
             _ => coverage.began,
         };
-        known - delta(MARGIN)
+        before(known, MARGIN)
     };
     by_day.values().filter_map(|runs| coverage(runs)).map(from).min()
 }
 
-/// The late run that a day needs, if any. Its newest row was created at `newest`.
-pub(super) fn job(now: DateTime<Utc>, runs: &[&RunRow], newest: DateTime<Utc>) -> Option<Planned> {
+/// The late run that a day needs, if any.
+pub(super) fn job(now: DateTime<Utc>, runs: &[&RunRow], arrived: &Arrived) -> Option<Planned> {
+    let first = runs.first()?;
+    let of_day = (first.project_id.clone(), first.day);
+    let newest = arrived.newest.get(&of_day).copied();
     let covered = coverage(runs)?;
-    let certain = covered.began - delta(MARGIN);
-    let is_late = newest > covered.began || (newest >= certain && newest < now - delta(MARGIN));
+    let certain = before(covered.began, MARGIN);
+    let missed = |newest| newest > covered.began || (newest >= certain && newest < before(now, MARGIN));
+    let is_late = newest.is_some_and(missed) || (arrived.ahead.contains(&of_day) && !covered.is_late);
     // A late run that is under way reads these rows, too. If it does not, the next enqueue plans
     // another.
     let underway = |run: &&&RunRow| {
         run.created_after.is_some() && run.events.is_none() && !matches!(run.state, State::Completed | State::Discarded)
     };
-    let first = runs.first()?;
     if !is_late || runs.iter().any(|run| underway(&run)) {
         return None;
     }

@@ -1,6 +1,7 @@
 use chrono::NaiveDate;
 use proptest::prelude::*;
 use shared::job::Stream;
+use shared::langfuse::Newest;
 use shared::ledger::Counts;
 use shared::message::Message;
 
@@ -72,7 +73,7 @@ fn project(runs: Vec<RunRow>, days: &[&str]) -> Project {
 }
 
 fn planned(project: Project) -> Vec<Planned> {
-    plan(&rules(), &[project], &Newest::new(), Vec::new())
+    plan(&rules(), &[project], &Arrived::default(), Vec::new())
 }
 
 fn ids(jobs: &[Planned]) -> Vec<String> {
@@ -112,7 +113,6 @@ fn yesterday_goes_to_the_jobs_queue_and_older_days_to_the_backfill() {
 
 #[test]
 fn windows() {
-    let first = day("2024-01-15");
     let with = |backfill_days, from: Option<&str>, to: Option<&str>| {
         let horizon = Horizon {
             backfill_days,
@@ -124,24 +124,65 @@ fn windows() {
             to: to.map(day),
             ..rules()
         };
-        let (first, last) = rules.window(first);
+        let (first, last) = rules.window().into_inner();
         (first.to_string(), last.to_string())
     };
     let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-    assert_eq!(with(None, None, None), pair("2024-01-15", "2024-06-09"));
+    assert_eq!(with(None, None, None), pair("0001-01-01", "2024-06-09"));
     assert_eq!(with(Some(0), None, None), pair("2024-06-09", "2024-06-09"));
     assert_eq!(with(Some(7), None, None), pair("2024-06-02", "2024-06-09"));
-    assert_eq!(with(Some(9999), None, None), pair("2024-01-15", "2024-06-09"));
-    // A human's dates are taken as they are, as far as there are data and the days are over.
+    assert_eq!(with(Some(u32::MAX), None, None), pair("0001-01-01", "2024-06-09"));
+    // A human's dates are taken as they are, as far as the days are over.
     assert_eq!(
         with(Some(7), Some("2024-02-01"), None),
         pair("2024-02-01", "2024-06-09")
     );
     assert_eq!(
         with(Some(7), Some("2023-01-01"), Some("2024-02-02")),
-        pair("2024-01-15", "2024-02-02")
+        pair("2023-01-01", "2024-02-02")
     );
-    assert_eq!(with(None, None, Some("2024-07-01")), pair("2024-01-15", "2024-06-09"));
+    assert_eq!(
+        with(None, Some("0000-01-01"), Some("2024-07-01")),
+        pair("0001-01-01", "2024-06-09")
+    );
+    // A lag longer than the calendar is no reason to panic: no day is over.
+    let lag = Duration::from_secs(u64::MAX / 1_000);
+    let rules = Rules {
+        horizon: Horizon {
+            lag,
+            backfill_days: None,
+        },
+        ..rules()
+    };
+    assert!(rules.window().is_empty());
+}
+
+#[test]
+fn years_without_data_are_one_range() {
+    let range = |first, last| day(first)..=day(last);
+    let runs: Vec<RunRow> = ["2024-01-02", "2024-01-03", "2024-01-05", "9999-12-31"]
+        .map(|text| run(day(text), "daily", State::Completed))
+        .into();
+    let missing = missing_days(&runs, range("0001-01-01", "2024-01-05"));
+    assert_eq!(
+        missing,
+        [range("0001-01-01", "2024-01-01"), range("2024-01-04", "2024-01-04")]
+    );
+    assert_eq!(missing_days(&[], range("2024-01-02", "2024-01-01")), []);
+    let found = ["0001-01-01", "1970-01-01", "2024-01-04"].map(day).into();
+    assert_eq!(
+        without(missing.clone(), &found),
+        [range("0001-01-02", "1969-12-31"), range("1970-01-02", "2024-01-01")]
+    );
+    let others = vec![range("2024-01-02", "2024-01-02"), range("2024-01-06", "2024-01-09")];
+    assert_eq!(
+        union([missing, others].concat()),
+        [
+            range("0001-01-01", "2024-01-02"),
+            range("2024-01-04", "2024-01-04"),
+            range("2024-01-06", "2024-01-09")
+        ]
+    );
 }
 
 #[test]
@@ -167,7 +208,7 @@ fn what_settles_a_day() {
         (partial(State::Running), 1),
     ] {
         let what = format!("{} {} full={}", row.run, row.state, row.full);
-        let missing = missing_days(std::slice::from_ref(&row), (the_day, the_day));
+        let missing = missing_days(std::slice::from_ref(&row), the_day..=the_day);
         assert_eq!(missing.len(), wanted, "{what}");
         let daily = planned(project(vec![row], &["2024-06-08"]));
         assert_eq!(daily.len(), wanted, "{what}");
@@ -240,10 +281,16 @@ fn lost_messages() {
     assert_eq!(heal(&[filtered], now, false)[0].job.scope.created_after, Some(now));
 }
 
+fn arrived(newest: &str) -> Arrived {
+    Arrived {
+        newest: Newest::from([(("p".to_owned(), day("2024-06-08")), at(newest))]),
+        ..Arrived::default()
+    }
+}
+
 /// What `plan` makes of a day whose newest row was created then.
 fn late(runs: Vec<RunRow>, newest: &str) -> Vec<Planned> {
-    let newest = Newest::from([(("p".to_owned(), day("2024-06-08")), at(newest))]);
-    plan(&rules(), &[project(runs, &[])], &newest, Vec::new())
+    plan(&rules(), &[project(runs, &[])], &arrived(newest), Vec::new())
 }
 
 #[test]
@@ -319,18 +366,51 @@ fn a_late_run_is_the_next_threshold() {
 }
 
 #[test]
+fn a_row_of_the_future_counts_as_created_now_and_leads_to_two_late_runs_at_most() {
+    let the_day = day("2024-06-08");
+    let exported = run(the_day, "daily", State::Completed);
+    let ahead = Arrived {
+        ahead: [("p".to_owned(), the_day)].into(),
+        ..Arrived::default()
+    };
+    let jobs = |runs: Vec<RunRow>, arrived: &Arrived| plan(&rules(), &[project(runs, &[])], arrived, Vec::new());
+    let first = jobs(vec![exported.clone()], &ahead);
+    assert_eq!(ids(&first), ["p/2024-06-08/late-2024-06-09T01:00:00.000Z"]);
+    assert_eq!(first[0].job.scope.created_after, Some(at("2024-06-09T00:55:00Z")));
+    // That run may have read it or not. As long as its moment is to come, no other run follows.
+    let late = RunRow {
+        started_at: Some(at("2024-06-09T15:00:00Z")),
+        completed_at: Some(at("2024-06-09T15:01:00Z")),
+        ..late_run(
+            the_day,
+            &first[0].job.key.run,
+            State::Completed,
+            at("2024-06-09T00:55:00Z"),
+        )
+    };
+    let runs = vec![exported, late];
+    assert!(jobs(runs.clone(), &ahead).is_empty());
+    // A row that was created by now is not forgotten beside it.
+    let both = Arrived {
+        newest: arrived("2024-06-10T00:00:00Z").newest,
+        ..ahead
+    };
+    assert_eq!(ids(&jobs(runs, &both)), ["p/2024-06-08/late-2024-06-09T15:00:00.000Z"]);
+}
+
+#[test]
 fn a_row_of_the_margin_waits_until_a_run_reads_it_for_certain() {
     let mut exported = run(day("2024-06-08"), "daily", State::Completed);
     exported.started_at = Some(at("2024-06-10T01:28:00Z"));
     exported.completed_at = Some(at("2024-06-10T01:29:00Z"));
     assert!(late(vec![exported.clone()], "2024-06-10T01:27:00Z").is_empty());
-    let newest = Newest::from([(("p".to_owned(), day("2024-06-08")), at("2024-06-10T01:27:00Z"))]);
+    let arrived = arrived("2024-06-10T01:27:00Z");
     let rules = Rules {
         now: at("2024-06-10T01:32:01Z"),
         ..rules()
     };
     assert_eq!(
-        plan(&rules, &[project(vec![exported], &[])], &newest, Vec::new()).len(),
+        plan(&rules, &[project(vec![exported], &[])], &arrived, Vec::new()).len(),
         1
     );
 }
@@ -365,8 +445,8 @@ fn a_humans_dates_bound_everything() {
         run(day("2024-06-08"), "replay-1", State::Skipped),
         run(day("2024-06-08"), "daily", State::Completed),
     ];
-    let newest = Newest::from([(("p".to_owned(), day("2024-06-08")), at("2024-06-09T14:00:00Z"))]);
-    assert!(plan(&rules, &[project(runs, &[])], &newest, Vec::new()).is_empty());
+    let arrived = arrived("2024-06-09T14:00:00Z");
+    assert!(plan(&rules, &[project(runs, &[])], &arrived, Vec::new()).is_empty());
 }
 
 /// What the ledger looks like once the jobs are published and recorded.
@@ -437,17 +517,18 @@ proptest! {
             .into_iter()
             .map(|(days, minutes)| (("p".to_owned(), ago(days)), at(NOW) - TimeDelta::minutes(minutes)))
             .collect();
+        let arrived = Arrived { newest, ..Arrived::default() };
         let rules = rules();
         let all: Vec<Day> = with_data.into_iter().map(ago).collect();
         let facts = |runs: &[RunRow]| {
-            let missing = missing_days(runs, rules.window(ago(11)));
+            let missing = missing_days(runs, rules.window());
             Project {
                 id: "p".into(),
-                days_with_data: missing.into_iter().filter(|day| all.contains(day)).collect(),
+                days_with_data: all.iter().copied().filter(|day| missing.iter().any(|range| range.contains(day))).collect(),
                 runs: runs.to_vec(),
             }
         };
-        let first = plan(&rules, &[facts(&runs)], &newest, heal(&runs, rules.now, queues_empty));
+        let first = plan(&rules, &[facts(&runs)], &arrived, heal(&runs, rules.now, queues_empty));
 
         let mut keys: Vec<RunKey> = first.iter().map(Planned::key).collect();
         prop_assert!(first.windows(2).all(|pair| pair[0].job.key.day >= pair[1].job.key.day), "newest first");
@@ -464,7 +545,7 @@ proptest! {
         prop_assert_eq!(keys.len(), published, "no job twice");
 
         apply(&mut runs, &first, rules.now);
-        let second = plan(&rules, &[facts(&runs)], &newest, heal(&runs, rules.now, queues_empty));
+        let second = plan(&rules, &[facts(&runs)], &arrived, heal(&runs, rules.now, queues_empty));
         prop_assert!(second.is_empty(), "{:?}", ids(&second));
     }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use chrono::Days;
 use testkit::proxy::Flow;
-use testkit::seed::{Observation, Rows, Score, at};
+use testkit::seed::{Observation, Rows, Score, Trace, at};
 use testkit::{BACKFILL, JOBS, World, job};
 
-use crate::{PROJECT, add_project, add_traces, bare_world, day, drain, jobs, json, ledger, world, yesterday};
+use crate::{PROJECT, add_project, add_traces, alter, bare_world, day, drain, jobs, json, ledger, world, yesterday};
 
 #[tokio::test]
 async fn the_first_run_sets_up_and_enqueues_every_day_with_data_newest_first() {
@@ -66,6 +66,157 @@ async fn the_first_run_sets_up_and_enqueues_every_day_with_data_newest_first() {
     let again = world.succeeds(&["enqueue"]).await;
     assert!(again.stdout.contains("Nothing to enqueue"), "{}", again.stdout);
     assert!(jobs(&world).await.is_empty());
+}
+
+#[tokio::test]
+async fn years_without_data_cost_nothing() {
+    let world = world().await;
+    let old = |text: &str| at(day(text), 8, 53, 0, 0);
+    add_traces(&world, PROJECT, &[day("2024-06-01"), day("2024-06-03")]).await;
+    add_project(&world, "two", true).await;
+    let rows = Rows {
+        observations: vec![
+            Observation::generation(PROJECT, "g", "none", old("0001-01-01")),
+            Observation::generation("two", "h", "none", old("1970-01-01")),
+        ],
+        scores: vec![
+            Score::new(PROJECT, "s", "none", old("0044-03-15")),
+            Score::new("two", "t", "none", old("2024-06-02")),
+        ],
+        ..Rows::default()
+    };
+    rows.insert(&world.pool()).await;
+    let report = json(&world, &["enqueue", "--dry-run", "--json"]).await;
+    let ids: Vec<&str> = report["jobs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|job| job["id"].as_str().unwrap())
+        .collect();
+    let expected = [
+        "project one/2024-06-03/daily",
+        "two/2024-06-02/daily",
+        "project one/2024-06-01/daily",
+        "two/1970-01-01/daily",
+        "project one/0044-03-15/daily",
+        "project one/0001-01-01/daily",
+    ];
+    assert_eq!(ids, expected);
+    // As often as there are days with data, not as there are days.
+    let looks = async || {
+        let looks: i64 = sqlx::query_scalar(
+            "select coalesce(sum(idx_scan + seq_scan), 0)::int8 from pg_stat_user_tables
+             where relname in ('traces', 'observations', 'scores')",
+        )
+        .fetch_one(&world.pool())
+        .await
+        .unwrap();
+        looks
+    };
+    let patience = Duration::from_secs(30);
+    world
+        .wait_until("the looks are counted", patience, async || looks().await > 10)
+        .await;
+    assert!(looks().await < 100, "{} looks", looks().await);
+    let status = json(&world, &["status", "--json"]).await;
+    assert_eq!(status["projects"][0]["oldest_missing_day"], "0001-01-01");
+    assert!(looks().await < 200, "{} looks", looks().await);
+    let replay = [
+        "replay",
+        "--project",
+        "two",
+        "--from",
+        "0001-01-01",
+        "--to",
+        "2024-06-30",
+    ];
+    let replay = json(&world, &[&replay[..], &["--dry-run", "--json"]].concat()).await;
+    assert_eq!(replay["jobs"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn scores_are_found_by_day_by_project_and_by_their_own_index() {
+    let world = world().await;
+    // A day with more scores than a look at a day reads, and a project with more than a look at a
+    // project reads.
+    add_project(&world, "small", true).await;
+    add_project(&world, "none", true).await;
+    let many = "insert into scores (id, project_id, trace_id, timestamp, name, source)
+        select 'many ' || n, 'project one', 'none', timestamp '2024-06-02' + n * interval '1 second', 'n' || n, 'API'
+        from generate_series(1, 10500) n";
+    alter(&world, many).await;
+    let rows = Rows {
+        scores: ["2024-06-02", "2024-06-04"]
+            .map(|text| Score::new("small", text, "none", at(day(text), 23, 59, 59, 999)))
+            .into(),
+        ..Rows::default()
+    };
+    rows.insert(&world.pool()).await;
+    let planned = async || {
+        let report = json(&world, &["enqueue", "--dry-run", "--json"]).await;
+        let jobs = report["jobs"].as_array().unwrap().clone();
+        jobs.iter()
+            .map(|job| job["id"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let expected = [
+        "small/2024-06-04/daily",
+        "project one/2024-06-02/daily",
+        "small/2024-06-02/daily",
+    ];
+    assert_eq!(planned().await, expected);
+    alter(&world, "create index on scores (project_id, timestamp)").await;
+    assert_eq!(planned().await, expected);
+}
+
+#[tokio::test]
+async fn times_that_lie_on_no_day_are_left_out_and_counted() {
+    let world = world().await;
+    let noon = at(day("2024-06-02"), 12, 0, 0, 0);
+    let ids = ["infinity", "-infinity", "294276-01-01", "0044-03-15 BC", "10000-01-01"];
+    let rows = Rows {
+        traces: ids.map(|id| Trace::new(PROJECT, id, noon)).into(),
+        observations: ids.map(|id| Observation::generation(PROJECT, id, "none", noon)).into(),
+        scores: ids.map(|id| Score::new(PROJECT, id, "none", noon)).into(),
+        ..Rows::default()
+    };
+    rows.insert(&world.pool()).await;
+    add_traces(&world, PROJECT, &[day("2024-06-01")]).await;
+    json(&world, &["enqueue", "--json"]).await;
+    alter(
+        &world,
+        "update posthog_export.runs set state = 'completed', started_at = clock_timestamp() - interval '1 day',
+             completed_at = clock_timestamp() - interval '1 day'",
+    )
+    .await;
+    for change in [
+        "update traces set timestamp = id::timestamp, created_at = now() at time zone 'UTC' where id !~ '^trace'",
+        "update observations set start_time = id::timestamp, created_at = now() at time zone 'UTC'",
+        "update scores set timestamp = id::timestamp, created_at = now() at time zone 'UTC'",
+        "insert into observations (id, project_id, trace_id, type, start_time)
+         values ('late', 'project one', 'infinity', 'SPAN', '2024-06-01')",
+        // Read by the sweep, and readable by nobody.
+        "update traces set created_at = 'infinity' where id = '-infinity'",
+    ] {
+        alter(&world, change).await;
+    }
+    let report = json(&world, &["enqueue", "--json"]).await;
+    assert_eq!(report["jobs"], serde_json::json!([]));
+    let undated = report["undated"].as_array().unwrap();
+    assert_eq!(undated.len(), 3, "{report}");
+    for (found, table) in undated.iter().zip(["traces", "observations", "scores"]) {
+        assert_eq!(
+            (&found["project_id"], &found["table"], &found["rows"]),
+            (&PROJECT.into(), &table.into(), &5.into())
+        );
+        assert!(ids.contains(&found["example"].as_str().unwrap()), "{found}");
+    }
+    let text = world.succeeds(&["enqueue"]).await.stdout;
+    let left_out = "Left out: 5 rows of scores of project \"project one\" have a time that lies on no day";
+    assert!(text.contains(left_out), "{text}");
+    world.succeeds(&["status"]).await;
+    let replay = ["replay", "--project", PROJECT, "--day", "2024-06-01", "--dry-run"];
+    world.succeeds(&replay).await;
 }
 
 #[tokio::test]

@@ -66,6 +66,57 @@ async fn late_rows_make_one_run_until_more_arrive() {
 }
 
 #[tokio::test]
+async fn rows_created_in_the_future_make_one_run_at_once_and_one_when_their_moment_has_come() {
+    let world = exported().await;
+    let created = async |created_at: &'static str| {
+        seed::late(&world.pool(), PROJECT, day(DAY), 2, created_at).await;
+        let change =
+            "update traces set created_at = (now() at time zone 'UTC') + $1::text::interval where id like '%late%'";
+        sqlx::query(change)
+            .bind(created_at)
+            .execute(&world.pool())
+            .await
+            .unwrap();
+        for change in [
+            "update observations set created_at = t.created_at from traces t where t.id = trace_id and t.id like '%late%'",
+            "update scores set created_at = t.created_at from traces t where t.id = trace_id and t.id like '%late%'",
+        ] {
+            alter(&world, change).await;
+        }
+    };
+    let completed = "update posthog_export.runs set state = 'completed', started_at = clock_timestamp(),
+        completed_at = clock_timestamp() where state = 'queued'";
+    // A default wrote it nine hours east of UTC.
+    created("9 hours").await;
+    assert_eq!(late_jobs(&world).await.len(), 1);
+    alter(&world, completed).await;
+    for _ in 0..2 {
+        assert!(late_jobs(&world).await.is_empty());
+    }
+    // Nine hours later its moment is past.
+    alter(
+        &world,
+        "update posthog_export.runs set started_at = started_at - interval '10 hours', completed_at = completed_at - interval '10 hours'",
+    )
+    .await;
+    alter(
+        &world,
+        "update posthog_export.sweeps set swept_until = swept_until - interval '10 hours'",
+    )
+    .await;
+    for change in [
+        "update traces set created_at = created_at - interval '10 hours' where id like '%late%'",
+        "update observations set created_at = created_at - interval '10 hours' where id like '%late%'",
+        "update scores set created_at = created_at - interval '10 hours' where id like '%late%'",
+    ] {
+        alter(&world, change).await;
+    }
+    assert_eq!(late_jobs(&world).await.len(), 1);
+    alter(&world, completed).await;
+    assert!(late_jobs(&world).await.is_empty());
+}
+
+#[tokio::test]
 async fn a_late_observation_calls_for_the_day_of_its_trace() {
     let world = exported().await;
     // The observation itself belongs to the next day, which is exported as usual.

@@ -1,76 +1,70 @@
 //! What the producer asks Langfuse's tables about all projects at once. Each statement uses an
 //! index.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use sqlx::PgPool;
 
 use crate::job::Day;
 
-/// Which of the given days hold a trace or a generation of the project; oldest first. Each day
-/// costs two lookups in an index.
-pub async fn days_with_traces(source: &PgPool, project_id: &str, days: &[Day]) -> Result<Vec<Day>, sqlx::Error> {
-    let found: Vec<NaiveDate> = sqlx::query_scalar(
-        "-- langfuse_days_with_traces
-         select d::date from unnest($2::date[]) d
-         where exists (select 1 from traces t where t.project_id = $1
-                       and t.timestamp >= d::timestamp and t.timestamp < d::timestamp + interval '1 day')
-            or exists (select 1 from observations o where o.project_id = $1 and o.type = 'GENERATION'
-                       and o.start_time >= d::timestamp and o.start_time < d::timestamp + interval '1 day')
-         order by 1",
-    )
-    .bind(project_id)
-    .bind(days.iter().map(|day| day.0).collect::<Vec<_>>())
-    .fetch_all(source)
-    .await?;
-    Ok(found.into_iter().map(Day).collect())
-}
-
-/// Which of the given projects have a score on the day. The index of the scores has no project, so
-/// one statement reads the day's scores for all projects.
-pub async fn projects_with_scores(source: &PgPool, day: Day, projects: &[String]) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(
-        "-- langfuse_projects_with_scores
-         select distinct project_id from scores
-         where timestamp >= $1 and timestamp < $2 and project_id = any($3)",
-    )
-    .bind(day.start())
-    .bind(day.end())
-    .bind(projects)
-    .fetch_all(source)
-    .await
-}
-
 /// When the newest of a day's rows was created, by project and day.
 pub type Newest = BTreeMap<(String, Day), DateTime<Utc>>;
 
+/// The end of the year 9999. What was created later has no moment that can be read.
+const NEVER: DateTime<Utc> = Day::LAST.0.and_time(NaiveTime::MIN).and_utc();
+
 /// Rows created from `since` on and before `until`, by the project and day that must export them. A
 /// trace, a generation or a score belongs to its own day. An observation of any type also belongs
-/// to the day of its trace, because it changes the trace's totals.
+/// to the day of its trace, because it changes the trace's totals. Rows whose own time lies on no day
+/// ([`super::undated`]) are left out.
 pub async fn created_between(
     source: &PgPool,
     projects: &[String],
     since: DateTime<Utc>,
     until: DateTime<Utc>,
 ) -> Result<Newest, sqlx::Error> {
+    /// The times that lie on a day of the years 1 to 9999. The others cannot be read as dates.
+    macro_rules! dated {
+        ($column:literal) => {
+            concat!(
+                " and ",
+                $column,
+                " >= '0001-01-01' and ",
+                $column,
+                " < '10000-01-01' group by 1, 2"
+            )
+        };
+    }
     const STATEMENTS: [&str; 4] = [
-        "-- langfuse_late_traces
-         select project_id, timestamp::date, max(created_at) from traces
-         where created_at >= $1 and created_at < $2 and project_id = any($3) group by 1, 2",
-        "-- langfuse_late_generations
-         select project_id, start_time::date, max(created_at) from observations
-         where created_at >= $1 and created_at < $2 and project_id = any($3) and type = 'GENERATION' group by 1, 2",
+        concat!(
+            "-- langfuse_late_traces
+             select project_id, timestamp::date, max(created_at) from traces
+             where created_at >= $1 and created_at < $2 and project_id = any($3)",
+            dated!("timestamp")
+        ),
+        concat!(
+            "-- langfuse_late_generations
+             select project_id, start_time::date, max(created_at) from observations
+             where created_at >= $1 and created_at < $2 and project_id = any($3) and type = 'GENERATION'",
+            dated!("start_time")
+        ),
         // Each trace is looked up once, however many observations it has.
-        "-- langfuse_late_observations
-         select t.project_id, t.timestamp::date, max(o.newest)
-         from (select project_id, trace_id, max(created_at) as newest from observations
-               where created_at >= $1 and created_at < $2 and project_id = any($3) and trace_id is not null
-               group by 1, 2) o
-         join traces t on t.id = o.trace_id and t.project_id = o.project_id group by 1, 2",
-        "-- langfuse_late_scores
-         select project_id, timestamp::date, max(created_at) from scores
-         where created_at >= $1 and created_at < $2 and project_id = any($3) group by 1, 2",
+        concat!(
+            "-- langfuse_late_observations
+             select t.project_id, t.timestamp::date, max(o.newest)
+             from (select project_id, trace_id, max(created_at) as newest from observations
+                   where created_at >= $1 and created_at < $2 and project_id = any($3) and trace_id is not null
+                   group by 1, 2) o
+             join traces t on t.id = o.trace_id and t.project_id = o.project_id",
+            dated!("t.timestamp")
+        ),
+        concat!(
+            "-- langfuse_late_scores
+             select project_id, timestamp::date, max(created_at) from scores
+             where created_at >= $1 and created_at < $2 and project_id = any($3)",
+            dated!("timestamp")
+        ),
     ];
     let mut newest = Newest::new();
     for statement in STATEMENTS {
@@ -89,6 +83,17 @@ pub async fn created_between(
         }
     }
     Ok(newest)
+}
+
+/// The projects and days of rows that were "created" from this moment on, which is now: by clocks
+/// that are ahead, or by a database whose `timezone` lies east of UTC.
+pub async fn created_from(
+    source: &PgPool,
+    projects: &[String],
+    now: DateTime<Utc>,
+) -> Result<BTreeSet<(String, Day)>, sqlx::Error> {
+    let ahead = created_between(source, projects, now, NEVER).await?;
+    Ok(ahead.into_keys().collect())
 }
 
 /// Until when this server has all rows: on a primary now, on a replica the last change that it has

@@ -1,7 +1,7 @@
 //! Checks Langfuse's database: can it be reached, are its columns and indexes there, are the rights
 //! right?
 
-use shared::langfuse::{missing_columns, wanted_columns};
+use shared::langfuse::{has_index, missing_columns, wanted_columns};
 use sqlx::PgPool;
 
 use super::check::Check;
@@ -28,6 +28,11 @@ const INDEXES: &[Index] = &[
     ),
     index("observations", &["trace_id", "project_id"], "the totals of a trace"),
     index("scores", &["timestamp"], "reading a day's scores"),
+    index(
+        "scores",
+        &["project_id", "name"],
+        "looking for the days of a project's scores",
+    ),
     index("traces", &["created_at"], "finding traces that arrived late"),
     index("observations", &["created_at"], "finding generations that arrived late"),
     index("scores", &["created_at"], "finding scores that arrived late"),
@@ -149,19 +154,7 @@ async fn indexes(source: &PgPool) -> Result<Vec<Finding>, sqlx::Error> {
     const CHECK: Check = Check::DatabaseIndexes;
     let mut findings = Vec::new();
     for index in INDEXES {
-        let there: bool = sqlx::query_scalar(
-            "-- doctor_index
-             select exists (select 1 from pg_index i
-               where i.indrelid = to_regclass(quote_ident($1)) and i.indisvalid and i.indpred is null
-                 and $2::text[] = array(
-                   select a.attname::text from unnest(i.indkey::int2[]) with ordinality as k (number, place)
-                   join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
-                   where k.place <= cardinality($2::text[]) order by k.place))",
-        )
-        .bind(index.table)
-        .bind(index.columns)
-        .fetch_one(source)
-        .await?;
+        let there = has_index(source, index.table, index.columns).await?;
         if there {
             continue;
         }

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::job::Day;
+use shared::langfuse::Undated;
 
 use crate::output::{self, count, line};
 use crate::plan::{Planned, Reason, Rules};
 use crate::publish::Published;
-use crate::report::{Failure, say_failed};
+use crate::report::{Failure, say_failed, undated};
 
 /// What was planned and what became of it. `--json` writes it as it is.
 #[derive(Debug, Serialize)]
@@ -32,6 +33,8 @@ pub(crate) struct Report {
     failed: Vec<Failure>,
     /// Projects that were left out because they are paused
     paused: Vec<String>,
+    /// Rows that no job can export, because their time lies on no day
+    undated: Vec<Undated>,
     /// All jobs, in the order in which they are published
     jobs: Vec<Line>,
     #[serde(skip)]
@@ -49,7 +52,13 @@ struct Line {
 }
 
 impl Report {
-    pub(crate) fn new(rules: &Rules, planned: &[Planned], paused: Vec<String>, dry_run: bool) -> Self {
+    pub(crate) fn new(
+        rules: &Rules,
+        planned: &[Planned],
+        paused: Vec<String>,
+        undated: Vec<Undated>,
+        dry_run: bool,
+    ) -> Self {
         let mut by_reason: BTreeMap<&'static str, usize> = Reason::ALL.map(|reason| (reason.as_str(), 0)).into();
         let mut queues = BTreeMap::new();
         for job in planned {
@@ -66,6 +75,7 @@ impl Report {
             confirmed: 0,
             failed: Vec::new(),
             paused,
+            undated,
             jobs: planned.iter().map(Line::of).collect(),
             not_over: rules.to.filter(|to| *to > rules.newest_over()),
         }
@@ -82,6 +92,9 @@ impl Report {
         }
         if json {
             return;
+        }
+        for rows in &self.undated {
+            line(format!("Left out: {}.", undated(rows)));
         }
         let Some((from, to)) = self.from.zip(self.to) else {
             line("Nothing to enqueue: every day that is over and holds data is in the ledger.");
