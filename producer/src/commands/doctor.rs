@@ -9,6 +9,7 @@ mod ledger;
 mod management;
 mod projects;
 mod queues;
+mod times;
 
 use std::time::Duration;
 
@@ -109,6 +110,7 @@ async fn examine(config: &Config) -> Vec<Finding> {
     }
     if let Some(source) = &source {
         findings.extend(clocks::check(source, ledger.as_ref()).await);
+        findings.extend(times::check(source).await);
         findings.extend(projects::check(config, source, ledger.as_ref()).await);
     }
     findings

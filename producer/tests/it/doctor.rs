@@ -461,3 +461,36 @@ async fn a_newer_ledger_and_one_that_takes_no_writes_are_named() {
         &["takes no writes", "LEDGER_DATABASE_URL"],
     );
 }
+
+#[tokio::test]
+async fn odd_times_and_time_zones_are_named() {
+    let world = world().await;
+    let (_, checks) = examined(&world, &[]).await;
+    finds(&checks, "database.timezone", "ok", &[]);
+    finds(&checks, "database.times", "ok", &[]);
+    crate::add_traces(&world, crate::PROJECT, &[crate::day("2024-06-01")]).await;
+    let zone =
+        "do $$ begin execute format('alter database %I set timezone to %L', current_database(), 'Asia/Tokyo'); end $$";
+    for change in [
+        "update traces set timestamp = 'infinity', created_at = (now() at time zone 'UTC') + interval '9 hours'",
+        zone,
+    ] {
+        alter(&world, change).await;
+    }
+    let (_, checks) = examined(&world, &[]).await;
+    let parts = ["1 row of traces of project", "no day of the years 1 to 9999"];
+    finds(&checks, "database.times", "warning", &parts);
+    finds(
+        &checks,
+        "database.times",
+        "warning",
+        &["traces: 1 rows have a created_at in the future"],
+    );
+    let parts = [
+        "database world_",
+        "sets the time zone Asia/Tokyo",
+        "exported twice",
+        "UTC",
+    ];
+    finds(&checks, "database.timezone", "warning", &parts);
+}
