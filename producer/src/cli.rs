@@ -212,7 +212,11 @@ async fn dispatch(command: Command) -> Result<Exit> {
                 integrations::list(&arguments, read(integrations::Config::read)?).await?
             }
             integrations::Command::Set(arguments) => {
-                integrations::set(&arguments, read(integrations::SetConfig::read)?).await?
+                integrations::set(
+                    &arguments,
+                    read(|settings| integrations::SetConfig::read(&arguments, settings))?,
+                )
+                .await?
             }
             integrations::Command::Check(arguments) => {
                 integrations::check(&arguments, read(integrations::Config::read)?).await?

@@ -75,6 +75,11 @@ impl Key {
         Self(EncryptionKey::read(settings))
     }
 
+    /// The same, where the command can do without it.
+    pub(crate) fn read_if(needed: bool, settings: &mut Settings) -> Self {
+        Self(needed.then(|| EncryptionKey::read(settings)).flatten())
+    }
+
     /// The key. A bad one has stopped the program before any command runs.
     pub(crate) fn get(&self) -> Result<&EncryptionKey, CommandError> {
         self.0

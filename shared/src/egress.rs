@@ -32,26 +32,37 @@ pub enum NotAllowed {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Egress {
     hosts: Vec<String>,
+    /// Each begins with a dot: every name below that one
+    suffixes: Vec<String>,
     networks: Vec<IpNet>,
 }
 
 impl FromStr for Egress {
     type Err = String;
 
-    /// `posthog.internal,10.1.0.0/16,127.0.0.1`
+    /// `posthog.internal,*.example.internal,10.1.0.0/16,127.0.0.1`
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut egress = Self::default();
         for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+            let below = entry.strip_prefix("*.").or_else(|| entry.strip_prefix('.'));
             let bare = entry.trim_start_matches('[').trim_end_matches(']');
             if let Ok(network) = bare.parse::<IpNet>() {
                 egress.networks.push(network);
             } else if let Ok(address) = bare.parse::<IpAddr>() {
                 egress.networks.push(address.into());
-            } else if let Ok(Host::Domain(host)) = Host::parse(entry) {
-                egress.hosts.push(host.trim_end_matches('.').to_owned());
+            } else if let Ok(Host::Domain(host)) = Host::parse(below.unwrap_or(entry))
+                && !host.contains('*')
+                && !host.starts_with('.')
+            {
+                let host = host.trim_end_matches('.');
+                match below {
+                    Some(_) => egress.suffixes.push(format!(".{host}")),
+                    None => egress.hosts.push(host.to_owned()),
+                }
             } else {
                 return Err(format!(
-                    "holds `{entry}`, which is neither a host nor a network like 10.1.0.0/16"
+                    "holds `{entry}`, which is neither a host, nor the hosts below a name like *.internal, nor a network like \
+                     10.1.0.0/16"
                 ));
             }
         }
@@ -99,7 +110,13 @@ impl Egress {
 
     fn lists_host(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.');
-        self.hosts.iter().any(|listed| listed.eq_ignore_ascii_case(host))
+        let ends_with = |suffix: &String| {
+            let begins = host.len().checked_sub(suffix.len()).filter(|begins| *begins > 0);
+            begins
+                .and_then(|begins| host.get(begins..))
+                .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+        };
+        self.hosts.iter().any(|listed| listed.eq_ignore_ascii_case(host)) || self.suffixes.iter().any(ends_with)
     }
 
     fn lists_address(&self, address: IpAddr) -> bool {
@@ -297,6 +314,24 @@ mod tests {
         assert!(check(allow, "http://[::1]:8000").is_ok());
         assert!(check(allow, "http://10.2.0.1").is_err());
         assert!(check(allow, "http://other.internal").is_err());
+        for allow in ["*.internal", ".Internal", ".internal."] {
+            assert!(check(allow, "http://posthog.internal:8000").is_ok(), "{allow}");
+            assert!(check(allow, "http://a.b.INTERNAL.").is_ok(), "{allow}");
+            for other in ["http://internal", "http://notinternal", "http://internal.example.com"] {
+                assert!(check(allow, other).is_err(), "{allow} {other}");
+            }
+        }
+        for bad in [
+            "*",
+            ".",
+            "*.",
+            "..internal",
+            "a*.internal",
+            "*.*.internal",
+            "https://posthog.internal",
+        ] {
+            assert!(bad.parse::<Egress>().is_err(), "{bad}");
+        }
         assert!("10.1.0.0/99".parse::<Egress>().is_err());
         assert!("a b".parse::<Egress>().is_err());
     }

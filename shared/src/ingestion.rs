@@ -16,25 +16,43 @@ pub fn ingestion_url(configured: &str) -> Result<Url, String> {
     let mut url: Url = configured
         .parse()
         .map_err(|e| format!("`{configured}` is not a URL ({e}); write it like https://eu.i.posthog.com"))?;
-    let host = match url.host_str() {
-        None => {
-            return Err(format!(
-                "`{configured}` has no host; write it like https://eu.i.posthog.com"
-            ));
-        }
-        Some("app.posthog.com" | "us.posthog.com") => "us.i.posthog.com".to_owned(),
-        Some("eu.posthog.com") => "eu.i.posthog.com".to_owned(),
-        Some(host) => host.to_owned(),
+    let Some(typed) = url.host_str().map(str::to_owned) else {
+        return Err(format!(
+            "`{configured}` has no host; write it like https://eu.i.posthog.com"
+        ));
     };
+    if matches!(typed.as_str(), "http" | "https") {
+        return Err("it begins with https:// twice; write it like https://eu.i.posthog.com".to_owned());
+    }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("it holds a user name or password, which PostHog does not use".to_owned());
     }
-    let _ = url.set_host(Some(&host));
+    if let Some(host) = of_posthog(typed.trim_end_matches('.'))? {
+        if url.path() != "/" {
+            return Err(format!(
+                "PostHog's own hosts take no path (`{}`); write https://{host}",
+                url.path()
+            ));
+        }
+        let _ = url.set_host(Some(host));
+    }
     url.set_query(None);
     url.set_fragment(None);
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
     Ok(url)
+}
+
+/// Which of PostHog's own hosts takes the events; `None` for a host of somebody else's.
+fn of_posthog(host: &str) -> Result<Option<&str>, String> {
+    match host {
+        "app.posthog.com" | "us.posthog.com" => Ok(Some("us.i.posthog.com")),
+        "eu.posthog.com" => Ok(Some("eu.i.posthog.com")),
+        "posthog.com" | "www.posthog.com" => Err(format!(
+            "`{host}` is PostHog's website; write https://us.i.posthog.com or https://eu.i.posthog.com"
+        )),
+        other => Ok(other.ends_with(".posthog.com").then_some(other)),
+    }
 }
 
 #[cfg(test)]
@@ -46,10 +64,9 @@ mod tests {
         for (configured, ingestion) in [
             ("https://eu.posthog.com/", "https://eu.i.posthog.com/batch/"),
             ("https://app.posthog.com", "https://us.i.posthog.com/batch/"),
-            (
-                " https://us.posthog.com/project/1?x#y",
-                "https://us.i.posthog.com/project/1/batch/",
-            ),
+            (" https://us.posthog.com?x#y", "https://us.i.posthog.com/batch/"),
+            ("https://eu.posthog.com.", "https://eu.i.posthog.com/batch/"),
+            ("https://EU.i.posthog.com./", "https://eu.i.posthog.com/batch/"),
             (
                 "https://posthog.example.com:8443/ingest/",
                 "https://posthog.example.com:8443/ingest/batch/",
@@ -61,6 +78,27 @@ mod tests {
                 ingestion
             );
         }
+    }
+
+    #[test]
+    fn on_posthogs_own_hosts_a_path_is_never_right() {
+        for (configured, mend) in [
+            ("https://us.i.posthog.com/batch/", "https://us.i.posthog.com"),
+            ("https://eu.i.posthog.com/capture", "https://eu.i.posthog.com"),
+            ("https://us.posthog.com/project/1", "https://us.i.posthog.com"),
+            ("https://eu.posthog.com./project/1", "https://eu.i.posthog.com"),
+            (
+                "https://posthog.com",
+                "https://us.i.posthog.com or https://eu.i.posthog.com",
+            ),
+            ("https://https://eu.i.posthog.com", "https://eu.i.posthog.com"),
+            ("http://https://eu.i.posthog.com", "https://eu.i.posthog.com"),
+        ] {
+            let why = ingestion_url(configured).unwrap_err();
+            assert!(why.ends_with(&format!(" {mend}")), "{configured}: {why}");
+        }
+        // Whose host it is does not end in the name alone.
+        assert!(ingestion_url("https://notposthog.com/batch").is_ok());
     }
 
     #[test]

@@ -59,6 +59,9 @@ pub enum IntegrationFault {
     /// The key cannot be decrypted
     #[error("the project's API key cannot be decrypted: {0}")]
     Undecryptable(CipherError),
+    /// The key cannot be PostHog's
+    #[error("the project's API key is not usable: {0}")]
+    BadKey(&'static str),
     /// The host is not a URL
     #[error("the project's PostHog host is not usable: {0}")]
     BadHost(String),
@@ -73,6 +76,7 @@ impl IntegrationFault {
             Self::Disabled => ErrorCode::IntegrationDisabled,
             Self::Paused(_) => ErrorCode::ProjectPaused,
             Self::Undecryptable(_) => ErrorCode::KeyUndecryptable,
+            Self::BadKey(_) => ErrorCode::Unauthorized,
             Self::BadHost(_) => ErrorCode::BadHost,
         }
     }
@@ -192,9 +196,26 @@ impl StoredIntegration {
         let api_key = key
             .decrypt(&self.encrypted_api_key)
             .map_err(IntegrationFault::Undecryptable)?;
+        // As PostHog's own SDKs do.
+        let api_key = SecretString::from(api_key.expose_secret().trim_matches(is_blank));
+        if api_key.expose_secret().is_empty() {
+            return Err(IntegrationFault::BadKey(
+                "it is empty; save the project API key (phc_…) of PostHog's project settings",
+            ));
+        }
+        if api_key.expose_secret().starts_with("phx_") {
+            return Err(IntegrationFault::BadKey(
+                "it is a personal API key (phx_…), which cannot send events; save the project API key (phc_…) of PostHog's project settings",
+            ));
+        }
         let host = ingestion_url(&self.host).map_err(IntegrationFault::BadHost)?;
         Ok(Integration { host, api_key })
     }
+}
+
+/// What JavaScript's `trim` takes away: white space, and a byte order mark.
+fn is_blank(character: char) -> bool {
+    character.is_whitespace() || character == '\u{feff}'
 }
 
 /// What is known of where a project's events go.
@@ -275,6 +296,33 @@ mod tests {
         }
         assert!(EncryptionKey::from_hex(&"abc".into()).is_err());
         assert!(EncryptionKey::from_hex(&"00".into()).is_err());
+    }
+
+    #[test]
+    fn a_stored_key_is_trimmed_and_what_cannot_be_a_key_says_so() {
+        let open = |api_key: &str| {
+            let stored = StoredIntegration {
+                project_id: "p".to_owned(),
+                project_name: "p".to_owned(),
+                encrypted_api_key: key().encrypt(&api_key.into()).unwrap(),
+                host: "https://eu.posthog.com".to_owned(),
+                enabled: true,
+            };
+            stored.open(&key())
+        };
+        for good in ["phc_1", " phc_1", "phc_1\n", "\u{feff}phc_1\u{a0}\r\n"] {
+            assert_eq!(open(good).unwrap().api_key.expose_secret(), "phc_1", "{good:?}");
+        }
+        for (bad, said) in [
+            ("", "is empty"),
+            (" \n", "is empty"),
+            (" phx_hunter2", "personal API key"),
+        ] {
+            let fault = open(bad).unwrap_err();
+            assert_eq!(fault.code(), ErrorCode::Unauthorized);
+            let text = fault.to_string();
+            assert!(text.contains(said) && !text.contains("hunter2"), "{text}");
+        }
     }
 
     #[test]

@@ -83,7 +83,8 @@ impl Config {
         let amqp_url = s.amqp_url(&variables::AMQP_URL);
         let posthog_ca = s.certificates(&variables::POSTHOG_CA_FILE);
         let encryption_key = EncryptionKey::read(&mut s);
-        let langfuse_url = s.text(&variables::LANGFUSE_URL).or(s.text(&variables::NEXTAUTH_URL));
+        let langfuse_url = [&variables::LANGFUSE_URL, &variables::NEXTAUTH_URL].map(|variable| s.text(variable));
+        let langfuse_url = langfuse_url.into_iter().flatten().next().map(|url| web_app(&url));
         if let Some(url) = &langfuse_url
             && url::Url::parse(url).map_or(true, |u| !matches!(u.scheme(), "http" | "https"))
         {
@@ -167,6 +168,12 @@ impl Config {
     }
 }
 
+/// The web app's address. Under a base path Langfuse wants `NEXTAUTH_URL` to end in `/api/auth`, and cuts it off itself.
+fn web_app(url: &str) -> String {
+    let url = url.trim_end_matches('/');
+    url.strip_suffix("/api/auth").unwrap_or(url).to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,6 +193,21 @@ mod tests {
         Config::read(Settings::from_map(all))
             .map(|(config, _)| config)
             .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn links_lead_to_the_web_app_whatever_its_variable_ends_in() {
+        for url in [
+            "https://host/base/api/auth",
+            "https://host/base/api/auth/",
+            "https://host/base/",
+            "https://host/base",
+        ] {
+            let config = read(&[("NEXTAUTH_URL", url)]).unwrap();
+            assert_eq!(config.langfuse_url.as_deref(), Some("https://host/base"));
+        }
+        let both = [("LANGFUSE_URL", "https://a/"), ("NEXTAUTH_URL", "https://b/api/auth")];
+        assert_eq!(read(&both).unwrap().langfuse_url.as_deref(), Some("https://a"));
     }
 
     #[test]

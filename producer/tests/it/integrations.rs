@@ -36,7 +36,12 @@ async fn set_writes_what_langfuse_reads_and_shows_no_key() {
     );
 
     // `--disable` changes nothing else.
-    world.succeeds(&[&set[..], &["--disable"]].concat()).await;
+    let output = world
+        .producer_with_env(&[&set[..], &["--disable"]].concat(), &[("ENCRYPTION_KEY", "")])
+        .await;
+    assert_eq!(output.code, 0, "it encrypts nothing: {}", output.stderr);
+    let output = world.producer_with_env(&arguments, &[("ENCRYPTION_KEY", "")]).await;
+    assert_eq!(output.code, 2, "{}", output.stderr);
     assert_eq!(
         stored(&world, PROJECT).await,
         (host.clone(), Some(KEY.to_owned()), false)
@@ -79,6 +84,14 @@ async fn set_refuses_what_could_not_work() {
         (PROJECT, "eu.posthog.com", KEY, "https://eu.i.posthog.com"),
         (PROJECT, "http://eu.i.posthog.com", KEY, "EGRESS_ALLOW"),
         (PROJECT, "https://10.0.0.1", KEY, "EGRESS_ALLOW"),
+        (
+            PROJECT,
+            "https://us.i.posthog.com/batch/",
+            KEY,
+            "write https://us.i.posthog.com",
+        ),
+        (PROJECT, "https://posthog.com", KEY, "https://eu.i.posthog.com"),
+        (PROJECT, "https://https://eu.i.posthog.com", KEY, "twice"),
         (PROJECT, &host, personal, "project API key"),
         (PROJECT, &host, "hunter2 with spaces", "ASCII"),
         (PROJECT, &host, "", "POSTHOG_API_KEY"),
@@ -114,6 +127,16 @@ async fn list_tells_what_is_usable_and_never_the_key() {
         (&false.into(), &false.into())
     );
     assert!(listed[1]["problem"].as_str().unwrap().contains("decrypted"));
+    for (host, key, problem) in [
+        ("https://us.posthog.com/project/1", KEY, "https://us.i.posthog.com"),
+        ("https://eu.i.posthog.com", " \n", "is empty"),
+        ("https://eu.i.posthog.com", "phx_hunter2", "personal API key"),
+    ] {
+        langfuse::add_integration(&world.pool(), "two", host, key, false).await;
+        let listed = json(&world, &["integrations", "list", "--json"]).await;
+        let said = listed["integrations"][1]["problem"].as_str().unwrap();
+        assert!(said.contains(problem) && !said.contains("hunter2"), "{said}");
+    }
     let text = world.succeeds(&["integrations", "list"]).await.stdout;
     assert!(text.contains(PROJECT) && !text.contains(KEY), "{text}");
 }

@@ -128,7 +128,7 @@ variables! {
         "`on` marks batches of days over 48 h old as historical, which PostHog documents as a paid \
          feature.";
     variable EGRESS_ALLOW "both" Unset("public https hosts only")
-        "Comma list of hosts and CIDRs that may be private or plain http, for a PostHog of your \
+        "Comma list of hosts (`*.internal`: all below that name) and CIDRs that may be private or plain http, for a PostHog of your \
          own.";
     variable HTTP_ADDR "worker" Value("0.0.0.0:9090")
         "Where `/livez`, `/readyz` and `/metrics` are served.";

@@ -101,6 +101,7 @@ impl JobError {
                 IntegrationFault::UnknownProject(_)
                 | IntegrationFault::Missing
                 | IntegrationFault::Undecryptable(_)
+                | IntegrationFault::BadKey(_)
                 | IntegrationFault::BadHost(_) => Disposition::Bury,
             },
             Self::Send(error) => match error {

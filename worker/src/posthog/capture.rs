@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
+use reqwest::Url;
 use reqwest::header::{CONTENT_ENCODING, HeaderValue};
 use shared::ingestion::endpoint;
 use shared::job::Stream;
@@ -209,6 +210,10 @@ impl Sender<'_> {
                     return Ok(Verdict::Accepted);
                 }
                 Step::Split(cause, said) => return Ok(Verdict::Refused { cause, said }),
+                Step::Stop(SendError::EndpointRefused(said)) => {
+                    let url = self.batch_url();
+                    return Err(SendError::EndpointRefused(format!("POST {url}: {said}")));
+                }
                 Step::Stop(error) => return Err(error),
                 Step::Resend(delay) => {
                     metrics::retried(self.stream);
@@ -222,6 +227,11 @@ impl Sender<'_> {
         }
     }
 
+    /// Where bodies go. There is no key in it.
+    fn batch_url(&self) -> Url {
+        endpoint(self.place.url(), "batch/")
+    }
+
     /// One request. Its place in flight ends with it: a body that waits for its next try holds
     /// none.
     async fn request(&self, body: &Body, _in_flight: InFlight) -> Result<Answer, CallError> {
@@ -231,7 +241,7 @@ impl Sender<'_> {
         } = self.capture;
         let mut headers = json_headers();
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        let (url, asked) = (endpoint(self.place.url(), "batch/"), Instant::now());
+        let (url, asked) = (self.batch_url(), Instant::now());
         let outcome = posthog.post(url, headers, body.bytes().into(), *send_timeout).await;
         let took = asked.elapsed();
         self.place.answered(self.capture.speed(took));

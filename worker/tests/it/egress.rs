@@ -28,6 +28,9 @@ async fn a_redirect_is_not_followed() {
     project.publish(DAY, "daily").await;
     let headers = world.dead_letter().await.headers;
     assert_eq!(headers["x-error-code"], "endpoint_refused");
+    let called = format!("POST {}/batch/: ", world.posthog.url());
+    let error = headers["x-error"].as_str().unwrap();
+    assert!(error.contains(&called) && !error.contains(KEY), "{error}");
     assert!(other.requests().is_empty());
 }
 

@@ -49,19 +49,22 @@ pub struct SetConfig {
 
 impl SetConfig {
     /// Reads it.
-    pub fn read(settings: &mut Settings) -> Self {
+    pub fn read(arguments: &SetArguments, settings: &mut Settings) -> Self {
+        let api_key = settings.optional_secret(&variables::POSTHOG_API_KEY);
+        // Only to enable or disable, nothing is encrypted.
+        let stays = arguments.host.is_none() && arguments.key_file.is_none() && api_key.is_none();
+        let needed = !stays || !(arguments.enable || arguments.disable);
         Self {
             settings: config::writable_settings(settings),
-            key: Key::read(settings),
+            key: Key::read_if(needed, settings),
             egress: Egress::read(settings),
-            api_key: settings.optional_secret(&variables::POSTHOG_API_KEY),
+            api_key,
         }
     }
 }
 
 /// Executes `set`.
 pub async fn execute(arguments: &SetArguments, config: SetConfig) -> Result<Exit, CommandError> {
-    let key = config.key.get()?;
     let host = arguments
         .host
         .as_deref()
@@ -81,7 +84,13 @@ pub async fn execute(arguments: &SetArguments, config: SetConfig) -> Result<Exit
         None => None,
     };
     let encrypted = api_key
-        .map(|api_key| key.encrypt(&check_key(&api_key)?).map_err(CommandError::from))
+        .map(|api_key| {
+            config
+                .key
+                .get()?
+                .encrypt(&check_key(&api_key)?)
+                .map_err(CommandError::from)
+        })
         .transpose()?;
     let enabled = if arguments.enable {
         Some(true)
