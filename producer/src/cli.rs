@@ -13,7 +13,7 @@ use crate::commands::{
 };
 use crate::config;
 use crate::error::CommandError;
-use crate::output::Exit;
+use crate::output::{self, Exit};
 
 /// Plans and publishes the jobs that export Langfuse to PostHog; shows and mends what went wrong
 #[derive(Parser, Debug)]
@@ -186,7 +186,7 @@ pub async fn execute(cli: Cli) -> ExitCode {
         Ok(Exit::Failed) => ExitCode::from(1),
         Err(error) => {
             // Not a log line: there is no log before the settings are read.
-            telemetry::say_end("error", &format!("{error:#}"));
+            output::end(&format!("{error:#}"));
             ExitCode::from(if error.is::<BadSettings>() { 2 } else { 1 })
         }
     }

@@ -1,13 +1,28 @@
 //! Writes results to standard output: a table for people, or JSON for programs. Log lines and
 //! progress go to standard error.
+//!
+//! Ids, bodies and error texts come from anybody who may publish a message. So everything that is
+//! written here for people is made harmless here, and no command can forget it: control characters
+//! are escaped, and a cell of a table is cut. JSON holds the whole text, escaped as JSON does.
+
+mod plain;
 
 use std::io::{BufRead, IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use shared::telemetry;
 
 use crate::error::CommandError;
+
+pub use plain::{base64, plain, shorten};
+
+/// Characters of a cell, since the longest one pads all others of its column. The id of a real job
+/// has about 80.
+const LONGEST_CELL: usize = 120;
+/// The same for the last column, which pads nothing.
+const LONGEST_LAST_CELL: usize = 1_000;
 
 /// How a command ended. The program's exit code follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +40,25 @@ impl Exit {
     }
 }
 
-/// Writes a line. A reader that has gone away (`| head`) is no error.
+/// Writes one line. A reader that has gone away (`| head`) is no error.
 pub fn line(text: impl AsRef<str>) {
-    let _ = writeln!(std::io::stdout().lock(), "{}", text.as_ref());
+    write(&plain(text.as_ref()));
 }
 
 /// Writes a JSON document.
 pub fn json(value: &impl Serialize) {
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    line(text);
+    write(&plain::json(&text));
+}
+
+/// Writes why a command ended, to standard error. It may have several lines.
+pub fn end(text: &str) {
+    let lines: Vec<String> = text.lines().map(plain).collect();
+    telemetry::say_end("error", &lines.join("\n"));
+}
+
+fn write(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
 /// Asks a human at the terminal. Any answer but yes is no.
@@ -47,7 +72,7 @@ pub fn confirm(question: &str) -> Result<bool, CommandError> {
             "{question} There is no terminal to ask at, so nothing was done: add --yes (or look first with --dry-run)"
         )));
     }
-    let _ = write!(error, "{question} [y/N] ").and_then(|()| error.flush());
+    let _ = write!(error, "{} [y/N] ", plain(question)).and_then(|()| error.flush());
     let mut answer = String::new();
     let read = input.lock().read_line(&mut answer);
     Ok(read.is_ok() && is_yes(&answer))
@@ -57,16 +82,23 @@ fn is_yes(answer: &str) -> bool {
     matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
-/// A table without ruled lines, so that `grep` and `awk` can read it. Cells wrap only on a
+/// Writes a table without ruled lines, so that `grep` and `awk` can read it. Cells wrap only on a
 /// terminal.
-pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
+    write(&table_text(header, rows));
+}
+
+fn table_text<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header);
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().enumerate().map(|(column, cell)| {
+            let is_last = column + 1 == N;
+            shorten(&plain(cell), if is_last { LONGEST_LAST_CELL } else { LONGEST_CELL })
+        }));
     }
     // `NOTHING` pads the last column, too.
     table
@@ -91,16 +123,6 @@ pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// At most `limit` characters of the first line.
-pub fn shorten(text: &str, limit: usize) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    if line.chars().count() <= limit {
-        return line.to_owned();
-    }
-    let kept: String = line.chars().take(limit.saturating_sub(1)).collect();
-    format!("{kept}…")
-}
-
 /// A cell; `-` when there is no value.
 pub fn cell(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
@@ -114,6 +136,22 @@ pub fn moment(time: chrono::DateTime<chrono::Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A project id of 10,000 characters once padded every row to its length, and an escape
+    /// sequence reached the terminal.
+    #[test]
+    fn a_cell_is_escaped_and_cut_and_its_row_is_one_line() {
+        let rows = [
+            ["p".repeat(10_000), "x".to_owned()],
+            ["\u{1b}[31m\nlast".to_owned(), "y".to_owned()],
+        ];
+        let text = table_text(["ID", "NAME"], rows);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines[1].contains("p…"), "{text}");
+        assert!(lines[2].contains("\\u{1b}[31m\\nlast"), "{text}");
+        assert!(lines.iter().all(|line| line.chars().count() < 140), "{text}");
+    }
 
     #[test]
     fn only_yes_is_yes() {

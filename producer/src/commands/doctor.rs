@@ -138,29 +138,29 @@ fn say(report: &Report) {
             finding.found.clone(),
         ]
     };
-    line(output::table(
-        ["STATUS", "CHECK", "FOUND"],
-        report.checks.iter().map(row),
-    ));
+    output::table(["STATUS", "CHECK", "FOUND"], report.checks.iter().map(row));
     let to_do: Vec<&Finding> = report
         .checks
         .iter()
         .filter(|finding| matches!(finding.status, Status::Problem | Status::Warning))
         .collect();
     if !to_do.is_empty() {
-        line("\nWhat to do:");
+        line("");
+        line("What to do:");
     }
     for finding in to_do {
         let advice = finding.advice.as_deref().unwrap_or_default();
         line(format!(
-            "  {}  {}: {}\n      {advice}",
+            "  {}  {}: {}",
             finding.status.word(),
             finding.check.as_str(),
             finding.found
         ));
+        line(format!("      {advice}"));
     }
+    line("");
     line(format!(
-        "\n{}, {}.",
+        "{}, {}.",
         count(report.problems, "problem"),
         count(report.warnings, "warning")
     ));

@@ -156,10 +156,7 @@ pub async fn list(arguments: &ListArguments, config: Config) -> Result<Exit, Com
                 row.problem.unwrap_or_else(|| "-".to_owned()),
             ]
         });
-        line(output::table(
-            ["PROJECT", "NAME", "HOST", "ENABLED", "KEY DECRYPTS", "PROBLEM"],
-            rows,
-        ));
+        output::table(["PROJECT", "NAME", "HOST", "ENABLED", "KEY DECRYPTS", "PROBLEM"], rows);
     }
     Ok(Exit::Done)
 }

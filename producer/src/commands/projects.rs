@@ -181,7 +181,7 @@ async fn list(arguments: &ListArguments, source: &PgPool, ledger: &Ledger) -> Re
             ]
         };
         let header = ["PROJECT", "NAME", "ENABLED", "PAUSED SINCE", "BECAUSE OF", "WHY"];
-        line(output::table(header, projects.iter().map(row)));
+        output::table(header, projects.iter().map(row));
     }
     Ok(())
 }

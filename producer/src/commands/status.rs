@@ -241,7 +241,7 @@ fn say(report: &Report) {
         "REJECTED",
         "LAG",
     ];
-    line(output::table(header, report.projects.iter().map(Line::row)));
+    output::table(header, report.projects.iter().map(Line::row));
     let Some(runs) = &report.runs else { return };
     line("");
     if runs.is_empty() {
@@ -271,5 +271,5 @@ fn say(report: &Report) {
             shorten(run.error.as_deref().unwrap_or("-"), 80),
         ]
     };
-    line(output::table(header, runs.iter().map(row)));
+    output::table(header, runs.iter().map(row));
 }

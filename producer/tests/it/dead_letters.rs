@@ -16,7 +16,7 @@ use testkit::{BACKFILL, DEAD, World, job};
 use crate::{PROJECT, add_run, alter, day, json, world, yesterday};
 
 /// A dead letter as a worker publishes it.
-async fn add_dead_letter(world: &World, body: &str, headers: &[(&str, &str)]) {
+async fn add_dead_letter(world: &World, body: impl AsRef<[u8]>, headers: &[(&str, &str)]) {
     let connection = Connection::connect(&world.amqp_url, ConnectionProperties::default())
         .await
         .unwrap();
@@ -32,7 +32,7 @@ async fn add_dead_letter(world: &World, body: &str, headers: &[(&str, &str)]) {
         "posthog-export".into(),
         "dead".into(),
         options,
-        body.as_bytes(),
+        body.as_ref(),
         properties,
     );
     publish.await.unwrap().await.unwrap();
@@ -56,7 +56,7 @@ async fn some_dead_letters() -> Arc<World> {
     let world = world().await;
     for the_day in ["2024-06-01", "2024-06-02"] {
         add_run(&world, day(the_day), "daily", "dead", None).await;
-        add_dead_letter(&world, &body(the_day), UNAUTHORIZED).await;
+        add_dead_letter(&world, body(the_day), UNAUTHORIZED).await;
     }
     add_dead_letter(
         &world,
@@ -66,7 +66,7 @@ async fn some_dead_letters() -> Arc<World> {
     .await;
     add_run(&world, yesterday(), "daily", "dead", None).await;
     let endpoint = [("x-error-code", "endpoint_refused"), ("x-death", "not the broker's")];
-    add_dead_letter(&world, &body(&yesterday().to_string()), &endpoint).await;
+    add_dead_letter(&world, body(&yesterday().to_string()), &endpoint).await;
     add_dead_letter(
         &world,
         r#"{"project_id":"other","day":"2024-06-01"}"#,

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 
 use super::Ledger;
 use super::error::LedgerError;
 use super::lease::Buried;
-use super::statement::{BindKey, answered, event_words, interval, reported, this_run};
+use super::statement::{BindKey, answered, event_words, interval, key_columns, reported, this_run};
 use crate::error_code::ErrorCode;
 use crate::job::{Job, RunKey};
 
@@ -23,17 +23,11 @@ pub enum Discard {
     WhateverRests,
 }
 
-/// The columns of many keys, to bind as arrays.
-fn columns<'a>(keys: impl IntoIterator<Item = &'a RunKey>) -> (Vec<&'a str>, Vec<NaiveDate>, Vec<&'a str>) {
-    let columns = |key: &'a RunKey| (key.project_id.as_str(), key.day.0, key.run.as_str());
-    keys.into_iter().map(columns).collect()
-}
-
 impl Ledger {
     /// Records messages that the broker has confirmed, in one statement. No two jobs may have the
     /// same key. A run that is running, waiting or finished stays as it is.
     pub async fn record_queued(&self, jobs: &[&Job]) -> Result<(), LedgerError> {
-        let (projects, days, runs) = columns(jobs.iter().map(|job| &job.key));
+        let (projects, days, runs) = key_columns(jobs.iter().map(|job| &job.key));
         // Postgres has no array of arrays of different lengths.
         let events = |job: &&Job| event_words(&job.scope).map(|words| words.join(","));
         let written = sqlx::query(
@@ -61,7 +55,7 @@ impl Ledger {
     /// Records that the messages of stuck runs were published again. They count as stuck again only
     /// after `stuck`. A run that a worker has taken in the meantime stays as it is.
     pub async fn record_healed(&self, keys: &[RunKey], stuck: Duration) -> Result<(), LedgerError> {
-        let (projects, days, runs) = columns(keys);
+        let (projects, days, runs) = key_columns(keys);
         let written = sqlx::query(
             "-- ledger_record_healed
              update posthog_export.runs r
@@ -85,7 +79,7 @@ impl Ledger {
     /// `dead → queued`, for dead letters that were published again at `published`. The attempts
     /// begin again at zero. A run that has died since then has a new dead letter, and stays dead.
     pub async fn record_requeued(&self, keys: &[RunKey], published: DateTime<Utc>) -> Result<(), LedgerError> {
-        let (projects, days, runs) = columns(keys);
+        let (projects, days, runs) = key_columns(keys);
         let written = sqlx::query(
             "-- ledger_record_requeued
              update posthog_export.runs r

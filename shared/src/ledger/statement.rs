@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chrono::NaiveDate;
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::{Query, QueryAs, QueryScalar};
 
@@ -53,6 +54,14 @@ macro_rules! bind_key {
 bind_key!(Query<'q, Postgres, PgArguments>);
 bind_key!(QueryAs<'q, Postgres, O, PgArguments>, O);
 bind_key!(QueryScalar<'q, Postgres, O, PgArguments>, O);
+
+/// The columns of many keys, to bind as arrays.
+pub(super) fn key_columns<'a>(
+    keys: impl IntoIterator<Item = &'a RunKey>,
+) -> (Vec<&'a str>, Vec<NaiveDate>, Vec<&'a str>) {
+    let columns = |key: &'a RunKey| (key.project_id.as_str(), key.day.0, key.run.as_str());
+    keys.into_iter().map(columns).collect()
+}
 
 /// The answer to a statement, or to several in one transaction. Every statement of the ledger goes
 /// through here or through [`reported`].

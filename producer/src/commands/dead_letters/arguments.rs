@@ -32,7 +32,7 @@ Examples:
 
 JSON: {\"dead_letters\": [{id, project_id, day, run, error_code, error, attempt, first_failed_at,
 in_queue, state, body}]}; with --group {\"groups\": [{error_code, dead_letters, projects, oldest,
-newest, example, advice}]}.
+newest, example, advice}]}. A body that is not UTF-8 also comes whole, as `body_base64`.
 
 A run that is dead in the ledger is listed although its message is gone from the queue: `in_queue`
 is then false. `requeue` works for it, too. An id that begins with `raw/` belongs to a message that
@@ -84,7 +84,8 @@ removed.
 
 The command asks before it discards. --yes answers for you; without a terminal it is needed.
 
-JSON: {dry_run, discarded: [{id, body}], failed: [{id, error}]}. After this, a body is nowhere else.
+JSON: {dry_run, discarded: [{id, body}], failed: [{id, error}]}. After this, a body is nowhere else;
+one that is not UTF-8 also comes whole, as `body_base64`.
 
 Exit code: 0 when all were discarded; 1 when one was not, or when an id was not found.";
 

@@ -7,7 +7,7 @@ use shared::message::Message;
 
 use super::arguments::DiscardArguments;
 use super::choose::confirmed;
-use super::letter::DeadLetter;
+use super::letter::{Body, DeadLetter};
 use super::queue::HeldLetters;
 use crate::error::CommandError;
 use crate::output::{self, Exit, cell, count, line, progress};
@@ -25,7 +25,8 @@ struct Report {
 struct Discarded {
     id: String,
     /// The last copy of the message
-    body: String,
+    #[serde(flatten)]
+    body: Body,
 }
 
 pub(super) async fn execute(
@@ -55,7 +56,7 @@ pub(super) async fn execute(
         };
         match done {
             Ok(()) => report.discarded.push(Discarded {
-                body: String::from_utf8_lossy(&letter.body).into_owned(),
+                body: Body::of(&letter.body),
                 id: letter.id,
             }),
             Err(error) => report.failed.push(Failure {

@@ -11,6 +11,7 @@ use shared::ledger::{RunRow, State};
 use shared::message::Message;
 
 use super::queue::Letter;
+use crate::output::base64;
 
 /// A message of the dead-letter queue, or a dead run of the ledger whose message is gone.
 #[derive(Debug)]
@@ -96,7 +97,7 @@ impl DeadLetter {
             first_failed_at: self.first_failed_at(),
             in_queue: self.tag.is_some(),
             state: self.ledger.as_ref().map(|row| row.state),
-            body: String::from_utf8_lossy(&self.body).into_owned(),
+            body: Body::of(&self.body),
         }
     }
 }
@@ -114,7 +115,27 @@ pub(super) struct View<'a> {
     first_failed_at: Option<DateTime<Utc>>,
     in_queue: bool,
     state: Option<State>,
+    #[serde(flatten)]
+    body: Body,
+}
+
+/// A message's body in JSON, always a whole copy.
+#[derive(Debug, Serialize)]
+pub(super) struct Body {
+    /// The body as text. In one that is not UTF-8, the bytes that are no text are replaced
     body: String,
+    /// Only of such a body: all its bytes
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_base64: Option<String>,
+}
+
+impl Body {
+    pub(super) fn of(body: &[u8]) -> Self {
+        Self {
+            body: String::from_utf8_lossy(body).into_owned(),
+            body_base64: std::str::from_utf8(body).is_err().then(|| base64(body)),
+        }
+    }
 }
 
 /// An id made from the body: the same body always has the same id.

@@ -90,7 +90,7 @@ fn causes(groups: &[Group<'_>]) {
         ]
     };
     let header = ["CAUSE", "DEAD LETTERS", "PROJECTS", "OLDEST", "NEWEST", "EXAMPLE"];
-    line(output::table(header, groups.iter().map(row)));
+    output::table(header, groups.iter().map(row));
     say_advice(groups);
 }
 
@@ -110,10 +110,10 @@ fn each(letters: &[&DeadLetter]) {
             shorten(letter.error().unwrap_or("-"), 100),
         ]
     };
-    line(output::table(
+    output::table(
         ["ID", "CAUSE", "ATTEMPTS", "FAILED FIRST", "LEDGER", "ERROR"],
         letters.iter().map(row),
-    ));
+    );
     say_advice(&group(letters));
 }
 

@@ -10,8 +10,10 @@ use super::arguments::ShowArguments;
 use super::letter::{DeadLetter, View};
 use super::list::advice;
 use crate::error::CommandError;
-use crate::output::{self, cell, count, line, moment};
+use crate::output::{self, cell, count, line, moment, plain, shorten};
 
+/// Characters of a field for people. `--json` writes all of it.
+const LONGEST_FIELD: usize = 2_000;
 /// How many rejected rows are shown. All of them are in the ledger.
 const REJECTS: i64 = 20;
 
@@ -69,7 +71,7 @@ pub(super) async fn execute(
 }
 
 fn say(letter: &DeadLetter, shown: &Shown<'_>) {
-    let field = |name: &str, value: String| line(format!("{name:<14}{value}"));
+    let field = |name: &str, value: String| line(format!("{name:<14}{}", shorten(&plain(&value), LONGEST_FIELD)));
     field("id", letter.id.clone());
     field("cause", cell(letter.error_code.as_ref()));
     field("what to do", shown.advice.to_owned());
@@ -105,15 +107,12 @@ fn say(letter: &DeadLetter, shown: &Shown<'_>) {
             ]
         };
         let header = ["STREAM", "DONE", "SENT", "REJECTED", "BATCHES", "UP TO", "ROW"];
-        line(output::table(header, shown.streams.iter().map(row)));
+        output::table(header, shown.streams.iter().map(row));
     }
     if !shown.rejects.is_empty() {
         line("");
         let row = |reject: &RejectRow| [reject.stream.to_string(), reject.row_id.clone(), reject.reason.clone()];
-        line(output::table(
-            ["STREAM", "REJECTED ROW", "WHY"],
-            shown.rejects.iter().map(row),
-        ));
+        output::table(["STREAM", "REJECTED ROW", "WHY"], shown.rejects.iter().map(row));
         let named = i64::try_from(shown.rejects.len()).unwrap_or(i64::MAX);
         if shown.rejects_in_all > named {
             line(format!("and {} more", shown.rejects_in_all - named));

@@ -88,7 +88,10 @@ impl Report {
         }
         if !self.paused.is_empty() {
             let projects = self.paused.join(", ");
-            tracing::warn!(%projects, "these projects are paused and were left out; see `producer projects list --paused`");
+            tracing::warn!(
+                projects,
+                "these projects are paused and were left out; see `producer projects list --paused`"
+            );
         }
         if json {
             return;
@@ -116,7 +119,7 @@ impl Report {
         ));
         if self.dry_run {
             let rows = self.jobs.iter().map(Line::row);
-            line(output::table(["PROJECT", "DAY", "RUN", "QUEUE", "WHY"], rows));
+            output::table(["PROJECT", "DAY", "RUN", "QUEUE", "WHY"], rows);
         }
     }
 

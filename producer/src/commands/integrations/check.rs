@@ -64,7 +64,7 @@ pub async fn execute(arguments: &CheckArguments, config: Config) -> Result<Exit,
         line("No integration is enabled.");
     } else {
         let rows = checked.iter().map(Checked::row);
-        line(output::table(["PROJECT", "NAME", "HOST", "RESULT", "DETAIL"], rows));
+        output::table(["PROJECT", "NAME", "HOST", "RESULT", "DETAIL"], rows);
     }
     let well = answers.iter().all(KeyAnswer::is_usable);
     Ok(Exit::of(well))

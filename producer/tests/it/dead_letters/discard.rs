@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use testkit::{BACKFILL, DEAD};
 
 use super::{add_dead_letter, body, given_up_by_the_broker, listed, raw, some_dead_letters};
-use crate::{PROJECT, alter, json, ledger};
+use crate::{PROJECT, alter, json, ledger, world};
 
 #[tokio::test]
 async fn what_the_broker_gave_up_can_be_discarded_although_the_ledger_was_not_told() {
@@ -111,4 +111,13 @@ async fn a_discard_that_the_ledger_does_not_take_keeps_the_message() {
     assert_eq!(report["failed"][0]["id"], "project one/2024-06-01/daily");
     assert_eq!(report["discarded"].as_array().unwrap().len(), 1);
     assert_eq!(listed(&world, &["--error-code", "unauthorized"]).await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_last_copy_of_a_body_that_is_no_text_is_a_copy() {
+    let world = world().await;
+    add_dead_letter(&world, [0xff, 0xfe, 0x00, 0x80], &[]).await;
+    assert_eq!(listed(&world, &[]).await[0]["body_base64"], "//4AgA==");
+    let report = json(&world, &["dead-letters", "discard", "--all", "--yes", "--json"]).await;
+    assert_eq!(report["discarded"][0]["body_base64"], "//4AgA==");
 }

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use testkit::DEAD;
 
-use super::{TRACEPARENT, body, ids, listed, raw, some_dead_letters};
-use crate::{PROJECT, alter, json};
+use super::{TRACEPARENT, add_dead_letter, body, ids, listed, raw, some_dead_letters};
+use crate::{PROJECT, add_run, alter, day, json, world};
 
 #[tokio::test]
 async fn they_are_listed_in_order_with_cause_and_ledger_and_stay_where_they_are() {
@@ -176,4 +176,53 @@ async fn one_is_shown_with_all_that_is_known_of_it() {
     let text = world.succeeds(&["dead-letters", "show", raw(&letters)[0]]).await.stdout;
     assert!(text.contains("no job") && text.contains("has no row"), "{text}");
     assert_eq!(world.queue_depth(DEAD).await, 5);
+}
+
+/// Anybody who may publish could else have moved the cursor of the operator's terminal, or written
+/// what looks like a line of ours.
+#[tokio::test]
+async fn no_command_hands_a_messages_escapes_to_the_terminal() {
+    const ESCAPES: &str = "\u{1b}[2J\u{9b}31m\r\nNo dead letters.";
+    let world = world().await;
+    add_dead_letter(
+        &world,
+        ESCAPES,
+        &[("x-error-code", "bad_message"), ("x-error", ESCAPES)],
+    )
+    .await;
+    add_run(&world, day("2024-06-01"), &"r".repeat(500), "dead", None).await;
+    sqlx::query("update posthog_export.runs set project_id = $1, error = $1, error_code = 'unauthorized'")
+        .bind(ESCAPES)
+        .execute(&world.pool())
+        .await
+        .unwrap();
+    let letters = listed(&world, &[]).await;
+    assert_eq!(letters[0]["body"], ESCAPES);
+    let id = raw(&letters)[0];
+    for arguments in [
+        &["dead-letters", "list"][..],
+        &["dead-letters", "list", "--json"],
+        &["dead-letters", "list", "--group"],
+        &["dead-letters", "show", id],
+        &["dead-letters", "show", ESCAPES],
+        &["dead-letters", "requeue", "--all", "--dry-run"],
+        &["dead-letters", "discard", "--all", "--dry-run"],
+        &["status"],
+        &["status", "--state", "dead"],
+        &["replay", "--project", ESCAPES, "--day", "2024-06-01"],
+    ] {
+        world.set("LOG_FORMAT", "text");
+        let output = world.producer(arguments).await;
+        let said = format!("{}{}", output.stdout, output.stderr);
+        assert!(!said.contains(['\u{9b}', '\r']), "{arguments:?}: {said:?}");
+        // Log lines have colours of their own.
+        assert!(!said.contains("\u{1b}[2J"), "{arguments:?}: {said:?}");
+        assert!(
+            !said.lines().any(|line| line == "No dead letters."),
+            "{arguments:?}: {said}"
+        );
+        if [&["dead-letters", "list"][..], &["status"]].contains(&arguments) {
+            assert!(!said.contains(&"r".repeat(200)), "an id was not cut: {said}");
+        }
+    }
 }

@@ -131,7 +131,7 @@ async fn one_that_no_queue_takes_stays_a_dead_letter() {
 async fn two_at_once_requeue_each_once() {
     let world = world().await;
     for number in 0..40 {
-        add_dead_letter(&world, &body(&format!("2024-05-{:02}", number % 20 + 1)), UNAUTHORIZED).await;
+        add_dead_letter(&world, body(&format!("2024-05-{:02}", number % 20 + 1)), UNAUTHORIZED).await;
     }
     let requeue = || world.producer(&["dead-letters", "requeue", "--all", "--yes"]);
     let (one, two) = tokio::join!(requeue(), requeue());
