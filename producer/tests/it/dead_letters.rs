@@ -17,6 +17,11 @@ use crate::{PROJECT, add_run, alter, day, json, world, yesterday};
 
 /// A dead letter as a worker publishes it.
 async fn add_dead_letter(world: &World, body: impl AsRef<[u8]>, headers: &[(&str, &str)]) {
+    add_dead_letters(world, &[body], headers).await;
+}
+
+/// The same for many, which have the same headers.
+async fn add_dead_letters(world: &World, bodies: &[impl AsRef<[u8]>], headers: &[(&str, &str)]) {
     let connection = Connection::connect(&world.amqp_url, ConnectionProperties::default())
         .await
         .unwrap();
@@ -26,16 +31,20 @@ async fn add_dead_letter(world: &World, body: impl AsRef<[u8]>, headers: &[(&str
     for (name, value) in headers {
         table.insert((*name).into(), AMQPValue::LongString((*value).into()));
     }
-    let properties = BasicProperties::default().with_headers(table);
-    let options = BasicPublishOptions::default();
-    let publish = channel.basic_publish(
-        "posthog-export".into(),
-        "dead".into(),
-        options,
-        body.as_ref(),
-        properties,
-    );
-    publish.await.unwrap().await.unwrap();
+    let mut confirms = Vec::new();
+    for body in bodies {
+        let publish = channel.basic_publish(
+            "posthog-export".into(),
+            "dead".into(),
+            BasicPublishOptions::default(),
+            body.as_ref(),
+            BasicProperties::default().with_headers(table.clone()),
+        );
+        confirms.push(publish.await.unwrap());
+    }
+    for confirm in confirms {
+        confirm.await.unwrap();
+    }
     connection.close(200, "done".into()).await.unwrap();
 }
 

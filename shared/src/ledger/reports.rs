@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::Ledger;
 use super::error::LedgerError;
 use super::state::State;
-use super::statement::{BindKey, answered, reported, this_run};
+use super::statement::{BindKey, answered, key_columns, reported, this_run};
 use crate::job::{Day, Job, RunKey, Scope, Stream};
 
 /// The counts of a run, over all its streams and slices.
@@ -154,11 +154,12 @@ pub struct Filter {
     pub to: Option<Day>,
 }
 
-impl Ledger {
-    /// Runs, by project, day and run.
-    pub async fn list(&self, filter: &Filter) -> Result<Vec<RunRow>, LedgerError> {
-        let rows = sqlx::query_as(
-            "-- ledger_list
+/// Selects the columns of a [`RunRow`] from `runs r`; its condition follows.
+macro_rules! run_rows {
+    ($name:literal, $condition:literal) => {
+        concat!(
+            $name,
+            "
              select r.project_id, r.day, r.run, r.state, r.attempt, r.takeovers, r.worker, r.events, r.created_after,
                     r.events is null and r.created_after is null as \"full\",
                     r.error_code, r.error, r.first_failed_at, r.retry_at, r.lease_expires_at, r.queued_at, r.started_at,
@@ -166,15 +167,40 @@ impl Ledger {
              from posthog_export.runs r
              left join lateral (select sum(sent) as sent, sum(rejected) as rejected from posthog_export.streams s
                                 where s.project_id = r.project_id and s.day = r.day and s.run = r.run) s on true
-             where (cardinality($1::text[]) = 0 or r.project_id = any($1))
+             where ",
+            $condition
+        )
+    };
+}
+
+impl Ledger {
+    /// Runs, by project, day and run.
+    pub async fn list(&self, filter: &Filter) -> Result<Vec<RunRow>, LedgerError> {
+        let rows = sqlx::query_as(run_rows!(
+            "-- ledger_list",
+            "(cardinality($1::text[]) = 0 or r.project_id = any($1))
                and ($2::text is null or r.state = $2)
                and ($3::date is null or r.day >= $3) and ($4::date is null or r.day <= $4)
-             order by r.project_id, r.day, r.run",
-        )
+             order by r.project_id, r.day, r.run"
+        ))
         .bind(&filter.projects)
         .bind(filter.state)
         .bind(filter.from.map(|d| d.0))
         .bind(filter.to.map(|d| d.0))
+        .fetch_all(&self.pool);
+        reported(rows).await
+    }
+
+    /// The runs with these keys, as far as there are rows.
+    pub async fn find(&self, keys: &[RunKey]) -> Result<Vec<RunRow>, LedgerError> {
+        let (projects, days, runs) = key_columns(keys);
+        let rows = sqlx::query_as(run_rows!(
+            "-- ledger_find",
+            "(r.project_id, r.day, r.run) in (select * from unnest($1::text[], $2::date[], $3::text[]))"
+        ))
+        .bind(&projects)
+        .bind(&days)
+        .bind(&runs)
         .fetch_all(&self.pool);
         reported(rows).await
     }

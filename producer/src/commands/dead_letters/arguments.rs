@@ -28,6 +28,7 @@ Examples:
   producer dead-letters list
   producer dead-letters list --group
   producer dead-letters list --error-code unauthorized --older-than 2h
+  producer dead-letters list --limit 20
   producer dead-letters list --project clx1abc --json | jq '.dead_letters[].id'
 
 JSON: {\"dead_letters\": [{id, project_id, day, run, error_code, error, attempt, first_failed_at,
@@ -43,8 +44,10 @@ Examples:
   producer dead-letters show clx1abc/2024-06-01/daily
   producer dead-letters show raw/0a1b2c3d4e5f --json
 
-Shows the message's body and headers, the run's row in the ledger, how far each stream came, and the
-rows that PostHog refused. `error` is the text of the last failure.
+Shows the message's body, the run's row in the ledger, how far each stream came, and the rows that
+PostHog refused. `error` is the text of the last failure. A run that is dead in the ledger is shown
+without a look into the queue, where its message may lie behind thousands: the body is then made
+from the ledger, and `in_queue`, `headers` and `messages` are null. --message looks there, too.
 
 JSON: the fields of `list`, and {advice, headers, messages, run_row, streams: [{stream, done,
 cursor_time, cursor_id, sent, rejected, batches, bytes, updated_at}],
@@ -138,6 +141,9 @@ pub struct ListArguments {
     /// One line for each cause
     #[arg(long)]
     pub group: bool,
+    /// Only the first so many
+    #[arg(long, value_name = "NUMBER", conflicts_with = "group")]
+    pub limit: Option<usize>,
     /// Write the result as JSON
     #[arg(long)]
     pub json: bool,
@@ -149,6 +155,9 @@ pub struct ShowArguments {
     /// Which dead letter; `list` shows the ids: project/day/run
     #[arg(value_name = "ID")]
     pub id: String,
+    /// Also look for its message in the queue: the headers, and the body as it came
+    #[arg(long)]
+    pub message: bool,
     /// Write the result as JSON
     #[arg(long)]
     pub json: bool,

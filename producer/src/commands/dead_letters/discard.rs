@@ -32,7 +32,7 @@ struct Discarded {
 pub(super) async fn execute(
     arguments: &DiscardArguments,
     ledger: &Ledger,
-    held: &mut HeldLetters,
+    held: &mut HeldLetters<'_>,
     chosen: Vec<DeadLetter>,
 ) -> Result<Exit, CommandError> {
     let which = &arguments.which;
@@ -76,7 +76,7 @@ pub(super) async fn execute(
     Ok(Exit::of(report.failed.is_empty()))
 }
 
-async fn discard(ledger: &Ledger, held: &mut HeldLetters, letter: &DeadLetter) -> Result<(), CommandError> {
+async fn discard(ledger: &Ledger, held: &mut HeldLetters<'_>, letter: &DeadLetter) -> Result<(), CommandError> {
     if let Some(job) = letter.message.as_ref().and_then(Message::job) {
         ledger.discard(&job, discards(letter)).await?;
     }

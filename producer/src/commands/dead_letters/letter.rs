@@ -95,7 +95,7 @@ impl DeadLetter {
             error: self.error(),
             attempt: self.attempt(),
             first_failed_at: self.first_failed_at(),
-            in_queue: self.tag.is_some(),
+            in_queue: Some(self.tag.is_some()),
             state: self.ledger.as_ref().map(|row| row.state),
             body: Body::of(&self.body),
         }
@@ -113,7 +113,8 @@ pub(super) struct View<'a> {
     error: Option<&'a str>,
     attempt: Option<i32>,
     first_failed_at: Option<DateTime<Utc>>,
-    in_queue: bool,
+    /// `None`: nobody looked
+    pub(super) in_queue: Option<bool>,
     state: Option<State>,
     #[serde(flatten)]
     body: Body,

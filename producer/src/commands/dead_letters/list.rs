@@ -25,19 +25,20 @@ struct Group<'a> {
 }
 
 pub(super) fn execute(arguments: &ListArguments, letters: &[DeadLetter], now: DateTime<Utc>) {
-    let shown: Vec<&DeadLetter> = letters
+    let found: Vec<&DeadLetter> = letters
         .iter()
         .filter(|letter| arguments.filters.take(letter, now))
         .collect();
+    let shown = found.get(..arguments.limit.unwrap_or(usize::MAX)).unwrap_or(&found);
     match (arguments.group, arguments.json) {
         (false, true) => {
             let views: Vec<View<'_>> = shown.iter().map(|letter| letter.view()).collect();
             output::json(&serde_json::json!({ "dead_letters": views }));
         }
-        (true, true) => output::json(&serde_json::json!({ "groups": group(&shown) })),
-        (_, false) if shown.is_empty() => line("No dead letters."),
-        (false, false) => each(&shown),
-        (true, false) => causes(&group(&shown)),
+        (true, true) => output::json(&serde_json::json!({ "groups": group(&found) })),
+        (_, false) if found.is_empty() => line("No dead letters."),
+        (false, false) => each(shown, &found),
+        (true, false) => causes(&group(&found)),
     }
 }
 
@@ -91,10 +92,10 @@ fn causes(groups: &[Group<'_>]) {
     };
     let header = ["CAUSE", "DEAD LETTERS", "PROJECTS", "OLDEST", "NEWEST", "EXAMPLE"];
     output::table(header, groups.iter().map(row));
-    say_advice(groups);
+    say_advice(groups, None);
 }
 
-fn each(letters: &[&DeadLetter]) {
+fn each(shown: &[&DeadLetter], found: &[&DeadLetter]) {
     let row = |letter: &&DeadLetter| {
         let state = letter.ledger.as_ref().map(|row| row.state);
         [
@@ -112,12 +113,13 @@ fn each(letters: &[&DeadLetter]) {
     };
     output::table(
         ["ID", "CAUSE", "ATTEMPTS", "FAILED FIRST", "LEDGER", "ERROR"],
-        letters.iter().map(row),
+        shown.iter().map(row),
     );
-    say_advice(&group(letters));
+    say_advice(&group(found), Some(shown.len()));
 }
 
-fn say_advice(groups: &[Group<'_>]) {
+/// What to do about each cause, and how many dead letters there are. `shown`: how many have a line.
+fn say_advice(groups: &[Group<'_>], shown: Option<usize>) {
     line("");
     for group in groups {
         line(format!(
@@ -126,8 +128,10 @@ fn say_advice(groups: &[Group<'_>]) {
         ));
     }
     let total: usize = groups.iter().map(|group| group.dead_letters).sum();
+    let part = shown.filter(|shown| *shown < total);
     line(format!(
-        "{}; `producer dead-letters show ID` tells all of one.",
+        "{}{}; `producer dead-letters show ID` tells all of one.",
+        part.map(|shown| format!("{shown} of ")).unwrap_or_default(),
         count(total, "dead letter")
     ));
 }

@@ -2,12 +2,14 @@
 //! If this process dies, the broker puts back what was not acked, in the old order.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chrono::DateTime;
-use lapin::Channel;
+use futures::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions};
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Consumer};
 use serde_json::{Map, Value, json};
 use shared::amqp::{AmqpError, CONNECT_TIMEOUT, within};
 use shared::headers::Headers;
@@ -17,8 +19,16 @@ use crate::error::CommandError;
 use crate::output::progress;
 use crate::servers::Broker;
 
-/// How many messages are held in memory at once. The next call looks at the rest.
-const LIMIT: u32 = 100_000;
+/// How many messages are held at once: as many as a consumer can be given. The broker hands them
+/// out at the speed of the network, while each `basic.get` costs it a write to its log. The next
+/// call looks at the rest.
+const LIMIT: u16 = u16::MAX;
+/// After so many messages the log says how far it is.
+const SAID_EVERY: usize = 5_000;
+/// How long no message may come before the queue is asked how many messages it has left.
+const QUIET: Duration = Duration::from_millis(500);
+/// How long the broker may take to put messages back. Whoever looks next would miss them.
+const PUT_BACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// A quorum queue takes 32 commands of a channel at once. Further ones wait in the channel and are
 /// lost when it closes.
 const ACKS_AT_ONCE: usize = 16;
@@ -35,53 +45,95 @@ pub(super) struct Letter {
     pub(super) broker_reason: Option<String>,
 }
 
-/// The channel on which the messages are held.
+/// The channel on which the messages are held. It has one consumer, because the broker puts the
+/// messages of one back in their order, and those of several in any.
 #[derive(Debug)]
-pub(super) struct HeldLetters {
+pub(super) struct HeldLetters<'a> {
+    broker: &'a Broker,
     channel: Channel,
+    /// How many messages the queue had at the beginning
+    depth: u32,
     /// The messages that are neither removed nor given back
     tags: BTreeSet<u64>,
     /// How many acks were sent since the queue last answered
     removed: usize,
 }
 
-impl HeldLetters {
-    /// Takes what is in the queue now. Messages that arrive meanwhile stay there.
-    pub(super) async fn take_all(broker: &Broker) -> Result<(Self, Vec<Letter>), CommandError> {
+impl<'a> HeldLetters<'a> {
+    /// Takes what is in the queue now. Messages that arrive meanwhile stay there. It takes all of
+    /// them even for a command that needs a few: what is given back goes behind the rest of what
+    /// was given back before, so each look at a part would change the order.
+    pub(super) async fn take_all(broker: &'a Broker) -> Result<(Self, Vec<Letter>), CommandError> {
         let Some(depth) = broker.depth(DEAD_LETTER_QUEUE).await? else {
             return Err(CommandError::NoQueue(DEAD_LETTER_QUEUE));
         };
-        if depth > LIMIT {
-            tracing::warn!(depth, "only the first {LIMIT} dead letters are looked at");
-        }
         let mut held = Self {
+            broker,
             channel: broker.channel().await?,
+            depth,
             tags: BTreeSet::new(),
             removed: 0,
         };
-        let mut letters = Vec::new();
-        let bar = progress("reading dead letters", usize::try_from(depth.min(LIMIT)).unwrap_or(0));
-        for _ in 0..depth.min(LIMIT) {
-            let Some(delivery) = held.get().await? else { break };
-            letters.push(Letter::of(delivery));
-            bar.inc(1);
-        }
-        bar.finish_and_clear();
+        let wanted = u16::try_from(depth).unwrap_or(LIMIT);
+        let letters = if wanted == 0 {
+            Vec::new()
+        } else {
+            held.consume(wanted).await?
+        };
         tracing::debug!(depth, taken = letters.len(), "dead letters are held");
+        if held.is_part() {
+            tracing::warn!(depth, "only the first {LIMIT} dead letters are looked at");
+        }
         Ok((held, letters))
     }
 
-    async fn get(&mut self) -> Result<Option<Delivery>, AmqpError> {
-        let options = BasicGetOptions::default();
-        let got = within(
-            CONNECT_TIMEOUT,
-            self.channel.basic_get(DEAD_LETTER_QUEUE.into(), options),
-        )
-        .await?;
-        let delivery = got.map(|message| message.delivery);
-        self.tags
-            .extend(delivery.as_ref().map(|delivery| delivery.delivery_tag));
-        Ok(delivery)
+    /// Whether the queue had more messages than were taken.
+    pub(super) fn is_part(&self) -> bool {
+        usize::try_from(self.depth).unwrap_or(usize::MAX) > self.tags.len()
+    }
+
+    async fn consume(&mut self, wanted: u16) -> Result<Vec<Letter>, CommandError> {
+        let qos = self.channel.basic_qos(wanted, BasicQosOptions::default());
+        within(CONNECT_TIMEOUT, qos).await?;
+        let (name, options) = ("dead-letters", BasicConsumeOptions::default());
+        let consume = self
+            .channel
+            .basic_consume(DEAD_LETTER_QUEUE.into(), name.into(), options, FieldTable::default());
+        let mut consumer = within(CONNECT_TIMEOUT, consume).await?;
+        let mut letters = Vec::with_capacity(usize::from(wanted));
+        let bar = progress("reading dead letters", usize::from(wanted));
+        while letters.len() < usize::from(wanted)
+            && let Some(delivery) = self.next(&mut consumer).await?
+        {
+            self.tags.insert(delivery.delivery_tag);
+            letters.push(Letter::of(delivery));
+            bar.inc(1);
+            if letters.len() % SAID_EVERY == 0 {
+                tracing::info!(read = letters.len(), of = wanted, "reading dead letters");
+            }
+        }
+        bar.finish_and_clear();
+        if letters.len() < usize::from(wanted) {
+            self.depth = u32::try_from(letters.len()).unwrap_or(u32::MAX);
+        }
+        let cancel = self.channel.basic_cancel(name.into(), BasicCancelOptions::default());
+        within(CONNECT_TIMEOUT, cancel).await?;
+        Ok(letters)
+    }
+
+    /// The next message; `None` when the queue has fewer than it had at the beginning.
+    async fn next(&self, consumer: &mut Consumer) -> Result<Option<Delivery>, CommandError> {
+        let began = tokio::time::Instant::now();
+        while began.elapsed() < CONNECT_TIMEOUT {
+            match tokio::time::timeout(QUIET, consumer.next()).await {
+                Ok(Some(delivery)) => return Ok(Some(delivery.map_err(AmqpError::from)?)),
+                // The queue was deleted.
+                Ok(None) => return Err(CommandError::NoQueue(DEAD_LETTER_QUEUE)),
+                Err(_) if self.broker.depth(DEAD_LETTER_QUEUE).await?.unwrap_or(0) == 0 => return Ok(None),
+                Err(_) => {}
+            }
+        }
+        Err(AmqpError::Timeout(CONNECT_TIMEOUT).into())
     }
 
     /// Removes a message for good.
@@ -99,25 +151,35 @@ impl HeldLetters {
     /// the queue deals with both in their order. A message that this get returns is held like the
     /// rest.
     async fn settle(&mut self) -> Result<(), AmqpError> {
-        self.get().await?;
+        let get = self
+            .channel
+            .basic_get(DEAD_LETTER_QUEUE.into(), BasicGetOptions::default());
+        let got = within(CONNECT_TIMEOUT, get).await?;
+        self.tags.extend(got.map(|message| message.delivery_tag));
         self.removed = 0;
         Ok(())
     }
 
-    /// Gives back what was not removed. It does not just close the channel, because RabbitMQ 4
-    /// counts that as a failed delivery of each message.
+    /// Gives back what was not removed, and waits until it is there again.
+    ///
+    /// It closes the channel, whose messages the broker puts back in their order. A nack of many
+    /// messages would lose it: RabbitMQ 3 puts them back in the order of a hash.
     pub(super) async fn give_back(mut self) -> Result<(), AmqpError> {
         if self.removed > 0 {
             self.settle().await?;
         }
-        if let Some(last) = self.tags.last() {
-            let all = BasicNackOptions {
-                multiple: true,
-                requeue: true,
-            };
-            within(CONNECT_TIMEOUT, self.channel.basic_nack(*last, all)).await?;
+        let held = u32::try_from(self.tags.len()).unwrap_or(u32::MAX);
+        let ready = self.broker.depth(DEAD_LETTER_QUEUE).await?.unwrap_or(0);
+        within(CONNECT_TIMEOUT, self.channel.close(200, "done".into())).await?;
+        let began = tokio::time::Instant::now();
+        while held > 0 && began.elapsed() < PUT_BACK_TIMEOUT {
+            let depth = self.broker.depth(DEAD_LETTER_QUEUE).await?.unwrap_or(0);
+            if depth >= ready.saturating_add(held) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        within(CONNECT_TIMEOUT, self.channel.close(200, "done".into())).await
+        Ok(())
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) async fn execute(
     arguments: &RequeueArguments,
     ledger: &Ledger,
     broker: &Broker,
-    held: &mut HeldLetters,
+    held: &mut HeldLetters<'_>,
     chosen: Vec<DeadLetter>,
 ) -> Result<Exit, CommandError> {
     let which = &arguments.which;
@@ -198,7 +198,7 @@ fn announce(jobs: &[Requeue], report: &Report) {
 async fn publish(
     pipeline: &mut Pipeline<'_>,
     ledger: &Ledger,
-    held: &mut HeldLetters,
+    held: &mut HeldLetters<'_>,
     jobs: &[Requeue],
     report: &mut Report,
 ) -> Result<(), CommandError> {

@@ -17,15 +17,24 @@ const LONGEST_FIELD: usize = 2_000;
 /// How many rejected rows are shown. All of them are in the ledger.
 const REJECTS: i64 = 20;
 
+/// Where a dead letter was looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Looked {
+    /// Only in the ledger, which has the run as dead
+    AtTheLedger,
+    /// In the queue
+    InTheQueue,
+}
+
 #[derive(Serialize)]
 struct Shown<'a> {
     #[serde(flatten)]
     view: View<'a>,
     advice: &'static str,
     /// All headers of the message, the broker's own included
-    headers: &'a Map<String, Value>,
-    /// How many times this message is in the queue
-    messages: usize,
+    headers: Option<&'a Map<String, Value>>,
+    /// How many times this message was met in the queue
+    messages: Option<usize>,
     run_row: Option<&'a RunRow>,
     streams: Vec<StreamRow>,
     rejects: Vec<RejectRow>,
@@ -36,6 +45,7 @@ pub(super) async fn execute(
     arguments: &ShowArguments,
     ledger: &Ledger,
     letters: &[DeadLetter],
+    looked: Looked,
 ) -> Result<(), CommandError> {
     let same: Vec<&DeadLetter> = letters.iter().filter(|letter| letter.id == arguments.id).collect();
     let Some(letter) = same.first() else {
@@ -52,11 +62,14 @@ pub(super) async fn execute(
             (ledger.streams(key).await?, rejects, all)
         }
     };
+    let in_queue = looked == Looked::InTheQueue;
+    let mut view = letter.view();
+    view.in_queue = in_queue.then_some(letter.tag.is_some());
     let shown = Shown {
-        view: letter.view(),
+        view,
         advice: advice(letter.error_code.as_deref().unwrap_or("unknown")),
-        headers: &letter.raw_headers,
-        messages: same.iter().filter(|letter| letter.tag.is_some()).count(),
+        headers: in_queue.then_some(&letter.raw_headers),
+        messages: in_queue.then(|| same.iter().filter(|letter| letter.tag.is_some()).count()),
         run_row: letter.ledger.as_ref(),
         streams,
         rejects,
@@ -78,9 +91,11 @@ fn say(letter: &DeadLetter, shown: &Shown<'_>) {
     field("last answer", letter.error().unwrap_or("-").to_owned());
     field("failed first", cell(letter.first_failed_at().map(moment)));
     field("attempts", cell(letter.attempt()));
-    field("in the queue", count(shown.messages, "message"));
+    let not_looked = || "not looked for; --message does".to_owned();
+    let messages = shown.messages.map(|number| count(number, "message"));
+    field("in the queue", messages.unwrap_or_else(not_looked));
     field("body", String::from_utf8_lossy(&letter.body).into_owned());
-    for (name, value) in shown.headers {
+    for (name, value) in shown.headers.into_iter().flatten() {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         field("header", format!("{name}: {value}"));
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use testkit::DEAD;
 
-use super::{TRACEPARENT, add_dead_letter, body, ids, listed, raw, some_dead_letters};
+use super::{TRACEPARENT, UNAUTHORIZED, add_dead_letter, add_dead_letters, body, ids, listed, raw, some_dead_letters};
 use crate::{PROJECT, add_run, alter, day, json, world};
 
 #[tokio::test]
@@ -142,7 +142,13 @@ async fn one_is_shown_with_all_that_is_known_of_it() {
     .await;
     let shown = json(
         &world,
-        &["dead-letters", "show", "project one/2024-06-01/daily", "--json"],
+        &[
+            "dead-letters",
+            "show",
+            "project one/2024-06-01/daily",
+            "--message",
+            "--json",
+        ],
     )
     .await;
     assert_eq!(shown["error"], "PostHog does not know the key");
@@ -160,7 +166,7 @@ async fn one_is_shown_with_all_that_is_known_of_it() {
         (&"trace 3".into(), &1.into())
     );
     let text = world
-        .succeeds(&["dead-letters", "show", "project one/2024-06-01/daily"])
+        .succeeds(&["dead-letters", "show", "project one/2024-06-01/daily", "--message"])
         .await
         .stdout;
     for part in [
@@ -225,4 +231,53 @@ async fn no_command_hands_a_messages_escapes_to_the_terminal() {
             assert!(!said.contains(&"r".repeat(200)), "an id was not cut: {said}");
         }
     }
+}
+
+/// Ten thousand others may lie before it, and RabbitMQ 3 counts each look as a delivery.
+#[tokio::test]
+async fn one_that_the_ledger_knows_is_shown_without_a_look_into_the_queue() {
+    let world = some_dead_letters().await;
+    let id = "project one/2024-06-02/daily";
+    let without_broker = [("AMQP_URL", "amqp://127.0.0.1:1/%2f")];
+    let output = world
+        .producer_with_env(&["dead-letters", "show", id, "--json"], &without_broker)
+        .await;
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let shown: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(
+        (&shown["id"], &shown["error_code"], &shown["error"], &shown["body"]),
+        (
+            &id.into(),
+            &"unauthorized".into(),
+            &"in the ledger".into(),
+            &body("2024-06-02").into()
+        )
+    );
+    assert_eq!(
+        (&shown["in_queue"], &shown["headers"], &shown["messages"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
+    let text = world.succeeds(&["dead-letters", "show", id]).await.stdout;
+    assert!(text.contains("--message"), "{text}");
+}
+
+#[tokio::test]
+async fn a_limit_ends_the_list_and_the_queue_keeps_its_order() {
+    let world = world().await;
+    let days: Vec<String> = (0..450)
+        .map(|number| (day("2020-01-01") + chrono::Days::new(number)).to_string())
+        .collect();
+    let bodies: Vec<String> = days.iter().map(|the_day| body(the_day)).collect();
+    add_dead_letters(&world, &bodies, UNAUTHORIZED).await;
+    let expected: Vec<String> = days
+        .iter()
+        .map(|the_day| format!("{PROJECT}/{the_day}/daily"))
+        .collect();
+    for _ in 0..3 {
+        assert_eq!(ids(&listed(&world, &["--limit", "3"]).await), expected[..3]);
+    }
+    let text = world.succeeds(&["dead-letters", "list", "--limit", "3"]).await.stdout;
+    assert!(text.contains("3 of 450 dead letters"), "{text}");
+    assert_eq!(world.queue_depth(DEAD).await, 450);
+    assert_eq!(ids(&listed(&world, &[]).await), expected);
 }
