@@ -91,7 +91,7 @@ error_codes! {
     KillsWorkers = "kills_workers",
         "Look at the workers' ends (out of memory?), give them more memory or lower PAGE_ROWS, \
          then requeue.";
-    /// The broker gave the message up: its consumers died before they could claim it.
+    /// The message was given up: its workers died before they could claim it.
     DeliveryLimit = "delivery_limit", "Look at the workers' ends, then requeue.";
     /// A fault of the exporter itself.
     Internal = "internal", "Report it with the log line of the job; then requeue.";

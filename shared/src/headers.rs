@@ -30,6 +30,20 @@ pub struct Headers {
     pub unrecorded: Option<i32>,
 }
 
+/// How many deliveries of a message have ended without an ack, as the broker counts them.
+pub fn delivery_count(table: Option<&FieldTable>) -> i64 {
+    match table.and_then(|table| table.inner().get("x-delivery-count")) {
+        Some(AMQPValue::LongLongInt(count)) => *count,
+        Some(AMQPValue::LongInt(count)) => i64::from(*count),
+        Some(AMQPValue::LongUInt(count)) => i64::from(*count),
+        Some(AMQPValue::ShortInt(count)) => i64::from(*count),
+        Some(AMQPValue::ShortUInt(count)) => i64::from(*count),
+        Some(AMQPValue::ShortShortInt(count)) => i64::from(*count),
+        Some(AMQPValue::ShortShortUInt(count)) => i64::from(*count),
+        _ => 0,
+    }
+}
+
 impl Headers {
     /// The headers of a new job, which begins a trace.
     pub fn fresh() -> Self {

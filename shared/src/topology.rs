@@ -22,9 +22,10 @@ pub const DEAD_LETTER_QUEUE: &str = "posthog-export.dead-letters";
 pub const DEAD_KEY: &str = "dead";
 
 /// After so many deliveries without an ack, the broker itself moves a message to the dead letters.
-/// This catches messages that kill the worker before it claims their run. The limit is generous,
-/// because broker restarts and lost connections count too.
-const DELIVERY_LIMIT: i64 = 20;
+/// This catches messages that kill the worker before it claims their run. A worker gives such a
+/// message up two deliveries earlier, because it can tell the ledger. The limit is generous, because
+/// broker restarts and lost connections count too.
+pub const DELIVERY_LIMIT: i64 = 20;
 /// Each time somebody looks at a dead letter, its delivery count rises. Without a limit of ours,
 /// RabbitMQ 4 drops it after 20 deliveries; with -1, RabbitMQ 3 drops it after the first.
 const DEAD_LETTER_DELIVERY_LIMIT: i64 = 1_000_000;

@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions, QueuePurgeOptions};
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicRejectOptions, QueueDeclareOptions, QueuePurgeOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties};
 use reqwest::Method;
@@ -137,6 +137,21 @@ impl World {
         };
         let _ = connection.close(200, "done".into()).await;
         Some(taken)
+    }
+
+    /// Takes the first message of a queue and gives it back, so many times, as workers do that die.
+    pub async fn fail_deliveries(&self, queue: &str, times: usize) {
+        let (connection, channel) = self.channel().await;
+        for _ in 0..times {
+            let look = async || {
+                let got = channel.basic_get(queue.into(), BasicGetOptions::default()).await;
+                got.unwrap_or_else(|error| panic!("get from {queue}: {error}"))
+            };
+            let message = self.wait_until("the message is there", PATIENCE, look).await;
+            let requeue = BasicRejectOptions { requeue: true };
+            message.reject(requeue).await.expect("reject");
+        }
+        let _ = connection.close(200, "done".into()).await;
     }
 
     /// Removes all ready messages from a queue and answers how many there were.

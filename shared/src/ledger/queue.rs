@@ -52,6 +52,22 @@ impl Ledger {
         Ok(())
     }
 
+    /// Records a run that a worker has given to a message. A worker may have claimed it meanwhile;
+    /// then its row stays as it is.
+    pub async fn record_given(&self, Job { key, scope }: &Job) -> Result<(), LedgerError> {
+        let written = sqlx::query(
+            "-- ledger_record_given
+             insert into posthog_export.runs (project_id, day, run, events, created_after) values ($1, $2, $3, $4, $5)
+             on conflict (project_id, day, run) do nothing",
+        )
+        .bind_key(key)
+        .bind(event_words(scope))
+        .bind(scope.created_after)
+        .execute(&self.pool);
+        answered(written).await?;
+        Ok(())
+    }
+
     /// Records that the messages of stuck runs were published again. They count as stuck again only
     /// after `stuck`. A run that a worker has taken in the meantime stays as it is.
     pub async fn record_healed(&self, keys: &[RunKey], stuck: Duration) -> Result<(), LedgerError> {

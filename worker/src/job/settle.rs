@@ -2,6 +2,8 @@
 //! confirmed) if a message goes on → ack. A failure in between leaves the delivery unsettled, and
 //! the broker delivers it again.
 
+mod unclaimed;
+
 use std::time::Duration;
 
 use chrono::Utc;
@@ -12,7 +14,6 @@ use shared::error_code::ErrorCode;
 use shared::headers::Headers;
 use shared::job::RunKey;
 use shared::ledger::{Buried, Lease, LedgerError, Retry};
-use shared::message::Message;
 use shared::topology::{DEAD_KEY, EXCHANGE, Lane, rung_queue};
 use shared::trace::Traceparent;
 use tokio::time::Instant;
@@ -70,25 +71,6 @@ impl<'a> Unsettled<'a> {
     /// Whether the broker delivered it before.
     pub fn is_redelivered(&self) -> bool {
         self.delivery.redelivered
-    }
-
-    /// A message that is no job: to the dead letters, with its body as it came.
-    pub async fn bad_message(self, reason: &str) -> Result<(), AmqpError> {
-        let ending = Ending::failed(Outcome::Dead, Some(ErrorCode::BadMessage), reason);
-        say(&self.about(None), &ending, &[]);
-        self.publish_dead(&self.failed_headers(self.attempt(), ErrorCode::BadMessage, reason))
-            .await?;
-        self.ack().await
-    }
-
-    /// A message that had no run is published again with one, in its lane.
-    pub async fn republish(self, message: &Message) -> Result<(), AmqpError> {
-        tracing::info!(
-            project_id = %message.project_id, day = %message.day, run = message.run.as_deref(), trace_id = self.trace_id(),
-            "given a run of its own"
-        );
-        self.publish_again(&message.encode(), &self.carried).await?;
-        self.ack().await
     }
 
     /// The end of a job.
@@ -237,20 +219,25 @@ impl<'a> Unsettled<'a> {
 
     /// Counts a failure that cannot be counted in the ledger: the next attempt reads the count in the
     /// headers of its message.
-    async fn count_in_message(&self, Failed { key, code, text }: Failed<'_>) -> Settlement {
+    async fn count_in_message(&self, failed: Failed<'_>) -> Settlement {
         let attempt = self.carried.unrecorded.unwrap_or(0).max(0).saturating_add(1);
         if let Some(delay) = self.app.config.ladder.delay(attempt) {
             return Settlement::WaitsUnrecorded { delay, attempt };
         }
+        Settlement::Dead(Some(self.bury_at_rest(failed, attempt).await))
+    }
+
+    /// Marks the run of a message that is given up as dead. Else its row would go on waiting for the
+    /// message, and an enqueue would publish it again.
+    async fn bury_at_rest(&self, Failed { key, code, text }: Failed<'_>, attempt: i32) -> Buried {
         let buried = Buried {
             attempt,
             first_failed_at: self.carried.first_failed_at,
         };
-        // Else the row would go on waiting for this message, and an enqueue would publish it again.
         if let Err(error) = self.app.ledger.bury_at_rest(key, code, text, buried).await {
             tracing::warn!(%error, "the ledger was not told of a dead letter");
         }
-        Settlement::Dead(Some(buried))
+        buried
     }
 
     async fn give_back(&self, lease: Option<&Lease>) {

@@ -1,9 +1,9 @@
 //! Bad input: each ends as a dead letter with its reason, the body untouched, and its neighbours
 //! unaffected.
 
-use testkit::{DEAD, Message, langfuse, seed};
+use testkit::{DEAD, JOBS, Message, langfuse, seed};
 
-use crate::{DAY, PROJECT, day, world};
+use crate::{DAY, PATIENCE, PROJECT, day, world};
 
 async fn refused(body: &str, code: &str, reason: &str) {
     let (world, project) = world().await;
@@ -70,6 +70,66 @@ async fn a_day_that_is_not_over() {
         "not ended",
     )
     .await;
+}
+
+/// A replay that was published by hand is in the ledger as soon as it has a run, not only once a
+/// worker has claimed it.
+#[tokio::test]
+async fn a_replay_that_waits_is_queued_in_the_ledger() {
+    let (world, project) = world().await;
+    sqlx::query(
+        "insert into posthog_export.runs (project_id, day, run, state, lease_token, lease_expires_at)
+         values ($1, $2::text::date, 'daily', 'running', gen_random_uuid(), now() + interval '1 hour')",
+    )
+    .bind(PROJECT)
+    .bind(DAY)
+    .execute(&world.pool())
+    .await
+    .unwrap();
+    let _worker = world.ready_worker(&[]).await;
+    let body = format!(r#"{{"project_id":"{PROJECT}","day":"{DAY}","events":["score"]}}"#);
+    world.publish_job(body.as_bytes()).await;
+    let queued = "select count(*) from posthog_export.runs
+        where run like 'replay-%' and state = 'queued' and events = '{score}'";
+    let look = async || {
+        let found = sqlx::query_scalar::<_, i64>(queued).fetch_one(&world.pool()).await;
+        found.unwrap() == 1
+    };
+    world.wait_until("the replay is queued", PATIENCE, look).await;
+    assert_eq!(project.state(DAY, "daily").await, "running");
+}
+
+/// The broker is about to give the message up, and it could not tell the ledger: `enqueue` would
+/// publish the run again for ever.
+#[tokio::test]
+async fn one_that_kills_workers_before_its_claim_is_dead_in_the_ledger() {
+    let (world, project) = world().await;
+    project.seed(&[day()], 5, 1).await;
+    sqlx::query("insert into posthog_export.runs (project_id, day, run) values ($1, $2::text::date, 'daily')")
+        .bind(PROJECT)
+        .bind(DAY)
+        .execute(&world.pool())
+        .await
+        .unwrap();
+    world.succeeds(&["declare"]).await;
+    project.publish(DAY, "daily").await;
+    world.fail_deliveries(JOBS, 18).await;
+    let _worker = world.ready_worker(&[]).await;
+    let letter = world.dead_letter().await;
+    assert_eq!(letter.headers["x-error-code"], "delivery_limit", "{}", letter.headers);
+    assert_eq!(project.state(DAY, "daily").await, "dead");
+    assert!(world.posthog.batches().is_empty(), "nothing was sent");
+}
+
+#[tokio::test]
+async fn one_that_was_delivered_in_vain_a_few_times_is_exported() {
+    let (world, project) = world().await;
+    project.seed(&[day()], 5, 1).await;
+    world.succeeds(&["declare"]).await;
+    project.publish(DAY, "daily").await;
+    world.fail_deliveries(JOBS, 17).await;
+    let _worker = world.ready_worker(&[]).await;
+    project.arrives(DAY).await;
 }
 
 #[tokio::test]
