@@ -100,6 +100,38 @@ fn the_example_environment_names_every_variable_with_its_default() {
     }
 }
 
+/// What the commands of a document take from the shell: `"$NAME_URL"`.
+fn urls_of_commands(document: &str) -> BTreeSet<String> {
+    let text = read(document);
+    let after = text.split("\"$").skip(1);
+    let names = after.filter_map(|rest| rest.split('"').next());
+    names.filter(|name| name.ends_with("_URL")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_example_environment_and_the_documents_agree_on_roles_and_urls() {
+    let example = read(".env.example");
+    for (variable, role, file) in [
+        ("\nDATABASE_URL", "posthog_export_reader", "reader.sql"),
+        ("\n#LEDGER_DATABASE_URL", "posthog_export_app", "ledger.sql"),
+        ("\n#SETTINGS_DATABASE_URL", "posthog_export_settings", "settings.sql"),
+    ] {
+        assert!(example.contains(&format!("{variable}=postgres://{role}:")), "{role}");
+        assert!(read(&format!("deploy/sql/{file}")).contains(&format!("create role {role} login")));
+    }
+    let documents = ["README.md", "docs/OPERATIONS.md"];
+    let used: BTreeSet<String> = documents
+        .iter()
+        .flat_map(|document| urls_of_commands(document))
+        .collect();
+    assert!(used.contains("LEDGER_OWNER_URL") && used.len() >= 3, "{used:?}");
+    let known = |name: &str| VARIABLES.iter().any(|variable| variable.name == name);
+    for name in used.iter().filter(|name| !known(name)) {
+        assert!(example.contains(&format!("\n#   {name} ")), "{name} in .env.example");
+        assert!(read("README.md").contains(&format!("`{name}`")), "{name} in README.md");
+    }
+}
+
 /// Whether a source has this test, and it is not ignored.
 fn is_run(source: &str, test: &str) -> bool {
     let Some((before, _)) = source.split_once(&format!("async fn {test}()")) else {
