@@ -7,8 +7,10 @@ use clap::Args;
 use serde::Serialize;
 use shared::integration;
 use shared::job::{DAILY, Day};
+use shared::langfuse::known_projects;
 use shared::ledger::{Filter, HUMAN, Pause, RunRow, State, Summary};
 use shared::settings::Settings;
+use sqlx::PgPool;
 
 use crate::config::{self, Horizon, Server};
 use crate::error::CommandError;
@@ -112,6 +114,7 @@ pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, Comm
     for found in &integrations {
         summaries.entry(found.project_id.clone()).or_default();
     }
+    forget_given_up(&source, &mut summaries).await?;
     let mut pauses = paused(&ledger, &integrations).await?;
     let named = |id: &str| integrations.iter().find(|found| found.project_id == id);
     let lines = summaries.into_iter().map(|(id, summary)| {
@@ -147,6 +150,31 @@ pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, Comm
         say(&report);
     }
     Ok(Exit::Done)
+}
+
+/// Leaves out the projects that Langfuse does not have, once a human has discarded all their runs.
+async fn forget_given_up(source: &PgPool, summaries: &mut BTreeMap<String, Summary>) -> Result<(), CommandError> {
+    let given_up: Vec<String> = summaries
+        .values()
+        .filter(|summary| is_given_up(summary))
+        .map(|summary| summary.project_id.clone())
+        .collect();
+    let known = known_projects(source, &given_up).await?;
+    summaries.retain(|id, _| !given_up.contains(id) || known.contains(id));
+    Ok(())
+}
+
+/// Whether there are runs, and every one is discarded. PURE.
+fn is_given_up(summary: &Summary) -> bool {
+    let others = [
+        summary.completed,
+        summary.running,
+        summary.queued,
+        summary.waiting,
+        summary.dead,
+        summary.skipped,
+    ];
+    summary.discarded > 0 && others.iter().all(|runs| *runs == 0)
 }
 
 /// The oldest day that is over, holds data and has no completed full run. A day that was given up

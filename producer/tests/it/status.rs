@@ -89,3 +89,24 @@ async fn it_needs_no_broker_and_says_when_the_ledger_is_not_there() {
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert!(output.stdout.contains("up to date"), "{}", output.stdout);
 }
+
+#[tokio::test]
+async fn a_project_that_does_not_exist_is_gone_once_its_runs_are_discarded() {
+    let world = world().await;
+    add_run(&world, day("2024-06-01"), "daily", "dead", None).await;
+    add_run(&world, day("2024-06-01"), "replay-1", "discarded", None).await;
+    alter(&world, "update posthog_export.runs set project_id = 'nobody'").await;
+    let shown = async || {
+        let report = json(&world, &["status", "--json"]).await;
+        let projects = report["projects"].as_array().unwrap().clone();
+        projects.iter().any(|project| project["project_id"] == "nobody")
+    };
+    assert!(shown().await);
+    let discard = ["dead-letters", "discard", "nobody/2024-06-01/daily", "--yes"];
+    world.succeeds(&discard).await;
+    assert!(!shown().await);
+    // A project that exists is shown all the same.
+    alter(&world, "update posthog_export.runs set project_id = 'project one'").await;
+    let text = world.succeeds(&["status"]).await.stdout;
+    assert!(text.contains(PROJECT), "{text}");
+}
