@@ -51,7 +51,8 @@ async fn look(source: &PgPool, findings: &mut Vec<Finding>) -> Result<(), sqlx::
 }
 
 /// The time zones that plain sessions get in this database. Our own session always asks for UTC, so
-/// it cannot tell. The server's configuration is shown only to roles that may read it.
+/// it cannot tell. The server's configuration is shown only to roles that may read it, and counts
+/// where the database sets nothing else.
 async fn zones(source: &PgPool) -> Result<Vec<Zone>, sqlx::Error> {
     const OF_ROLES: &str = "-- doctor_timezones
         select d.whose, d.zone as name,
@@ -73,10 +74,14 @@ async fn zones(source: &PgPool) -> Result<Vec<Zone>, sqlx::Error> {
                  / 3600 as winter,
                extract(epoch from timestamp '2024-07-15' at time zone 'UTC' at time zone f.setting - timestamp '2024-07-15')::float8
                  / 3600 as summer
-        from pg_file_settings f where lower(f.name) = 'timezone' and f.applied";
+        from pg_file_settings f where lower(f.name) = 'timezone' and f.applied
+          and not exists (select 1 from pg_db_role_setting s cross join unnest(s.setconfig) c
+            where s.setrole = 0 and s.setdatabase in (0, (select oid from pg_database where datname = current_database()))
+              and lower(split_part(c, '=', 1)) = 'timezone')";
     let mut zones: Vec<Zone> = sqlx::query_as(OF_ROLES).fetch_all(source).await?;
     let may_read = "-- doctor_may_read_configuration
-        select has_function_privilege('pg_show_all_file_settings()', 'execute')";
+        select has_table_privilege('pg_file_settings', 'select')
+           and has_function_privilege('pg_show_all_file_settings()', 'execute')";
     if sqlx::query_scalar(may_read).fetch_one(source).await? {
         zones.extend(sqlx::query_as::<_, Zone>(OF_SERVER).fetch_all(source).await?);
     }
