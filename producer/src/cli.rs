@@ -26,7 +26,9 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   producer enqueue                 every day: publish jobs for the days that are not yet exported
-  producer status                  see what is done, and how far behind each project is
+  producer status                  see what is done, and which days of each project are missing
+  producer replay --project clx1abc --day 2024-06-01
+                                   export a day again
   producer dead-letters list       see which jobs need a human, and what to do about each
 
 The settings are environment variables; the README lists them. A secret may also be in a file: set
@@ -51,7 +53,7 @@ enum Command {
     /// Export days again, each as a new run
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(replay::Arguments),
-    /// Show how many runs are in each state, and how far behind each project is
+    /// Show how many runs are in each state, and which days of each project are missing
     #[command(after_help = STATUS_EXAMPLES)]
     Status(status::Arguments),
     /// Show dead letters, put them back into the queue, or give them up
@@ -116,7 +118,7 @@ a job:
 Before that it migrates and declares what is missing, unless --no-setup.
 
 JSON: {now, dry_run, planned: {new, resumed, late, healed}, queues, from, to, confirmed,
-failed: [{id, error}], paused: [project_id],
+failed: [{id, error}], paused: [project_id], looked_at, dead: [id],
 jobs: [{id, project_id, day, run, queue, reason}]}.
 
 Exit code: 0 when the broker confirmed every job; 1 when it did not confirm one. Such a job is not
@@ -139,7 +141,7 @@ Examples:
   producer replay --project clx1abc --from 2024-06-01 --to 2024-06-30 --dry-run
 
 Does the same as publishing {\"project_id\": \"clx1abc\", \"day\": \"2024-06-01\"} by hand, for each day of
-the range that holds data. --from without --to is one day. PostHog keeps one copy of each event: an
+the range that holds data. --day is one day, and so is --from without --to. PostHog keeps one copy of each event: an
 event has the same uuid each time it is sent.
 
 JSON: {dry_run, confirmed, jobs: [{id, message, confirmed, error}]}.";
@@ -169,12 +171,13 @@ Examples:
   producer status --project clx1abc
   producer status --state dead --json
 
-A project is behind from its oldest day that is over, holds data and has no completed run. The
-counts are runs. `events_sent` counts an event again for each run that sent it.
+A day is missing when it is over, holds data and has no completed run. `days_behind` counts the days
+of the calendar since the oldest missing one. The counts are runs. `events_sent` counts an event
+again for each run that sent it.
 
 JSON: {now, projects: [{project_id, name, enabled, paused: null | {error_code, error, paused_by,
 paused_at}, completed, running, queued, waiting, dead, skipped, discarded, events_sent,
-rows_rejected, oldest_missing_day, days_behind}], runs: […]}. `runs` comes only with --project or
+rows_rejected, oldest_missing_day, days_behind, missing_days}], runs: […]}. `runs` comes only with --project or
 --state: {project_id, day, run, state, attempt, takeovers, worker, full, created_after, events,
 error_code, error, first_failed_at, retry_at, lease_expires_at, queued_at, started_at, completed_at,
 sent, rejected}.";
@@ -186,8 +189,11 @@ pub async fn execute(cli: Cli) -> ExitCode {
         Ok(Exit::Failed) => ExitCode::from(1),
         Err(error) => {
             // Not a log line: there is no log before the settings are read.
-            output::end(&format!("{error:#}"));
-            ExitCode::from(if error.is::<BadSettings>() { 2 } else { 1 })
+            // An error of a command has its cause in its text.
+            output::end(&error.to_string());
+            let of_command = error.downcast_ref::<CommandError>();
+            let bad_setting = error.is::<BadSettings>() || of_command.is_some_and(CommandError::is_bad_setting);
+            ExitCode::from(if bad_setting { 2 } else { 1 })
         }
     }
 }

@@ -4,6 +4,8 @@ use shared::amqp::AmqpError;
 use shared::integration::CipherError;
 use shared::langfuse::wanted_columns;
 use shared::ledger::LedgerError;
+use shared::postgres::{in_words, is_read_only, lacks_right};
+use sqlx::migrate::MigrateError;
 
 /// A server that cannot be reached, or that does not let us in.
 #[derive(Debug, thiserror::Error)]
@@ -15,10 +17,12 @@ pub struct ServerError {
     pub what: &'static str,
     /// Host and port, without user and password
     pub address: String,
-    /// What went wrong
+    /// What went wrong, without a full stop
     pub cause: String,
     /// Whether it is a pooler, about which nothing but another URL helps
     pub is_pooler: bool,
+    /// Whether no server was asked, because the setting cannot be used
+    pub bad_setting: bool,
 }
 
 impl ServerError {
@@ -28,6 +32,9 @@ impl ServerError {
             return String::new();
         }
         let variable = self.variable;
+        if self.bad_setting {
+            return format!(" Correct {variable}.");
+        }
         format!(" Check that it runs, and host, port, user and password of {variable}.")
     }
 }
@@ -39,7 +46,7 @@ pub enum CommandError {
     #[error(transparent)]
     Server(#[from] ServerError),
     /// A statement failed in Langfuse's database.
-    #[error("Langfuse's database: {0}")]
+    #[error("Langfuse's database: {}", in_words(.0))]
     Source(#[from] sqlx::Error),
     /// Langfuse's tables lack these columns.
     #[error("{}", lack(.0))]
@@ -51,8 +58,8 @@ pub enum CommandError {
     #[error("the ledger has no up-to-date schema `posthog_export`; run `producer migrate`")]
     NotMigrated,
     /// A migration failed.
-    #[error("cannot migrate the ledger: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error("cannot migrate the ledger: {}", migration(.0))]
+    Migrate(#[from] MigrateError),
     /// A request to the broker failed.
     #[error(transparent)]
     Amqp(#[from] AmqpError),
@@ -95,6 +102,15 @@ fn lack(columns: &[String]) -> String {
 }
 
 impl CommandError {
+    /// Whether only other settings help: exit code 2.
+    pub fn is_bad_setting(&self) -> bool {
+        match self {
+            Self::Server(error) => error.bad_setting,
+            Self::Cipher(error) => matches!(error, CipherError::BadKey),
+            _ => false,
+        }
+    }
+
     /// A refusal with its reason.
     pub fn refused(reason: impl Into<String>) -> Self {
         Self::Refused(reason.into())
@@ -113,5 +129,42 @@ impl CommandError {
         } else {
             Err(Self::refused(reason(&unknown.join(", "))))
         }
+    }
+}
+
+/// Why a migration failed, and what to do.
+fn migration(error: &MigrateError) -> String {
+    match error {
+        MigrateError::Execute(error) => statement(error),
+        MigrateError::ExecuteMigration(error, version) => format!("migration {version}: {}", statement(error)),
+        MigrateError::VersionMissing(version) => format!(
+            "it has migration {version}, which this program does not know. A newer one has migrated it: upgrade this one, too"
+        ),
+        other => other.to_string(),
+    }
+}
+
+fn statement(error: &sqlx::Error) -> String {
+    let words = in_words(error);
+    if lacks_right(error) {
+        format!("{words}. Run `producer migrate` as the schema's owner (deploy/sql/ledger.sql)")
+    } else if is_read_only(error) {
+        format!(
+            "{words}. LEDGER_DATABASE_URL must lead to a primary, and its role and database must not set \
+             default_transaction_read_only"
+        )
+    } else {
+        words
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_migration_of_a_newer_program_is_no_riddle() {
+        let text = CommandError::from(MigrateError::VersionMissing(9999)).to_string();
+        assert!(text.contains("migration 9999") && text.contains("upgrade"), "{text}");
     }
 }

@@ -21,8 +21,10 @@ pub(crate) enum KeyAnswer {
     Known,
     /// The host does not know the key. It would answer 200 to every batch and drop the events.
     Refused,
-    /// The host did not say yes or no, for this reason.
+    /// The host did not say yes or no, but this.
     CannotTell(String),
+    /// The host gave no answer, for this reason.
+    NoAnswer(String),
     /// The host was not asked.
     NotAsked(Unusable),
 }
@@ -42,23 +44,25 @@ impl KeyAnswer {
         match self {
             Self::Known => "known",
             Self::Refused => "refused",
-            Self::CannotTell(_) => "cannot_tell",
+            Self::CannotTell(_) | Self::NoAnswer(_) => "cannot_tell",
             Self::NotAsked(unusable) => unusable.code.as_str(),
         }
     }
 
     /// The reason, or what to do about it.
-    pub(crate) fn detail(&self) -> Option<&str> {
+    pub(crate) fn detail(&self) -> Option<String> {
         match self {
             Self::Known => None,
-            Self::Refused => Some(ErrorCode::Unauthorized.advice()),
-            Self::CannotTell(reason) | Self::NotAsked(Unusable { reason, .. }) => Some(reason),
+            Self::Refused => Some(ErrorCode::Unauthorized.mend()),
+            Self::CannotTell(reason) | Self::NoAnswer(reason) | Self::NotAsked(Unusable { reason, .. }) => {
+                Some(reason.clone())
+            }
         }
     }
 
     /// Whether the worker would send events with this key. It does when the host cannot tell.
     pub(crate) fn is_usable(&self) -> bool {
-        matches!(self, Self::Known | Self::CannotTell(_))
+        matches!(self, Self::Known | Self::CannotTell(_) | Self::NoAnswer(_))
     }
 }
 
@@ -113,6 +117,7 @@ async fn ask_one(posthog: &Posthog, opened: &Integration) -> KeyAnswer {
         Ok(KeyCheck::Known) => KeyAnswer::Known,
         Ok(KeyCheck::Unknown) => KeyAnswer::Refused,
         Ok(KeyCheck::CannotTell(reason)) => KeyAnswer::CannotTell(reason),
+        Ok(KeyCheck::NoAnswer(reason)) => KeyAnswer::NoAnswer(reason),
         Err(refusal) => KeyAnswer::NotAsked(host_not_allowed(&refusal)),
     }
 }

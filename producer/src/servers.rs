@@ -69,6 +69,7 @@ async fn reach_postgres(server: &Server) -> Result<(), ServerError> {
         address: postgres::address(&server.url),
         is_pooler: matches!(error, ReachError::Pooler(_)),
         cause: error.to_string(),
+        bad_setting: false,
     })
 }
 
@@ -88,6 +89,7 @@ impl Broker {
             what: "RabbitMQ",
             address: broker_address(&server.url),
             is_pooler: false,
+            bad_setting: matches!(error, AmqpError::BadUrl),
             cause: without_address(error),
         })?;
         let (sender, blocked) = watch::channel(false);
@@ -161,7 +163,7 @@ fn broker_address(url: &SecretString) -> String {
 /// The cause without the server's name, which the sentence around it has.
 fn without_address(error: AmqpError) -> String {
     match error {
-        AmqpError::Broker(error) => error.to_string(),
+        AmqpError::Broker(error) => amqp::in_words(&error),
         other => other.to_string(),
     }
 }

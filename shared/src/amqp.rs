@@ -38,7 +38,7 @@ pub enum AmqpError {
     #[error("AMQP_URL is not an AMQP URL")]
     BadUrl,
     /// The broker or the connection failed.
-    #[error("RabbitMQ: {0}")]
+    #[error("RabbitMQ: {}", in_words(.0))]
     Broker(#[from] lapin::Error),
     /// The URL is `amqps://`, but the server speaks no TLS or its certificate is not trusted.
     #[error(
@@ -81,7 +81,7 @@ pub async fn connect(url: &SecretString, name: &str) -> Result<Connection, AmqpE
     let runtime = lapin::runtime::default_runtime()?;
     let connected = Connection::connect_uri_with_config(uri, properties, tls, runtime);
     match within(CONNECT_TIMEOUT, connected).await {
-        Err(AmqpError::Broker(error)) if plain_port && is_tls_failure(&error) => Err(AmqpError::Tls(error.to_string())),
+        Err(AmqpError::Broker(error)) if plain_port && is_tls_failure(&error) => Err(AmqpError::Tls(in_words(&error))),
         other => other,
     }
 }
@@ -264,7 +264,38 @@ pub(crate) fn found<T>(looked: Result<T, lapin::Error>) -> Result<Option<T>, lap
     }
 }
 
+/// What went wrong, for people. The broker's own sentence begins with the name of the error, so
+/// lapin's words for it are left out.
+pub fn in_words(error: &lapin::Error) -> String {
+    match error.kind() {
+        lapin::ErrorKind::ProtocolError(refused) if !refused.get_message().as_str().is_empty() => {
+            refused.get_message().as_str().trim_end_matches('.').to_owned()
+        }
+        _ => error.to_string().trim_end_matches('.').to_owned(),
+    }
+}
+
 /// Whether the broker refused with this reply code.
 pub(crate) fn is_reply(error: &lapin::Error, code: u16) -> bool {
     matches!(error.kind(), lapin::ErrorKind::ProtocolError(e) if e.get_id() == code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPSoftError};
+
+    #[test]
+    fn a_refusal_of_the_broker_is_said_once_and_ends_without_a_full_stop() {
+        let refused = |message: &str| {
+            let kind = AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED);
+            lapin::Error::from(lapin::ErrorKind::ProtocolError(AMQPError::new(kind, message.into())))
+        };
+        let login = refused("ACCESS_REFUSED - Login was refused. For details see the broker logfile.");
+        assert_eq!(
+            AmqpError::from(login).to_string(),
+            "RabbitMQ: ACCESS_REFUSED - Login was refused. For details see the broker logfile"
+        );
+        assert!(in_words(&refused("")).contains("ACCESS-REFUSED"));
+    }
 }

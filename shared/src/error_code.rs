@@ -32,7 +32,8 @@ error_codes! {
     BadMessage = "bad_message",
         "Publish a corrected message; the body is kept untouched in the dead letter.";
     /// The day has not ended by the database's clock.
-    DayNotOver = "day_not_over", "Requeue it once the day is over (UTC).";
+    DayNotOver = "day_not_over",
+        "Requeue it once the day is over (UTC), or discard it if the date is a mistake.";
     /// `projects` has no such row.
     UnknownProject = "unknown_project",
         "Check project_id for a typo; discard the message if the project was deleted.";
@@ -98,6 +99,15 @@ error_codes! {
 }
 
 impl ErrorCode {
+    /// [`ErrorCode::advice`] for settings that no job has failed with: nothing is there to requeue.
+    pub fn mend(self) -> String {
+        let advice = self.advice();
+        let without = [", then requeue.", "; then requeue."]
+            .iter()
+            .find_map(|end| advice.strip_suffix(end));
+        without.map_or_else(|| advice.to_owned(), |mend| format!("{mend}."))
+    }
+
     /// Whether every job of the project would fail like this one, until its key or host is
     /// corrected.
     pub const fn pauses_project(self) -> bool {
@@ -132,6 +142,14 @@ impl FromStr for ErrorCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_mend_of_settings_speaks_of_no_job() {
+        for code in ErrorCode::ALL.iter().filter(|code| code.pauses_project()) {
+            let mend = code.mend();
+            assert!(!mend.contains("requeue") && mend.ends_with('.'), "{mend}");
+        }
+    }
 
     #[test]
     fn every_word_reads_back_as_its_code() {

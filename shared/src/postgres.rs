@@ -40,7 +40,7 @@ pub async fn reach(url: &SecretString, name: &str) -> Result<(), ReachError> {
         sqlx::Error::Database(e) if e.message().contains("unsupported startup parameter") => {
             ReachError::Pooler(e.message().to_owned())
         }
-        error => ReachError::Failed(error.to_string()),
+        error => ReachError::Failed(in_words(&error)),
     };
     let read = read(url).map_err(failed)?;
     let limit = read.connect_timeout.unwrap_or(ACQUIRE_TIMEOUT);
@@ -156,4 +156,30 @@ pub fn is_unreachable(error: &sqlx::Error) -> bool {
         }),
         _ => false,
     }
+}
+
+/// What went wrong, for people: the server's own sentence, without the line of Postgres's C source
+/// and without sqlx's words around it.
+pub fn in_words(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::PoolTimedOut => format!("no connection within {} s", ACQUIRE_TIMEOUT.as_secs()),
+        other => other.to_string(),
+    }
+}
+
+/// Whether Postgres refused a statement for a missing right.
+pub fn lacks_right(error: &sqlx::Error) -> bool {
+    has_code(error, "42501")
+}
+
+/// Whether a transaction takes no writes: the server is a replica, or the role or the database is
+/// set to read only.
+pub fn is_read_only(error: &sqlx::Error) -> bool {
+    has_code(error, "25006")
+}
+
+fn has_code(error: &sqlx::Error, code: &str) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|found| found == code))
 }

@@ -63,6 +63,8 @@ pub enum KeyCheck {
     Unknown,
     /// It gives no sensible answer, as a proxy that serves capture only. The export goes on.
     CannotTell(String),
+    /// It gave no answer.
+    NoAnswer(String),
 }
 
 /// The HTTP client. It calls only hosts that [`Egress`] allows, and uses no redirects and no proxy.
@@ -156,7 +158,7 @@ impl Posthog {
         let mut url = endpoint(&integration.host, "flags/");
         url.set_query(Some("v=2"));
         let body = json!({"token": integration.api_key.expose_secret(), "distinct_id": "key-check"}).to_string();
-        let mut last = String::new();
+        let mut last = KeyCheck::NoAnswer(String::new());
         for tried in 0..KEY_CHECK_TRIES {
             if tried > 0 {
                 tokio::time::sleep(Duration::from_millis(300 << tried)).await;
@@ -170,12 +172,12 @@ impl Posthog {
                 Ok(answer) if !answer.status.is_server_error() && answer.status != StatusCode::TOO_MANY_REQUESTS => {
                     return Ok(KeyCheck::CannotTell(format!("it answered {}", answer.status)));
                 }
-                Ok(answer) => last = format!("it answered {}", answer.status),
+                Ok(answer) => last = KeyCheck::CannotTell(format!("it answered {}", answer.status)),
                 Err(CallError::NotAllowed(refused)) => return Err(refused),
-                Err(CallError::Transport(why)) => last = why,
+                Err(CallError::Transport(why)) => last = KeyCheck::NoAnswer(why),
             }
         }
-        Ok(KeyCheck::CannotTell(last))
+        Ok(last)
     }
 }
 

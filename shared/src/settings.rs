@@ -255,7 +255,10 @@ impl Settings {
     }
 
     fn show(&mut self, variable: &Variable, value: &str) {
-        self.shown.push((variable.name, value.to_owned()));
+        // A variable that two settings fall back to is read twice.
+        if self.shown.iter().all(|(name, _)| *name != variable.name) {
+            self.shown.push((variable.name, value.to_owned()));
+        }
     }
 }
 
@@ -359,6 +362,15 @@ mod tests {
             assert!(error.contains(name), "{name} in {error}");
         }
         assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_variable_that_is_read_twice_is_shown_once() {
+        let mut s = settings(&[]);
+        for _ in 0..2 {
+            s.text(&variables::DATABASE_CA_FILE);
+        }
+        assert_eq!(s.finish().unwrap().values.len(), 1);
     }
 
     #[test]

@@ -84,6 +84,19 @@ pub fn say_end(prefix: &str, why: &str) {
     let _ = writeln!(error, "{line}");
 }
 
+/// Joins an error and its causes. A cause that the texts before it repeat is left out. PURE.
+pub fn once(causes: impl IntoIterator<Item = String>) -> String {
+    let mut text = String::new();
+    for cause in causes {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 /// The fields are those of the log's own lines. PURE.
 fn json_line(why: &str, now: chrono::DateTime<chrono::Utc>) -> String {
     let timestamp = now.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
@@ -104,6 +117,12 @@ mod tests {
         ] {
             assert_eq!(is_colored(terminal, no_color), colored);
         }
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let causes = ["no ledger: denied", "denied", "by the server"].map(str::to_owned);
+        assert_eq!(once(causes), "no ledger: denied: by the server");
     }
 
     #[test]

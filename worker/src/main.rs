@@ -34,7 +34,8 @@ async fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            shared::telemetry::say_end("worker", &format!("{error:#}"));
+            let causes = error.chain().map(ToString::to_string);
+            shared::telemetry::say_end("worker", &shared::telemetry::once(causes));
             // As the producer's: 2 says that only other settings help.
             ExitCode::from(if error.is::<BadSettings>() { 2 } else { 1 })
         }

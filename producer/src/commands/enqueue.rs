@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use shared::integration::{self, StoredIntegration};
 use shared::ladder::Ladder;
-use shared::langfuse::{Undated, undated};
+use shared::langfuse::undated;
 use shared::ledger::{Ledger, Pause, State};
 use shared::settings::Settings;
 use shared::topology::Lane;
@@ -27,7 +27,7 @@ use crate::publish::publish;
 use crate::servers::{self, Broker};
 use crate::setup;
 
-use report::Report;
+use report::{Left, Report};
 
 /// Arguments of `enqueue`.
 #[derive(Args, Clone, Debug, Default)]
@@ -112,7 +112,7 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
         let ended = ledger.forget_pauses(&found.over).await?;
         tracing::info!(projects = ?ended, "deleted the pauses that no longer hold");
     }
-    let mut report = Report::new(&rules, &found.jobs, found.paused, found.undated, arguments.dry_run);
+    let mut report = Report::new(&rules, &found.jobs, found.left, arguments.dry_run);
     report.announce(arguments.json);
     if !arguments.dry_run {
         let publisher = broker.publisher().await?;
@@ -141,12 +141,10 @@ struct Found {
     /// Projects whose late rows were looked for, and up to when. `None` when only some days were
     /// looked at.
     swept: Option<(Vec<String>, DateTime<Utc>)>,
-    /// Projects that are enabled and wanted, but paused
-    paused: Vec<String>,
+    /// What no job is published for
+    left: Left,
     /// Pauses that no longer hold, of any project
     over: Vec<Pause>,
-    /// Rows of the enabled projects that no job can export
-    undated: Vec<Undated>,
 }
 
 struct Reader<'a> {
@@ -176,12 +174,12 @@ impl Reader<'_> {
         let projects = facts::projects(self.source, self.migrated.then_some(self.ledger), rules, &enabled).await?;
         if !self.migrated {
             let jobs = plan(rules, &projects, &Arrived::default(), Vec::new());
+            let left = Left::new(rules, &projects, paused, undated);
             return Ok(Found {
                 jobs,
                 swept: None,
-                paused,
+                left,
                 over,
-                undated,
             });
         }
         let until = facts::sweep_until(self.source, rules).await?;
@@ -191,9 +189,8 @@ impl Reader<'_> {
         Ok(Found {
             jobs: plan(rules, &projects, &arrived, stuck),
             swept: whole.then_some((enabled, until)),
-            paused,
+            left: Left::new(rules, &projects, paused, undated),
             over,
-            undated,
         })
     }
 

@@ -179,6 +179,11 @@ fn check_key(key: &SecretString) -> Result<SecretString, CommandError> {
             "this is no PostHog project API key: it is longer than 64 characters, or has spaces or characters that are not ASCII",
         );
     }
+    if !key.starts_with("phc_") {
+        return refuse(
+            "this is no PostHog project API key: it does not begin with phc_; take it from PostHog's project settings",
+        );
+    }
     Ok(SecretString::from(key))
 }
 
@@ -190,8 +195,17 @@ mod tests {
     #[test]
     fn a_key_is_trimmed_and_the_wrong_kind_refused_without_repeating_it() {
         assert_eq!(check_key(&" phc_abc\n".into()).unwrap().expose_secret(), "phc_abc");
-        let long = "p".repeat(65);
-        for bad in ["", "  ", "phx_secret", "phc a", "phc_é", long.as_str()] {
+        let long = format!("phc_{}", "p".repeat(61));
+        for bad in [
+            "",
+            "  ",
+            "phx_secret",
+            "phc a",
+            "phc_é",
+            "sk-lf-1",
+            "phs_feature",
+            long.as_str(),
+        ] {
             let error = check_key(&bad.into()).unwrap_err().to_string();
             assert!(bad.trim().is_empty() || !error.contains(bad.trim()), "{error}");
         }

@@ -161,7 +161,7 @@ async fn plan(arguments: &Arguments, source: &PgPool, ledger: &Ledger) -> Result
     let asked = (to.0 - from.0).num_days() + 1;
     let empty = usize::try_from(asked).unwrap_or(0).saturating_sub(days.len());
     if empty > 0 {
-        tracing::info!("{} of the range hold no data and need no job", count(empty, "day"));
+        tracing::info!("{}", without_data(empty));
     }
     let events: Option<BTreeSet<Stream>> = Some(arguments.events.iter().copied().collect());
     let scope = Scope {
@@ -175,6 +175,16 @@ async fn plan(arguments: &Arguments, source: &PgPool, ledger: &Ledger) -> Result
         reason: Reason::New,
     };
     Ok(days.into_iter().rev().map(job).collect())
+}
+
+/// PURE.
+fn without_data(days: usize) -> String {
+    let (holds, needs) = if days == 1 {
+        ("holds", "needs")
+    } else {
+        ("hold", "need")
+    };
+    format!("{} of the range {holds} no data and {needs} no job", count(days, "day"))
 }
 
 fn say(arguments: &Arguments, jobs: &[Planned], published: &Published) {
@@ -200,5 +210,16 @@ fn say(arguments: &Arguments, jobs: &[Planned], published: &Published) {
             None => "published",
         };
         line(format!("{id}  {ended}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_day_holds_and_two_days_hold() {
+        assert_eq!(without_data(1), "1 day of the range holds no data and needs no job");
+        assert_eq!(without_data(2), "2 days of the range hold no data and need no job");
     }
 }

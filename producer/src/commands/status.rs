@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
-use shared::integration;
+use shared::integration::{self, StoredIntegration};
 use shared::job::{DAILY, Day};
 use shared::langfuse::known_projects;
 use shared::ledger::{Filter, HUMAN, Pause, RunRow, State, Summary};
@@ -79,6 +79,8 @@ struct Line {
     rows_rejected: i64,
     oldest_missing_day: Option<Day>,
     days_behind: i64,
+    /// How many days are missing
+    missing_days: usize,
 }
 
 /// Executes the command.
@@ -100,9 +102,9 @@ pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, Comm
         .map(|found| found.project_id.clone())
         .collect();
     let projects = facts::projects(&source, Some(&ledger), &rules, &enabled).await?;
-    let behind: BTreeMap<&str, Day> = projects
+    let mut missing: BTreeMap<&str, BTreeSet<Day>> = projects
         .iter()
-        .filter_map(|project| Some((project.id.as_str(), oldest_missing(project, &rules)?)))
+        .map(|project| (project.id.as_str(), missing(project, &rules)))
         .collect();
 
     let mut summaries: BTreeMap<String, Summary> = ledger
@@ -111,6 +113,7 @@ pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, Comm
         .into_iter()
         .map(|summary| (summary.project_id.clone(), summary))
         .collect();
+    refuse_unknown(arguments, &source, &integrations, &summaries).await?;
     for found in &integrations {
         summaries.entry(found.project_id.clone()).or_default();
     }
@@ -121,7 +124,8 @@ pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, Comm
         let integration = named(&id);
         let name = integration.map(|found| found.project_name.clone());
         let enabled = integration.is_some_and(|found| found.enabled);
-        let line = Line::new(&rules, behind.get(id.as_str()).copied(), &id, name, enabled, &summary);
+        let missing = missing.remove(id.as_str()).unwrap_or_default();
+        let line = Line::new(&rules, &missing, &id, name, enabled, &summary);
         Line {
             paused: pauses.remove(&id),
             ..line
@@ -177,9 +181,30 @@ fn is_given_up(summary: &Summary) -> bool {
     summary.discarded > 0 && others.iter().all(|runs| *runs == 0)
 }
 
-/// The oldest day that is over, holds data and has no completed full run. A day that was given up
-/// does not count. PURE.
-fn oldest_missing(project: &Project, rules: &Rules) -> Option<Day> {
+/// Refuses a project that neither Langfuse's database nor the ledger has.
+async fn refuse_unknown(
+    arguments: &Arguments,
+    source: &PgPool,
+    integrations: &[StoredIntegration],
+    summaries: &BTreeMap<String, Summary>,
+) -> Result<(), CommandError> {
+    let strange =
+        |id: &&String| !summaries.contains_key(*id) && !integrations.iter().any(|found| found.project_id == **id);
+    let strange: Vec<String> = arguments.projects.iter().filter(strange).cloned().collect();
+    if strange.is_empty() {
+        return Ok(());
+    }
+    let known = known_projects(source, &strange).await?;
+    CommandError::refuse_unknown(
+        &strange,
+        |id| known.iter().any(|found| found == id),
+        |unknown| format!("neither Langfuse's database nor the ledger has a project {unknown}"),
+    )
+}
+
+/// The days that are over, hold data and have no completed full run. A day that was given up does
+/// not count. PURE.
+fn missing(project: &Project, rules: &Rules) -> BTreeSet<Day> {
     let full = || project.runs.iter().filter(|run| run.full);
     let given_up = |run: &RunRow| run.state == State::Discarded && run.run == DAILY;
     let satisfied: BTreeSet<Day> = full()
@@ -189,18 +214,19 @@ fn oldest_missing(project: &Project, rules: &Rules) -> Option<Day> {
     let open = full().filter(|run| run.state != State::Discarded).map(|run| run.day);
     let last = rules.newest_over();
     let days = project.days_with_data.iter().copied().chain(open);
-    days.filter(|day| *day <= last && !satisfied.contains(day)).min()
+    days.filter(|day| *day <= last && !satisfied.contains(day)).collect()
 }
 
 impl Line {
     fn new(
         rules: &Rules,
-        oldest_missing_day: Option<Day>,
+        missing: &BTreeSet<Day>,
         id: &str,
         name: Option<String>,
         enabled: bool,
         summary: &Summary,
     ) -> Self {
+        let oldest_missing_day = missing.first().copied();
         Self {
             project_id: id.to_owned(),
             name,
@@ -217,23 +243,28 @@ impl Line {
             rows_rejected: summary.rejected,
             days_behind: oldest_missing_day.map_or(0, |day| (rules.newest_over().0 - day.0).num_days() + 1),
             oldest_missing_day,
+            missing_days: missing.len(),
+        }
+    }
+
+    /// How many days are missing, and the oldest.
+    fn lag(&self) -> String {
+        match self.oldest_missing_day {
+            None => "up to date".to_owned(),
+            Some(day) if self.missing_days == 1 => format!("1 day missing: {day}"),
+            Some(day) => format!("{} missing, oldest {day}", count(self.missing_days, "day")),
         }
     }
 
     fn row(&self) -> [String; 11] {
         let pause = self.paused.as_ref();
-        let behind = match self.oldest_missing_day {
+        let behind = match pause {
             _ if !self.enabled => "disabled".to_owned(),
-            _ if pause.is_some() => {
-                let cause = pause.and_then(|pause| pause.error_code.as_deref()).unwrap_or(HUMAN);
-                let days = usize::try_from(self.days_behind).unwrap_or(0);
-                format!("PAUSED ({cause}), {} behind", count(days, "day"))
+            Some(pause) => {
+                let cause = pause.error_code.as_deref().unwrap_or(HUMAN);
+                format!("PAUSED ({cause}), {}", self.lag())
             }
-            Some(day) => {
-                let days = usize::try_from(self.days_behind).unwrap_or(0);
-                format!("{} behind ({day})", count(days, "day"))
-            }
-            None => "up to date".to_owned(),
+            None => self.lag(),
         };
         [
             self.project_id.clone(),
@@ -300,4 +331,35 @@ fn say(report: &Report) {
         ]
     };
     output::table(header, runs.iter().map(row));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lag_is_the_days_that_are_missing_and_not_the_calendar_between() {
+        let rules = Rules {
+            now: "2026-06-10T12:00:00Z".parse().unwrap(),
+            horizon: Horizon {
+                lag: std::time::Duration::ZERO,
+                backfill_days: None,
+            },
+            from: None,
+            to: None,
+        };
+        let lag = |days: &[&str]| {
+            let project = Project {
+                days_with_data: days.iter().map(|day| day.parse().unwrap()).collect(),
+                ..Project::default()
+            };
+            let days = missing(&project, &rules);
+            let line = Line::new(&rules, &days, "p", None, true, &Summary::default());
+            (line.lag(), line.days_behind)
+        };
+        assert_eq!(lag(&["2023-11-18"]), ("1 day missing: 2023-11-18".to_owned(), 935));
+        let two = ("2 days missing, oldest 2026-06-01".to_owned(), 9);
+        assert_eq!(lag(&["2026-06-08", "2026-06-01"]), two);
+        assert_eq!(lag(&[]), ("up to date".to_owned(), 0));
+    }
 }

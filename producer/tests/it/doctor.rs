@@ -31,6 +31,10 @@ fn finds(checks: &[Value], check: &str, status: &str, parts: &[&str]) {
     );
 }
 
+fn of_check<'a>(checks: &'a [Value], check: &str) -> Vec<&'a Value> {
+    checks.iter().filter(|finding| finding["check"] == check).collect()
+}
+
 async fn manage(world: &World, method: Method, segments: &[&str], body: Option<Value>) {
     world
         .servers()
@@ -326,6 +330,7 @@ async fn faults_of_keys_and_hosts_are_named() {
         "problem",
         &["decrypts none of 4 keys", "not the one that Langfuse uses"],
     );
+    assert_eq!(of_check(&checks, "projects").len(), 0, "{checks:#?}");
     let output = world.producer_with_env(&["doctor"], &[("ENCRYPTION_KEY", "abc")]).await;
     assert!(
         output.code == 2 && output.stderr.contains("ENCRYPTION_KEY"),
@@ -458,7 +463,27 @@ async fn a_newer_ledger_and_one_that_takes_no_writes_are_named() {
         &checks,
         "ledger.reachable",
         "problem",
-        &["takes no writes", "LEDGER_DATABASE_URL"],
+        &[
+            "takes no writes of `",
+            "default_transaction_read_only",
+            "LEDGER_DATABASE_URL",
+        ],
+    );
+    assert!(!of_check(&checks, "ledger.reachable")[0].to_string().contains("replica"));
+}
+
+#[tokio::test]
+async fn a_broker_where_nothing_is_declared_is_one_finding() {
+    let world = bare_world().await;
+    world.succeeds(&["migrate"]).await;
+    let (code, checks) = examined(&world, &[]).await;
+    assert_eq!(code, 1);
+    let topology = of_check(&checks, "broker.topology");
+    assert_eq!(topology.len(), 1, "{topology:#?}");
+    let found = topology[0].to_string();
+    assert!(
+        found.contains("no exchange and no queue of ours") && found.contains("producer declare"),
+        "{found}"
     );
 }
 
@@ -496,4 +521,19 @@ async fn odd_times_and_time_zones_are_named() {
         "UTC",
     ];
     finds(&checks, "database.timezone", "warning", &parts);
+}
+
+#[tokio::test]
+async fn dead_letters_and_an_answer_that_is_no_posthogs_are_findings() {
+    let world = world().await;
+    let (_, checks) = examined(&world, &[]).await;
+    finds(&checks, "broker.dead_letters", "ok", &["no dead letter"]);
+    assert!(world.publish("posthog-export", "dead", b"{}").await);
+    world.posthog.flags_route(false);
+    let (_, checks) = examined(&world, &[]).await;
+    let waits = ["1 dead letter waits", "producer dead-letters list"];
+    finds(&checks, "broker.dead_letters", "warning", &waits);
+    finds(&checks, "projects", "warning", &["it answered 404", "ingestion host"]);
+    let said = of_check(&checks, "projects")[0].to_string();
+    assert!(!said.contains("reached"), "{said}");
 }

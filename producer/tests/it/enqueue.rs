@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use chrono::Days;
+use chrono::{Days, Utc};
 use testkit::proxy::Flow;
 use testkit::seed::{Observation, Rows, Score, Trace, at};
 use testkit::{BACKFILL, JOBS, World, job};
 
-use crate::{PROJECT, add_project, add_traces, alter, bare_world, day, drain, jobs, json, ledger, world, yesterday};
+use crate::{
+    PROJECT, add_project, add_run, add_traces, alter, bare_world, day, drain, jobs, json, ledger, world, yesterday,
+};
 
 #[tokio::test]
 async fn the_first_run_sets_up_and_enqueues_every_day_with_data_newest_first() {
@@ -393,4 +395,27 @@ async fn lost_confirms_are_failures_and_the_next_run_makes_up_for_them() {
     let report = json(&world, &["enqueue", "--json"]).await;
     assert_eq!(report["confirmed"], 100);
     assert_eq!(ledger(&world).await.len(), 600);
+}
+
+/// Without a single enabled integration, and while a dead letter waits, all is not well.
+#[tokio::test]
+async fn what_keeps_old_days_from_export_is_said_by_enqueue() {
+    let world = world().await;
+    add_traces(&world, PROJECT, &[yesterday()]).await;
+    add_run(&world, yesterday(), "daily", "dead", Some(Utc::now())).await;
+    let said = world.succeeds(&["enqueue"]).await.stdout;
+    let letter = format!("1 dead letter waits: {PROJECT}/{}/daily", yesterday());
+    assert!(
+        said.starts_with("Nothing to enqueue") && said.contains(&letter),
+        "{said}"
+    );
+    let report = json(&world, &["enqueue", "--json"]).await;
+    assert_eq!(
+        (&report["looked_at"], report["dead"].as_array().unwrap().len()),
+        (&1.into(), 1)
+    );
+    alter(&world, "update posthog_integrations set enabled = false").await;
+    let said = world.succeeds(&["enqueue"]).await.stdout;
+    assert!(said.contains("no project has an enabled integration"), "{said}");
+    assert!(!said.contains("every day"), "{said}");
 }

@@ -94,6 +94,7 @@ async fn set_refuses_what_could_not_work() {
         (PROJECT, "https://https://eu.i.posthog.com", KEY, "twice"),
         (PROJECT, &host, personal, "project API key"),
         (PROJECT, &host, "hunter2 with spaces", "ASCII"),
+        (PROJECT, &host, "sk-lf-hunter2", "does not begin with phc_"),
         (PROJECT, &host, "", "POSTHOG_API_KEY"),
         ("nobody", &host, KEY, "nobody"),
     ] {
@@ -157,6 +158,8 @@ async fn check_asks_the_host_and_fails_for_an_unknown_key() {
     assert_eq!(output.code, 1);
     let report: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(report["checks"][0]["result"], "refused");
+    let detail = report["checks"][0]["detail"].as_str().unwrap();
+    assert!(detail.contains("Correct") && !detail.contains("requeue"), "{detail}");
     assert!(!output.stdout.contains(KEY) && !output.stderr.contains(KEY));
 
     // A proxy that serves capture only cannot tell; that is no failure.

@@ -6,6 +6,7 @@ mod backup;
 mod dead_letters;
 mod doctor;
 mod enqueue;
+mod errors;
 mod heal;
 mod integrations;
 mod late;

@@ -4,7 +4,7 @@ use testkit::{Project, World};
 
 use crate::{KEY, PROJECT, bare_world, yesterday};
 
-async fn refused(world: &World, arguments: &[&str], overrides: &[(&str, &str)]) -> (i32, String) {
+pub(crate) async fn refused(world: &World, arguments: &[&str], overrides: &[(&str, &str)]) -> (i32, String) {
     let output = world.producer_with_env(arguments, overrides).await;
     assert!(output.stdout.is_empty(), "{}", output.stdout);
     (output.code, output.stderr)

@@ -45,7 +45,7 @@ async fn a_project_by_the_numbers() {
         json!({
             "project_id": PROJECT, "name": "Name of project one", "enabled": true, "paused": null, "completed": 1, "running": 0,
             "queued": 0, "waiting": 1, "dead": 1, "skipped": 0, "discarded": 1, "events_sent": 2000, "rows_rejected": 4,
-            "oldest_missing_day": back(2).to_string(), "days_behind": 3,
+            "oldest_missing_day": back(2).to_string(), "days_behind": 3, "missing_days": 3,
         })
     );
     assert_eq!(
@@ -73,7 +73,7 @@ async fn a_project_by_the_numbers() {
     );
 
     let text = world.succeeds(&["status", "--project", PROJECT]).await.stdout;
-    assert!(text.contains(&format!("3 days behind ({})", back(2))), "{text}");
+    assert!(text.contains(&format!("3 days missing, oldest {}", back(2))), "{text}");
     assert!(text.contains("unauthorized"), "{text}");
 }
 
@@ -109,4 +109,17 @@ async fn a_project_that_does_not_exist_is_gone_once_its_runs_are_discarded() {
     alter(&world, "update posthog_export.runs set project_id = 'project one'").await;
     let text = world.succeeds(&["status"]).await.stdout;
     assert!(text.contains(PROJECT), "{text}");
+}
+
+#[tokio::test]
+async fn a_project_that_nobody_knows_is_an_error_and_one_without_integration_is_not() {
+    let world = world().await;
+    testkit::langfuse::add_project(&world.pool(), "bare", "Bare").await;
+    let output = world
+        .producer(&["status", "--project", PROJECT, "--project", "nope"])
+        .await;
+    assert_eq!(output.code, 1, "{}", output.stdout);
+    assert_eq!(output.stdout, "");
+    assert!(output.stderr.contains("has a project nope"), "{}", output.stderr);
+    world.succeeds(&["status", "--project", "bare"]).await;
 }

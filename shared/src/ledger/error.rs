@@ -1,6 +1,6 @@
 //! What can go wrong at the ledger.
 
-use crate::postgres::is_unreachable;
+use crate::postgres::{in_words, is_read_only, is_unreachable, lacks_right};
 
 /// What went wrong at the ledger.
 #[derive(Debug, thiserror::Error)]
@@ -9,11 +9,31 @@ pub enum LedgerError {
     #[error("the lease was lost: another worker has this run")]
     LeaseLost,
     /// The database cannot be reached. A write may have happened or not.
-    #[error("the ledger cannot be reached: {0}")]
+    #[error("{}", unreachable(.0))]
     Unreachable(#[source] sqlx::Error),
     /// A statement failed.
-    #[error("the ledger refused a statement: {0}")]
+    #[error("the ledger refused a statement: {}{}", in_words(.0), mend(.0))]
     Sql(#[source] sqlx::Error),
+}
+
+fn unreachable(error: &sqlx::Error) -> String {
+    let words = in_words(error);
+    if is_read_only(error) {
+        format!(
+            "the ledger takes no writes: {words}. LEDGER_DATABASE_URL must lead to a primary, and its role and database \
+             must not set default_transaction_read_only"
+        )
+    } else {
+        format!("the ledger cannot be reached: {words}")
+    }
+}
+
+fn mend(error: &sqlx::Error) -> &'static str {
+    if lacks_right(error) {
+        "; `producer doctor` names the rights that are missing"
+    } else {
+        ""
+    }
 }
 
 impl LedgerError {

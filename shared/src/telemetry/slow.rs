@@ -58,7 +58,7 @@ impl Visit for Told {
 /// The name in the statement's first line (`-- ledger_claim_take`), or else its first words. PURE.
 fn name(statement: &str, summary: &str) -> String {
     let first = statement.trim_start().lines().next().unwrap_or_default();
-    match first.strip_prefix("-- ").map(str::trim) {
+    match first.strip_prefix("--").map(str::trim) {
         Some(name) if !name.is_empty() && !name.contains(char::is_whitespace) => name.to_owned(),
         _ => summary.chars().take(SHOWN).collect(),
     }
@@ -71,16 +71,8 @@ mod tests {
     #[test]
     fn a_statement_is_told_by_its_name_or_its_first_words() {
         for (statement, summary, expected) in [
-            (
-                "\n\n-- ledger_claim_take\nupdate runs\nset state = 1\n",
-                "-- ledger_claim_take update runs …",
-                "ledger_claim_take",
-            ),
-            (
-                "\n\n-- of the ledger\ncreate table x ()",
-                "-- of the ledger …",
-                "-- of the ledger …",
-            ),
+            ("\n\n-- told_by_name\nupdate runs\nset state = 1\n", "…", "told_by_name"),
+            ("\n\n-- the ledger\ncreate table x ()", "its words …", "its words …"),
             ("\n\nselect a, b from c", "select a, b from …", "select a, b from …"),
             ("", "select 1", "select 1"),
         ] {

@@ -14,7 +14,7 @@ use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 use rand::Rng as _;
-use shared::amqp::{AmqpError, CONNECT_TIMEOUT, Publisher, connect, port_answers, watch_blocked, within};
+use shared::amqp::{AmqpError, CONNECT_TIMEOUT, Publisher, connect, in_words, port_answers, watch_blocked, within};
 use shared::message::Message;
 use shared::topology::{Lane, ensure};
 use tokio::sync::{mpsc, watch};
@@ -172,7 +172,7 @@ async fn session(app: &Arc<App>, shutdown: &CancellationToken) -> Result<(), Ses
 }
 
 fn describe(error: Option<lapin::Error>) -> String {
-    error.map_or_else(|| "closed".to_owned(), |e| e.to_string())
+    error.map_or_else(|| "closed".to_owned(), |error| in_words(&error))
 }
 
 type Deliveries = SelectAll<futures::stream::BoxStream<'static, (Lane, Option<Result<Delivery, lapin::Error>>)>>;

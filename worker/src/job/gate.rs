@@ -50,7 +50,9 @@ impl Gate {
         match known {
             Ok(KeyCheck::Known) => {}
             Ok(KeyCheck::Unknown) => return JobError::KeyRefused,
-            Ok(KeyCheck::CannotTell(why)) => tracing::debug!(%why, "the host cannot be asked whether it knows the key"),
+            Ok(KeyCheck::CannotTell(why) | KeyCheck::NoAnswer(why)) => {
+                tracing::debug!(%why, "the host cannot be asked whether it knows the key");
+            }
             Err(refused) => return SendError::HostNotAllowed(refused.to_string()).into(),
         }
         let _ = self.key_checked.set(());

@@ -11,7 +11,7 @@ use shared::integration::{self, EncryptionKey, Loaded};
 use shared::job::{Day, Job, Stream};
 use shared::langfuse;
 use shared::ledger::Cursor;
-use shared::postgres::{ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT, is_unreachable};
+use shared::postgres::{ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT, in_words, is_unreachable};
 use sqlx::Row as _;
 use sqlx::postgres::PgPool;
 use tokio::sync::{OnceCell, Semaphore};
@@ -27,10 +27,10 @@ pub use statements::{TOTALS, TRACE_COLUMNS, statement};
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The database cannot be reached.
-    #[error("Langfuse's database cannot be reached: {0}")]
+    #[error("Langfuse's database cannot be reached: {}", in_words(.0))]
     Unreachable(#[source] sqlx::Error),
     /// A statement failed.
-    #[error("Langfuse's database refused a statement: {0}")]
+    #[error("Langfuse's database refused a statement: {}", in_words(.0))]
     Sql(#[source] sqlx::Error),
     /// Columns that the worker reads are missing.
     #[error("Langfuse's tables lack {}; a Langfuse v2 database is needed", .0.join(", "))]

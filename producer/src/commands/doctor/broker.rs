@@ -1,14 +1,15 @@
 //! Checks the broker: can it be reached, does every exchange and queue exist with our arguments,
 //! does anybody consume?
 
-use shared::amqp::{CONNECT_TIMEOUT, within};
+use shared::amqp::{CONNECT_TIMEOUT, in_words, within};
 use shared::ladder::Ladder;
-use shared::topology::{self, JOBS_QUEUE, Piece};
+use shared::topology::{self, DEAD_LETTER_QUEUE, JOBS_QUEUE, Piece};
 
 use super::check::Check;
 use super::finding::{Checked, Finding};
 use crate::config::Server;
 use crate::error::CommandError;
+use crate::output::count;
 use crate::servers::Broker;
 
 pub(super) const MAKE_ANEW: &str =
@@ -54,10 +55,19 @@ async fn look(
     findings: &mut Vec<Finding>,
 ) -> Result<QueueArguments, CommandError> {
     let mut faults = Vec::new();
+    let mut absent = Vec::new();
     let mut arguments = QueueArguments::Compared;
-    for piece in topology::pieces(ladder) {
-        faults.extend(compare(broker, &piece, &mut arguments).await?);
+    let pieces = topology::pieces(ladder);
+    let declared = pieces.iter().filter(|piece| !matches!(piece, Piece::Binding { .. }));
+    let number = declared.clone().count();
+    for piece in declared {
+        match compare(broker, piece, &mut arguments).await? {
+            Compared::Absent => absent.push(piece.name()),
+            Compared::Differs(finding) => faults.push(finding),
+            Compared::Alike => {}
+        }
     }
+    faults.extend(missing(&absent, number));
     if faults.is_empty() {
         faults.push(if arguments == QueueArguments::Compared {
             Finding::ok(
@@ -75,6 +85,9 @@ async fn look(
         });
     }
     findings.append(&mut faults);
+    if let Some(letters) = broker.depth(DEAD_LETTER_QUEUE).await? {
+        findings.push(dead_letters(letters));
+    }
     if let Some(consumers) = broker.consumers(JOBS_QUEUE).await? {
         findings.push(if consumers == 0 {
             let found = format!("nobody consumes `{JOBS_QUEUE}`");
@@ -90,41 +103,87 @@ async fn look(
     Ok(arguments)
 }
 
+/// One finding for all that is absent. PURE.
+fn missing(absent: &[String], all: usize) -> Option<Finding> {
+    let found = match absent.len() {
+        0 => return None,
+        number if number == all => "no exchange and no queue of ours is declared".to_owned(),
+        _ => format!("there is no {}", absent.join(", no ")),
+    };
+    Some(Finding::problem(
+        Check::BrokerTopology,
+        found,
+        "Run `producer declare`.",
+    ))
+}
+
+/// PURE.
+fn dead_letters(letters: u32) -> Finding {
+    const CHECK: Check = Check::BrokerDeadLetters;
+    if letters == 0 {
+        return Finding::ok(CHECK, "no dead letter waits");
+    }
+    let number = usize::try_from(letters).unwrap_or(usize::MAX);
+    let wait = if letters == 1 { "waits" } else { "wait" };
+    let found = format!("{} {wait} for a human", count(number, "dead letter"));
+    Finding::warning(
+        CHECK,
+        found,
+        "`producer dead-letters list` says why, and what to do about each.",
+    )
+}
+
+/// What a comparison with the broker's queue or exchange says.
+enum Compared {
+    Alike,
+    Absent,
+    Differs(Finding),
+}
+
 /// Declares a queue or exchange that exists. With our arguments that changes nothing; with others
 /// the broker's error says which differ.
-async fn compare(
-    broker: &Broker,
-    piece: &Piece,
-    arguments: &mut QueueArguments,
-) -> Result<Option<Finding>, CommandError> {
-    if matches!(piece, Piece::Binding { .. }) {
-        return Ok(None);
-    }
+async fn compare(broker: &Broker, piece: &Piece, arguments: &mut QueueArguments) -> Result<Compared, CommandError> {
     // The broker closes a channel with each error, so each request has its own.
     let channel = broker.channel().await?;
     if !within(CONNECT_TIMEOUT, piece.exists(&channel)).await? {
-        let found = format!("there is no {}", piece.name());
-        return Ok(Some(Finding::problem(
-            Check::BrokerTopology,
-            found,
-            "Run `producer declare`.",
-        )));
+        return Ok(Compared::Absent);
     }
     if *arguments == QueueArguments::NotCompared {
-        return Ok(None);
+        return Ok(Compared::Alike);
     }
     let channel = broker.channel().await?;
     let declared = within(CONNECT_TIMEOUT, async { Ok(piece.declare(&channel).await) }).await?;
     Ok(match declared {
-        Ok(()) => None,
+        Ok(()) => Compared::Alike,
         Err(error) if topology::is_refused(&error) => {
             *arguments = QueueArguments::NotCompared;
-            None
+            Compared::Alike
         }
-        Err(error) => Some(Finding::problem(
+        Err(error) => Compared::Differs(Finding::problem(
             Check::BrokerTopology,
-            format!("{} has other arguments: {error}", piece.name()),
+            format!("{} has other arguments: {}", piece.name(), in_words(&error)),
             MAKE_ANEW,
         )),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_absent_is_one_finding() {
+        let names = |number: usize| (0..number).map(|n| format!("queue `{n}`")).collect::<Vec<_>>();
+        assert!(missing(&[], 24).is_none());
+        let some = missing(&names(2), 24).unwrap();
+        assert_eq!(some.found, "there is no queue `0`, no queue `1`");
+        let all = missing(&names(24), 24).unwrap();
+        assert!(all.found.len() < 60, "{}", all.found);
+    }
+
+    #[test]
+    fn dead_letters_are_counted() {
+        assert_eq!(dead_letters(1).found, "1 dead letter waits for a human");
+        assert_eq!(dead_letters(3).found, "3 dead letters wait for a human");
+    }
 }

@@ -33,16 +33,23 @@ pub(super) async fn check(server: &Server) -> Checked<Option<Ledger>> {
 }
 
 async fn look(ledger: &Ledger, findings: &mut Vec<Finding>) -> Result<bool, LedgerError> {
-    let read_only: bool = sqlx::query_scalar(
-        "-- doctor_read_only\nselect pg_is_in_recovery() or current_setting('transaction_read_only')::bool",
+    let (replica, read_only, user): (bool, bool, String) = sqlx::query_as(
+        "-- doctor_read_only
+         select pg_is_in_recovery(), current_setting('transaction_read_only')::bool, current_user::text",
     )
     .fetch_one(ledger.pool())
     .await?;
-    findings.push(if read_only {
+    findings.push(if replica {
         Finding::problem(
             Check::LedgerReachable,
-            "the server takes no writes: it is a replica, or read-only",
+            "the server takes no writes: it is a replica",
             "Set LEDGER_DATABASE_URL to a primary.",
+        )
+    } else if read_only {
+        Finding::problem(
+            Check::LedgerReachable,
+            format!("it takes no writes of `{user}`: default_transaction_read_only is on for this role or database"),
+            "Set LEDGER_DATABASE_URL to a role that may write, or reset default_transaction_read_only.",
         )
     } else {
         Finding::ok(Check::LedgerReachable, "it takes writes")

@@ -1,6 +1,7 @@
 //! Checks what only RabbitMQ's management API tells: version, policies, bindings, the broker's
 //! clock. Also the queues' arguments, when this user has no right to declare.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -91,11 +92,13 @@ async fn look(
 
     let mut policies = Vec::new();
     let mut shortest: Option<Duration> = None;
+    let (mut absent, mut unbound) = (BTreeSet::new(), Vec::new());
     for piece in topology::pieces(ladder) {
         match piece {
             Piece::Queue { name, arguments } => {
                 // A missing queue has been reported already.
                 let Ok((queue, _)) = management.get(&["queues", &management.vhost, &name]).await else {
+                    absent.insert(name);
                     continue;
                 };
                 if known == QueueArguments::NotCompared {
@@ -108,6 +111,8 @@ async fn look(
                 }
                 policies.extend(judge_policy(&name, policy));
             }
+            // A queue that is not there has no binding either.
+            Piece::Binding { queue, .. } if absent.contains(&queue) => {}
             Piece::Binding { queue, exchange, key } => {
                 let Ok((bindings, _)) = management
                     .get(&["bindings", &management.vhost, "e", &exchange, "q", &queue])
@@ -117,16 +122,19 @@ async fn look(
                 };
                 let bound = |binding: &Value| binding["routing_key"] == key;
                 if !bindings.as_array().is_some_and(|all| all.iter().any(bound)) {
-                    let found = format!("`{exchange}` has no binding to `{queue}` with key `{key}`");
-                    findings.push(Finding::problem(
-                        Check::BrokerTopology,
-                        found,
-                        "Run `producer declare`.",
-                    ));
+                    unbound.push(format!("`{exchange}` has no binding to `{queue}` with key `{key}`"));
                 }
             }
             Piece::Exchange { .. } => {}
         }
+    }
+    if !unbound.is_empty() {
+        let found = unbound.join("; ");
+        findings.push(Finding::problem(
+            Check::BrokerTopology,
+            found,
+            "Run `producer declare`.",
+        ));
     }
     if policies.is_empty() {
         policies.push(Finding::ok(

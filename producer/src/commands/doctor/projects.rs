@@ -38,6 +38,10 @@ async fn look(
     }
     let key = config.key.get()?;
     findings.push(decrypts(&enabled, key));
+    if !enabled.iter().any(|stored| decrypted(stored, key)) {
+        // That one finding is about all projects. No host can be asked.
+        return paused_ones(ledger, &enabled, findings).await;
+    }
     let answers = key_check::ask(&enabled, key, &config.egress, &config.posthog_ca).await?;
     findings.extend(
         enabled
@@ -50,8 +54,16 @@ async fn look(
         let found = format!("{} known to their hosts", count(known, "key"));
         findings.push(Finding::ok(Check::Projects, found));
     }
+    paused_ones(ledger, &enabled, findings).await
+}
+
+async fn paused_ones(
+    ledger: Option<&Ledger>,
+    enabled: &[StoredIntegration],
+    findings: &mut Vec<Finding>,
+) -> Result<(), CommandError> {
     if let Some(ledger) = ledger {
-        for (id, pause) in paused(ledger, &enabled).await? {
+        for (id, pause) in paused(ledger, enabled).await? {
             let found = format!("{id} is paused since {}: {}", pause.paused_at.to_rfc3339(), pause.error);
             let advice = "Correct its PostHog settings, or `producer projects resume`.";
             findings.push(Finding::warning(Check::ProjectsPaused, found, advice));
@@ -60,16 +72,19 @@ async fn look(
     Ok(())
 }
 
+fn decrypted(stored: &StoredIntegration, key: &EncryptionKey) -> bool {
+    key.decrypt(&stored.encrypted_api_key).is_ok()
+}
+
 /// Whether ENCRYPTION_KEY is the one that the projects' keys were encrypted with. PURE.
 fn decrypts(projects: &[StoredIntegration], key: &EncryptionKey) -> Finding {
     const CHECK: Check = Check::EncryptionKey;
     let all = projects.len();
-    let decrypted = |stored: &&StoredIntegration| key.decrypt(&stored.encrypted_api_key).is_ok();
-    match projects.iter().filter(decrypted).count() {
+    match projects.iter().filter(|stored| decrypted(stored, key)).count() {
         number if number == all => Finding::ok(CHECK, format!("decrypts the keys of all {}", count(all, "project"))),
         0 => Finding::problem(
             CHECK,
-            format!("decrypts none of {all} keys"),
+            format!("decrypts none of {}", count(all, "key")),
             "ENCRYPTION_KEY is not the one that Langfuse uses; take it from Langfuse's own environment.",
         ),
         number => Finding::problem(
@@ -89,13 +104,18 @@ fn judge(stored: &StoredIntegration, answer: &KeyAnswer) -> Option<Finding> {
         KeyAnswer::CannotTell(_) => Some(Finding::warning(
             Check::Projects,
             format!("{found}: {detail}"),
-            "Fine for a proxy that serves capture only; otherwise see that the host can be reached from here.",
+            "Fine for a proxy that serves capture only; otherwise see that the host is PostHog's ingestion host.",
+        )),
+        KeyAnswer::NoAnswer(_) => Some(Finding::warning(
+            Check::Projects,
+            format!("{found}: {detail}"),
+            "See that the host can be reached from here.",
         )),
         KeyAnswer::Refused => Some(Finding::problem(Check::Projects, found, detail)),
         KeyAnswer::NotAsked(unusable) => Some(Finding::problem(
             Check::Projects,
             format!("{found}: {detail}"),
-            unusable.code.advice(),
+            unusable.code.mend(),
         )),
     }
 }

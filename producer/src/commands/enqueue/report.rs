@@ -6,11 +6,15 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::job::Day;
 use shared::langfuse::Undated;
+use shared::ledger::State;
 
 use crate::output::{self, count, line};
-use crate::plan::{Planned, Reason, Rules};
+use crate::plan::{Planned, Project, Reason, Rules};
 use crate::publish::Published;
 use crate::report::{Failure, say_failed, undated};
+
+/// How many dead letters are named.
+const NAMED: usize = 5;
 
 /// What was planned and what became of it. `--json` writes it as it is.
 #[derive(Debug, Serialize)]
@@ -31,14 +35,80 @@ pub(crate) struct Report {
     confirmed: usize,
     /// Those that were not
     failed: Vec<Failure>,
-    /// Projects that were left out because they are paused
-    paused: Vec<String>,
-    /// Rows that no job can export, because their time lies on no day
-    undated: Vec<Undated>,
+    /// What no job is published for
+    #[serde(flatten)]
+    left: Left,
     /// All jobs, in the order in which they are published
     jobs: Vec<Line>,
     #[serde(skip)]
     not_over: Option<Day>,
+}
+
+/// What no job is published for.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Left {
+    /// Projects that were left out because they are paused
+    paused: Vec<String>,
+    /// Rows that no job can export, because their time lies on no day
+    undated: Vec<Undated>,
+    /// How many projects were looked at: enabled, wanted and not paused
+    looked_at: usize,
+    /// Runs of these that wait for a human
+    dead: Vec<String>,
+    /// Whether only some days were looked at
+    #[serde(skip)]
+    bounded: bool,
+}
+
+impl Left {
+    pub(crate) fn new(rules: &Rules, projects: &[Project], paused: Vec<String>, undated: Vec<Undated>) -> Self {
+        let runs = projects.iter().flat_map(|project| &project.runs);
+        let dead = runs.filter(|run| run.state == State::Dead && rules.asked(run.day));
+        Self {
+            paused,
+            undated,
+            looked_at: projects.len(),
+            dead: dead.map(|run| run.key().to_string()).collect(),
+            bounded: rules.from.is_some() || rules.to.is_some() || rules.horizon.backfill_days.is_some(),
+        }
+    }
+
+    /// Why there is no job. PURE.
+    fn why_nothing(&self) -> String {
+        if self.looked_at == 0 {
+            return if self.paused.is_empty() {
+                "no project has an enabled integration (`producer integrations list`).".to_owned()
+            } else {
+                "each project with an enabled integration is paused (`producer projects list --paused`).".to_owned()
+            };
+        }
+        let range = if self.bounded { " of the range" } else { "" };
+        let others = if self.paused.is_empty() {
+            ""
+        } else {
+            " of the projects that are not paused"
+        };
+        let all = format!("every day{range}{others} that is over and holds data is in the ledger.");
+        match self.letters() {
+            None => all,
+            Some(letters) => format!("{all} {letters}"),
+        }
+    }
+
+    /// The dead letters, named as far as a person reads. PURE.
+    fn letters(&self) -> Option<String> {
+        let named = self.dead.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>();
+        if named.is_empty() {
+            return None;
+        }
+        let wait = if self.dead.len() == 1 { "waits" } else { "wait" };
+        let more = if self.dead.len() > NAMED { ", …" } else { "" };
+        Some(format!(
+            "{} {wait}: {}{more} (`producer dead-letters list`).",
+            count(self.dead.len(), "dead letter"),
+            named.join(", ")
+        ))
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -52,13 +122,7 @@ struct Line {
 }
 
 impl Report {
-    pub(crate) fn new(
-        rules: &Rules,
-        planned: &[Planned],
-        paused: Vec<String>,
-        undated: Vec<Undated>,
-        dry_run: bool,
-    ) -> Self {
+    pub(crate) fn new(rules: &Rules, planned: &[Planned], left: Left, dry_run: bool) -> Self {
         let mut by_reason: BTreeMap<&'static str, usize> = Reason::ALL.map(|reason| (reason.as_str(), 0)).into();
         let mut queues = BTreeMap::new();
         for job in planned {
@@ -74,8 +138,7 @@ impl Report {
             to: planned.iter().map(|job| job.job.key.day).max(),
             confirmed: 0,
             failed: Vec::new(),
-            paused,
-            undated,
+            left,
             jobs: planned.iter().map(Line::of).collect(),
             not_over: rules.to.filter(|to| *to > rules.newest_over()),
         }
@@ -86,8 +149,8 @@ impl Report {
         if let Some(day) = self.not_over {
             tracing::warn!(%day, now = %self.now, "this day is not over yet (UTC, plus EXPORT_LAG); a later enqueue publishes it");
         }
-        if !self.paused.is_empty() {
-            let projects = self.paused.join(", ");
+        if !self.left.paused.is_empty() {
+            let projects = self.left.paused.join(", ");
             tracing::warn!(
                 projects,
                 "these projects are paused and were left out; see `producer projects list --paused`"
@@ -96,13 +159,16 @@ impl Report {
         if json {
             return;
         }
-        for rows in &self.undated {
+        for rows in &self.left.undated {
             line(format!("Left out: {}.", undated(rows)));
         }
         let Some((from, to)) = self.from.zip(self.to) else {
-            line("Nothing to enqueue: every day that is over and holds data is in the ledger.");
+            line(format!("Nothing to enqueue: {}", self.left.why_nothing()));
             return;
         };
+        if let Some(letters) = self.left.letters() {
+            line(letters);
+        }
         let reasons = self.planned.iter().filter(|(_, number)| **number > 0);
         let reasons: Vec<String> = reasons.map(|(reason, number)| format!("{number} {reason}")).collect();
         let queues: Vec<String> = self
@@ -168,5 +234,37 @@ impl Line {
             self.queue.to_owned(),
             self.reason.as_str().to_owned(),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_why_there_is_nothing_to_enqueue() {
+        let left = |looked_at: usize, paused: &[&str], dead: usize| Left {
+            looked_at,
+            paused: paused.iter().map(|id| (*id).to_owned()).collect(),
+            dead: (1..=dead).map(|n| format!("p/2024-06-0{n}/daily")).collect(),
+            ..Left::default()
+        };
+        for (left, parts) in [
+            (left(0, &[], 0), &["no project has an enabled integration"][..]),
+            (left(0, &["q"], 0), &["is paused"]),
+            (
+                left(2, &[], 0),
+                &["every day that is over and holds data is in the ledger."],
+            ),
+            (left(2, &["q"], 0), &["every day of the projects that are not paused"]),
+            (
+                left(2, &[], 1),
+                &["1 dead letter waits: p/2024-06-01/daily (`producer dead-letters list`)."],
+            ),
+            (left(2, &[], 7), &["7 dead letters wait: ", "p/2024-06-05/daily, … ("]),
+        ] {
+            let text = left.why_nothing();
+            assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+        }
     }
 }

@@ -16,7 +16,7 @@ struct Checked<'a> {
     name: &'a str,
     host: &'a str,
     result: &'static str,
-    detail: Option<&'a str>,
+    detail: Option<String>,
 }
 
 impl<'a> Checked<'a> {
@@ -36,7 +36,7 @@ impl<'a> Checked<'a> {
             self.name.to_owned(),
             self.host.to_owned(),
             self.result.to_owned(),
-            self.detail.unwrap_or("-").to_owned(),
+            self.detail.clone().unwrap_or_else(|| "-".to_owned()),
         ]
     }
 }
