@@ -142,9 +142,13 @@ mod tests {
         let mut places: BTreeMap<String, Vec<&PathBuf>> = BTreeMap::new();
         for file in &files {
             let text = std::fs::read_to_string(file).unwrap();
-            for part in text.split("\"-- ").skip(1) {
-                let name = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_');
-                places.entry(name.collect()).or_default().push(file);
+            let product = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            for part in product.split("\"-- ").skip(1) {
+                let name: String = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                // Code that reads a name has the two dashes alone.
+                if !name.is_empty() {
+                    places.entry(name).or_default().push(file);
+                }
             }
         }
         assert!(places.len() > 40, "no statements were found");
