@@ -512,7 +512,7 @@ async fn odd_times_and_time_zones_are_named() {
         &checks,
         "database.times",
         "warning",
-        &["traces: 1 rows have a created_at in the future"],
+        &["traces: 1 row has a created_at in the future"],
     );
     let parts = [
         "database world_",

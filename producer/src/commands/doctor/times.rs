@@ -144,14 +144,14 @@ async fn ahead(source: &PgPool) -> Result<Vec<Finding>, sqlx::Error> {
     for (table, statement) in STATEMENTS {
         let rows: i64 = sqlx::query_scalar(statement).fetch_one(source).await?;
         if rows > 0 {
-            let number = if rows > 1000 {
-                "over 1000".to_owned()
-            } else {
-                rows.to_string()
+            let number = match rows {
+                1 => "1 row has".to_owned(),
+                2..=1000 => format!("{rows} rows have"),
+                _ => "over 1000 rows have".to_owned(),
             };
             findings.push(Finding::warning(
                 Check::DatabaseTimes,
-                format!("{table}: {number} rows have a created_at in the future"),
+                format!("{table}: {number} a created_at in the future"),
                 "They may be exported twice. Look at the clock and the time zone of what writes them.",
             ));
         }
