@@ -119,6 +119,7 @@ Before that it migrates and declares what is missing, unless --no-setup.
 
 JSON: {now, dry_run, planned: {new, resumed, late, healed}, queues, from, to, confirmed,
 failed: [{id, error}], paused: [project_id], looked_at, dead: [id],
+undated: [{project_id, table, rows, example}],
 jobs: [{id, project_id, day, run, queue, reason}]}.
 
 Exit code: 0 when the broker confirmed every job; 1 when it did not confirm one. Such a job is not

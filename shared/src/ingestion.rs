@@ -28,7 +28,7 @@ pub fn ingestion_url(configured: &str) -> Result<Url, String> {
         return Err("it holds a user name or password, which PostHog does not use".to_owned());
     }
     if let Some(host) = of_posthog(typed.trim_end_matches('.'))? {
-        if url.path() != "/" {
+        if !url.path().trim_matches('/').is_empty() {
             return Err(format!(
                 "PostHog's own hosts take no path (`{}`); write https://{host}",
                 url.path()
@@ -67,6 +67,7 @@ mod tests {
             (" https://us.posthog.com?x#y", "https://us.i.posthog.com/batch/"),
             ("https://eu.posthog.com.", "https://eu.i.posthog.com/batch/"),
             ("https://EU.i.posthog.com./", "https://eu.i.posthog.com/batch/"),
+            ("https://eu.i.posthog.com//", "https://eu.i.posthog.com/batch/"),
             (
                 "https://posthog.example.com:8443/ingest/",
                 "https://posthog.example.com:8443/ingest/batch/",

@@ -79,6 +79,21 @@ impl Ledger {
         Ok(newest >= migrator().iter().map(|m| m.version).max())
     }
 
+    /// Whether it takes writes: a replica does not, nor does a read-only role.
+    pub async fn is_writable(&self) -> Result<bool, LedgerError> {
+        let asked = async {
+            let mut connection = self.pool.acquire().await?;
+            let writable = "-- ledger_is_writable\nselect current_setting('transaction_read_only') = 'off'";
+            let writable: bool = sqlx::query_scalar(writable).fetch_one(&mut *connection).await?;
+            if !writable {
+                // A session keeps the setting that it began with.
+                connection.close().await?;
+            }
+            Ok(writable)
+        };
+        answered(asked).await
+    }
+
     /// The database's clock.
     pub async fn now(&self) -> Result<DateTime<Utc>, LedgerError> {
         let now = sqlx::query_scalar("-- ledger_now\nselect clock_timestamp()");

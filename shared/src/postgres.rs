@@ -37,7 +37,12 @@ pub enum ReachError {
 /// prepared behind a pooler, a client meets those of others.
 pub async fn reach(url: &SecretString, name: &str) -> Result<(), ReachError> {
     let failed = |error: sqlx::Error| match error {
-        sqlx::Error::Database(e) if e.message().contains("unsupported startup parameter") => {
+        // The words of PgBouncer, and of Amazon's RDS Proxy.
+        sqlx::Error::Database(e)
+            if ["unsupported startup parameter", "command-line options"]
+                .iter()
+                .any(|words| e.message().contains(words)) =>
+        {
             ReachError::Pooler(e.message().to_owned())
         }
         error => ReachError::Failed(in_words(&error)),

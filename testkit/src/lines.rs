@@ -25,6 +25,8 @@ pub const LEDGER_NOT_TOLD: &str = "the ledger was not told";
 pub const STOPPING: &str = "stopping: no new delivery";
 /// The broker went away while a worker stopped.
 pub const LOST_WHILE_STOPPING: &str = "RabbitMQ was lost while stopping";
+/// A worker waits for a ledger that it may write to.
+pub const READ_ONLY: &str = "the ledger takes no writes";
 /// `producer schedule` is at work, and waits.
 pub const NEXT_ENQUEUE: &str = "waiting for the next enqueue";
 /// `producer schedule` waits for another one to end.

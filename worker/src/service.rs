@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
-use shared::ledger::Ledger;
+use shared::ledger::{Ledger, LedgerError};
 use shared::postgres::{ReachError, address, paging_pool, reach, writing_pool};
 use shared::posthog::Posthog;
 use shared::settings::{ExposeSecret, SecretString, variables};
@@ -175,14 +175,19 @@ fn readiness(app: &Arc<App>) -> Vec<Check> {
     ]
 }
 
-/// Waits until the ledger has this program's version. Without it every delivery would fail.
+/// Waits until the ledger has this program's version and takes writes. Otherwise every delivery
+/// would fail.
 async fn ledger_is_ready(app: &App, shutdown: &CancellationToken) -> bool {
     let mut said = String::new();
     loop {
-        let missing = match app.ledger.is_migrated().await {
-            Ok(true) => return true,
-            Ok(false) => "the ledger's tables are not there or too old; run `producer migrate`".to_owned(),
-            Err(error) => error.to_string(),
+        let found = async { Ok((app.ledger.is_migrated().await?, app.ledger.is_writable().await?)) };
+        let missing = match found.await {
+            Ok((true, true)) => return true,
+            Ok((false, _)) => "the ledger's tables are not there or too old; run `producer migrate`".to_owned(),
+            Ok((true, false)) => {
+                "the ledger takes no writes: its server is a replica, or its role is read-only".to_owned()
+            }
+            Err::<_, LedgerError>(error) => error.to_string(),
         };
         if said != missing {
             tracing::warn!("waiting: {missing}");

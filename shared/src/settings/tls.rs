@@ -1,6 +1,7 @@
 //! Certificate authorities of the operator's own. Their files become parameters of the URLs, in the
 //! words that Postgres and RabbitMQ clients know. So a connection needs nothing but its URL.
 
+use lapin::uri::AMQPUri;
 use reqwest::Certificate;
 use url::Url;
 
@@ -61,7 +62,12 @@ impl Settings {
     /// The broker's URL. With `AMQP_CA_FILE`, the authorities in that file are trusted too.
     pub fn amqp_url(&mut self, variable: &Variable) -> SecretString {
         let url = self.secret_url(variable, AMQP);
-        if Url::parse(url.expose_secret()).is_ok_and(|url| url.path() == "/") {
+        if Url::parse(url.expose_secret()).is_ok() && url.expose_secret().parse::<AMQPUri>().is_err() {
+            self.complain(format!(
+                "{} is not a URL that an AMQP client can use; are its parameters right, for example heartbeat=10?",
+                variable.name
+            ));
+        } else if Url::parse(url.expose_secret()).is_ok_and(|url| url.path() == "/") {
             self.complain(format!(
                 "{} names an empty virtual host; write /%2f at its end for the default one",
                 variable.name
@@ -200,6 +206,14 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn a_broker_url_that_no_client_can_use_is_refused() {
+        let mut s = settings(&[("AMQP_URL", "amqp://u:hunter2@h/%2f?heartbeat=soon")]);
+        s.amqp_url(&variables::AMQP_URL);
+        let error = s.finish().unwrap_err().to_string();
+        assert!(error.contains("heartbeat=10") && !error.contains("hunter2"), "{error}");
     }
 
     #[test]

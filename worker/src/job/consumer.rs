@@ -254,14 +254,13 @@ async fn handle(session: Session, lane: Lane, delivery: Delivery) -> Result<(), 
     let _running = metrics::Counted::job();
     let decoded = Message::decode(&delivery.data);
     let unsettled = Unsettled::new(&session.app, &session.publisher, lane, delivery);
-    if unsettled.is_killer() {
-        let key = decoded.ok().as_ref().and_then(Message::key);
-        return unsettled.killer(key.as_ref()).await;
-    }
     let message = match decoded {
         Ok(message) => message,
         Err(bad) => return unsettled.bad_message(&bad.0).await,
     };
+    if unsettled.is_killer() {
+        return unsettled.killer(message.key().as_ref()).await;
+    }
     let Some(job) = message.job() else {
         return unsettled.republish(&message.with_run()).await;
     };

@@ -2,7 +2,7 @@
 
 use testkit::{World, lines};
 
-use crate::world;
+use crate::{DAY, world};
 
 #[tokio::test]
 async fn a_live_worker_is_found_and_an_ended_one_is_not() {
@@ -44,4 +44,28 @@ async fn another_answer_than_200_is_no_life() {
         "{}",
         asked.stderr
     );
+}
+
+/// Nothing could be claimed, so no message is taken: it would go round the shortest rung, unseen.
+#[tokio::test]
+async fn a_worker_waits_for_a_ledger_that_takes_writes() {
+    let (world, project) = world().await;
+    let mut connection = world.pool().acquire().await.unwrap();
+    let database: String = sqlx::query_scalar("select current_database()")
+        .fetch_one(&mut *connection)
+        .await
+        .unwrap();
+    // For sessions that begin from now on; this one keeps its right to write.
+    let mut alter = async |how: &str| {
+        let statement = format!("alter database {database} {how}");
+        let statement = sqlx::raw_sql(sqlx::AssertSqlSafe(statement));
+        statement.execute(&mut *connection).await.unwrap();
+    };
+    alter("set default_transaction_read_only = on").await;
+    let worker = world.worker(&[]).await;
+    worker.wait_log(lines::READ_ONLY).await;
+    alter("reset default_transaction_read_only").await;
+    worker.wait_ready().await;
+    project.publish(DAY, "daily").await;
+    project.wait_state(DAY, "daily", "completed").await;
 }

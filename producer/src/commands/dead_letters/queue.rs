@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::DateTime;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -105,23 +105,32 @@ impl<'a> HeldLetters<'a> {
         while letters.len() < usize::from(wanted)
             && let Some(delivery) = self.next(&mut consumer).await?
         {
-            self.tags.insert(delivery.delivery_tag);
-            letters.push(Letter::of(delivery));
+            self.hold(delivery, &mut letters);
             bar.inc(1);
             if letters.len() % SAID_EVERY == 0 {
                 tracing::info!(read = letters.len(), of = wanted, "reading dead letters");
             }
         }
         bar.finish_and_clear();
+        let cancel = self.channel.basic_cancel(name.into(), BasicCancelOptions::default());
+        within(CONNECT_TIMEOUT, cancel).await?;
+        // The queue looks empty as soon as its messages are on their way to us. Those that were
+        // slow came before the answer to the cancel.
+        while let Some(Some(delivery)) = consumer.next().now_or_never() {
+            self.hold(delivery.map_err(AmqpError::from)?, &mut letters);
+        }
         if letters.len() < usize::from(wanted) {
             self.depth = u32::try_from(letters.len()).unwrap_or(u32::MAX);
         }
-        let cancel = self.channel.basic_cancel(name.into(), BasicCancelOptions::default());
-        within(CONNECT_TIMEOUT, cancel).await?;
         Ok(letters)
     }
 
-    /// The next message; `None` when the queue has fewer than it had at the beginning.
+    fn hold(&mut self, delivery: Delivery, letters: &mut Vec<Letter>) {
+        self.tags.insert(delivery.delivery_tag);
+        letters.push(Letter::of(delivery));
+    }
+
+    /// The next message; `None` when none has come for a while and none is left in the queue.
     async fn next(&self, consumer: &mut Consumer) -> Result<Option<Delivery>, CommandError> {
         let began = tokio::time::Instant::now();
         while began.elapsed() < CONNECT_TIMEOUT {

@@ -24,7 +24,7 @@ pub struct SetArguments {
     /// The project (Langfuse's id)
     #[arg(long, value_name = "ID")]
     pub project: String,
-    /// PostHog's host, for example https://eu.i.posthog.com
+    /// PostHog's host, for example `https://eu.i.posthog.com`
     #[arg(long, value_name = "URL")]
     pub host: Option<String>,
     /// A file that holds the project API key

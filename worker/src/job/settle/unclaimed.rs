@@ -22,9 +22,11 @@ impl Unsettled<'_> {
     }
 
     /// Whether so many deliveries of this message have ended without an ack that the broker is
-    /// about to give it up.
+    /// about to give it up. On a first delivery the count is not the broker's: somebody published
+    /// the message with it.
     pub fn is_killer(&self) -> bool {
-        delivery_count(self.delivery.properties.headers().as_ref()) >= DELIVERY_LIMIT - 2
+        let count = delivery_count(self.delivery.properties.headers().as_ref());
+        self.delivery.redelivered && count >= DELIVERY_LIMIT - 2
     }
 
     /// A message that kills workers before they can claim its run: to the dead letters. The broker
