@@ -33,8 +33,8 @@ def read(path):
 def programs_know():
     """What the programs know, read out of their sources: variables, which of them are secret, paths that are served, queues."""
     source = read("shared/src/settings/variables.rs")
-    variables = re.findall(r'\b(secret|variable)\(\s*"([A-Z_]+)"', source)
-    default = dict(re.findall(r'"([A-Z_]+)",\s*"\w+",\s*Value\("([^"]*)"\)', source))
+    variables = re.findall(r'\b(secret|variable) ([A-Z_]+) "', source)
+    default = dict(re.findall(r'\b([A-Z_]+) "\w+" Value\("([^"]*)"\)', source))
     return {
         "variables": {name for _, name in variables},
         "jobs": default["WORKER_CONCURRENCY"],
