@@ -18,8 +18,8 @@ const { DATABASE_URL, POSTHOG_HOST, POSTHOG_KEY, PROJECT, DAY, LANGFUSE_URL } = 
 const BASE = `${LANGFUSE_URL}/project/${encodeURIComponent(PROJECT)}`;
 
 const TRACE = `t.name, t.user_id, t.session_id, t.release, t.tags,
-  case when jsonb_typeof(t.metadata -> '$posthog_distinct_id') = 'string' then t.metadata ->> '$posthog_distinct_id' end,
-  case when jsonb_typeof(t.metadata -> '$posthog_session_id') = 'string' then t.metadata ->> '$posthog_session_id' end`;
+  case when jsonb_typeof(t.metadata -> '$posthog_distinct_id') in ('string', 'number') then t.metadata ->> '$posthog_distinct_id' end,
+  case when jsonb_typeof(t.metadata -> '$posthog_session_id') in ('string', 'number') then t.metadata ->> '$posthog_session_id' end`;
 
 const SECONDS = (from, to) => `extract(epoch from ${to} - ${from})::float8`;
 

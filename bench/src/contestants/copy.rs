@@ -16,8 +16,8 @@ const PAGE: usize = 5_000;
 
 /// What every event says of its trace.
 const TRACE: &str = "t.name, t.user_id, t.session_id, t.release, t.tags,
-    case when jsonb_typeof(t.metadata -> '$posthog_distinct_id') = 'string' then t.metadata ->> '$posthog_distinct_id' end,
-    case when jsonb_typeof(t.metadata -> '$posthog_session_id') = 'string' then t.metadata ->> '$posthog_session_id' end";
+    case when jsonb_typeof(t.metadata -> '$posthog_distinct_id') in ('string', 'number') then t.metadata ->> '$posthog_distinct_id' end,
+    case when jsonb_typeof(t.metadata -> '$posthog_session_id') in ('string', 'number') then t.metadata ->> '$posthog_session_id' end";
 
 /// One of the three streams: its table and the column that orders it.
 #[derive(Clone, Copy)]

@@ -155,9 +155,13 @@ fn is_empty(text: &str) -> bool {
     text.chars().all(char::is_whitespace)
 }
 
-/// The non-empty string that a JSON text is, if it is one.
+/// The non-empty string that a JSON text is, or the number as it stands there.
 fn json_text(json: Option<&str>) -> Option<String> {
-    let Ok(Value::String(text)) = json?.parse() else {
+    let json = json?;
+    if json.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        return Some(json.to_owned());
+    }
+    let Ok(Value::String(text)) = json.parse() else {
         return None;
     };
     (!is_empty(&text)).then_some(text)
@@ -203,13 +207,16 @@ mod tests {
     }
 
     #[test]
-    fn only_a_string_that_is_not_blank_counts() {
+    fn only_a_number_or_a_string_that_is_not_blank_counts() {
         assert_eq!(json_text(Some(r#""a\u0020""#)).as_deref(), Some("a "));
+        for number in ["7", "-1.50", "12345678901234567890"] {
+            assert_eq!(json_text(Some(number)).as_deref(), Some(number));
+        }
         for json in [
             None,
             Some("null"),
-            Some("7"),
-            Some("1e400"),
+            Some("true"),
+            Some("[7]"),
             Some("{}"),
             Some(r#""""#),
             Some(r#"" \t""#),

@@ -11,7 +11,7 @@ pub(super) struct TraceColumns {
     pub(super) session_id: Option<String>,
     pub(super) release: Option<String>,
     pub(super) tags: Option<Vec<Option<String>>>,
-    /// JSON texts, null when the metadata is no object or has no such member.
+    /// JSON texts as PostgreSQL writes them, null when the metadata is no object or has no such member.
     pub(super) distinct_id_json: Option<String>,
     pub(super) session_id_json: Option<String>,
 }

@@ -26,9 +26,9 @@ pub struct TraceColumns {
     pub release: Option<SmolStr>,
     /// `traces.tags`; null when the column is
     pub tags: Option<Vec<Option<String>>>,
-    /// `metadata."$posthog_distinct_id"`, when it is a string
+    /// `metadata."$posthog_distinct_id"`, when it is a string or a number
     pub posthog_distinct_id: Option<SmolStr>,
-    /// `metadata."$posthog_session_id"`, when it is a string
+    /// `metadata."$posthog_session_id"`, when it is a string or a number
     pub posthog_session_id: Option<SmolStr>,
 }
 

@@ -76,13 +76,17 @@ pub(super) fn users(day: &mut Day) {
     }
 }
 
-/// Metadata of every JSON type, and members that are not the strings they should be.
+/// Metadata of every JSON type, and members that are neither strings nor numbers, or odd ones.
 pub(super) fn metadata(day: &mut Day) {
     let deep = format!("{{\"deep\": {}{}}}", "[".repeat(500), "]".repeat(500));
     let members = [
         "7",
+        "0",
+        "1.0",
+        "1e2",
         "1e400",
         "-0.0",
+        "12345678901234567890",
         "true",
         "null",
         "\"\"",

@@ -20,14 +20,14 @@ macro_rules! sane {
 
 /// The seven columns of `TraceColumns`. Tags of several dimensions, or whose index does not begin
 /// at 1, are turned into a plain list, because sqlx decodes no others. Of `metadata` only two
-/// strings leave the database.
+/// texts leave the database: strings, and numbers as PostgreSQL writes them.
 macro_rules! trace_columns {
     () => {
         "t.name::text, t.user_id::text, t.session_id::text, t.release::text,
          (case when array_ndims(t.tags) > 1 or array_lower(t.tags, 1) <> 1 then array(select unnest(t.tags)) else t.tags end)::text[] as tags,
-         case when jsonb_typeof(t.metadata -> '$posthog_distinct_id') = 'string'
+         case when jsonb_typeof(t.metadata -> '$posthog_distinct_id') in ('string', 'number')
               then t.metadata ->> '$posthog_distinct_id' end as distinct_id,
-         case when jsonb_typeof(t.metadata -> '$posthog_session_id') = 'string'
+         case when jsonb_typeof(t.metadata -> '$posthog_session_id') in ('string', 'number')
               then t.metadata ->> '$posthog_session_id' end as ph_session_id"
     };
 }
