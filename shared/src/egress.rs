@@ -1,22 +1,29 @@
 //! Which hosts may be called. The hosts come from users of Langfuse, so each address is checked
 //! when a socket is opened to it. A name that first resolves to an allowed address and then to
-//! another (DNS rebinding) is refused the second time.
+//! another (DNS rebinding) is refused the second time. `EGRESS_ALLOW` permits what is otherwise
+//! refused, and `EGRESS_ONLY` narrows: it refuses all that it does not list.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{Ipv4Net, Ipv6Net};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
 use crate::settings::Settings;
-use crate::settings::variables::EGRESS_ALLOW;
+use crate::settings::variables::{EGRESS_ALLOW, EGRESS_ONLY, Variable};
+
+mod host_list;
+pub use host_list::HostList;
 
 /// Why a host may not be called.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NotAllowed {
+    /// Not one of the hosts that the operator has restricted the exporter to
+    #[error("`{0}` is not in EGRESS_ONLY; correct the project's host, or list it there if events may go to it")]
+    Outside(String),
     /// Plain http to a host that is not listed
     #[error("`{0}` is plain http; use https, or list the host in EGRESS_ALLOW")]
     NotHttps(String),
@@ -28,60 +35,54 @@ pub enum NotAllowed {
     OtherScheme(String),
 }
 
-/// What may be called: public addresses over https, and what the operator lists.
+/// What may be called: public addresses over https, and what `EGRESS_ALLOW` lists. Of these, only
+/// what `EGRESS_ONLY` lists, when it is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Egress {
-    hosts: Vec<String>,
-    /// Each begins with a dot: every name below that one
-    suffixes: Vec<String>,
-    networks: Vec<IpNet>,
+    allow: HostList,
+    only: Option<HostList>,
 }
 
 impl FromStr for Egress {
     type Err = String;
 
-    /// `posthog.internal,*.example.internal,10.1.0.0/16,127.0.0.1`
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut egress = Self::default();
-        for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            let below = entry.strip_prefix("*.").or_else(|| entry.strip_prefix('.'));
-            let bare = entry.trim_start_matches('[').trim_end_matches(']');
-            if let Ok(network) = bare.parse::<IpNet>() {
-                egress.networks.push(network);
-            } else if let Ok(address) = bare.parse::<IpAddr>() {
-                egress.networks.push(address.into());
-            } else if let Ok(Host::Domain(host)) = Host::parse(below.unwrap_or(entry))
-                && !host.contains('*')
-                && !host.starts_with('.')
-            {
-                let host = host.trim_end_matches('.');
-                match below {
-                    Some(_) => egress.suffixes.push(format!(".{host}")),
-                    None => egress.hosts.push(host.to_owned()),
-                }
-            } else {
-                return Err(format!(
-                    "holds `{entry}`, which is neither a host, nor the hosts below a name like *.internal, nor a network like \
-                     10.1.0.0/16"
-                ));
-            }
-        }
-        Ok(egress)
+    /// A text of `EGRESS_ALLOW`, without `EGRESS_ONLY`.
+    fn from_str(allow: &str) -> Result<Self, Self::Err> {
+        Ok(Self {
+            allow: allow.parse()?,
+            only: None,
+        })
     }
 }
 
 impl Egress {
-    /// Reads `EGRESS_ALLOW`.
+    /// Reads `EGRESS_ALLOW` and `EGRESS_ONLY`.
     pub fn read(settings: &mut Settings) -> Self {
-        let text = settings.text(&EGRESS_ALLOW).unwrap_or_default();
-        text.parse().unwrap_or_else(|error| {
-            settings.complain(format!("{} {error}", EGRESS_ALLOW.name));
-            Self::default()
-        })
+        let allow = read_list(settings, &EGRESS_ALLOW);
+        let only = read_list(settings, &EGRESS_ONLY);
+        if only.as_ref().is_some_and(HostList::is_empty) {
+            settings.complain(format!(
+                "{} lists no host; leave it out if every public host may be called",
+                EGRESS_ONLY.name
+            ));
+        }
+        Self {
+            allow: allow.unwrap_or_default(),
+            only,
+        }
     }
 
-    /// Checks what is known before a name is resolved: the scheme, and an address that is written
-    /// instead of a name. The resolver never sees such an address.
+    /// The same, restricted to these hosts.
+    #[must_use]
+    pub fn only(self, only: HostList) -> Self {
+        Self {
+            only: Some(only),
+            ..self
+        }
+    }
+
+    /// Checks what is known before a name is resolved: whether it is listed, the scheme, and an
+    /// address that is written instead of a name. The resolver never sees such an address.
     pub fn check_url(&self, url: &Url) -> Result<(), NotAllowed> {
         let address = match url.host() {
             Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
@@ -89,12 +90,14 @@ impl Egress {
             Some(Host::Domain(_)) | None => None,
         };
         let host = url.host_str().unwrap_or_default();
-        if let Some(address) = address
-            && !self.allows(host, address)
-        {
-            return Err(NotAllowed::PrivateAddress(host.to_owned()));
+        let is_inside = |only: &HostList| address.map_or_else(|| only.lists_host(host), |a| only.lists_address(a));
+        if !self.only.as_ref().is_none_or(is_inside) {
+            return Err(NotAllowed::Outside(host.to_owned()));
         }
-        let listed = self.lists_host(host) || address.is_some_and(|a| self.lists_address(a));
+        if let Some(address) = address {
+            self.check_address(host, address)?;
+        }
+        let listed = self.allow.lists_host(host) || address.is_some_and(|a| self.allow.lists_address(a));
         match url.scheme() {
             "https" => Ok(()),
             "http" if listed => Ok(()),
@@ -103,28 +106,44 @@ impl Egress {
         }
     }
 
-    /// Whether a socket may be opened to this address for this host.
-    pub fn allows(&self, host: &str, address: IpAddr) -> bool {
-        is_public(address) || self.lists_host(host) || self.lists_address(address)
+    /// Checks whether a socket may be opened to this address of a host.
+    fn check_address(&self, host: &str, address: IpAddr) -> Result<(), NotAllowed> {
+        if is_public(address) || self.allow.lists_host(host) || self.allow.lists_address(address) {
+            Ok(())
+        } else {
+            Err(NotAllowed::PrivateAddress(host.to_owned()))
+        }
     }
 
-    fn lists_host(&self, host: &str) -> bool {
-        let host = host.trim_end_matches('.');
-        let ends_with = |suffix: &String| {
-            let begins = host.len().checked_sub(suffix.len()).filter(|begins| *begins > 0);
-            begins
-                .and_then(|begins| host.get(begins..))
-                .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
-        };
-        self.hosts.iter().any(|listed| listed.eq_ignore_ascii_case(host)) || self.suffixes.iter().any(ends_with)
+    /// Those addresses of a name that a socket may be opened to.
+    fn filter(&self, host: &str, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, NotAllowed> {
+        if self.only.as_ref().is_some_and(|only| !only.lists_host(host)) {
+            return Err(NotAllowed::Outside(host.to_owned()));
+        }
+        let mut allowed = addresses;
+        let mut refused = None;
+        allowed.retain(|address| match self.check_address(host, address.ip()) {
+            Ok(()) => true,
+            Err(why) => {
+                refused = Some(why);
+                false
+            }
+        });
+        match refused {
+            Some(why) if allowed.is_empty() => Err(why),
+            _ => Ok(allowed),
+        }
     }
+}
 
-    fn lists_address(&self, address: IpAddr) -> bool {
-        let plain = match address {
-            IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
-            IpAddr::V4(_) => address,
-        };
-        self.networks.iter().any(|network| network.contains(&plain))
+fn read_list(settings: &mut Settings, variable: &Variable) -> Option<HostList> {
+    let text = settings.text(variable)?;
+    match text.parse() {
+        Ok(list) => Some(list),
+        Err(error) => {
+            settings.complain(format!("{} {error}", variable.name));
+            None
+        }
     }
 }
 
@@ -158,11 +177,7 @@ impl Resolve for GuardedResolver {
         let host = name.as_str().to_owned();
         let found = (self.lookup)(host.clone());
         Box::pin(async move {
-            let found = found.await?;
-            let allowed: Vec<SocketAddr> = found.iter().copied().filter(|a| egress.allows(&host, a.ip())).collect();
-            if allowed.is_empty() && !found.is_empty() {
-                return Err(NotAllowed::PrivateAddress(host).into());
-            }
+            let allowed = egress.filter(&host, found.await?)?;
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
@@ -334,6 +349,85 @@ mod tests {
         }
         assert!("10.1.0.0/99".parse::<Egress>().is_err());
         assert!("a b".parse::<Egress>().is_err());
+    }
+
+    /// With `EGRESS_ONLY`, and with `EGRESS_ALLOW`.
+    fn check_only(only: &str, allow: &str, url: &str) -> Result<(), NotAllowed> {
+        let egress = allow.parse::<Egress>().unwrap().only(only.parse().unwrap());
+        egress.check_url(&url.parse().unwrap())
+    }
+
+    #[test]
+    fn what_is_not_among_the_only_hosts_is_refused_before_anything_else() {
+        let only = "eu.i.posthog.com, *.example.com, 8.8.8.0/24";
+        for inside in ["eu.i.posthog.com", "EU.I.PostHog.com.", "a.b.example.com", "8.8.8.8"] {
+            assert!(check_only(only, "", &format!("https://{inside}")).is_ok(), "{inside}");
+        }
+        let only = "eu.i.posthog.com, *.example.com";
+        for outside in [
+            "us.i.posthog.com",
+            "example.com",
+            "eu.i.posthog.com.evil.org",
+            "eu.i.posthog.com@evil.org",
+            "xeu.i.posthog.com",
+            "9.9.9.9",
+            "10.0.0.1",
+            "[::1]",
+        ] {
+            let refused = check_only(only, "", &format!("https://{outside}"));
+            assert!(matches!(refused, Err(NotAllowed::Outside(_))), "{outside}: {refused:?}");
+        }
+    }
+
+    /// Each list does its own thing: the one narrows, the other permits.
+    #[test]
+    fn the_only_hosts_are_no_permission_and_a_permission_is_no_only_host() {
+        let private = "http://posthog.internal:8000";
+        assert!(matches!(
+            check_only("posthog.internal", "", private),
+            Err(NotAllowed::NotHttps(_))
+        ));
+        assert!(matches!(
+            check_only("eu.i.posthog.com", "posthog.internal", private),
+            Err(NotAllowed::Outside(_))
+        ));
+        assert!(check_only("posthog.internal", "posthog.internal", private).is_ok());
+    }
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Egress, String> {
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut settings = Settings::from_map(pairs.collect());
+        let egress = Egress::read(&mut settings);
+        settings.finish().map(|_| egress).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_bad_list_is_refused_and_its_variable_named() {
+        for (name, value) in [
+            ("EGRESS_ONLY", "https://eu.i.posthog.com"),
+            ("EGRESS_ONLY", "a b"),
+            ("EGRESS_ONLY", "*"),
+            ("EGRESS_ONLY", ","),
+            ("EGRESS_ALLOW", "a b"),
+        ] {
+            let error = read(&[(name, value)]).unwrap_err();
+            assert!(error.contains(name), "{name}={value}: {error}");
+        }
+        let egress = read(&[("EGRESS_ONLY", "eu.i.posthog.com")]).unwrap();
+        assert!(egress.check_url(&"https://us.i.posthog.com".parse().unwrap()).is_err());
+        assert_eq!(read(&[("EGRESS_ONLY", "")]).unwrap(), Egress::default());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_not_among_the_only_hosts_opens_no_socket() {
+        let outside = |guard: GuardedResolver| GuardedResolver {
+            egress: Arc::new(Egress::default().only("*.internal,203.0.112.0/24".parse().unwrap())),
+            ..guard
+        };
+        // Its address is listed, and its name is not.
+        assert_eq!(resolved(&outside(answering("", &[&["203.0.112.1"]]))).await, None);
     }
 
     #[tokio::test]

@@ -53,9 +53,11 @@ error_codes! {
          requeue.";
     /// The configured host is not a URL.
     BadHost = "bad_host", "Correct the host in the project's PostHog settings, then requeue.";
-    /// The configured host may not be called: plain http, or a private address.
+    /// The configured host may not be called: plain http, a private address, or not in
+    /// `EGRESS_ONLY`.
     HostNotAllowed = "host_not_allowed",
-        "Use a public https host, or add this one to EGRESS_ALLOW; then requeue.";
+        "Use a public https host, or list this one in the variable that the error names \
+         (EGRESS_ALLOW, EGRESS_ONLY); then requeue.";
     /// PostHog does not know the API key.
     Unauthorized = "unauthorized",
         "Correct the project's API key (`producer integrations set`), then requeue.";

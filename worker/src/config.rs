@@ -235,11 +235,18 @@ mod tests {
         let error = read(&[
             ("ENCRYPTION_KEY", "abc"),
             ("EGRESS_ALLOW", "a b"),
+            ("EGRESS_ONLY", "https://eu.i.posthog.com"),
             ("RETRY_RUNGS", "x"),
             ("LANGFUSE_URL", "x"),
         ]);
         let error = error.err().unwrap();
-        for name in ["ENCRYPTION_KEY", "EGRESS_ALLOW", "RETRY_RUNGS", "LANGFUSE_URL"] {
+        for name in [
+            "ENCRYPTION_KEY",
+            "EGRESS_ALLOW",
+            "EGRESS_ONLY",
+            "RETRY_RUNGS",
+            "LANGFUSE_URL",
+        ] {
             assert!(error.contains(name), "{name} in {error}");
         }
     }

@@ -40,8 +40,9 @@ Examples:
   producer integrations list
   producer integrations list --json
 
-JSON: {\"integrations\": [{project_id, name, host, enabled, decryptable, problem}]}; the key is never
-shown.";
+JSON: {\"integrations\": [{project_id, name, host, enabled, decryptable, problem, problem_code}]};
+`problem_code` is the error code that a job would end with, for example host_not_allowed for a host
+that EGRESS_ONLY does not list. The key is never shown.";
 
 const SET_EXAMPLES: &str = "\
 Examples:
@@ -116,19 +117,20 @@ struct Listed<'a> {
     enabled: bool,
     decryptable: bool,
     problem: Option<String>,
+    problem_code: Option<&'static str>,
 }
 
 impl<'a> Listed<'a> {
     fn of(stored: &'a StoredIntegration, key: &EncryptionKey, egress: &Egress) -> Self {
+        let problem = key_check::open(stored, key, egress).err();
         Self {
             project_id: &stored.project_id,
             name: &stored.project_name,
             host: &stored.host,
             enabled: stored.enabled,
             decryptable: key.decrypt(&stored.encrypted_api_key).is_ok(),
-            problem: key_check::open(stored, key, egress)
-                .err()
-                .map(|unusable| unusable.reason),
+            problem_code: problem.as_ref().map(|unusable| unusable.code.as_str()),
+            problem: problem.map(|unusable| unusable.reason),
         }
     }
 }

@@ -121,7 +121,7 @@ async fn list_tells_what_is_usable_and_never_the_key() {
     assert_eq!(
         listed[0],
         serde_json::json!({"project_id": PROJECT, "name": "Name of project one", "host": world.posthog.url(),
-            "enabled": true, "decryptable": true, "problem": null})
+            "enabled": true, "decryptable": true, "problem": null, "problem_code": null})
     );
     assert_eq!(
         (&listed[1]["decryptable"], &listed[1]["enabled"]),
@@ -140,6 +140,48 @@ async fn list_tells_what_is_usable_and_never_the_key() {
     }
     let text = world.succeeds(&["integrations", "list"]).await.stdout;
     assert!(text.contains(PROJECT) && !text.contains(KEY), "{text}");
+}
+
+#[tokio::test]
+async fn a_host_outside_of_the_only_hosts_is_listed_and_refused() {
+    let world = bare_world().await;
+    langfuse::add_project(&world.pool(), "us", "Us").await;
+    langfuse::add_integration(&world.pool(), "us", "https://us.posthog.com", KEY, true).await;
+    let only = [("EGRESS_ONLY", "eu.i.posthog.com,127.0.0.0/8")];
+    let output = world
+        .producer_with_env(&["integrations", "list", "--json"], &only)
+        .await;
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let listed: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+    let problems = |field: &str| [0, 1].map(|place| listed["integrations"][place][field].clone());
+    assert_eq!(
+        problems("problem_code"),
+        [serde_json::Value::Null, "host_not_allowed".into()]
+    );
+    assert!(problems("problem")[1].as_str().unwrap().contains("EGRESS_ONLY"));
+
+    let set = [
+        "integrations",
+        "set",
+        "--project",
+        PROJECT,
+        "--host",
+        "https://us.i.posthog.com",
+    ];
+    let (name, value) = only[0];
+    let output = world
+        .producer_with_env(&set, &[("POSTHOG_API_KEY", KEY), (name, value)])
+        .await;
+    assert_eq!(output.code, 1, "{}", output.stdout);
+    assert!(output.stderr.contains("EGRESS_ONLY"), "{}", output.stderr);
+
+    let output = world.producer_with_env(&["doctor", "--json"], &only).await;
+    assert!(
+        output.stdout.contains("host_not_allowed")
+            && output.stdout.contains("`us.i.posthog.com` is not in EGRESS_ONLY"),
+        "{}",
+        output.stdout
+    );
 }
 
 #[tokio::test]

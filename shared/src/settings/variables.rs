@@ -130,6 +130,9 @@ variables! {
     variable EGRESS_ALLOW "both" Unset("public https hosts only")
         "Comma list of hosts (`*.internal`: all below that name) and CIDRs that may be private or plain http, for a PostHog of your \
          own.";
+    variable EGRESS_ONLY "both" Unset("every host that may be called")
+        "Comma list, written like EGRESS_ALLOW: the only hosts that may be called, whatever a \
+         project's settings say. It permits nothing by itself: a private host stands in both.";
     variable HTTP_ADDR "worker" Value("0.0.0.0:9090")
         "Where `/livez`, `/readyz` and `/metrics` are served.";
     variable METRICS_INTERVAL "worker" Value("30s")

@@ -75,3 +75,27 @@ async fn names_and_addresses_that_lead_inside_are_not_called() {
     }
     assert!(!was_called());
 }
+
+/// The whole history of a project that may not leave is one dead letter: the first job pauses the
+/// project, and its other days are skipped.
+#[tokio::test]
+async fn a_host_outside_of_the_only_hosts_is_not_called_and_its_project_is_paused() {
+    let (world, project) = world().await;
+    project.seed(&[day()], 10, 1).await;
+    let _worker = world
+        .ready_worker(&[("EGRESS_ONLY", "eu.i.posthog.com"), ("WORKER_CONCURRENCY", "1")])
+        .await;
+    project.publish(DAY, "daily").await;
+    let headers = world.dead_letter().await.headers;
+    assert_eq!(headers["x-error-code"], "host_not_allowed");
+    let error = headers["x-error"].as_str().unwrap();
+    assert!(error.contains("EGRESS_ONLY"), "{error}");
+    for day in ["2024-05-30", "2024-05-31"] {
+        project.publish(day, "daily").await;
+        project.wait_state(day, "daily", "skipped").await;
+    }
+    assert!(
+        world.posthog.requests().is_empty(),
+        "neither a key nor an event has left"
+    );
+}
