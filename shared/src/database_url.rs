@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
-/// The longest `connect_timeout`; 0, which means "for ever" elsewhere, is this too.
+/// The longest `connect_timeout`. What means "for ever" elsewhere means this.
 const LONGEST_CONNECT: Duration = Duration::from_secs(60);
 
 /// A Postgres URL, read.
@@ -105,15 +105,11 @@ impl DatabaseUrl {
 }
 
 fn seconds(value: &str) -> Result<Duration, String> {
-    let seconds: u64 = value
-        .parse()
+    // To libpq, nothing and a number below zero mean "for ever", too.
+    let seconds: i64 = if value.is_empty() { Ok(0) } else { value.parse() }
         .map_err(|_| "has a connect_timeout that is no number of seconds".to_owned())?;
-    let given = Duration::from_secs(seconds);
-    Ok(if given.is_zero() {
-        LONGEST_CONNECT
-    } else {
-        given.min(LONGEST_CONNECT)
-    })
+    let given = u64::try_from(seconds).ok().filter(|given| *given > 0);
+    Ok(given.map_or(LONGEST_CONNECT, Duration::from_secs).min(LONGEST_CONNECT))
 }
 
 fn ssl_mode(value: &str) -> Result<&'static str, String> {
@@ -161,9 +157,11 @@ pub fn parse(text: &str, schemes: &[&str]) -> Result<Url, String> {
     let is_name = |name: &str| {
         (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.[]".contains(&b))
     };
-    if url.query_pairs().any(|(name, _)| !is_name(&name)) {
+    // A piece without `=` may be the rest of a secret that holds `&`.
+    let is_piece = |piece: &str| piece.is_empty() || piece.contains('=');
+    if !url.query().unwrap_or("").split('&').all(is_piece) || url.query_pairs().any(|(name, _)| !is_name(&name)) {
         return Err(
-            "has a parameter that is no word: write `?name=value&name=value`, and percent-encode `?` as `%3F` and `&` as \
+            "has a parameter that is not of the form `name=value`: write `?name=value&name=value`, and percent-encode `?` as `%3F` and `&` as \
              `%26` in a value or a password"
                 .to_owned(),
         );
@@ -252,6 +250,14 @@ mod tests {
     }
 
     #[test]
+    fn a_connect_timeout_that_means_for_ever_is_a_minute() {
+        for (value, seconds) in [("", 60), ("0", 60), ("-1", 60), ("3", 3), ("3600", 60)] {
+            let read = DatabaseUrl::read(&format!("postgres://h/d?connect_timeout={value}")).unwrap();
+            assert_eq!(read.connect_timeout, Some(Duration::from_secs(seconds)), "{value:?}");
+        }
+    }
+
+    #[test]
     fn what_is_refused_says_how_to_mend_it_and_no_value() {
         for (url, mend) in [
             ("postgres://u:12#hunter2@h/d", "percent-encode `#` as `%23`"),
@@ -259,7 +265,8 @@ mod tests {
             ("postgres://u:12?hunter2@h/d", "`?` as `%3F`"),
             ("postgres://u:12?hunter2=x@h/d", "`?` as `%3F`"),
             ("postgres://u:p@hunter2/ss@h/d", "`@` as `%40`"),
-            ("postgres://u:p@h/d?hunter2%20x", "is no word"),
+            ("postgres://u:p@h/d?hunter2%20x=1", "`name=value`"),
+            ("postgres://u:p@h/d?sslpassword=ab&hunter2", "`&` as `%26`"),
             ("postgres://u:p@h/d?sslmode=hunter2", "write one of disable, allow"),
             ("postgres://u:p@h/d?port=hunter2", "cannot have"),
             ("postgres://u:p@h/d?connect_timeout=hunter2", "number of seconds"),

@@ -169,7 +169,7 @@ pub fn in_words(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
         sqlx::Error::Io(error) => error.to_string(),
-        sqlx::Error::PoolTimedOut => format!("no connection within {} s", ACQUIRE_TIMEOUT.as_secs()),
+        sqlx::Error::PoolTimedOut => "no connection in time".to_owned(),
         other => other.to_string(),
     }
 }

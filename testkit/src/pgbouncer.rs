@@ -71,6 +71,11 @@ impl PgBouncer {
         bouncer
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// That URL, through this PgBouncer.
     pub fn url(&self, database_url: &str) -> String {
         via(database_url, self.address)

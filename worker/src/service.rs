@@ -100,60 +100,59 @@ async fn work(app: &Arc<App>, shutdown: CancellationToken) -> anyhow::Result<()>
     let App {
         config, ledger, worker, ..
     } = &**app;
-    // Before anything is prepared or taken, unless a server is away; then it is looked at when it is back.
-    let mut open = tokio::select! {
-        away = without_poolers(databases(config)) => away?,
-        () = shutdown.cancelled() => return Ok(()),
-    };
-    let no_pooler = async {
-        while !open.is_empty() {
-            tokio::time::sleep(LEDGER_PAUSE).await;
-            open = without_poolers(open).await?;
-        }
-        std::future::pending::<anyhow::Result<()>>().await
-    };
+    let stop = shutdown.clone();
     let every = config.metrics_interval;
-    let work = async {
-        if ledger_is_ready(app, &shutdown).await {
+    let mut work = Box::pin(async {
+        if ledger_is_ready(app, &stop).await? {
             tokio::select! {
-                () = consume(Arc::clone(app), shutdown) => {}
+                () = consume(Arc::clone(app), stop) => {}
                 never = watch_ledger(ledger, every) => match never {},
                 never = watch_queues(&config.amqp_url, worker, &config.ladder, every) => match never {},
             }
         }
+        Ok(())
+    });
+    let (source, url) = (variables::DATABASE_URL.name, &config.database_url);
+    // Before anything is prepared or taken, unless the server is away; then it is looked at when it is back.
+    let away = tokio::select! {
+        found = without_pooler(source, url) => found?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    let pooler = async {
+        let mut away = away;
+        if let Some(why) = &away {
+            tracing::warn!("{source}: Postgres at {} cannot be reached yet: {why}", address(url));
+        }
+        while away.is_some() {
+            tokio::time::sleep(LEDGER_PAUSE).await;
+            away = without_pooler(source, url).await?;
+        }
+        std::future::pending::<anyhow::Result<()>>().await
     };
     tokio::select! {
-        () = work => Ok(()),
-        pooler = no_pooler => pooler,
-    }
-}
-
-/// The variables of the databases, and their URLs.
-fn databases(config: &Config) -> Vec<(&'static str, SecretString)> {
-    let source = (variables::DATABASE_URL.name, config.database_url.clone());
-    let ledger = (variables::LEDGER_DATABASE_URL.name, config.ledger_url.clone());
-    let is_one = source.1.expose_secret() == ledger.1.expose_secret();
-    if is_one { vec![source] } else { vec![source, ledger] }
-}
-
-/// Those of the databases that do not answer.
-///
-/// # Errors
-/// When one of them is a pooler.
-async fn without_poolers(
-    databases: Vec<(&'static str, SecretString)>,
-) -> anyhow::Result<Vec<(&'static str, SecretString)>> {
-    let mut away = Vec::new();
-    for (variable, url) in databases {
-        match reach(&url, "posthog-export-worker").await {
-            Ok(()) => {}
-            Err(error @ ReachError::Pooler(_)) => {
-                anyhow::bail!("{variable}: cannot use Postgres at {}: {error}", address(&url))
-            }
-            Err(ReachError::Failed(_)) => away.push((variable, url)),
+        ended = &mut work => ended,
+        pooler = pooler => {
+            // Jobs at work hand back, as at any other stop. A lease left to run out would count as
+            // a worker's death.
+            shutdown.cancel();
+            work.await?;
+            pooler
         }
     }
-    Ok(away)
+}
+
+/// Why the server does not answer, or does not let us in; `None` when it is there.
+///
+/// # Errors
+/// When it is a pooler.
+async fn without_pooler(variable: &str, url: &SecretString) -> anyhow::Result<Option<String>> {
+    match reach(url, "posthog-export-worker").await {
+        Ok(()) => Ok(None),
+        Err(ReachError::Failed(why)) => Ok(Some(why)),
+        Err(error @ ReachError::Pooler(_)) => {
+            anyhow::bail!("{variable}: cannot use Postgres at {}: {error}", address(url))
+        }
+    }
 }
 
 /// What must work before deliveries can be worked on.
@@ -166,7 +165,7 @@ fn readiness(app: &Arc<App>) -> Vec<Check> {
         }),
         Check::new("ledger", move || {
             let app = Arc::clone(&ledger);
-            async move { app.ledger.now().await.is_ok() }
+            async move { matches!(app.ledger.is_writable().await, Ok(true)) }
         }),
         Check::new("database", move || {
             let app = Arc::clone(&database);
@@ -176,26 +175,51 @@ fn readiness(app: &Arc<App>) -> Vec<Check> {
 }
 
 /// Waits until the ledger has this program's version and takes writes. Otherwise every delivery
-/// would fail.
-async fn ledger_is_ready(app: &App, shutdown: &CancellationToken) -> bool {
+/// would fail. `false` when the worker is stopped before.
+///
+/// # Errors
+/// When the ledger's server is a pooler.
+async fn ledger_is_ready(app: &App, shutdown: &CancellationToken) -> anyhow::Result<bool> {
+    let url = &app.config.ledger_url;
+    let is_source = url.expose_secret() == app.config.database_url.expose_secret();
+    let variable = if is_source {
+        variables::DATABASE_URL
+    } else {
+        variables::LEDGER_DATABASE_URL
+    }
+    .name;
     let mut said = String::new();
+    let mut reached = false;
     loop {
-        let found = async { Ok((app.ledger.is_migrated().await?, app.ledger.is_writable().await?)) };
-        let missing = match found.await {
-            Ok((true, true)) => return true,
-            Ok((false, _)) => "the ledger's tables are not there or too old; run `producer migrate`".to_owned(),
-            Ok((true, false)) => {
-                "the ledger takes no writes: its server is a replica, or its role is read-only".to_owned()
+        let found = async {
+            if !reached && let Some(why) = without_pooler(variable, url).await? {
+                return Ok(Some(format!("the ledger cannot be reached: {why}")));
             }
-            Err::<_, LedgerError>(error) => error.to_string(),
+            reached = true;
+            let found = async { Ok((app.ledger.is_migrated().await?, app.ledger.is_writable().await?)) };
+            anyhow::Ok(match found.await {
+                Ok((true, true)) => None,
+                Ok((false, _)) => {
+                    Some("the ledger's tables are not there or too old; run `producer migrate`".to_owned())
+                }
+                Ok((true, false)) => {
+                    Some("the ledger takes no writes: its server is a replica, or its role is read-only".to_owned())
+                }
+                Err::<_, LedgerError>(error) => Some(error.to_string()),
+            })
         };
+        let missing = tokio::select! {
+            missing = found => missing?,
+            () = shutdown.cancelled() => return Ok(false),
+        };
+        let Some(missing) = missing else { return Ok(true) };
         if said != missing {
             tracing::warn!("waiting: {missing}");
             said = missing;
         }
         tokio::select! {
             () = tokio::time::sleep(LEDGER_PAUSE) => {}
-            () = shutdown.cancelled() => return false,
+            () = shutdown.cancelled() => return Ok(false),
         }
     }
 }

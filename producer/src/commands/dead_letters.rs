@@ -77,14 +77,14 @@ pub async fn execute(command: &Command, config: Config) -> Result<Exit, CommandE
             Exit::Done
         }
         Command::Requeue(arguments) => {
-            let exit = match choose(&arguments.which, letters, now) {
+            let exit = match choose(&arguments.which, letters, held.is_part(), now) {
                 Ok(chosen) => requeue::execute(arguments, &ledger, &broker, &mut held, chosen).await,
                 Err(error) => Err(error),
             };
             finish(held, exit).await?
         }
         Command::Discard(arguments) => {
-            let exit = match choose(&arguments.which, letters, now) {
+            let exit = match choose(&arguments.which, letters, held.is_part(), now) {
                 Ok(chosen) => discard::execute(arguments, &ledger, &mut held, chosen).await,
                 Err(error) => Err(error),
             };

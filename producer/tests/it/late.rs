@@ -117,6 +117,24 @@ async fn rows_created_in_the_future_make_one_run_at_once_and_one_when_their_mome
 }
 
 #[tokio::test]
+async fn a_row_created_at_infinity_is_late_once() {
+    let world = exported().await;
+    seed::late(&world.pool(), PROJECT, day(DAY), 1, "a").await;
+    for table in ["traces", "observations", "scores"] {
+        let change = format!("update {table} set created_at = 'infinity' where id like '%late%'");
+        let change = sqlx::raw_sql(sqlx::AssertSqlSafe(change));
+        change.execute(&world.pool()).await.unwrap();
+    }
+    assert_eq!(late_jobs(&world).await.len(), 1);
+    let completed = "update posthog_export.runs set state = 'completed', started_at = clock_timestamp(),
+        completed_at = clock_timestamp() where state = 'queued'";
+    alter(&world, completed).await;
+    for _ in 0..2 {
+        assert!(late_jobs(&world).await.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn a_late_observation_calls_for_the_day_of_its_trace() {
     let world = exported().await;
     // The observation itself belongs to the next day, which is exported as usual.

@@ -1,6 +1,6 @@
 //! Against a real PgBouncer: what docs/OPERATIONS.md says of poolers.
 
-use testkit::{PgBouncer, World};
+use testkit::{PgBouncer, TcpProxy, World};
 
 use crate::bare_world;
 
@@ -60,4 +60,22 @@ async fn a_pooler_is_named_whatever_its_mode() {
     let settings = format!("pool_mode = transaction\n{LENIENT}");
     let pooler = PgBouncer::start(world.servers().directory(), &world.database_url, &settings).await;
     refuses(&world, &pooler, "LEDGER_DATABASE_URL").await;
+}
+
+/// The database is away when the worker starts, and what comes back is a pooler.
+#[tokio::test]
+async fn a_pooler_that_appears_later_is_named_as_well() {
+    let world = bare_world().await;
+    world.succeeds(&["migrate"]).await;
+    let settings = format!("pool_mode = transaction\n{LENIENT}");
+    let pooler = PgBouncer::start(world.servers().directory(), &world.database_url, &settings).await;
+    let proxy = TcpProxy::start(pooler.address()).await;
+    proxy.refuse();
+    let url = pooler.url(&world.database_url);
+    let url = url.replace(&pooler.address().to_string(), &proxy.address().to_string());
+    let worker = world.worker(&[("DATABASE_URL", &url)]).await;
+    worker.wait_log("DATABASE_URL: Postgres at").await;
+    proxy.pass();
+    assert_eq!(worker.wait_exit().await.code(), Some(1), "{}", worker.log());
+    is_clear(&worker.log(), "DATABASE_URL");
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use sqlx::PgPool;
 
 use crate::job::Day;
@@ -11,18 +11,25 @@ use crate::job::Day;
 /// When the newest of a day's rows was created, by project and day.
 pub type Newest = BTreeMap<(String, Day), DateTime<Utc>>;
 
-/// The end of the year 9999. What was created later has no moment that can be read.
-const NEVER: DateTime<Utc> = Day::LAST.0.and_time(NaiveTime::MIN).and_utc();
-
 /// Rows created from `since` on and before `until`, by the project and day that must export them. A
 /// trace, a generation or a score belongs to its own day. An observation of any type also belongs
 /// to the day of its trace, because it changes the trace's totals. Rows whose own time lies on no day
-/// ([`super::undated`]) are left out.
+/// ([`super::undated`]) are left out. A creation after the year 9999, `infinity` for one, counts as
+/// one at its end.
 pub async fn created_between(
     source: &PgPool,
     projects: &[String],
     since: DateTime<Utc>,
     until: DateTime<Utc>,
+) -> Result<Newest, sqlx::Error> {
+    created(source, projects, since, Some(until)).await
+}
+
+async fn created(
+    source: &PgPool,
+    projects: &[String],
+    since: DateTime<Utc>,
+    until: Option<DateTime<Utc>>,
 ) -> Result<Newest, sqlx::Error> {
     /// The times that lie on a day of the years 1 to 9999. The others cannot be read as dates.
     macro_rules! dated {
@@ -39,30 +46,30 @@ pub async fn created_between(
     const STATEMENTS: [&str; 4] = [
         concat!(
             "-- langfuse_late_traces
-             select project_id, timestamp::date, max(created_at) from traces
-             where created_at >= $1 and created_at < $2 and project_id = any($3)",
+             select project_id, timestamp::date, least(max(created_at), '9999-12-31') from traces
+             where created_at >= $1 and ($2::timestamp is null or created_at < $2) and project_id = any($3)",
             dated!("timestamp")
         ),
         concat!(
             "-- langfuse_late_generations
-             select project_id, start_time::date, max(created_at) from observations
-             where created_at >= $1 and created_at < $2 and project_id = any($3) and type = 'GENERATION'",
+             select project_id, start_time::date, least(max(created_at), '9999-12-31') from observations
+             where created_at >= $1 and ($2::timestamp is null or created_at < $2) and project_id = any($3) and type = 'GENERATION'",
             dated!("start_time")
         ),
         // Each trace is looked up once, however many observations it has.
         concat!(
             "-- langfuse_late_observations
-             select t.project_id, t.timestamp::date, max(o.newest)
+             select t.project_id, t.timestamp::date, least(max(o.newest), '9999-12-31')
              from (select project_id, trace_id, max(created_at) as newest from observations
-                   where created_at >= $1 and created_at < $2 and project_id = any($3) and trace_id is not null
+                   where created_at >= $1 and ($2::timestamp is null or created_at < $2) and project_id = any($3) and trace_id is not null
                    group by 1, 2) o
              join traces t on t.id = o.trace_id and t.project_id = o.project_id",
             dated!("t.timestamp")
         ),
         concat!(
             "-- langfuse_late_scores
-             select project_id, timestamp::date, max(created_at) from scores
-             where created_at >= $1 and created_at < $2 and project_id = any($3)",
+             select project_id, timestamp::date, least(max(created_at), '9999-12-31') from scores
+             where created_at >= $1 and ($2::timestamp is null or created_at < $2) and project_id = any($3)",
             dated!("timestamp")
         ),
     ];
@@ -70,7 +77,7 @@ pub async fn created_between(
     for statement in STATEMENTS {
         let rows: Vec<(String, NaiveDate, NaiveDateTime)> = sqlx::query_as(statement)
             .bind(since.naive_utc())
-            .bind(until.naive_utc())
+            .bind(until.map(|until| until.naive_utc()))
             .bind(projects)
             .fetch_all(source)
             .await?;
@@ -92,7 +99,7 @@ pub async fn created_from(
     projects: &[String],
     now: DateTime<Utc>,
 ) -> Result<BTreeSet<(String, Day)>, sqlx::Error> {
-    let ahead = created_between(source, projects, now, NEVER).await?;
+    let ahead = created(source, projects, now, None).await?;
     Ok(ahead.into_keys().collect())
 }
 

@@ -46,6 +46,14 @@ async fn another_answer_than_200_is_no_life() {
     );
 }
 
+/// Ends the worker's connections to the database: a session keeps the setting that it began with.
+async fn end_sessions(world: &World) {
+    let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+        where datname = current_database() and application_name like '% ledger'";
+    let ended: i64 = sqlx::query_scalar(end).fetch_one(&world.pool()).await.unwrap();
+    assert!(ended > 0);
+}
+
 /// Nothing could be claimed, so no message is taken: it would go round the shortest rung, unseen.
 #[tokio::test]
 async fn a_worker_waits_for_a_ledger_that_takes_writes() {
@@ -68,4 +76,10 @@ async fn a_worker_waits_for_a_ledger_that_takes_writes() {
     worker.wait_ready().await;
     project.publish(DAY, "daily").await;
     project.wait_state(DAY, "daily", "completed").await;
+    // Later, too, an operator sees that nothing can be recorded.
+    alter("set default_transaction_read_only = on").await;
+    end_sessions(&world).await;
+    worker.wait_unready().await;
+    alter("reset default_transaction_read_only").await;
+    worker.wait_ready().await;
 }

@@ -33,19 +33,23 @@ fn is_older(letter: &DeadLetter, age: Duration, now: DateTime<Utc>) -> bool {
 }
 
 /// The dead letters that were asked for, in the order of the queue. One unknown id refuses the
-/// whole command.
+/// whole command. `is_part`: more dead letters wait than were looked at.
 pub(super) fn choose(
     which: &Which,
     letters: Vec<DeadLetter>,
+    is_part: bool,
     now: DateTime<Utc>,
 ) -> Result<Vec<DeadLetter>, CommandError> {
+    let looked_at = if is_part {
+        format!("no dead letter among the first {} in the queue", letters.len())
+    } else {
+        "no dead letter".to_owned()
+    };
     let known: HashSet<&str> = letters.iter().map(|letter| letter.id.as_str()).collect();
     CommandError::refuse_unknown(
         &which.ids,
         |id| known.contains(id),
-        |unknown| {
-            format!("no dead letter has the id {unknown}; nothing was changed (see `producer dead-letters list`)")
-        },
+        |unknown| format!("{looked_at} has the id {unknown}; nothing was changed (see `producer dead-letters list`)"),
     )?;
     let named = |letter: &DeadLetter| which.ids.is_empty() || which.ids.contains(&letter.id);
     Ok(letters
@@ -60,4 +64,28 @@ pub(super) fn confirmed(which: &Which, verb: &str, number: usize) -> Result<bool
         return Ok(true);
     }
     output::confirm(&format!("{verb} {}?", count(number, "dead letter")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_id_is_said_to_be_unknown_only_after_a_look_at_all() {
+        let which = Which {
+            ids: vec!["p/2024-06-01/daily".to_owned()],
+            ..Which::default()
+        };
+        let refusal = |is_part| choose(&which, Vec::new(), is_part, Utc::now()).unwrap_err().to_string();
+        assert!(
+            refusal(false).starts_with("no dead letter has the id"),
+            "{}",
+            refusal(false)
+        );
+        assert!(
+            refusal(true).contains("among the first 0 in the queue"),
+            "{}",
+            refusal(true)
+        );
+    }
 }
