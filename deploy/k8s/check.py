@@ -23,6 +23,16 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 VERSIONS = ["1.29", "1.31", "1.33", "1.35", "1.37"]
 NOWHERE = "registry.invalid/"
+# A digest, or the number of a release.
+STAYS = re.compile(r"@sha256:[0-9a-f]{64}$|:v?\d+\.\d+\.\d+([-+.]\S+)?$")
+POD_SECURITY = {
+    "enforce": "restricted",
+    "enforce-version": f"v{VERSIONS[0]}",
+    "warn": "restricted",
+    "warn-version": "latest",
+    "audit": "restricted",
+    "audit-version": "latest",
+}
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -116,18 +126,31 @@ def pod_faults(thing):
             f"{container['name']} may escalate": own.get("allowPrivilegeEscalation") is False,
             f"{container['name']} may write its root": own.get("readOnlyRootFilesystem") is True,
             f"{container['name']} keeps capabilities": own.get("capabilities") == {"drop": ["ALL"]},
-            f"{container['name']} requests too little": {"cpu", "memory"} <= resources.get("requests", {}).keys(),
+            f"{container['name']} requests too little": {"cpu", "memory", "ephemeral-storage"} <= resources.get("requests", {}).keys(),
             f"{container['name']} has no memory limit": "memory" in resources.get("limits", {}),
+            f"{container['name']} has no limit of ephemeral storage": "ephemeral-storage" in resources.get("limits", {}),
             f"{container['name']} overrides the context": not {"runAsUser", "privileged"} & own.keys(),
         }
     return [f"{name(thing)} {fault}" for fault, holds in wanted.items() if not holds]
 
 
-def environment_faults(thing, objects, example, known):
-    """Each variable is one that the programs read, no secret stands in a ConfigMap, each file is a key of its Secret."""
-    pod = pod_of(thing)["spec"]
-    secret_of = {volume["name"]: volume["secret"]["secretName"] for volume in pod.get("volumes", []) if "secret" in volume}
+def paths_of_secrets(pod, example):
+    """The files in each volume that is a Secret: those it names, or else all keys of the Secret."""
     keys_of = {secret["metadata"]["name"]: set(secret["stringData"]) for secret in example}
+    paths = {}
+    for volume in pod.get("volumes", []):
+        if "secret" in volume:
+            there = keys_of.get(volume["secret"]["secretName"], set())
+            items = volume["secret"].get("items", [{"key": key, "path": key} for key in there])
+            paths[volume["name"]] = {item["path"] for item in items if item["key"] in there}
+    return paths
+
+
+def environment_faults(thing, objects, example, known):
+    """Each variable is one that the programs read, no secret stands in a ConfigMap, each file is a key of its Secret, and no
+    container sees a key that it does not read."""
+    pod = pod_of(thing)["spec"]
+    paths_of = paths_of_secrets(pod, example)
     maps = {config["metadata"]["name"]: config["data"] for config in of_kind(objects, "ConfigMap")}
     faults = []
     for container in containers_of(pod_of(thing)):
@@ -137,10 +160,12 @@ def environment_faults(thing, objects, example, known):
         faults += [f"{variable} is no variable of the programs" for variable in settings.keys() - known["variables"]]
         faults += [f"{variable} is a secret" for variable in settings.keys() & known["secrets"]]
         files = {
-            f"{mount['mountPath']}/{key}"
+            f"{mount['mountPath']}/{path}"
             for mount in container.get("volumeMounts", [])
-            for key in keys_of.get(secret_of.get(mount["name"]), ())
+            for path in paths_of.get(mount["name"], ())
         }
+        read = {entry.get("value") for entry in container.get("env", [])}
+        faults += [f"{container['name']} sees {file}, which it does not read" for file in sorted(files - read)]
         for entry in container.get("env", []):
             variable, value = entry["name"], entry.get("value")
             if variable.removesuffix("_FILE") not in known["secrets"] or not variable.endswith("_FILE"):
@@ -239,6 +264,15 @@ def overlay_faults(directory, objects):
             placed = not any(image.startswith(NOWHERE) for image in images)
             if len(images) != 1 or placed != (directory != "base"):
                 faults.append(f"{name(thing)}: images {images}")
+            for container in containers_of(pod_of(thing)):
+                moves = placed and not STAYS.search(container["image"])
+                if moves and container.get("imagePullPolicy") != "Always":
+                    faults.append(f"{name(thing)}: {container['name']}: a tag that moves is not always pulled")
+        if thing["kind"] == "Namespace":
+            labels = thing["metadata"].get("labels", {})
+            for label, value in POD_SECURITY.items():
+                if labels.get(f"pod-security.kubernetes.io/{label}") != value:
+                    faults.append(f"{name(thing)}: pod-security.kubernetes.io/{label} is not {value}")
         if thing["kind"] == "Secret":
             faults.append(f"{name(thing)} is rendered")
         if directory != "base" and thing["kind"] != "Namespace" and thing["metadata"].get("namespace") not in namespaces:

@@ -24,6 +24,9 @@ WORKER = ("Deployment", "posthog-export-worker")
 POD = ("spec", "template", "spec")
 CONTAINER = (*POD, "containers", 0)
 CRON_POD = ("spec", "jobTemplate", "spec", "template", "spec")
+SETUP = ("Job", "posthog-export-setup")
+NAMESPACE = ("Namespace", "posthog-export")
+LABELS = ("metadata", "labels")
 SCALER = ("ScaledObject", "posthog-export-worker")
 MONITOR = ("PodMonitor", "posthog-export-worker")
 
@@ -49,8 +52,22 @@ PLANTED = [
     (WORKER, (*CONTAINER, "securityContext", "capabilities"), "add", ["NET_ADMIN"], "keeps capabilities"),
     (WORKER, (*CONTAINER, "securityContext"), "privileged", True, "overrides the context"),
     (WORKER, (*CONTAINER, "resources"), "limits", None, "no memory limit"),
+    (WORKER, (*CONTAINER, "resources", "requests"), "ephemeral-storage", None, "requests too little"),
+    (WORKER, (*CONTAINER, "resources", "limits"), "ephemeral-storage", None, "worker has no limit of ephemeral storage"),
     (("CronJob", "posthog-export-enqueue"), (*CRON_POD, "securityContext"), "runAsUser", 0, "runs as root"),
-    (("Job", "posthog-export-setup"), (*POD, "initContainers", 0, "securityContext"), "capabilities", None, "migrate keeps capabilities"),
+    (SETUP, (*POD, "initContainers", 0, "securityContext"), "capabilities", None, "migrate keeps capabilities"),
+    (SETUP, (*POD, "initContainers", 0, "resources", "limits"), "ephemeral-storage", None, "migrate has no limit of ephemeral storage"),
+    (SETUP, (*POD, "initContainers", 0, "volumeMounts", 0), "name", "broker", "migrate sees /etc/posthog-export/AMQP_URL"),
+    (SETUP, (*POD, "volumes", 0, "secret"), "items", None, "migrate sees /etc/posthog-export/AMQP_URL, which it does not read"),
+    (SETUP, (*POD, "volumes", 1, "secret"), "items", None, "declare sees /etc/posthog-export/LEDGER_DATABASE_URL, which it does not read"),
+    (SETUP, (*POD, "volumes", 1, "secret", "items", 0), "key", "AMQP_ULR", "no Secret of secrets.example.yaml has"),
+    (WORKER, (*POD, "volumes", 0, "secret"), "secretName", "posthog-export-setup", "no Secret of secrets.example.yaml has"),
+    (NAMESPACE, LABELS, "pod-security.kubernetes.io/enforce", "baseline", "enforce is not restricted"),
+    (NAMESPACE, LABELS, "pod-security.kubernetes.io/enforce-version", "latest", "enforce-version is not v1.29"),
+    (NAMESPACE, LABELS, "pod-security.kubernetes.io/warn", None, "warn is not restricted"),
+    (NAMESPACE, LABELS, "pod-security.kubernetes.io/warn-version", None, "warn-version is not latest"),
+    (NAMESPACE, LABELS, "pod-security.kubernetes.io/audit", None, "audit is not restricted"),
+    (NAMESPACE, LABELS, "pod-security.kubernetes.io/audit-version", "v1.29", "audit-version is not latest"),
     (("ServiceAccount", "posthog-export"), (), "automountServiceAccountToken", True, "hands out a token"),
     # Disagreement with the programs.
     (WORKER, POD, "terminationGracePeriodSeconds", 25, "leaves no room for SHUTDOWN_GRACE"),
@@ -101,6 +118,19 @@ class EveryPlantedFaultIsFound(unittest.TestCase):
                     self.assertEqual(faults, [])
                 else:
                     self.assertTrue(any(says in fault for fault in faults), faults)
+
+    def test_a_tag_that_moves(self):
+        staging = check.render("overlays/staging")
+        self.assertEqual(check.faults_of("overlays/staging", staging, EXAMPLE, KNOWN), [])
+        for thing in staging:
+            for container in check.containers_of(check.pod_of(thing)) if check.pod_of(thing) else []:
+                policy = container.pop("imagePullPolicy")
+                says = f"{check.name(thing)}: {container['name']}: a tag that moves is not always pulled"
+                self.assertIn(says, check.overlay_faults("overlays/staging", staging))
+                container["imagePullPolicy"] = policy
+        stays = ["r/i:0.1.0", "r:5000/i:v1.2.3-rc.1", f"r/i@sha256:{'0' * 64}", f"r/i:main@sha256:{'0' * 64}"]
+        self.assertTrue(all(check.STAYS.search(image) for image in stays))
+        self.assertFalse(any(check.STAYS.search(image) for image in ["r/i:main", "r/i", "r:5000/i", "r/i:1.2", "r/i:latest"]))
 
     def test_settings(self):
         for variable, value, says in [
