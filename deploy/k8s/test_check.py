@@ -154,7 +154,10 @@ class EveryPlantedFaultIsFound(unittest.TestCase):
 
     def test_documents(self):
         text = "kubectl create job a --from=cronjob/posthog-export-enqueue; kubectl logs job/a; kubectl exec deploy/wroker"
-        self.assertEqual(check.document_faults(text, OBJECTS), ["docs/OPERATIONS.md: there is no Deployment wroker"])
+        owned = "docs/OPERATIONS.md: a Job made --from=cronjob keeps its owner"
+        self.assertEqual(check.document_faults(text, OBJECTS), ["docs/OPERATIONS.md: there is no Deployment wroker", owned])
+        dropped = text.replace(";", " --dry-run=client | jq 'del(.metadata.ownerReferences)';", 1).replace("wroker", "posthog-export-worker")
+        self.assertEqual(check.document_faults(dropped, OBJECTS), [])
 
     def test_a_secret_that_is_rendered(self):
         faults = check.faults_of(DIRECTORY, [*OBJECTS, EXAMPLE[0]], EXAMPLE, KNOWN)
