@@ -6,4 +6,5 @@ pub mod event;
 pub mod gzip;
 pub mod hosts;
 pub mod oversize;
+pub mod person;
 pub mod retry;

@@ -10,6 +10,9 @@ use super::rows::{GenerationRow, ScoreRow, TraceColumns, TraceRow};
 const NAMESPACE: Uuid = Uuid::from_u128(0x0f6c_91df_d035_4813_b838_9741_ba38_ef0b);
 const CONTRACT: &str = "1.0.0";
 const NO_USER: &str = "langfuse_unknown_user";
+/// What programs send in place of a user they do not know.
+const PLACEHOLDERS: &str = "0 anonymous anonymous-user backend distinct_id distinctid email false guest id nan none \
+    not_authenticated null system true undefined user 00000000-0000-0000-0000-000000000000";
 
 pub(super) fn of_trace(row: &TraceRow, project: &str, url: Option<&str>) -> Value {
     let latency = row.first.zip(row.last).and_then(|(first, last)| seconds(first, last));
@@ -117,15 +120,16 @@ fn envelope(
     url: Option<&str>,
 ) -> Value {
     let uuid = Uuid::new_v5(&NAMESPACE, format!("{project}-{row_id}").as_bytes()).to_string();
-    let chosen_id = json_text(trace.distinct_id_json.as_deref());
+    let chosen_id = json_text(trace.distinct_id_json.as_deref()).filter(|id| is_person(id));
+    let person = trace.user().filter(|user| is_person(user));
     if let Some(session) = json_text(trace.session_id_json.as_deref()) {
         properties["$session_id"] = session.into();
     }
-    if let (Some(url), Some(user)) = (url, trace.user()) {
+    if let (Some(url), Some(user)) = (url, person) {
         let page = format!("{url}/project/{}/users/{}", encode(project), encode(user));
         properties["$set"] = Value::Object(Map::from_iter([("langfuse_user_url".to_owned(), page.into())]));
     }
-    if trace.user().is_none() && chosen_id.is_none() {
+    if person.is_none() && chosen_id.is_none() {
         properties["$process_person_profile"] = false.into();
     }
     properties["$geoip_disable"] = true.into();
@@ -135,7 +139,7 @@ fn envelope(
         "event": kind.event(),
         "uuid": uuid,
         "timestamp": time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
-        "distinct_id": chosen_id.or_else(|| trace.user().map(str::to_owned)).unwrap_or(uuid),
+        "distinct_id": chosen_id.or_else(|| person.map(str::to_owned)).unwrap_or(uuid),
         "properties": properties,
     })
 }
@@ -153,6 +157,17 @@ impl TraceColumns {
 /// Empty, as EVENTS.md has it: nothing but white space.
 fn is_empty(text: &str) -> bool {
     text.chars().all(char::is_whitespace)
+}
+
+/// Whether PostHog takes an id for a person's.
+fn is_person(id: &str) -> bool {
+    let id = id.trim().to_ascii_lowercase();
+    let is_quoted = id.len() > 1
+        && ['\'', '"']
+            .iter()
+            .any(|quote| id.starts_with(*quote) && id.ends_with(*quote));
+    let id = if is_quoted { &id[1..id.len() - 1] } else { &id };
+    id != "[object object]" && !PLACEHOLDERS.split_whitespace().any(|placeholder| placeholder == id)
 }
 
 /// The non-empty string that a JSON text is, or the number as it stands there.
@@ -222,6 +237,16 @@ mod tests {
             Some(r#"" \t""#),
         ] {
             assert_eq!(json_text(json), None, "{json:?}");
+        }
+    }
+
+    #[test]
+    fn placeholders_are_no_person() {
+        for id in ["null", "'NaN'", " \"Guest\" ", "[object Object]", "0"] {
+            assert!(!is_person(id), "{id}");
+        }
+        for id in ["'null", "nulls", "''guest''", "\"", "00", ""] {
+            assert!(is_person(id), "{id}");
         }
     }
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::langfuse::rows::{GenerationRow, Row, ScoreRow, TraceColumns, TraceRow};
 use crate::posthog::oversize;
+use crate::posthog::person::{filled, person};
 
 /// The namespace that Langfuse Cloud uses. PostHog folds a replay of ours, or an event that
 /// Langfuse itself sent, into one event.
@@ -152,8 +153,8 @@ fn begin(
 ) {
     let mut buffer = Uuid::encode_buffer();
     let uuid: &str = project.uuid(row_id).hyphenated().encode_lower(&mut buffer);
-    let distinct_id = filled(trace.posthog_distinct_id.as_deref())
-        .or(filled(trace.user_id.as_deref()))
+    let distinct_id = person(trace.posthog_distinct_id.as_deref())
+        .or(person(trace.user_id.as_deref()))
         .unwrap_or(uuid);
     out.push(b'{');
     property!(out, "event", event);
@@ -167,7 +168,7 @@ fn begin(
 
 /// Writes the properties of every event, and the closing brackets.
 fn end(row_id: &str, trace: &TraceColumns, project: &ProjectContext, out: &mut Vec<u8>) {
-    let user = filled(trace.user_id.as_deref());
+    let user = person(trace.user_id.as_deref());
     if let Some(session) = filled(trace.posthog_session_id.as_deref()) {
         property!(out, "$session_id", session);
     }
@@ -176,12 +177,14 @@ fn end(row_id: &str, trace: &TraceColumns, project: &ProjectContext, out: &mut V
         link(out, "langfuse_user_url", base, &[("/users/", user)]);
         out.extend_from_slice(b"},");
     }
-    if user.is_none() && filled(trace.posthog_distinct_id.as_deref()).is_none() {
+    if user.is_none() && person(trace.posthog_distinct_id.as_deref()).is_none() {
         property!(out, "$process_person_profile", &false);
     }
     property!(out, "langfuse_id", row_id);
     property!(out, "langfuse_trace_name", &trace.name.as_deref());
-    property!(out, "langfuse_user_id", user.unwrap_or(UNKNOWN_USER));
+    // As it is stored, whoever it names.
+    let stored = filled(trace.user_id.as_deref());
+    property!(out, "langfuse_user_id", stored.unwrap_or(UNKNOWN_USER));
     property!(out, "langfuse_session_id", &trace.session_id.as_deref());
     property!(out, "langfuse_release", &trace.release.as_deref());
     property!(out, "langfuse_tags", &trace.tags);
@@ -231,11 +234,6 @@ fn rfc3339(time: NaiveDateTime) -> [u8; 26] {
         }
     }
     text
-}
-
-/// A text of white space counts as empty.
-fn filled(text: Option<&str>) -> Option<&str> {
-    text.filter(|text| !text.trim().is_empty())
 }
 
 /// JSON has neither `NaN` nor infinities; PostgreSQL has both. They become null.

@@ -54,7 +54,8 @@ pub(super) fn ids(day: &mut Day) {
     (score.name, score.string_value, score.comment) = (String::new(), text(""), text(""));
 }
 
-/// Users that do not count as users, such as an empty text, and users too long for PostHog.
+/// Users that do not count as users, such as an empty text or a placeholder, and users too long for
+/// PostHog.
 pub(super) fn users(day: &mut Day) {
     let long = "u".repeat(300);
     let long_emoji = "🦀".repeat(250);
@@ -68,6 +69,15 @@ pub(super) fn users(day: &mut Day) {
         &long,
         &long_emoji,
         &exactly,
+        "0",
+        "Guest",
+        "'undefined'",
+        " \"None\"\t",
+        "[object Object]",
+        "00000000-0000-0000-0000-000000000000",
+        "'null\"",
+        "\"",
+        "anonymous\u{301}",
     ];
     for (number, user) in users.into_iter().enumerate() {
         let name = format!("user {number}");
@@ -97,6 +107,8 @@ pub(super) fn metadata(day: &mut Day) {
         "{}",
         "{\"a\": \"b\"}",
         "\"person\"",
+        "\"Null\"",
+        "\"'guest'\"",
         "\" padded \"",
         "\"quote \\\" 🦀 \\n\"",
     ];

@@ -247,6 +247,45 @@ fn white_space_is_no_user() {
     assert!(event["properties"].get("$set").is_none());
 }
 
+/// PostHog would put everybody whose id is `null` into one person.
+#[test]
+fn a_placeholder_is_nobody_and_stays_in_langfuse_user_id() {
+    let event_of = |user: &str, chosen: Option<&str>| {
+        event(&Row::Trace(TraceRow {
+            time: time("2024-06-01T00:00:00"),
+            id: "t".into(),
+            trace: Arc::new(TraceColumns {
+                user_id: Some(user.into()),
+                posthog_distinct_id: chosen.map(Into::into),
+                ..trace()
+            }),
+            ..TraceRow::default()
+        }))
+    };
+    for (user, chosen) in [
+        ("null", None),
+        ("\"Undefined\"", None),
+        ("guest", Some("0")),
+        ("Guest", Some(" ")),
+    ] {
+        let event = event_of(user, chosen);
+        assert_eq!(event["distinct_id"], event["uuid"], "{user}");
+        let properties = &event["properties"];
+        assert_eq!(properties["langfuse_user_id"], user);
+        assert_eq!(properties["$process_person_profile"], false, "{user}");
+        assert!(properties.get("$set").is_none(), "{user}");
+    }
+    // One of the two that names a person is enough.
+    let by_user = event_of("jane", Some("'NaN'"));
+    assert_eq!(by_user["distinct_id"], "jane");
+    let by_choice = event_of("null", Some("ph-1"));
+    assert_eq!(by_choice["distinct_id"], "ph-1");
+    assert!(by_choice["properties"].get("$set").is_none());
+    for event in [by_user, by_choice] {
+        assert!(event["properties"].get("$process_person_profile").is_none());
+    }
+}
+
 #[test]
 fn a_generation_without_a_trace_id_has_no_link() {
     let row = Row::Generation(GenerationRow {
