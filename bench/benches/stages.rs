@@ -30,7 +30,11 @@ const LIMITS: Limits = Limits {
 };
 
 fn stages(criterion: &mut Criterion) {
-    let project = ProjectContext::new("clx1q2w3e4r5t6y7u8i9", Some("https://langfuse.example.com"));
+    let project = ProjectContext::new(
+        "clx1q2w3e4r5t6y7u8i9",
+        Some("Support"),
+        Some("https://langfuse.example.com"),
+    );
     let preamble = Preamble::new("phc_bench", false);
     let kinds = [
         ("trace", (0..ROWS).map(trace).collect::<Vec<Row>>()),
@@ -182,6 +186,8 @@ fn score(number: u32) -> Row {
         comment: number
             .is_multiple_of(4)
             .then(|| "The answer named a source that is not there.".into()),
+        source: Some("EVAL".into()),
+        observation_id: number.is_multiple_of(5).then(|| id(2, 2 * number)),
     })
 }
 

@@ -24,7 +24,8 @@ grant select (id, project_id, trace_id, type, start_time, end_time, completion_s
               level, unit, prompt_tokens, completion_tokens, total_tokens, input_cost, output_cost, total_cost,
               calculated_total_cost, created_at)
     on :"schema".observations to posthog_export_reader;
-grant select (id, project_id, trace_id, timestamp, name, value, string_value, data_type, comment, created_at)
+grant select (id, project_id, trace_id, timestamp, name, value, string_value, data_type, comment, source, observation_id,
+              created_at)
     on :"schema".scores to posthog_export_reader;
 grant select (project_id, model_name, unit, start_date, input_price, output_price, total_price)
     on :"schema".models to posthog_export_reader;

@@ -223,6 +223,8 @@ fn is_blank(character: char) -> bool {
 pub struct Loaded {
     /// [`StoredIntegration::fingerprint`]; `None` when nothing is stored
     pub settings: Option<String>,
+    /// `projects.name`; `None` when nothing is stored
+    pub project_name: Option<String>,
     /// The decrypted settings, or why they cannot be used
     pub integration: Result<Integration, IntegrationFault>,
 }
@@ -232,6 +234,7 @@ pub struct Loaded {
 pub async fn load(source: &PgPool, key: &EncryptionKey, project_id: &str) -> Result<Loaded, sqlx::Error> {
     let without = |fault| Loaded {
         settings: None,
+        project_name: None,
         integration: Err(fault),
     };
     let known = known_projects(source, &[project_id.to_owned()]).await?;
@@ -243,6 +246,7 @@ pub async fn load(source: &PgPool, key: &EncryptionKey, project_id: &str) -> Res
     };
     Ok(Loaded {
         settings: Some(stored.fingerprint()),
+        project_name: Some(stored.project_name.clone()),
         integration: if stored.enabled {
             stored.open(key)
         } else {
@@ -255,7 +259,7 @@ pub async fn load(source: &PgPool, key: &EncryptionKey, project_id: &str) -> Res
 pub async fn list(source: &PgPool, project_id: Option<&str>) -> Result<Vec<StoredIntegration>, sqlx::Error> {
     sqlx::query_as(
         "-- integration_list
-         select i.project_id, p.name as project_name, i.encrypted_posthog_api_key as encrypted_api_key,
+         select i.project_id, coalesce(p.name, '') as project_name, i.encrypted_posthog_api_key as encrypted_api_key,
                 i.posthog_host_name as host, i.enabled
          from posthog_integrations i join projects p on p.id = i.project_id
          where $1::text is null or i.project_id = $1 order by i.project_id",

@@ -67,6 +67,8 @@ const COLUMNS: &[(&str, &[&str])] = &[
             "string_value",
             "data_type",
             "comment",
+            "source",
+            "observation_id",
             "created_at",
         ],
     ),

@@ -85,19 +85,23 @@ impl Oracle {
         kinds: &[Kind],
         created_after: Option<NaiveDateTime>,
     ) -> Vec<Value> {
-        let url = self.langfuse_url.as_deref();
+        let of = event::Project {
+            id: project,
+            name: rows::project_name(&self.pool, project).await,
+            langfuse: self.langfuse_url.as_deref(),
+        };
         let mut events = Vec::new();
         if kinds.contains(&Kind::Trace) {
             let rows = rows::traces(&self.pool, project, day, created_after).await;
-            events.extend(rows.iter().map(|row| event::of_trace(row, project, url)));
+            events.extend(rows.iter().map(|row| event::of_trace(row, &of)));
         }
         if kinds.contains(&Kind::Generation) {
             let rows = rows::generations(&self.pool, project, day, created_after).await;
-            events.extend(rows.iter().map(|row| event::of_generation(row, project, url)));
+            events.extend(rows.iter().map(|row| event::of_generation(row, &of)));
         }
         if kinds.contains(&Kind::Score) {
             let rows = rows::scores(&self.pool, project, day, created_after).await;
-            events.extend(rows.iter().map(|row| event::of_score(row, project, url)));
+            events.extend(rows.iter().map(|row| event::of_score(row, &of)));
         }
         events
     }

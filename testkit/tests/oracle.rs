@@ -88,6 +88,7 @@ async fn what_must_arrive_is_written_down_once_by_hand() {
             "langfuse_count_observations": 1,
             "langfuse_session_id": null,
             "langfuse_project_id": "p",
+            "langfuse_project_name": "Project",
             "langfuse_user_id": "jo",
             "langfuse_latency": 1.0,
             "langfuse_release": null,

@@ -69,7 +69,8 @@ const STREAMS = [
     }),
   },
   {
-    sql: `select s.id, s.timestamp, ${TRACE}, s.trace_id, s.name, s.value, s.string_value, s.data_type, s.comment
+    sql: `select s.id, s.timestamp, ${TRACE}, s.trace_id, s.name, s.value, s.string_value, s.data_type, s.comment,
+        s.source, s.observation_id
       from scores s left join traces t on t.id = s.trace_id and t.project_id = s.project_id
       where s.project_id = $1 and s.timestamp >= $2::timestamp and s.timestamp < $2::timestamp + interval '1 day'`,
     event: 'langfuse score',
@@ -80,6 +81,8 @@ const STREAMS = [
       langfuse_score_string_value: row[12],
       langfuse_score_data_type: row[13],
       langfuse_score_comment: row[14],
+      langfuse_score_source: row[15],
+      langfuse_observation_id: row[16],
     }),
   },
 ];
@@ -91,6 +94,8 @@ function uuidOf(rowId) {
   const hex = hash.toString('hex', 0, 16);
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
+
+let projectName;
 
 const filled = (text) => (text !== null && text.trim() !== '' ? text : null);
 
@@ -104,6 +109,7 @@ function eventOf(stream, row) {
   if (!user && !person) properties.$process_person_profile = false;
   properties.langfuse_id = id;
   properties.langfuse_project_id = PROJECT;
+  properties.langfuse_project_name = projectName;
   properties.langfuse_trace_name = traceName;
   properties.langfuse_user_id = user ?? 'langfuse_unknown_user';
   properties.langfuse_session_id = sessionId;
@@ -146,6 +152,8 @@ await database.connect();
 console.log('ready');
 const commands = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 await commands.next();
+const named = await database.query('select name from projects where id = $1', [PROJECT]);
+projectName = named.rows[0].name;
 let events = 0;
 for (const stream of STREAMS) events += await exportStream(stream);
 console.log(`done ${events}`);

@@ -141,7 +141,8 @@ fn select(Stream { table, time }: Stream, Day { project, date }: Day, (moment, i
              from {page} {trace} order by r.start_time, r.id collate \"C\""
         ),
         _ => format!(
-            "select r.timestamp, r.id, {TRACE}, r.trace_id, r.name, r.value, r.string_value, r.data_type, r.comment
+            "select r.timestamp, r.id, {TRACE}, r.trace_id, r.name, r.value, r.string_value, r.data_type, r.comment, r.source,
+             r.observation_id
              from {page} {trace} order by r.timestamp, r.id collate \"C\""
         ),
     }

@@ -14,7 +14,22 @@ const NO_USER: &str = "langfuse_unknown_user";
 const PLACEHOLDERS: &str = "0 anonymous anonymous-user backend distinct_id distinctid email false guest id nan none \
     not_authenticated null system true undefined user 00000000-0000-0000-0000-000000000000";
 
-pub(super) fn of_trace(row: &TraceRow, project: &str, url: Option<&str>) -> Value {
+/// What the events of a project have in common.
+pub(super) struct Project<'a> {
+    pub(super) id: &'a str,
+    pub(super) name: Option<String>,
+    /// The public URL of Langfuse, without a trailing slash
+    pub(super) langfuse: Option<&'a str>,
+}
+
+impl Project<'_> {
+    /// The address of a page of the project.
+    fn page(&self, path: &str) -> Option<String> {
+        Some(format!("{}/project/{}/{path}", self.langfuse?, encode(self.id)))
+    }
+}
+
+pub(super) fn of_trace(row: &TraceRow, project: &Project<'_>) -> Value {
     let latency = row.first.zip(row.last).and_then(|(first, last)| seconds(first, last));
     let mut properties = json!({
         "langfuse_trace_name": row.trace.trace_name,
@@ -22,29 +37,19 @@ pub(super) fn of_trace(row: &TraceRow, project: &str, url: Option<&str>) -> Valu
         "langfuse_cost_usd": dollars(row.cost.as_deref()),
         "langfuse_count_observations": row.observations,
         "langfuse_session_id": row.trace.session_id,
-        "langfuse_project_id": project,
         "langfuse_user_id": row.trace.user().unwrap_or(NO_USER),
         "langfuse_latency": latency,
         "langfuse_release": row.trace.release,
         "langfuse_version": row.version,
         "langfuse_tags": row.trace.tags(),
-        "langfuse_integration_version": CONTRACT,
     });
-    if let Some(url) = url {
-        properties["langfuse_url"] = format!("{url}/project/{}/traces/{}", encode(project), encode(&row.id)).into();
+    if let Some(page) = project.page(&format!("traces/{}", encode(&row.id))) {
+        properties["langfuse_url"] = page.into();
     }
-    envelope(
-        Kind::Trace,
-        project,
-        &row.id,
-        row.timestamp,
-        &row.trace,
-        properties,
-        url,
-    )
+    envelope(Kind::Trace, project, &row.id, row.timestamp, &row.trace, properties)
 }
 
-pub(super) fn of_generation(row: &GenerationRow, project: &str, url: Option<&str>) -> Value {
+pub(super) fn of_generation(row: &GenerationRow, project: &Project<'_>) -> Value {
     let mut properties = json!({
         "langfuse_generation_name": row.name,
         "langfuse_trace_name": row.trace.trace_name,
@@ -56,7 +61,6 @@ pub(super) fn of_generation(row: &GenerationRow, project: &str, url: Option<&str
         "langfuse_total_units": row.total_tokens,
         "langfuse_unit": row.unit,
         "langfuse_session_id": row.trace.session_id,
-        "langfuse_project_id": project,
         "langfuse_user_id": row.trace.user().unwrap_or(NO_USER),
         "langfuse_latency": row.end_time.and_then(|end| seconds(row.start_time, end)),
         "langfuse_time_to_first_token": row.completion_start_time.and_then(|first| seconds(row.start_time, first)),
@@ -65,11 +69,10 @@ pub(super) fn of_generation(row: &GenerationRow, project: &str, url: Option<&str
         "langfuse_model": row.model,
         "langfuse_level": row.level,
         "langfuse_tags": row.trace.tags(),
-        "langfuse_integration_version": CONTRACT,
     });
-    if let (Some(url), Some(trace)) = (url, &row.trace_id) {
-        let page = format!("{url}/project/{}/traces/{}", encode(project), encode(trace));
-        properties["langfuse_url"] = format!("{page}?observation={}", encode(&row.id)).into();
+    let page = |trace| project.page(&format!("traces/{}?observation={}", encode(trace), encode(&row.id)));
+    if let Some(page) = row.trace_id.as_deref().and_then(page) {
+        properties["langfuse_url"] = page.into();
     }
     envelope(
         Kind::Generation,
@@ -78,60 +81,52 @@ pub(super) fn of_generation(row: &GenerationRow, project: &str, url: Option<&str
         row.start_time,
         &row.trace,
         properties,
-        url,
     )
 }
 
-pub(super) fn of_score(row: &ScoreRow, project: &str, url: Option<&str>) -> Value {
+pub(super) fn of_score(row: &ScoreRow, project: &Project<'_>) -> Value {
     let properties = json!({
         "langfuse_score_name": row.name,
         "langfuse_score_value": row.value.filter(|value| value.is_finite()),
         "langfuse_score_string_value": row.string_value,
         "langfuse_score_data_type": row.data_type,
         "langfuse_score_comment": row.comment,
+        "langfuse_score_source": row.source,
+        "langfuse_observation_id": row.observation_id,
         "langfuse_trace_name": row.trace.trace_name,
         "langfuse_trace_id": row.trace_id,
         "langfuse_id": row.id,
         "langfuse_session_id": row.trace.session_id,
-        "langfuse_project_id": project,
         "langfuse_user_id": row.trace.user().unwrap_or(NO_USER),
         "langfuse_release": row.trace.release,
         "langfuse_tags": row.trace.tags(),
-        "langfuse_integration_version": CONTRACT,
     });
-    envelope(
-        Kind::Score,
-        project,
-        &row.id,
-        row.timestamp,
-        &row.trace,
-        properties,
-        url,
-    )
+    envelope(Kind::Score, project, &row.id, row.timestamp, &row.trace, properties)
 }
 
 fn envelope(
     kind: Kind,
-    project: &str,
+    project: &Project<'_>,
     row_id: &str,
     time: NaiveDateTime,
     trace: &TraceColumns,
     mut properties: Value,
-    url: Option<&str>,
 ) -> Value {
-    let uuid = Uuid::new_v5(&NAMESPACE, format!("{project}-{row_id}").as_bytes()).to_string();
+    let uuid = Uuid::new_v5(&NAMESPACE, format!("{}-{row_id}", project.id).as_bytes()).to_string();
     let chosen_id = json_text(trace.distinct_id_json.as_deref()).filter(|id| is_person(id));
     let person = trace.user().filter(|user| is_person(user));
     if let Some(session) = json_text(trace.session_id_json.as_deref()) {
         properties["$session_id"] = session.into();
     }
-    if let (Some(url), Some(user)) = (url, person) {
-        let page = format!("{url}/project/{}/users/{}", encode(project), encode(user));
+    if let Some(page) = person.and_then(|user| project.page(&format!("users/{}", encode(user)))) {
         properties["$set"] = Value::Object(Map::from_iter([("langfuse_user_url".to_owned(), page.into())]));
     }
     if person.is_none() && chosen_id.is_none() {
         properties["$process_person_profile"] = false.into();
     }
+    properties["langfuse_project_id"] = project.id.into();
+    properties["langfuse_project_name"] = project.name.as_deref().into();
+    properties["langfuse_integration_version"] = CONTRACT.into();
     properties["$geoip_disable"] = true.into();
     properties["$lib"] = "oracle".into();
     properties["$lib_version"] = "0".into();

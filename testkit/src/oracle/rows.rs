@@ -59,6 +59,8 @@ pub(super) struct ScoreRow {
     pub(super) string_value: Option<String>,
     pub(super) data_type: Option<String>,
     pub(super) comment: Option<String>,
+    pub(super) source: Option<String>,
+    pub(super) observation_id: Option<String>,
     #[sqlx(flatten)]
     pub(super) trace: TraceColumns,
 }
@@ -121,6 +123,7 @@ ORDER BY o.id, m.project_id IS NULL, m.start_date DESC NULLS LAST
 const SCORES: &str = r#"
 -- oracle: the scores of a day
 SELECT s.id, s.trace_id, s."timestamp", s.name, s.value, s.string_value, s.data_type::text AS data_type, s.comment,
+    s.source::text AS source, s.observation_id,
     t.name AS trace_name, t.user_id, t.session_id, t.release, t.tags,
     (t.metadata -> '$posthog_distinct_id')::text AS distinct_id_json,
     (t.metadata -> '$posthog_session_id')::text AS session_id_json
@@ -128,6 +131,16 @@ FROM scores s
 LEFT JOIN traces t ON t.id = s.trace_id AND t.project_id = s.project_id
 WHERE s.project_id = $1 AND s."timestamp"::date = $2 AND ($3::timestamp IS NULL OR s.created_at >= $3)
 "#;
+
+/// The name of a project, unless it has none.
+pub(super) async fn project_name(pool: &PgPool, project: &str) -> Option<String> {
+    let name = sqlx::query_scalar::<_, Option<String>>("SELECT name FROM projects WHERE id = $1").bind(project);
+    let name = name
+        .fetch_optional(pool)
+        .await
+        .expect("the oracle can read the projects");
+    name.flatten().filter(|name| !name.trim().is_empty())
+}
 
 pub(super) async fn traces(
     pool: &PgPool,

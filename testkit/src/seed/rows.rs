@@ -129,6 +129,9 @@ pub struct Score {
     /// `NUMERIC`, `CATEGORICAL` or `BOOLEAN`.
     pub data_type: &'static str,
     pub comment: Option<String>,
+    /// `API`, `EVAL` or `ANNOTATION`.
+    pub source: &'static str,
+    pub observation_id: Option<String>,
     /// `None`: two seconds after the event.
     pub created_at: Option<NaiveDateTime>,
 }
@@ -146,6 +149,8 @@ impl Score {
             string_value: None,
             data_type: "NUMERIC",
             comment: None,
+            source: "API",
+            observation_id: None,
             created_at: None,
         }
     }

@@ -68,7 +68,11 @@ type Receiver = (Integration, Arc<Place>);
 
 /// Exports a job: settings ▶ claim ▶ work under the lease.
 pub async fn export(app: &Arc<App>, job: &Job, stop: &Stop) -> Result<Exported, Failure> {
-    let Loaded { settings, integration } = app
+    let Loaded {
+        settings,
+        project_name,
+        integration,
+    } = app
         .source
         .integration(&app.config.encryption_key, &job.key.project_id)
         .await?;
@@ -103,6 +107,7 @@ pub async fn export(app: &Arc<App>, job: &Job, stop: &Stop) -> Result<Exported, 
         app: Arc::clone(app),
         job: job.clone(),
         settings,
+        project_name,
         receiver,
         lease: lease.clone(),
         streams: claimed.streams,
@@ -136,6 +141,7 @@ struct ClaimedJob {
     job: Job,
     /// Fingerprint of the project's settings; `None` when it has none
     settings: Option<String>,
+    project_name: Option<String>,
     receiver: Result<Receiver, IntegrationFault>,
     lease: HeldLease,
     streams: BTreeMap<Stream, Progress>,
@@ -181,6 +187,7 @@ impl ClaimedJob {
             window: Window::of(&self.job),
             project: Arc::new(ProjectContext::new(
                 &self.job.key.project_id,
+                self.project_name.as_deref(),
                 self.app.config.langfuse_url.as_deref(),
             )),
             preamble: Preamble::new(

@@ -154,6 +154,10 @@ pub struct ScoreRow {
     pub data_type: Option<SmolStr>,
     /// `scores.comment`
     pub comment: Option<SmolStr>,
+    /// `scores.source`
+    pub source: Option<SmolStr>,
+    /// `scores.observation_id`
+    pub observation_id: Option<SmolStr>,
 }
 
 /// A row of any stream.
@@ -285,6 +289,8 @@ impl Row {
                 string_value: text(row, 5)?,
                 data_type: text(row, 6)?,
                 comment: text(row, 7)?,
+                source: text(row, 8)?,
+                observation_id: text(row, 9)?,
             }),
         })
     }

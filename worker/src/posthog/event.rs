@@ -52,8 +52,8 @@ pub struct ProjectContext {
 }
 
 impl ProjectContext {
-    /// For the events of one project.
-    pub fn new(project_id: &str, langfuse_url: Option<&str>) -> Self {
+    /// For the events of one project. A name of white space counts as none.
+    pub fn new(project_id: &str, project_name: Option<&str>, langfuse_url: Option<&str>) -> Self {
         let base = |url: &str| {
             let base = format!("{}/project/{}", url.trim_end_matches('/'), encode(project_id));
             serde_json::Value::from(base).to_string().trim_matches('"').to_owned()
@@ -63,6 +63,7 @@ impl ProjectContext {
         property!(&mut constants, "$lib", LIB);
         property!(&mut constants, "$lib_version", LIB_VERSION);
         property!(&mut constants, "langfuse_project_id", project_id);
+        property!(&mut constants, "langfuse_project_name", &filled(project_name));
         property!(&mut constants, "langfuse_integration_version", CONTRACT_VERSION);
         Self {
             hash_of_uuids: Sha1::new()
@@ -138,6 +139,8 @@ fn write_score(row: &ScoreRow, project: &ProjectContext, out: &mut Vec<u8>) {
     property!(out, "langfuse_score_string_value", &row.string_value.as_deref());
     property!(out, "langfuse_score_data_type", &row.data_type.as_deref());
     property!(out, "langfuse_score_comment", &row.comment.as_deref());
+    property!(out, "langfuse_score_source", &row.source.as_deref());
+    property!(out, "langfuse_observation_id", &row.observation_id.as_deref());
     property!(out, "langfuse_trace_id", &row.trace_id.as_deref());
     end(&row.id, &row.trace, project, out);
 }

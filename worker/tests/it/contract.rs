@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use shared::job::{Day, Stream};
-use testkit::World;
-use testkit::seed::{Rows, Trace, at};
+use testkit::seed::{Rows, Score, Trace, at};
 use testkit::world::LANGFUSE_URL;
+use testkit::{World, langfuse};
 use worker::langfuse::source::{Source, Window};
 use worker::posthog::event::{self, ProjectContext};
 
-use crate::{PROJECT, day, world};
+use crate::{DAY, KEY, PROJECT, day, world};
 
 /// The events of a stream's first page, by the ids of their rows.
 async fn events(world: &World, stream: Stream) -> BTreeMap<String, Value> {
@@ -22,7 +22,7 @@ async fn events(world: &World, stream: Stream) -> BTreeMap<String, Value> {
     };
     let mut page = source.page(stream, &window, None).await.unwrap();
     source.join_missing(PROJECT, &mut page.rows).await.unwrap();
-    let project = ProjectContext::new(PROJECT, Some(LANGFUSE_URL));
+    let project = ProjectContext::new(PROJECT, None, Some(LANGFUSE_URL));
     let event = |row| {
         let mut json = Vec::new();
         event::write(row, &project, &mut json);
@@ -65,4 +65,32 @@ async fn numbers_in_metadata_count_as_their_decimal_text() {
         let session = event["properties"].get("$session_id").and_then(Value::as_str);
         assert_eq!(session, text, "{json}");
     }
+}
+
+#[tokio::test]
+async fn the_name_of_a_project_is_that_at_the_time_of_the_export() {
+    let (world, project) = world().await;
+    let score = Score {
+        source: "ANNOTATION",
+        observation_id: Some("o 1".to_owned()),
+        ..Score::new(PROJECT, "s", "t", at(day(), 9, 0, 0, 0))
+    };
+    let rows = Rows {
+        scores: vec![score],
+        ..Rows::default()
+    };
+    rows.insert(&world.pool()).await;
+    let _worker = world.ready_worker(&[]).await;
+    for (run, name) in [("daily", "before"), ("again", "after")] {
+        langfuse::add_project(&world.pool(), PROJECT, name).await;
+        project.publish(DAY, run).await;
+        project.wait_state(DAY, run, "completed").await;
+        let events = world.posthog.events(KEY);
+        let properties = &events[0]["properties"];
+        assert_eq!(events.len(), 1, "the second folds into the first");
+        assert_eq!(properties["langfuse_project_name"], name);
+        assert_eq!(properties["langfuse_score_source"], "ANNOTATION");
+        assert_eq!(properties["langfuse_observation_id"], "o 1");
+    }
+    project.assert_delivered(&[DAY]).await;
 }

@@ -33,7 +33,7 @@ async fn read(
     window: &Window,
     mut after: Option<Cursor>,
 ) -> (BTreeMap<String, Value>, Vec<Cursor>) {
-    let project = ProjectContext::new(&window.project_id, Some(LANGFUSE_URL));
+    let project = ProjectContext::new(&window.project_id, Some("Name of project one"), Some(LANGFUSE_URL));
     let (mut events, mut cursors) = (BTreeMap::new(), Vec::new());
     loop {
         let mut page = recent.page(source, stream, window, after.as_ref()).await.unwrap();

@@ -159,6 +159,9 @@ pub(super) fn numbers(day: &mut Day) {
             generation.total_tokens,
         ) = (tokens, tokens, tokens);
     }
+    for source in ["API", "EVAL", "ANNOTATION"] {
+        day.score(format!("source {source}"), "numbers").source = source;
+    }
     for level in ["DEBUG", "DEFAULT", "WARNING", "ERROR"] {
         day.generation(format!("level {level}"), "numbers").level = level;
     }

@@ -44,6 +44,7 @@ pub(super) fn ids(day: &mut Day) {
         score.name = nasty.into();
         score.string_value = text(nasty);
         score.comment = text(nasty);
+        score.observation_id = text(nasty);
     }
     let trace = day.trace("all empty");
     (trace.name, trace.user_id, trace.session_id) = (text(""), text(""), text(""));
@@ -52,6 +53,7 @@ pub(super) fn ids(day: &mut Day) {
     (generation.name, generation.version, generation.model, generation.unit) = (text(""), text(""), text(""), text(""));
     let score = day.score("all empty", "all empty");
     (score.name, score.string_value, score.comment) = (String::new(), text(""), text(""));
+    score.observation_id = text("");
 }
 
 /// Users that do not count as users, such as an empty text or a placeholder, and users too long for

@@ -134,7 +134,7 @@ const GENERATIONS: &str = concat!(
 const SCORES: &str = concat!(
     "-- source_scores
      select s.timestamp::timestamp, s.id::text, s.trace_id::text, s.name::text, s.value::float8, s.string_value::text,
-            s.data_type::text, s.comment::text
+            s.data_type::text, s.comment::text, s.source::text, s.observation_id::text
      from scores s where ",
     keyset!("s", "timestamp"),
     "  and ($7::timestamp is null or s.created_at >= $7)

@@ -18,7 +18,7 @@ fn rows(sizes: &[usize]) -> Vec<Row> {
 }
 
 fn project() -> ProjectContext {
-    ProjectContext::new("p", None)
+    ProjectContext::new("p", None, None)
 }
 
 fn json(body: &Body) -> (usize, Value) {

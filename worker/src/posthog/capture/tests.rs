@@ -30,7 +30,7 @@ fn body(events: usize) -> Body {
         events: 10,
         bytes: 10_000,
     };
-    let (project, preamble) = (ProjectContext::new("p", None), Preamble::new("phc_key", false));
+    let (project, preamble) = (ProjectContext::new("p", None, None), Preamble::new("phc_key", false));
     pack(&rows, true, &project, &preamble, limits).remove(0).body.unwrap()
 }
 

@@ -14,7 +14,11 @@ fn time(text: &str) -> NaiveDateTime {
 
 fn event_with(row: &Row, langfuse_url: Option<&str>) -> Value {
     let mut out = Vec::new();
-    write(row, &ProjectContext::new(PROJECT, langfuse_url), &mut out);
+    write(
+        row,
+        &ProjectContext::new(PROJECT, Some("My \"project\""), langfuse_url),
+        &mut out,
+    );
     serde_json::from_slice(&out).unwrap()
 }
 
@@ -70,6 +74,7 @@ fn a_trace() {
                 "langfuse_count_observations": 3,
                 "langfuse_session_id": "sess-1",
                 "langfuse_project_id": "pro/ject",
+                "langfuse_project_name": "My \"project\"",
                 "langfuse_user_id": "jane doe+1@example.com",
                 "langfuse_latency": 2.5,
                 "langfuse_release": "v1",
@@ -125,6 +130,7 @@ fn a_generation() {
             "langfuse_unit": "TOKENS",
             "langfuse_session_id": "sess-1",
             "langfuse_project_id": "pro/ject",
+            "langfuse_project_name": "My \"project\"",
             "langfuse_user_id": "jane doe+1@example.com",
             "langfuse_latency": null,
             "langfuse_time_to_first_token": 0.25,
@@ -150,6 +156,8 @@ fn a_score_whose_trace_is_missing() {
         string_value: Some("yes".into()),
         data_type: Some("BOOLEAN".into()),
         comment: None,
+        source: Some("ANNOTATION".into()),
+        observation_id: Some("o 1".into()),
     });
     let event = event(&row);
     assert_eq!(
@@ -168,11 +176,14 @@ fn a_score_whose_trace_is_missing() {
             "langfuse_score_string_value": "yes",
             "langfuse_score_data_type": "BOOLEAN",
             "langfuse_score_comment": null,
+            "langfuse_score_source": "ANNOTATION",
+            "langfuse_observation_id": "o 1",
             "langfuse_trace_name": null,
             "langfuse_trace_id": "gone",
             "langfuse_id": "s1",
             "langfuse_session_id": null,
             "langfuse_project_id": "pro/ject",
+            "langfuse_project_name": "My \"project\"",
             "langfuse_user_id": "langfuse_unknown_user",
             "langfuse_release": null,
             "langfuse_tags": null,
@@ -192,6 +203,31 @@ fn without_a_langfuse_url_there_are_no_links() {
     let properties = &event_with(&row, None)["properties"];
     assert!(properties.get("langfuse_url").is_none() && properties.get("$set").is_none());
     assert_eq!(properties["langfuse_latency"], Value::Null);
+}
+
+#[test]
+fn what_a_project_and_a_score_do_not_have_is_null() {
+    let row = Row::Score(ScoreRow {
+        time: time("2024-06-01T00:00:00"),
+        id: "s".into(),
+        ..ScoreRow::default()
+    });
+    for name in [None, Some(""), Some(" ")] {
+        let mut out = Vec::new();
+        write(&row, &ProjectContext::new(PROJECT, name, None), &mut out);
+        let event: Value = serde_json::from_slice(&out).unwrap();
+        for property in [
+            "langfuse_project_name",
+            "langfuse_score_source",
+            "langfuse_observation_id",
+        ] {
+            assert_eq!(
+                event["properties"].get(property),
+                Some(&Value::Null),
+                "{property}, {name:?}"
+            );
+        }
+    }
 }
 
 /// Such times are in real databases: a client that never set the start, a clock that was put back.
