@@ -102,7 +102,7 @@ when a queue or exchange exists with other arguments.";
 const ENQUEUE_EXAMPLES: &str = "\
 Examples:
   producer enqueue
-  producer enqueue --dry-run
+  producer enqueue --dry-run --count
   producer enqueue --day 2024-06-01 --project clx1abc
   producer enqueue --from 2024-01-01 --to 2024-03-31 --json
 
@@ -117,22 +117,33 @@ a job:
   healed   its message seems to be lost
 Before that it migrates and declares what is missing, unless --no-setup.
 
+The first enqueue of a project goes back to its first row. Where that is more than 30 days that hold
+data, or all such projects together hold more than about a million events, it asks first. --yes
+answers for you, and nothing is asked where --from, --day or BACKFILL_DAYS says how far back to go.
+Without a terminal such a project is held back, and the others are published. --count, with
+--dry-run, counts the events exactly: first look at it, then decide.
+
 JSON: {now, dry_run, planned: {new, resumed, late, healed}, queues, from, to, confirmed,
 failed: [{id, error}], paused: [project_id], looked_at, dead: [id],
 undated: [{project_id, table, rows, example}],
-jobs: [{id, project_id, day, run, queue, reason}]}.
+first_exports: [{project_id, from, to, days, events, held_back}],
+jobs: [{id, project_id, day, run, queue, reason}]}. With --count also counts: [{project_id, jobs,
+events: {trace, generation, score}, total}].
 
-Exit code: 0 when the broker confirmed every job; 1 when it did not confirm one. Such a job is not
-in the ledger, so the next `enqueue` publishes it.";
+Exit code: 0 when the broker confirmed every job; 1 when it did not confirm one, or when a project
+was held back. Such a job is not in the ledger, so the next `enqueue` publishes it.";
 
 const SCHEDULE_EXAMPLES: &str = "\
 Examples:
   producer schedule
   producer schedule --at 03:15
+  BACKFILL_DAYS=30 producer schedule
+  producer schedule --yes
 
 Enqueues at the start, which catches up with every missed day, and then every day at that time
 (UTC). It may run as several replicas. One is at work; the others stand by and take over when it
-ends. After a failure it tries again within minutes. Reads the same settings as `enqueue`. SIGTERM
+ends. It asks nobody: without --yes or BACKFILL_DAYS, a project whose first export is long is held
+back, as `producer enqueue --help` tells. After a failure it tries again within minutes. Reads the same settings as `enqueue`. SIGTERM
 and SIGINT end it with exit code 0.";
 
 const REPLAY_EXAMPLES: &str = "\
@@ -187,7 +198,7 @@ sent, rejected}.";
 pub async fn execute(cli: Cli) -> ExitCode {
     match dispatch(cli.command).await {
         Ok(Exit::Done) => ExitCode::SUCCESS,
-        Ok(Exit::Failed) => ExitCode::from(1),
+        Ok(Exit::Failed | Exit::Undecided) => ExitCode::from(1),
         Err(error) => {
             // Not a log line: there is no log before the settings are read.
             // An error of a command has its cause in its text.
@@ -239,9 +250,14 @@ async fn schedule(arguments: &schedule::Arguments, config: enqueue::Config) -> R
         horizon: config.horizon,
     };
     let config = Arc::new(config);
+    let all = enqueue::Arguments {
+        yes: arguments.yes,
+        unattended: true,
+        ..enqueue::Arguments::default()
+    };
     let enqueue = move || {
-        let config = Arc::clone(&config);
-        async move { enqueue::execute(&enqueue::Arguments::default(), &config).await }
+        let (config, all) = (Arc::clone(&config), all.clone());
+        async move { enqueue::execute(&all, &config).await }
     };
     schedule::execute(arguments, scheduler, enqueue).await
 }

@@ -1,5 +1,6 @@
 //! Reads what the plan is made of, from Langfuse's database and the ledger.
 
+pub(crate) mod counts;
 mod days;
 
 use std::collections::BTreeSet;

@@ -31,6 +31,8 @@ pub enum Exit {
     Done,
     /// A part of what was asked for failed, and the report says which: exit code 1
     Failed,
+    /// A part was left undone until a human decides, and the report says what: exit code 1
+    Undecided,
 }
 
 impl Exit {
@@ -67,7 +69,7 @@ fn write(text: &str) {
 /// When there is no terminal.
 pub fn confirm(question: &str) -> Result<bool, CommandError> {
     let (input, mut error) = (std::io::stdin(), std::io::stderr());
-    if !input.is_terminal() {
+    if !can_ask() {
         return Err(CommandError::refused(format!(
             "{question} There is no terminal to ask at, so nothing was done: add --yes (or look first with --dry-run)"
         )));
@@ -76,6 +78,11 @@ pub fn confirm(question: &str) -> Result<bool, CommandError> {
     let mut answer = String::new();
     let read = input.lock().read_line(&mut answer);
     Ok(read.is_ok() && is_yes(&answer))
+}
+
+/// Whether there is a human at a terminal to be asked.
+pub fn can_ask() -> bool {
+    std::io::stdin().is_terminal()
 }
 
 fn is_yes(answer: &str) -> bool {
@@ -123,6 +130,19 @@ pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// `1,234,567`.
+pub fn number(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if number < 0 { format!("-{text}") } else { text }
+}
+
 /// A cell; `-` when there is no value.
 pub fn cell(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
@@ -151,6 +171,19 @@ mod tests {
         assert!(lines[1].contains("p…"), "{text}");
         assert!(lines[2].contains("\\u{1b}[31m\\nlast"), "{text}");
         assert!(lines.iter().all(|line| line.chars().count() < 140), "{text}");
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (value, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (1_234_567, "1,234,567"),
+            (-1_000, "-1,000"),
+        ] {
+            assert_eq!(number(value), text);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Once the jobs are published and recorded, planning again finds nothing to publish.
 
 mod heal;
+mod history;
 mod late;
 mod missing;
 
@@ -19,6 +20,7 @@ use shared::topology::Lane;
 use crate::config::Horizon;
 
 pub use heal::{STUCK, heal};
+pub use history::{FirstExport, first_exports, long_ones};
 pub use late::{Arrived, sweep_from};
 pub use missing::{missing_days, union, without};
 

@@ -1,9 +1,11 @@
 //! `enqueue`: publishes a job for every day that is over, holds data and is not in the ledger, of
 //! every project whose integration is enabled. Also for days with late rows, and for lost messages.
 
+mod counted;
+mod first;
 mod report;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -18,18 +20,20 @@ use sqlx::PgPool;
 use crate::config::{self, Horizon, Server};
 use crate::day_range::DayRange;
 use crate::error::CommandError;
-use crate::facts;
+use crate::facts::{self, counts};
 use crate::lock;
 use crate::output::Exit;
 use crate::pauses;
-use crate::plan::{Arrived, Planned, Rules, heal, plan};
+use crate::plan::{Arrived, FirstExport, Planned, Rules, first_exports, heal, plan};
 use crate::publish::publish;
 use crate::servers::{self, Broker};
 use crate::setup;
 
+use first::LongFirst;
 use report::{Left, Report};
 
 /// Arguments of `enqueue`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(Args, Clone, Debug, Default)]
 pub struct Arguments {
     /// Which days [default: every day that is over]
@@ -41,6 +45,15 @@ pub struct Arguments {
     /// Show what would be published, and publish nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// With --dry-run: also count the events that the jobs hold, by project and kind
+    #[arg(long, requires = "dry_run")]
+    pub count: bool,
+    /// Do not ask before the long history of a project is published for the first time
+    #[arg(long)]
+    pub yes: bool,
+    /// Whether nobody is there to be asked, even at a terminal
+    #[arg(skip)]
+    pub unattended: bool,
     /// Do not migrate the ledger and do not declare queues
     #[arg(long)]
     pub no_setup: bool,
@@ -107,12 +120,17 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
         broker: &broker,
         migrated,
     };
-    let found = read.everything(&rules, &arguments.projects).await?;
+    let mut found = read.everything(&rules, &arguments.projects).await?;
+    let long = LongFirst::look(&source, std::mem::take(&mut found.first), arguments).await?;
+    found.hold_back(&long.held_back());
     if !arguments.dry_run && !found.over.is_empty() {
         let ended = ledger.forget_pauses(&found.over).await?;
         tracing::info!(projects = ?ended, "deleted the pauses that no longer hold");
     }
-    let mut report = Report::new(&rules, &found.jobs, found.left, arguments.dry_run);
+    let mut report = Report::new(&rules, &found.jobs, found.left, long, arguments.dry_run);
+    if arguments.count {
+        report.counted(counts::count(&source, &found.jobs).await?);
+    }
     report.announce(arguments.json);
     if !arguments.dry_run {
         let publisher = broker.publisher().await?;
@@ -121,7 +139,7 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
             && let Some((projects, until)) = found.swept
         {
             ledger.record_swept(&projects, until).await?;
-            if arguments.projects.is_empty() {
+            if arguments.projects.is_empty() && !report.is_undecided() {
                 ledger.record_enqueued().await?;
             }
         }
@@ -132,12 +150,17 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
     }
     broker.close().await;
     report.finish(arguments.json);
-    Ok(Exit::of(report.all_confirmed()))
+    Ok(match Exit::of(report.all_confirmed()) {
+        Exit::Done if report.is_undecided() => Exit::Undecided,
+        exit => exit,
+    })
 }
 
 /// What to publish, and what to record once it is published.
 struct Found {
     jobs: Vec<Planned>,
+    /// The jobs of projects that were never exported
+    first: Vec<FirstExport>,
     /// Projects whose late rows were looked for, and up to when. `None` when only some days were
     /// looked at.
     swept: Option<(Vec<String>, DateTime<Utc>)>,
@@ -145,6 +168,17 @@ struct Found {
     left: Left,
     /// Pauses that no longer hold, of any project
     over: Vec<Pause>,
+}
+
+impl Found {
+    /// Leaves these projects out, as if they had not been looked at.
+    fn hold_back(&mut self, projects: &BTreeSet<&str>) {
+        self.jobs
+            .retain(|planned| !projects.contains(planned.job.key.project_id.as_str()));
+        if let Some((swept, _)) = &mut self.swept {
+            swept.retain(|id| !projects.contains(id.as_str()));
+        }
+    }
 }
 
 struct Reader<'a> {
@@ -176,6 +210,7 @@ impl Reader<'_> {
             let jobs = plan(rules, &projects, &Arrived::default(), Vec::new());
             let left = Left::new(rules, &projects, paused, undated);
             return Ok(Found {
+                first: first_exports(rules, &projects, &jobs),
                 jobs,
                 swept: None,
                 left,
@@ -186,8 +221,10 @@ impl Reader<'_> {
         let arrived = facts::late(self.source, self.ledger, rules, &projects).await?;
         let stuck = self.stuck(rules, asked).await?;
         let whole = rules.from.is_none() && rules.to.is_none();
+        let jobs = plan(rules, &projects, &arrived, stuck);
         Ok(Found {
-            jobs: plan(rules, &projects, &arrived, stuck),
+            first: first_exports(rules, &projects, &jobs),
+            jobs,
             swept: whole.then_some((enabled, until)),
             left: Left::new(rules, &projects, paused, undated),
             over,

@@ -30,7 +30,7 @@ fn rules() -> Rules {
     }
 }
 
-fn run(day: Day, name: &str, state: State) -> RunRow {
+pub(super) fn run(day: Day, name: &str, state: State) -> RunRow {
     let next_morning = day.next().start().and_utc() + TimeDelta::hours(1);
     let has_begun = matches!(state, State::Running | State::Completed | State::Dead | State::Waiting);
     RunRow {

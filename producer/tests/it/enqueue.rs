@@ -289,7 +289,7 @@ async fn two_at_once_publish_each_day_once() {
     let world = world().await;
     let days: Vec<_> = (0..200).map(|number| day("2024-01-01") + Days::new(number)).collect();
     add_traces(&world, PROJECT, &days).await;
-    let enqueue = || world.producer(&["enqueue", "--json"]);
+    let enqueue = || world.producer(&["enqueue", "--json", "--yes"]);
     let (one, two, three) = tokio::join!(enqueue(), enqueue(), enqueue());
     let confirmed: u64 = [one, two, three]
         .into_iter()
@@ -375,7 +375,7 @@ async fn lost_confirms_are_failures_and_the_next_run_makes_up_for_them() {
         .execute(&mut *lock)
         .await
         .unwrap();
-    let enqueue = world.spawn_producer(&["enqueue"], &[("AMQP_URL", &url)]).await;
+    let enqueue = world.spawn_producer(&["enqueue", "--yes"], &[("AMQP_URL", &url)]).await;
     let first_window = async || world.queue_depth(BACKFILL).await == 500;
     world
         .wait_until("the first window is published", Duration::from_secs(30), first_window)

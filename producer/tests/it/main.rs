@@ -7,6 +7,7 @@ mod dead_letters;
 mod doctor;
 mod enqueue;
 mod errors;
+mod first;
 mod heal;
 mod integrations;
 mod late;

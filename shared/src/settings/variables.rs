@@ -94,7 +94,8 @@ variables! {
     variable BACKFILL_CONCURRENCY "worker" Value("1")
         "Jobs of the backfill queue at once; 0: leave the backfill to other workers.";
     variable BACKFILL_DAYS "producer" Unset("all days that hold data")
-        "How many days before yesterday `enqueue` goes back.";
+        "How many days before yesterday `enqueue` goes back. Where it is not set, `enqueue` asks \
+         before a project's first export of more than 30 days (`--yes`).";
     variable DATABASE_CONNECTIONS "worker" Unset("three a job")
         "Most connections to `DATABASE_URL` at once, over all jobs of the process; the streams \
          then wait for their turn. The ledger's own (one more than jobs) are not counted.";

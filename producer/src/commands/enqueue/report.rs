@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use shared::job::Day;
 use shared::langfuse::Undated;
 use shared::ledger::State;
 
+use super::counted::{self, Counted};
+use super::first::LongFirst;
+use crate::facts::counts::Count;
 use crate::output::{self, count, line};
 use crate::plan::{Planned, Project, Reason, Rules};
 use crate::publish::Published;
@@ -40,6 +43,12 @@ pub(crate) struct Report {
     left: Left,
     /// All jobs, in the order in which they are published
     jobs: Vec<Line>,
+    /// Projects that were never exported and whose history is long
+    #[serde(serialize_with = "first_exports")]
+    first_exports: LongFirst,
+    /// What the jobs hold, with `--count`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counts: Option<Vec<Counted>>,
     #[serde(skip)]
     not_over: Option<Day>,
 }
@@ -122,7 +131,7 @@ struct Line {
 }
 
 impl Report {
-    pub(crate) fn new(rules: &Rules, planned: &[Planned], left: Left, dry_run: bool) -> Self {
+    pub(super) fn new(rules: &Rules, planned: &[Planned], left: Left, first: LongFirst, dry_run: bool) -> Self {
         let mut by_reason: BTreeMap<&'static str, usize> = Reason::ALL.map(|reason| (reason.as_str(), 0)).into();
         let mut queues = BTreeMap::new();
         for job in planned {
@@ -140,6 +149,8 @@ impl Report {
             failed: Vec::new(),
             left,
             jobs: planned.iter().map(Line::of).collect(),
+            first_exports: first,
+            counts: None,
             not_over: rules.to.filter(|to| *to > rules.newest_over()),
         }
     }
@@ -162,8 +173,13 @@ impl Report {
         for rows in &self.left.undated {
             line(format!("Left out: {}.", undated(rows)));
         }
+        if let Some(sentence) = self.first_exports.sentence().filter(|_| !self.is_undecided()) {
+            line(sentence);
+        }
         let Some((from, to)) = self.from.zip(self.to) else {
-            line(format!("Nothing to enqueue: {}", self.left.why_nothing()));
+            if self.first_exports.held_back().is_empty() {
+                line(format!("Nothing to enqueue: {}", self.left.why_nothing()));
+            }
             return;
         };
         if let Some(letters) = self.left.letters() {
@@ -187,6 +203,20 @@ impl Report {
             let rows = self.jobs.iter().map(Line::row);
             output::table(["PROJECT", "DAY", "RUN", "QUEUE", "WHY"], rows);
         }
+        if let Some(counts) = &self.counts {
+            line("");
+            counted::table(counts);
+        }
+    }
+
+    /// What the jobs hold.
+    pub(super) fn counted(&mut self, counts: BTreeMap<String, Count>) {
+        self.counts = Some(Counted::all(counts));
+    }
+
+    /// Whether a project was held back because nobody was there to be asked.
+    pub(super) fn is_undecided(&self) -> bool {
+        self.first_exports.is_open()
     }
 
     pub(crate) fn published(&mut self, published: Published) {
@@ -206,6 +236,11 @@ impl Report {
             ));
         }
         say_failed(&self.failed, "not confirmed by the broker, and not recorded");
+        if self.is_undecided()
+            && let Some(sentence) = self.first_exports.sentence()
+        {
+            tracing::error!("{sentence}");
+        }
     }
 
     pub(crate) fn all_confirmed(&self) -> bool {
@@ -235,6 +270,10 @@ impl Line {
             self.reason.as_str().to_owned(),
         ]
     }
+}
+
+fn first_exports<S: Serializer>(first: &LongFirst, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(first.lines())
 }
 
 #[cfg(test)]

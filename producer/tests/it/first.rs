@@ -1,0 +1,174 @@
+//! The first export of a project may be long: `enqueue` counts it, and asks before it publishes it.
+
+use std::sync::Arc;
+
+use chrono::Days;
+use serde_json::json;
+use testkit::seed::{Observation, Rows, Score, Trace, at};
+use testkit::{BACKFILL, World};
+
+use crate::{PROJECT, add_project, add_traces, alter, day, json, ledger, world, yesterday};
+
+/// A world with a project whose first export is long, and one whose first export is short.
+async fn long_and_short() -> Arc<World> {
+    let world = world().await;
+    let days: Vec<_> = (0..31).map(|number| day("2024-01-01") + Days::new(number)).collect();
+    add_traces(&world, PROJECT, &days).await;
+    add_project(&world, "short", true).await;
+    add_traces(&world, "short", &[day("2023-01-01"), day("2024-01-01")]).await;
+    world
+}
+
+#[tokio::test]
+async fn a_long_one_is_held_back_until_somebody_decides_and_the_others_go_on() {
+    let world = long_and_short().await;
+    let report = json(&world, &["enqueue", "--dry-run", "--json"]).await;
+    let first = &report["first_exports"];
+    assert_eq!(
+        (
+            &first[0]["project_id"],
+            &first[0]["days"],
+            &first[0]["from"],
+            &first[0]["held_back"]
+        ),
+        (&PROJECT.into(), &31.into(), &"2024-01-01".into(), &false.into())
+    );
+    assert_eq!(
+        (
+            first.as_array().unwrap().len(),
+            report["jobs"].as_array().unwrap().len()
+        ),
+        (1, 33)
+    );
+
+    // There is no terminal to ask at.
+    let output = world.producer(&["enqueue"]).await;
+    assert_eq!(output.code, 1, "{}", output.stdout);
+    for part in [PROJECT, "31 days", "2024-01-01", "--yes", "BACKFILL_DAYS"] {
+        assert!(output.stderr.contains(part), "{part} in {}", output.stderr);
+    }
+    let runs = ledger(&world).await;
+    assert_eq!(runs.len(), 2, "{runs:?}");
+    assert!(runs.iter().all(|run| run.starts_with("short/")), "{runs:?}");
+    // Not every day of every project was seen to.
+    let said: i64 = sqlx::query_scalar("select count(*) from posthog_export.last_enqueue")
+        .fetch_one(&world.pool())
+        .await
+        .unwrap();
+    assert_eq!(said, 0);
+
+    let report = json(&world, &["enqueue", "--yes", "--json"]).await;
+    assert_eq!(
+        (&report["confirmed"], &report["first_exports"]),
+        (&31.into(), &json!([]))
+    );
+    assert_eq!(world.queue_depth(BACKFILL).await, 33);
+
+    // A project that has runs is not asked about again, however much it brings.
+    let days: Vec<_> = (0..40).map(|number| day("2023-01-01") + Days::new(number)).collect();
+    add_traces(&world, PROJECT, &days).await;
+    let report = json(&world, &["enqueue", "--json"]).await;
+    assert_eq!(report["confirmed"], 40);
+}
+
+#[tokio::test]
+async fn who_says_how_far_back_to_go_is_not_asked() {
+    let world = long_and_short().await;
+    let bounded = world
+        .producer_with_env(&["enqueue", "--dry-run", "--json"], &[("BACKFILL_DAYS", "30000")])
+        .await;
+    let report: serde_json::Value = serde_json::from_str(&bounded.stdout).unwrap();
+    assert_eq!(
+        (&report["first_exports"], report["jobs"].as_array().unwrap().len()),
+        (&json!([]), 33)
+    );
+    let report = json(&world, &["enqueue", "--from", "2023-12-01", "--json"]).await;
+    assert_eq!(report["confirmed"], 32);
+}
+
+#[tokio::test]
+async fn schedule_holds_a_long_one_back_and_waits_for_tomorrow() {
+    let world = long_and_short().await;
+    let schedule = async |arguments: &[&str]| {
+        let process = world.spawn_producer(&[&["schedule"], arguments].concat(), &[]).await;
+        let waits = async || process.stderr().contains(testkit::lines::NEXT_ENQUEUE);
+        let patience = std::time::Duration::from_secs(60);
+        assert!(
+            testkit::wait::until(patience, waits).await.is_some(),
+            "{}",
+            process.tail()
+        );
+        process.terminate();
+        process.exited_within(patience).await;
+        process.stderr()
+    };
+    let said = schedule(&[]).await;
+    assert!(
+        said.contains("never exported before") && said.contains("T01:00:00Z"),
+        "{said}"
+    );
+    assert_eq!(ledger(&world).await.len(), 2);
+    let said = schedule(&["--yes"]).await;
+    assert!(!said.contains("never exported before"), "{said}");
+    assert_eq!(ledger(&world).await.len(), 33);
+}
+
+/// A trace, two generations, a span and a score of each day.
+async fn add_rows(world: &World, project: &str, days: &[chrono::NaiveDate]) {
+    let mut rows = Rows::default();
+    for day in days {
+        let (id, time) = (format!("{project} {day}"), at(*day, 9, 0, 0, 0));
+        rows.traces.push(Trace::new(project, &id, time));
+        for number in 0..2 {
+            let id = format!("{id} {number}");
+            rows.observations.push(Observation::generation(project, &id, &id, time));
+        }
+        rows.observations
+            .push(Observation::span(project, &format!("{id} span"), &id, time));
+        rows.scores.push(Score::new(project, &id, &id, time));
+    }
+    rows.insert(&world.pool()).await;
+}
+
+/// With and without an index of the projects' own scores.
+#[tokio::test]
+async fn count_counts_what_the_planned_jobs_hold() {
+    let world = world().await;
+    add_project(&world, "two", true).await;
+    add_rows(&world, PROJECT, &[day("2024-06-01"), day("2024-06-02"), yesterday()]).await;
+    add_rows(&world, "two", &[day("2024-06-02")]).await;
+    // Not planned, and not counted.
+    add_project(&world, "off", false).await;
+    add_rows(&world, "off", &[day("2024-06-02")]).await;
+    add_rows(&world, PROJECT, &[yesterday() + Days::new(1)]).await;
+    let one =
+        json!({"project_id": PROJECT, "jobs": 3, "events": {"trace": 3, "generation": 6, "score": 3}, "total": 12});
+    let two = json!({"project_id": "two", "jobs": 1, "events": {"trace": 1, "generation": 2, "score": 1}, "total": 4});
+    let count = ["enqueue", "--dry-run", "--count", "--json"];
+    assert_eq!(json(&world, &count).await["counts"], json!([one, two]));
+    alter(&world, "create index on scores (project_id, timestamp)").await;
+    assert_eq!(json(&world, &count).await["counts"], json!([one, two]));
+
+    let text = world.succeeds(&count[..3]).await.stdout;
+    let all: Vec<&str> = text.lines().last().unwrap().split_whitespace().collect();
+    assert_eq!(all, ["(all)", "4", "4", "8", "4", "16"], "{text}");
+    assert_eq!(world.producer(&["enqueue", "--count"]).await.code, 2);
+}
+
+/// The estimate reads the planner's statistics. It need not be exact, but of the right size.
+#[tokio::test]
+async fn the_estimate_is_near_the_count() {
+    let world = world().await;
+    let days: Vec<_> = (0..40).map(|number| day("2024-01-01") + Days::new(number)).collect();
+    add_rows(&world, PROJECT, &days).await;
+    add_project(&world, "other", true).await;
+    add_rows(&world, "other", &days).await;
+    for analyze in ["analyze traces", "analyze observations", "analyze scores"] {
+        alter(&world, analyze).await;
+    }
+    let report = json(&world, &["enqueue", "--dry-run", "--json"]).await;
+    for place in [0, 1] {
+        let events = report["first_exports"][place]["events"].as_i64().unwrap();
+        assert!((80..=320).contains(&events), "{events} for 160");
+    }
+}
