@@ -51,7 +51,9 @@ case "$*" in
         cat >created
         echo 'job.batch/made created' ;;
     *'get job/'*) next conditions ;;
-    *'get pods '*) next phases ;;
+    *'get pods '*)
+        [ ! -e hides ] || { echo 'Error from server (Forbidden): pods is forbidden' >&2; exit 1; }
+        next phases ;;
     *'logs --follow job/'*)
         if [ -s creating ]; then
             sed -i 1d creating
@@ -247,4 +249,21 @@ fn a_job_that_the_cluster_refuses_is_not_waited_for() {
     assert_eq!(ended.code, Some(1));
     assert!(ended.err.contains("exceeded quota"), "{}", ended.err);
     assert_eq!(ended.count("get "), 0, "{}", ended.calls);
+}
+
+/// Whoever may not see the pod does not know whether it runs, and so deletes nothing.
+#[test]
+fn a_job_whose_pod_is_hidden_goes_on() {
+    let cluster = Cluster {
+        conditions: &[""],
+        phases: &["Running"],
+        creating: 0,
+    };
+    let hide = |directory: &Path| fs::write(directory.join("hides"), "").unwrap();
+    let Some(ended) = call("hidden", "dead_letters list", &cluster, hide) else {
+        return;
+    };
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.err.contains("it goes on"), "{}", ended.err);
+    assert_eq!(ended.count("delete"), 0, "{}", ended.calls);
 }
