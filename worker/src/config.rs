@@ -10,6 +10,7 @@ use shared::settings::{BadSettings, SecretString, Settings, Shown, variables};
 use shared::telemetry::LogFormat;
 
 use crate::posthog::batch::Limits;
+use crate::posthog::properties::Omitted;
 
 /// The longest `JOB_SLICE`. The broker takes a delivery back after 30 minutes, and a slice ends
 /// only at the next batch border.
@@ -56,6 +57,8 @@ pub struct Config {
     pub grace: Duration,
     /// Whether batches of old days are marked as historical
     pub historical: bool,
+    /// `OMIT_PROPERTIES`: which properties of events never leave
+    pub omitted: Omitted,
     /// Which hosts may be called
     pub egress: Egress,
     /// Certificate authorities of PostHog hosts, beside the machine's own
@@ -109,6 +112,7 @@ impl Config {
         let lease = s.duration(&variables::LEASE);
         let grace = s.duration(&variables::SHUTDOWN_GRACE);
         let historical = s.switch(&variables::HISTORICAL_MIGRATION);
+        let omitted = Omitted::read(&mut s);
         let egress = Egress::read(&mut s);
         let http_addr = s.address(&variables::HTTP_ADDR);
         let metrics_interval = s.duration(&variables::METRICS_INTERVAL);
@@ -157,6 +161,7 @@ impl Config {
             lease,
             grace,
             historical,
+            omitted,
             egress,
             posthog_ca,
             http_addr,

@@ -7,4 +7,5 @@ pub mod gzip;
 pub mod hosts;
 pub mod oversize;
 pub mod person;
+pub mod properties;
 pub mod retry;

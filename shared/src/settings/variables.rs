@@ -128,6 +128,9 @@ variables! {
     variable HISTORICAL_MIGRATION "worker" Value("off")
         "`on` marks batches of days over 48 h old as historical, which PostHog documents as a paid \
          feature.";
+    variable OMIT_PROPERTIES "worker" Unset("none")
+        "Comma list of event properties that never leave, like \
+         `langfuse_score_comment,langfuse_tags,langfuse_trace_name`; docs/EVENTS.md lists them.";
     variable EGRESS_ALLOW "both" Unset("public https hosts only")
         "Comma list of hosts (`*.internal`: all below that name) and CIDRs that may be private or plain http, for a PostHog of your \
          own.";

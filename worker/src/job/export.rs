@@ -185,11 +185,14 @@ impl ClaimedJob {
         self.app.source.check_columns().await?;
         let streams = Streams {
             window: Window::of(&self.job),
-            project: Arc::new(ProjectContext::new(
-                &self.job.key.project_id,
-                self.project_name.as_deref(),
-                self.app.config.langfuse_url.as_deref(),
-            )),
+            project: Arc::new(
+                ProjectContext::new(
+                    &self.job.key.project_id,
+                    self.project_name.as_deref(),
+                    self.app.config.langfuse_url.as_deref(),
+                )
+                .omitting(self.app.config.omitted),
+            ),
             preamble: Preamble::new(
                 integration.api_key.expose_secret(),
                 self.app.config.historical && is_historical(self.job.key.day, Utc::now()),

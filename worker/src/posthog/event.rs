@@ -1,6 +1,8 @@
 //! PURE: row → event, exactly as docs/EVENTS.md has it. Rows are written straight into the body;
 //! only an event that is too large goes through `oversize.rs`.
 
+use std::ops::{Deref, DerefMut};
+
 use chrono::{Datelike as _, NaiveDateTime, TimeDelta, Timelike as _};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::Serialize;
@@ -11,6 +13,7 @@ use uuid::Uuid;
 use crate::langfuse::rows::{GenerationRow, Row, ScoreRow, TraceColumns, TraceRow};
 use crate::posthog::oversize;
 use crate::posthog::person::{filled, person};
+use crate::posthog::properties::{Omitted, bit};
 
 /// The namespace that Langfuse Cloud uses. PostHog folds a replay of ours, or an event that
 /// Langfuse itself sent, into one event.
@@ -32,12 +35,33 @@ const URI_COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'(')
     .remove(b')');
 
-/// `"name":value,`. Names need no escaping. The compiler joins them with their punctuation, because
-/// an event has about twenty-five of them.
+/// `"name":value,`, unless it is left out. Names need no escaping. The compiler joins them with their
+/// punctuation and finds their place in the list of properties, because an event has about
+/// twenty-five of them.
 macro_rules! property {
     ($out:expr, $name:literal, $value:expr) => {
-        member($out, concat!("\"", $name, "\":"), $value)
+        member($out, const { bit($name) }, concat!("\"", $name, "\":"), $value)
     };
+}
+
+/// A body that an event is appended to.
+struct Json<'a> {
+    text: &'a mut Vec<u8>,
+    omitted: Omitted,
+}
+
+impl Deref for Json<'_> {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        self.text
+    }
+}
+
+impl DerefMut for Json<'_> {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        self.text
+    }
 }
 
 /// What the events of a project have in common.
@@ -49,6 +73,8 @@ pub struct ProjectContext {
     constants: Vec<u8>,
     /// `{langfuse_url}/project/{project_id}`, as part of a JSON text. `None` leaves the links out.
     base_url: Option<String>,
+    project_name: Option<String>,
+    omitted: Omitted,
 }
 
 impl ProjectContext {
@@ -59,20 +85,35 @@ impl ProjectContext {
             serde_json::Value::from(base).to_string().trim_matches('"').to_owned()
         };
         let mut constants = Vec::new();
-        property!(&mut constants, "$geoip_disable", &true);
-        property!(&mut constants, "$lib", LIB);
-        property!(&mut constants, "$lib_version", LIB_VERSION);
-        property!(&mut constants, "langfuse_project_id", project_id);
-        property!(&mut constants, "langfuse_project_name", &filled(project_name));
-        property!(&mut constants, "langfuse_integration_version", CONTRACT_VERSION);
+        let mut json = Json {
+            text: &mut constants,
+            omitted: Omitted::default(),
+        };
+        property!(&mut json, "$geoip_disable", &true);
+        property!(&mut json, "$lib", LIB);
+        property!(&mut json, "$lib_version", LIB_VERSION);
+        property!(&mut json, "langfuse_project_id", project_id);
+        property!(&mut json, "langfuse_integration_version", CONTRACT_VERSION);
         Self {
             hash_of_uuids: Sha1::new()
                 .chain_update(NAMESPACE)
                 .chain_update(project_id)
                 .chain_update("-"),
             constants,
+            project_name: filled(project_name).map(str::to_owned),
             base_url: langfuse_url.map(base),
+            omitted: Omitted::default(),
         }
+    }
+
+    /// The same, without these properties.
+    pub fn omitting(self, omitted: Omitted) -> Self {
+        Self { omitted, ..self }
+    }
+
+    /// What a link begins with; `None` when there are no links, or this one is left out.
+    fn base_of(&self, link: u64) -> Option<&str> {
+        self.base_url.as_deref().filter(|_| !self.omitted.has(link))
     }
 
     /// The same as `Uuid::new_v5` of the namespace and `{project}-{row}`, but with a SHA-1 that
@@ -88,17 +129,21 @@ impl ProjectContext {
 /// Appends the row's event as JSON.
 pub fn write(row: &Row, project: &ProjectContext, out: &mut Vec<u8>) {
     let start = out.len();
+    let json = &mut Json {
+        text: out,
+        omitted: project.omitted,
+    };
     match row {
-        Row::Trace(row) => write_trace(row, project, out),
-        Row::Generation(row) => write_generation(row, project, out),
-        Row::Score(row) => write_score(row, project, out),
+        Row::Trace(row) => write_trace(row, project, json),
+        Row::Generation(row) => write_generation(row, project, json),
+        Row::Score(row) => write_score(row, project, json),
     }
     oversize::shorten(out, start);
 }
 
-fn write_trace(row: &TraceRow, project: &ProjectContext, out: &mut Vec<u8>) {
+fn write_trace(row: &TraceRow, project: &ProjectContext, out: &mut Json<'_>) {
     begin("langfuse trace", &row.id, row.time, &row.trace, project, out);
-    if let Some(base) = &project.base_url {
+    if let Some(base) = project.base_of(const { bit("langfuse_url") }) {
         link(out, "langfuse_url", base, &[("/traces/", &row.id)]);
         out.push(b',');
     }
@@ -109,11 +154,12 @@ fn write_trace(row: &TraceRow, project: &ProjectContext, out: &mut Vec<u8>) {
     end(&row.id, &row.trace, project, out);
 }
 
-fn write_generation(row: &GenerationRow, project: &ProjectContext, out: &mut Vec<u8>) {
+fn write_generation(row: &GenerationRow, project: &ProjectContext, out: &mut Json<'_>) {
     begin("langfuse generation", &row.id, row.time, &row.trace, project, out);
     property!(out, "langfuse_generation_name", &row.name.as_deref());
     property!(out, "langfuse_trace_id", &row.trace_id.as_deref());
-    if let (Some(base), Some(trace_id)) = (&project.base_url, row.trace_id.as_deref()) {
+    let base = project.base_of(const { bit("langfuse_url") });
+    if let (Some(base), Some(trace_id)) = (base, row.trace_id.as_deref()) {
         let path = [("/traces/", trace_id), ("?observation=", row.id.as_str())];
         link(out, "langfuse_url", base, &path);
         out.push(b',');
@@ -132,7 +178,7 @@ fn write_generation(row: &GenerationRow, project: &ProjectContext, out: &mut Vec
     end(&row.id, &row.trace, project, out);
 }
 
-fn write_score(row: &ScoreRow, project: &ProjectContext, out: &mut Vec<u8>) {
+fn write_score(row: &ScoreRow, project: &ProjectContext, out: &mut Json<'_>) {
     begin("langfuse score", &row.id, row.time, &row.trace, project, out);
     property!(out, "langfuse_score_name", &row.name.as_deref());
     property!(out, "langfuse_score_value", &finite(row.value));
@@ -152,7 +198,7 @@ fn begin(
     time: NaiveDateTime,
     trace: &TraceColumns,
     project: &ProjectContext,
-    out: &mut Vec<u8>,
+    out: &mut Json<'_>,
 ) {
     let mut buffer = Uuid::encode_buffer();
     let uuid: &str = project.uuid(row_id).hyphenated().encode_lower(&mut buffer);
@@ -170,12 +216,12 @@ fn begin(
 }
 
 /// Writes the properties of every event, and the closing brackets.
-fn end(row_id: &str, trace: &TraceColumns, project: &ProjectContext, out: &mut Vec<u8>) {
+fn end(row_id: &str, trace: &TraceColumns, project: &ProjectContext, out: &mut Json<'_>) {
     let user = person(trace.user_id.as_deref());
     if let Some(session) = filled(trace.posthog_session_id.as_deref()) {
         property!(out, "$session_id", session);
     }
-    if let (Some(base), Some(user)) = (&project.base_url, user) {
+    if let (Some(base), Some(user)) = (project.base_of(const { bit("langfuse_user_url") }), user) {
         out.extend_from_slice(br#""$set":{"#);
         link(out, "langfuse_user_url", base, &[("/users/", user)]);
         out.extend_from_slice(b"},");
@@ -191,15 +237,19 @@ fn end(row_id: &str, trace: &TraceColumns, project: &ProjectContext, out: &mut V
     property!(out, "langfuse_session_id", &trace.session_id.as_deref());
     property!(out, "langfuse_release", &trace.release.as_deref());
     property!(out, "langfuse_tags", &trace.tags);
+    property!(out, "langfuse_project_name", &project.project_name.as_deref());
     out.extend_from_slice(&project.constants);
     out.pop();
     out.extend_from_slice(b"}}");
 }
 
-fn member<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &'static str, value: &T) {
+fn member<T: Serialize + ?Sized>(out: &mut Json<'_>, bit: u64, name: &'static str, value: &T) {
+    if out.omitted.has(bit) {
+        return;
+    }
     out.extend_from_slice(name.as_bytes());
     // Strings, numbers and lists are written to memory, which cannot fail.
-    let _ = serde_json::to_writer(&mut *out, value);
+    let _ = serde_json::to_writer(&mut *out.text, value);
     out.push(b',');
 }
 

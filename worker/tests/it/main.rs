@@ -14,6 +14,7 @@ mod line;
 mod logs;
 mod messages;
 mod neighbour;
+mod omit;
 mod pages;
 mod stop;
 mod tls;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use smol_str::SmolStr;
 
 use super::*;
 
@@ -332,4 +333,90 @@ fn a_generation_without_a_trace_id_has_no_link() {
     let properties = &event(&row)["properties"];
     assert!(properties.get("langfuse_url").is_none());
     assert_eq!(properties["langfuse_trace_id"], Value::Null);
+}
+
+/// One row of each kind, with everything that a row can have.
+fn full_rows() -> [Row; 3] {
+    let (time, id): (_, SmolStr) = (time("2024-06-01T09:30:00"), "row".into());
+    let trace = Arc::new(trace());
+    [
+        Row::Trace(TraceRow {
+            time,
+            id: id.clone(),
+            trace: Arc::clone(&trace),
+            ..TraceRow::default()
+        }),
+        Row::Generation(GenerationRow {
+            time,
+            id: id.clone(),
+            trace: Arc::clone(&trace),
+            trace_id: Some("trace".into()),
+            ..GenerationRow::default()
+        }),
+        Row::Score(ScoreRow {
+            time,
+            id,
+            trace,
+            trace_id: Some("trace".into()),
+            ..ScoreRow::default()
+        }),
+    ]
+}
+
+#[test]
+fn what_is_left_out_is_absent_and_all_else_stays_the_same() {
+    let written = |row: &Row, omitted: Omitted| {
+        let project = ProjectContext::new(PROJECT, Some("name"), Some("https://langfuse.example.com"));
+        let mut out = Vec::new();
+        write(row, &project.omitting(omitted), &mut out);
+        serde_json::from_slice::<Value>(&out).unwrap()
+    };
+    for row in full_rows() {
+        let whole = written(&row, Omitted::default());
+        let names: Vec<&String> = whole["properties"].as_object().unwrap().keys().collect();
+        assert!(names.len() > 15, "{names:?}");
+        for name in [
+            "langfuse_tags",
+            "langfuse_trace_name",
+            "langfuse_project_name",
+            "langfuse_score_comment",
+        ] {
+            let mut expected = whole.clone();
+            expected["properties"].as_object_mut().unwrap().remove(name);
+            assert_eq!(written(&row, Omitted::of(name)), expected, "{name}");
+        }
+        // Even then it is JSON, with its identity.
+        let mut expected = whole;
+        expected["properties"].as_object_mut().unwrap().retain(|name, _| {
+            [
+                "$geoip_disable",
+                "$lib",
+                "$lib_version",
+                "langfuse_id",
+                "langfuse_project_id",
+                "langfuse_integration_version",
+            ]
+            .contains(&name.as_str())
+        });
+        assert_eq!(written(&row, Omitted::everything()), expected);
+    }
+}
+
+#[test]
+fn an_id_that_is_left_out_is_in_no_link_either() {
+    for (name, id) in [
+        ("langfuse_user_id", "jane"),
+        ("langfuse_session_id", "0190"),
+        ("langfuse_session_id", "sess-1"),
+        ("langfuse_trace_id", "traces/trace"),
+    ] {
+        for row in full_rows() {
+            let project = ProjectContext::new(PROJECT, None, Some("https://langfuse.example.com"));
+            let mut out = Vec::new();
+            write(&row, &project.omitting(Omitted::of(name)), &mut out);
+            let event: Value = serde_json::from_slice(&out).unwrap();
+            let properties = event["properties"].to_string();
+            assert!(!properties.contains(id), "{name}: {properties}");
+        }
+    }
 }
