@@ -29,6 +29,16 @@ pub struct Arguments {
     /// Measure also a day ten times as large against a small one, both without inputs and outputs
     #[arg(long)]
     pub large: bool,
+    /// Instead of all that, measure a fleet: many projects with ten small days each, through one
+    /// worker; and the planning of 180 days of each
+    #[arg(long, conflicts_with_all = ["only", "large", "bare"])]
+    pub fleet: bool,
+    /// Projects of the fleet
+    #[arg(long, value_name = "N", default_value_t = 400, requires = "fleet", value_parser = clap::value_parser!(u32).range(3..=5_000))]
+    pub projects: u32,
+    /// The worker of another commit, which takes turns with this one's in the fleet
+    #[arg(long, value_name = "FILE", requires = "fleet")]
+    pub against: Option<PathBuf>,
     /// Leave inputs and outputs out of all rows
     #[arg(long)]
     pub bare: bool,
@@ -50,6 +60,8 @@ Examples:
   cargo bench-export --only worker,copy --runs 3 --keep /var/tmp/rows
                                                      against the database's own limit; needs no Node.js
   cargo bench-export --events 70000 --latency 0      a quick look
+  cargo bench-export --fleet --runs 3 --against ../before/target/release/worker
+                                                     many small days, and planning; beside another commit's worker
 
 Progress goes to standard error, the tables to standard output. Before anything is timed, each contestant's events are checked:
 every uuid must arrive exactly once, and posthog-node's events must say what the worker's do.
@@ -121,8 +133,19 @@ mod tests {
     }
 
     #[test]
+    fn a_fleet_is_measured_alone() {
+        assert_eq!(parse("--fleet").unwrap().projects, 400);
+        let arguments = parse("--fleet --projects 5 --against there/worker --runs 1").unwrap();
+        assert_eq!((arguments.fleet, arguments.projects), (true, 5));
+        assert_eq!(arguments.against, Some(PathBuf::from("there/worker")));
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         for words in [
+            "--against there/worker",
+            "--fleet --only worker",
+            "--fleet --projects 2",
             "--events 10",
             "--runs 0",
             "--only everything",

@@ -82,9 +82,9 @@ pub fn bare_days(traces: u32) -> Vec<Wanted> {
 }
 
 /// What makes the rows of the days that the temporary table `bench_days` lists.
-const GENERATOR: &str = include_str!("generator.sql");
+pub(crate) const GENERATOR: &str = include_str!("generator.sql");
 /// What a database is called that has them all.
-const FILLED: &str = "filled";
+pub(crate) const FILLED: &str = "filled";
 
 /// The name of the database for these days: another one when the days, or what makes their rows,
 /// change.
@@ -97,9 +97,14 @@ pub fn name(days: &[Wanted]) -> String {
 
 /// Whether the rows are there, from this or an earlier run.
 pub async fn is_filled(world: &World) -> Result<bool> {
+    says(world, FILLED).await
+}
+
+/// Whether the comment on the world's database is this one.
+pub(crate) async fn says(world: &World, wanted: &str) -> Result<bool> {
     let comment = "select shobj_description(oid, 'pg_database') from pg_database where datname = current_database()";
     let comment: Option<String> = sqlx::query_scalar(comment).fetch_one(&world.pool()).await?;
-    Ok(comment.as_deref() == Some(FILLED))
+    Ok(comment.as_deref() == Some(wanted))
 }
 
 /// Makes the days' projects and integrations, those of this run's receiver.
@@ -128,19 +133,27 @@ pub async fn fill(world: &World, days: &[Wanted]) -> Result<()> {
         .execute(&mut connection)
         .await
         .context("generate the rows")?;
+    settle(&mut connection, FILLED).await?;
+    connection.close().await?;
+    Ok(())
+}
+
+/// Leaves a database that was filled as one that has been in use. The comment comes last: a
+/// database whose filling was interrupted has none, and is filled anew.
+pub(crate) async fn settle(connection: &mut PgConnection, comment: &str) -> Result<()> {
     for statement in [
         "vacuum (analyze) traces",
         "vacuum (analyze) observations",
         "vacuum (analyze) scores",
         "checkpoint",
     ] {
-        sqlx::raw_sql(statement).execute(&mut connection).await?;
+        sqlx::raw_sql(statement).execute(&mut *connection).await?;
     }
-    // The comment comes last: a database whose filling was interrupted has none, and is filled
-    // anew.
-    let comment = format!("comment on database {} is '{FILLED}'", name(days));
-    sqlx::raw_sql(AssertSqlSafe(comment)).execute(&mut connection).await?;
-    connection.close().await?;
+    let name: String = sqlx::query_scalar("select current_database()::text")
+        .fetch_one(&mut *connection)
+        .await?;
+    let comment = format!("comment on database {name} is '{comment}'");
+    sqlx::raw_sql(AssertSqlSafe(comment)).execute(connection).await?;
     Ok(())
 }
 

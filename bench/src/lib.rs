@@ -1,17 +1,19 @@
 //! `cargo bench-export`: the worker, its peer and the database's own limit, side by side.
 //!
 //! [`run`] sets everything up and measures; [`contestants`] are what is measured; [`verify`] is why
-//! a number can be believed. [`sample`], [`targets`] and [`report`] are PURE: measurements in,
-//! tables out.
+//! a number can be believed. [`fleet`] is the part with many small projects. [`sample`],
+//! [`targets`], [`table`] and [`report`] are PURE: measurements in, tables out.
 
 pub mod arguments;
 pub mod contestants;
 pub mod database;
+pub mod fleet;
 pub mod machine;
 pub mod measure;
 pub mod receiver;
 pub mod report;
 pub mod run;
 pub mod sample;
+pub mod table;
 pub mod targets;
 pub mod verify;

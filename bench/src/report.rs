@@ -1,16 +1,17 @@
 //! PURE: the tables.
 
-use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use crate::sample::{Case, Sample, Spread, Summary, as_f64, summaries};
+use crate::fleet::measured::Fleet;
+use crate::sample::{Case, Sample, Summary, as_f64, summaries};
+use crate::table::{align_right, of_targets, seconds, table};
 use crate::targets::{Compressed, IdleWorker, Target, targets};
 use crate::verify::Verdict;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// Everything that was measured, and where.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     /// Name and value: machine, versions, settings
     pub circumstances: Vec<(&'static str, String)>,
@@ -22,6 +23,8 @@ pub struct Report {
     pub idle: Option<IdleWorker>,
     /// Sizes of the worker's bodies
     pub compressed: Option<Compressed>,
+    /// A fleet, when that was asked for: then nothing else was measured
+    pub fleet: Option<Fleet>,
 }
 
 impl Report {
@@ -43,7 +46,10 @@ impl Report {
 
     /// The targets.
     pub fn targets(&self) -> Vec<Target> {
-        targets(&self.samples, self.idle, self.compressed)
+        match &self.fleet {
+            Some(fleet) => fleet.targets(),
+            None => targets(&self.samples, self.idle, self.compressed),
+        }
     }
 
     /// As Markdown, which a terminal shows as well.
@@ -52,12 +58,12 @@ impl Report {
         for (name, value) in &self.circumstances {
             circumstances.add_row([*name, value]);
         }
-        let parts = [
-            circumstances.to_string(),
-            self.measurements(),
-            self.verified(),
-            self.wanted(),
-        ];
+        let mut parts = vec![circumstances.to_string()];
+        match &self.fleet {
+            Some(fleet) => parts.extend([fleet.jobs(), fleet.planning(), fleet.verified()]),
+            None => parts.extend([self.measurements(), self.verified()]),
+        }
+        parts.push(of_targets(&self.targets()));
         parts.join("\n\n") + "\n"
     }
 
@@ -117,37 +123,6 @@ impl Report {
         }
         table.to_string()
     }
-
-    fn wanted(&self) -> String {
-        let mut table = table(&["target", "wanted", "found", ""]);
-        for target in self.targets() {
-            let held = match target.held {
-                Some(true) => "held",
-                Some(false) => "**not held**",
-                None => "not measured",
-            };
-            let found = target.found.unwrap_or_default();
-            table.add_row([target.what, &target.wanted, &found, held]);
-        }
-        table.to_string()
-    }
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(header);
-    table
-}
-
-fn align_right(table: &mut Table) {
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-}
-
-fn seconds(spread: Spread) -> String {
-    format!("{:.2} s ({:.2}–{:.2})", spread.median, spread.min, spread.max)
 }
 
 #[cfg(test)]
@@ -166,6 +141,7 @@ mod tests {
             ],
             idle: None,
             compressed: None,
+            fleet: None,
         }
     }
 

@@ -12,6 +12,7 @@ use crate::arguments::{Arguments, Part};
 use crate::contestants::posthog_node::PosthogNode;
 use crate::contestants::{Outcome, copy, worker};
 use crate::database::{self, BIG, Day, LANGFUSE_URL, QUARTERS, Wanted};
+use crate::fleet;
 use crate::machine;
 use crate::receiver::Receiver;
 use crate::report::Report;
@@ -38,16 +39,18 @@ pub async fn run(arguments: Arguments, slot: Slot) -> Result<Report> {
     *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&servers));
 
     let receiver = Receiver::start()?;
+    if arguments.fleet {
+        let (circumstances, fleet) = fleet::run(&arguments, &servers, &receiver, &say).await?;
+        return Ok(Report {
+            circumstances,
+            fleet: Some(fleet),
+            ..Report::default()
+        });
+    }
     let usual = database::usual_days(arguments.traces(), arguments.bare);
     let mut bench = Bench {
         world: world(&servers, &usual).await?,
-        report: Report {
-            circumstances: Vec::new(),
-            verdicts: Vec::new(),
-            samples: Vec::new(),
-            idle: None,
-            compressed: None,
-        },
+        report: Report::default(),
         digests: Vec::new(),
         peer: None,
         run: 0,

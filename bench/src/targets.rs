@@ -41,8 +41,9 @@ pub struct Target {
     pub held: Option<bool>,
 }
 
+/// Where a target lies.
 #[derive(Clone, Copy)]
-enum Bound {
+pub(crate) enum Bound {
     AtMost(f64),
     AtLeast(f64),
 }
@@ -167,7 +168,8 @@ pub fn targets(samples: &[Sample], idle: Option<IdleWorker>, compressed: Option<
     ]
 }
 
-fn times(what: &'static str, bound: Bound, found: Option<Spread>) -> Target {
+/// A target for a ratio.
+pub(crate) fn times(what: &'static str, bound: Bound, found: Option<Spread>) -> Target {
     Target {
         what,
         wanted: bound.text(" ×"),
@@ -176,7 +178,8 @@ fn times(what: &'static str, bound: Bound, found: Option<Spread>) -> Target {
     }
 }
 
-fn number(what: &'static str, bound: Bound, unit: &str, found: Option<f64>) -> Target {
+/// A target for a number with its unit.
+pub(crate) fn number(what: &'static str, bound: Bound, unit: &str, found: Option<f64>) -> Target {
     Target {
         what,
         wanted: bound.text(unit),

@@ -11,7 +11,7 @@ use crate::database::Day;
 use crate::measure;
 
 /// Settings that tests change, set back to a worker's defaults.
-const DEFAULTS: [(&str, &str); 8] = [
+pub(crate) const DEFAULTS: [(&str, &str); 8] = [
     ("SEND_TIMEOUT", ""),
     ("RETRY_BUDGET", ""),
     ("RETRY_RUNGS", ""),

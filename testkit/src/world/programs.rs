@@ -1,6 +1,7 @@
 //! The real worker and the real producer, run in a world.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -32,6 +33,14 @@ impl World {
     pub async fn worker_as_pid_1(&self, overrides: &[(&str, &str)]) -> Worker {
         let wrapper = ["unshare", "--pid", "--fork", "--kill-child"];
         self.start_worker(&wrapper, overrides).await.wrapped()
+    }
+
+    /// A worker that was built elsewhere, such as another commit's, in place of this one's.
+    pub async fn worker_from(&self, program: &Path, overrides: &[(&str, &str)]) -> Worker {
+        // The shell gives its place to that program, and never reads its last argument.
+        let program = program.to_str().expect("a path of letters");
+        self.start_worker(&["sh", "-c", r#"exec "$0""#, program], overrides)
+            .await
     }
 
     async fn start_worker(&self, wrapper: &[&str], overrides: &[(&str, &str)]) -> Worker {
