@@ -37,6 +37,8 @@ pub struct Config {
     pub connections: Option<u32>,
     /// Most rows a second
     pub rows_per_second: Option<u32>,
+    /// Events sent to one host a second; `None`: no limit
+    pub events_per_second: Option<u32>,
     /// Rows of a page
     pub page_rows: u32,
     /// Bounds of a body
@@ -98,8 +100,12 @@ impl Config {
         let connections = s.optional_number(&variables::DATABASE_CONNECTIONS, 1, 1_000);
         let rows_per_second = s.optional_number(&variables::ROWS_PER_SECOND, 1, 10_000_000);
         let page_rows = s.number(&variables::PAGE_ROWS, 1, 100_000);
+        let events_per_second: Option<u32> = s.optional_number(&variables::EVENTS_PER_SECOND, 1, 10_000_000);
+        let batch_events: usize = s.number(&variables::BATCH_MAX_EVENTS, 1, 20_000);
+        // A body of more than a second's events would be a burst, followed by a pause.
+        let in_a_second = events_per_second.and_then(|events| usize::try_from(events).ok());
         let limits = Limits {
-            events: s.number(&variables::BATCH_MAX_EVENTS, 1, 20_000),
+            events: batch_events.min(in_a_second.unwrap_or(usize::MAX)),
             // PostHog takes bodies of 20 MiB compressed and 100 MiB uncompressed; some deployments
             // take half of that.
             bytes: s.bytes(&variables::BATCH_MAX_BYTES, 1_000, 20_000_000),
@@ -151,6 +157,7 @@ impl Config {
             backfill,
             connections,
             rows_per_second,
+            events_per_second,
             page_rows,
             limits,
             sends_in_flight,

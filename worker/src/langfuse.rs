@@ -1,6 +1,5 @@
 //! What is read: rows of Langfuse's tables, page by page.
 
-pub mod pace;
 pub mod recent;
 pub mod rows;
 pub mod source;

@@ -4,7 +4,7 @@
 //! 2. [`job::export`]: claim ▶ pages, events, batches, sends, checkpoints ▶ complete, as one
 //!    function
 //! 3. [`langfuse::source`], [`langfuse::rows`]: keyset pages of the three streams, at the
-//!    operator's [`langfuse::pace`]; [`langfuse::recent`]: traces in memory
+//!    operator's [`pace`]; [`langfuse::recent`]: traces in memory
 //! 4. [`posthog::event`]: PURE row → event ([`posthog::oversize`] shortens what is too large)
 //! 5. [`posthog::batch`]: PURE events → bodies, compressed by [`posthog::gzip`]
 //! 6. [`posthog::capture`]: `POST /batch/`, halve, bisect; [`posthog::retry`]: PURE what an answer
@@ -17,6 +17,7 @@ pub mod cli;
 pub mod config;
 pub mod job;
 pub mod langfuse;
+pub mod pace;
 pub mod posthog;
 pub mod service;
 pub mod watch;

@@ -61,7 +61,7 @@ impl Worker {
                 send_timeout: config.send_timeout,
                 retry_budget: config.retry_budget,
             },
-            hosts: Hosts::new(config.sends_in_flight),
+            hosts: Hosts::new(config.sends_in_flight, config.events_per_second),
             health: Health::default(),
             worker,
             config,

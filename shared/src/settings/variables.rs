@@ -102,6 +102,9 @@ variables! {
     variable ROWS_PER_SECOND "worker" Unset("as fast as it goes")
         "Most rows of pages read in a second, over all jobs of the process; looking up traces of \
          other pages is not counted.";
+    variable EVENTS_PER_SECOND "worker" Unset("as fast as it goes")
+        "Most events sent to one PostHog host in a second, over all jobs of the process; tries and \
+         parts of a body count as well. With several workers each has this limit for itself.";
     variable PAGE_ROWS "worker" Value("3000")
         "Rows read by one statement.";
     variable BATCH_MAX_EVENTS "worker" Value("1500")

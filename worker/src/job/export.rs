@@ -11,6 +11,7 @@ use secrecy::ExposeSecret;
 use shared::integration::{Integration, IntegrationFault, Loaded};
 use shared::job::{Day, Job, Scope, Stream};
 use shared::ledger::{Claim, Lease, LedgerError, Progress, State};
+use shared::topology::Lane;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -67,7 +68,7 @@ impl<E: Into<JobError>> From<E> for Failure {
 type Receiver = (Integration, Arc<Place>);
 
 /// Exports a job: settings ▶ claim ▶ work under the lease.
-pub async fn export(app: &Arc<App>, job: &Job, stop: &Stop) -> Result<Exported, Failure> {
+pub async fn export(app: &Arc<App>, lane: Lane, job: &Job, stop: &Stop) -> Result<Exported, Failure> {
     let Loaded {
         settings,
         project_name,
@@ -79,7 +80,7 @@ pub async fn export(app: &Arc<App>, job: &Job, stop: &Stop) -> Result<Exported, 
     // A host in trouble has its one job already: this job is not even claimed.
     let receiver = match integration {
         Ok(integration) => {
-            let place = app.hosts.enter(&integration.host).ok_or(JobError::HostBusy)?;
+            let place = app.hosts.enter(&integration.host, lane).ok_or(JobError::HostBusy)?;
             Ok((integration, Arc::new(place)))
         }
         Err(fault) => Err(fault),

@@ -12,12 +12,13 @@ use shared::job::{Day, Job, Stream};
 use shared::langfuse;
 use shared::ledger::Cursor;
 use shared::postgres::{ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT, in_words, is_unreachable};
+use shared::topology::Lane;
 use sqlx::Row as _;
 use sqlx::postgres::PgPool;
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::langfuse::pace::Pacer;
 use crate::langfuse::rows::{Row, TraceColumns, get};
+use crate::pace::Pacer;
 use crate::watch::metrics;
 
 mod statements;
@@ -156,7 +157,7 @@ impl Source {
     pub async fn page(&self, stream: Stream, window: &Window, after: Option<&Cursor>) -> Result<Page, SourceError> {
         // First the pace, then a connection: a page that has to wait holds none.
         let charged = match &self.pacer {
-            Some(pacer) => Some(pacer.page(self.page_rows).await),
+            Some(pacer) => Some(pacer.pass(self.page_rows, Lane::Jobs).await),
             None => None,
         };
         let _turn = self.turns.acquire().await;
@@ -164,7 +165,7 @@ impl Source {
         let rows = in_time(self.fetch(stream, window, after)).await?;
         metrics::page_read(stream, began.elapsed());
         if let Some(charged) = charged {
-            charged.read(rows.len());
+            charged.used(rows.len());
         }
         let last = rows.len() < usize::try_from(self.page_rows).unwrap_or(usize::MAX);
         Ok(Page { rows, last })

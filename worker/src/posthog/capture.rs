@@ -119,7 +119,12 @@ impl Sender<'_> {
         // The job's permit first. The others are released after each request, so waiting for them
         // cannot deadlock.
         let of_job = enter(self.bodies).await?;
+        // Before a place in flight: what waits for the pace must not keep it from others.
+        let charged = self.place.pace(body.events()).await;
         let in_flight = self.enter_flight().await?;
+        if let Some(charged) = charged {
+            charged.used(body.events());
+        }
         Ok(Admitted {
             body,
             in_flight,
@@ -196,9 +201,11 @@ impl Sender<'_> {
         let mut tries = Tries::new(self.capture.retry_budget);
         let began = Instant::now();
         loop {
-            let in_flight = match granted.take() {
-                Some(in_flight) => in_flight,
-                None => self.enter_flight().await?,
+            let in_flight = if let Some(in_flight) = granted.take() {
+                in_flight
+            } else {
+                self.place.sends_again(body.events());
+                self.enter_flight().await?
             };
             if Instant::now() >= *self.lease_until.borrow() {
                 return Err(SendError::LeaseUncertain);

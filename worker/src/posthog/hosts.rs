@@ -5,8 +5,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use shared::topology::Lane;
 use tokio::sync::{Semaphore, watch};
 use url::Url;
+
+use crate::pace::{Charged, Pacer};
 
 /// How soon a request to a host ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,11 +29,19 @@ struct Host {
     /// The last answer was late.
     slow: bool,
     in_flight: Arc<Semaphore>,
+    /// How many events a second it is sent, when that is limited
+    pacer: Option<Arc<Pacer>>,
 }
 
 impl Host {
     fn is_well(&self) -> bool {
         !self.failing && !self.slow
+    }
+
+    /// Whether an unknown host would be the same. It is forgotten then, because users bring new
+    /// hosts for ever.
+    fn is_as_new(&self) -> bool {
+        self.jobs.is_empty() && self.is_well() && self.pacer.as_ref().is_none_or(|pacer| pacer.is_idle())
     }
 }
 
@@ -46,6 +57,7 @@ struct Known {
 pub struct Hosts {
     known: Arc<watch::Sender<Known>>,
     share: usize,
+    events_per_second: Option<u32>,
 }
 
 /// A job's place at its host. Dropping it gives it back.
@@ -55,42 +67,51 @@ pub struct Place {
     url: Url,
     host: String,
     number: u64,
+    lane: Lane,
     in_flight: Arc<Semaphore>,
+    pacer: Option<Arc<Pacer>>,
 }
 
 impl Hosts {
-    /// One host gets three quarters of the `in_flight` bodies; a quarter is left to the others.
-    pub fn new(in_flight: usize) -> Self {
+    /// One host gets three quarters of the `in_flight` bodies; a quarter is left to the others. Each
+    /// host gets so many events a second, when that is limited.
+    pub fn new(in_flight: usize, events_per_second: Option<u32>) -> Self {
         Self {
             known: Arc::default(),
             share: in_flight - in_flight / 4,
+            events_per_second,
         }
     }
 
-    /// A place at the host, or `None` while it fails or is slow and another job is there already.
-    pub fn enter(&self, url: &Url) -> Option<Place> {
+    /// A place at the host for a job of this lane, or `None` while the host fails or is slow and
+    /// another job is there already.
+    pub fn enter(&self, url: &Url, lane: Lane) -> Option<Place> {
         let name = url.origin().ascii_serialization();
         let mut place = None;
         self.known.send_modify(|known| {
             known.came += 1;
+            known.hosts.retain(|other, host| *other == name || !host.is_as_new());
             let host = known.hosts.entry(name.clone()).or_insert_with(|| Host {
                 jobs: BTreeSet::new(),
                 failing: false,
                 slow: false,
                 in_flight: Arc::new(Semaphore::new(self.share)),
+                pacer: self.events_per_second.map(Pacer::new).map(Arc::new),
             });
             if host.is_well() || host.jobs.is_empty() {
                 host.jobs.insert(known.came);
-                place = Some((known.came, Arc::clone(&host.in_flight)));
+                place = Some((known.came, Arc::clone(&host.in_flight), host.pacer.clone()));
             }
         });
-        let (number, in_flight) = place?;
+        let (number, in_flight, pacer) = place?;
         Some(Place {
             hosts: self.clone(),
             url: url.clone(),
             host: name,
             number,
+            lane,
             in_flight,
+            pacer,
         })
     }
 
@@ -101,9 +122,7 @@ impl Hosts {
                 return false;
             };
             let changed = change(host);
-            // A healthy host without jobs is the same as an unknown one. It is forgotten, because
-            // users bring new hosts for ever.
-            if host.jobs.is_empty() && host.is_well() {
+            if host.is_as_new() {
                 known.hosts.remove(name);
             }
             changed
@@ -121,6 +140,23 @@ impl Place {
     /// other hosts wait too.
     pub fn in_flight(&self) -> &Arc<Semaphore> {
         &self.in_flight
+    }
+
+    /// Waits until the host may be sent so many events; they are charged.
+    pub async fn pace(&self, events: usize) -> Option<Charged<'_>> {
+        let events = u32::try_from(events).unwrap_or(u32::MAX);
+        match &self.pacer {
+            Some(pacer) => Some(pacer.pass(events, self.lane).await),
+            None => None,
+        }
+    }
+
+    /// Charges events that are sent again. Nobody waits for that: a body's next try has a time
+    /// limit.
+    pub fn sends_again(&self, events: usize) {
+        if let Some(pacer) = &self.pacer {
+            pacer.owe(u32::try_from(events).unwrap_or(u32::MAX));
+        }
     }
 
     /// A request to the host has ended, with an answer or without one.
@@ -186,43 +222,43 @@ mod tests {
 
     #[test]
     fn a_failing_host_takes_one_job_at_a_time_and_others_any_number() {
-        let hosts = Hosts::new(8);
+        let hosts = Hosts::new(8, None);
         let (bad, good) = urls();
-        let first = hosts.enter(&bad).unwrap();
-        let second = hosts.enter(&bad).unwrap();
+        let first = hosts.enter(&bad, Lane::Jobs).unwrap();
+        let second = hosts.enter(&bad, Lane::Jobs).unwrap();
         first.gave_up();
-        assert!(hosts.enter(&bad).is_none());
-        assert!(hosts.enter(&good).is_some());
+        assert!(hosts.enter(&bad, Lane::Jobs).is_none());
+        assert!(hosts.enter(&good, Lane::Jobs).is_some());
         drop((first, second));
-        let probe = hosts.enter(&bad).unwrap();
-        assert!(hosts.enter(&bad).is_none());
+        let probe = hosts.enter(&bad, Lane::Jobs).unwrap();
+        assert!(hosts.enter(&bad, Lane::Jobs).is_none());
         probe.accepted();
-        assert!(hosts.enter(&bad).is_some());
+        assert!(hosts.enter(&bad, Lane::Jobs).is_some());
         drop(probe);
         assert!(hosts.known.borrow().hosts.is_empty());
     }
 
     #[test]
     fn a_slow_host_keeps_the_job_that_came_first() {
-        let hosts = Hosts::new(8);
+        let hosts = Hosts::new(8, None);
         let (bad, _) = urls();
-        let first = hosts.enter(&bad).unwrap();
-        let second = hosts.enter(&bad).unwrap();
+        let first = hosts.enter(&bad, Lane::Jobs).unwrap();
+        let second = hosts.enter(&bad, Lane::Jobs).unwrap();
         assert!(second.crowded().now_or_never().is_none());
         second.answered(Speed::Late);
-        assert!(hosts.enter(&bad).is_none());
+        assert!(hosts.enter(&bad, Lane::Jobs).is_none());
         assert!(first.crowded().now_or_never().is_none() && second.crowded().now_or_never().is_some());
         drop(first);
         assert!(second.crowded().now_or_never().is_none());
         second.answered(Speed::InTime);
-        assert!(hosts.enter(&bad).is_some());
+        assert!(hosts.enter(&bad, Lane::Jobs).is_some());
     }
 
     #[test]
     fn no_host_gets_all_places_for_bodies_unless_they_are_few() {
         for (in_flight, share) in [(1, 1), (3, 3), (4, 3), (8, 6), (32, 24)] {
-            let hosts = Hosts::new(in_flight);
-            let place = hosts.enter(&urls().0).unwrap();
+            let hosts = Hosts::new(in_flight, None);
+            let place = hosts.enter(&urls().0, Lane::Jobs).unwrap();
             assert_eq!(place.in_flight().available_permits(), share, "{in_flight}");
         }
     }

@@ -77,3 +77,34 @@ async fn a_job_that_waits_for_its_rows_holds_no_connection_and_stops_at_once() {
     assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
     assert_eq!(project.state(DAY, "daily").await, "queued");
 }
+
+#[tokio::test]
+async fn a_limit_of_events_a_second_is_held_and_a_job_that_waits_for_it_stops_at_once() {
+    let (world, project) = world().await;
+    project.seed(&[day()], 200, 2).await;
+    let worker = world.ready_worker(&[("EVENTS_PER_SECOND", "250")]).await;
+    let began = Instant::now();
+    project.publish(DAY, "daily").await;
+    project.wait_state(DAY, "daily", "completed").await;
+    let took = began.elapsed();
+    project.assert_delivered(&[DAY]).await;
+    let events = u32::try_from(world.posthog.counts(KEY).stored).unwrap();
+    // The first body leaves without waiting.
+    let least = Duration::from_secs(1) * (events - 250) / 250;
+    assert!(events > 500 && took >= least, "{events} events in {took:?}");
+    worker.terminate();
+    worker.wait_exit().await;
+
+    let worker = world.ready_worker(&[("EVENTS_PER_SECOND", "1")]).await;
+    let before = world.posthog.counts(KEY).received;
+    project.publish(DAY, "again").await;
+    world
+        .posthog
+        .until(|posthog| posthog.counts(KEY).received > before)
+        .await;
+    let asked = Instant::now();
+    worker.terminate();
+    assert_eq!(worker.wait_exit().await.code(), Some(0), "{}", worker.log());
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+    assert_eq!(project.state(DAY, "again").await, "queued");
+}

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use shared::egress::Egress;
+use shared::topology::Lane;
 use testkit::posthog::{Behavior, FakePosthog, Rule};
 use url::Url;
 
@@ -57,14 +58,14 @@ impl Way {
         Self {
             posthog,
             capture,
-            hosts: Hosts::new(2),
+            hosts: Hosts::new(2, None),
             tally: Tally::default(),
             stop: CancellationToken::new(),
         }
     }
 
     fn enter(&self) -> Option<Place> {
-        self.hosts.enter(&Url::parse(&self.posthog.url()).unwrap())
+        self.hosts.enter(&Url::parse(&self.posthog.url()).unwrap(), Lane::Jobs)
     }
 
     async fn send(
