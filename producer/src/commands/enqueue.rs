@@ -32,6 +32,9 @@ use crate::setup;
 use first::LongFirst;
 use report::{Left, Report};
 
+/// The lock of the producer that publishes.
+const LOCK: &str = "enqueue";
+
 /// Arguments of `enqueue`.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(Args, Clone, Debug, Default)]
@@ -103,16 +106,17 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
     }
     // Held until the last job is recorded. A second producer waits, and then finds everything in
     // the ledger.
-    let lock = if arguments.dry_run {
-        None
-    } else {
-        Some(lock::take(&ledger, "enqueue").await?)
-    };
-    let rules = Rules {
-        now: ledger.now().await?,
-        horizon: config.horizon,
-        from,
-        to,
+    let mut lock = None;
+    if !arguments.dry_run {
+        lock = Some(lock::take(&ledger, LOCK).await?);
+    }
+    let rules = async || {
+        Ok::<_, CommandError>(Rules {
+            now: ledger.now().await?,
+            horizon: config.horizon,
+            from,
+            to,
+        })
     };
     let read = Reader {
         source: &source,
@@ -120,14 +124,25 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
         broker: &broker,
         migrated,
     };
-    let mut found = read.everything(&rules, &arguments.projects).await?;
-    let long = LongFirst::look(&source, std::mem::take(&mut found.first), arguments).await?;
+    let mut now = rules().await?;
+    let mut found = read.everything(&now, &arguments.projects).await?;
+    let mut long = LongFirst::look(&source, std::mem::take(&mut found.first), arguments).await?;
+    if long.is_question()
+        && let Some(held) = lock.take()
+    {
+        // No other producer waits for a human. What it did meanwhile is read anew.
+        held.release().await?;
+        long.ask()?;
+        lock = Some(lock::take(&ledger, LOCK).await?);
+        now = rules().await?;
+        found = read.everything(&now, &arguments.projects).await?;
+    }
     found.hold_back(&long.held_back());
     if !arguments.dry_run && !found.over.is_empty() {
         let ended = ledger.forget_pauses(&found.over).await?;
         tracing::info!(projects = ?ended, "deleted the pauses that no longer hold");
     }
-    let mut report = Report::new(&rules, &found.jobs, found.left, long, arguments.dry_run);
+    let mut report = Report::new(&now, &found.jobs, found.left, long, arguments.dry_run);
     if arguments.count {
         report.counted(counts::count(&source, &found.jobs).await?);
     }

@@ -21,6 +21,8 @@ enum Answer {
     /// Nothing is published, or there is none
     #[default]
     NotAsked,
+    /// A human is to be asked
+    Open,
     Yes,
     No,
     NobodyThere,
@@ -58,7 +60,7 @@ impl<'a> Line<'a> {
 }
 
 impl LongFirst {
-    /// Estimates the first exports, and asks about those that are long.
+    /// Estimates the first exports. Those that are long are to be asked about.
     pub(super) async fn look(
         source: &PgPool,
         mut first: Vec<FirstExport>,
@@ -68,18 +70,27 @@ impl LongFirst {
             return Ok(Self::default());
         }
         estimate(source, &mut first).await?;
-        let mut long = Self {
-            exports: long_ones(first),
-            answer: Answer::NotAsked,
+        let exports = long_ones(first);
+        let answer = if exports.is_empty() || arguments.dry_run {
+            Answer::NotAsked
+        } else if arguments.unattended || !output::can_ask() {
+            Answer::NobodyThere
+        } else {
+            Answer::Open
         };
-        if !long.exports.is_empty() && !arguments.dry_run {
-            long.answer = match output::can_ask() && !arguments.unattended {
-                false => Answer::NobodyThere,
-                true if output::confirm(&format!("{}. Publish all of it?", long.said()))? => Answer::Yes,
-                true => Answer::No,
-            };
-        }
-        Ok(long)
+        Ok(Self { exports, answer })
+    }
+
+    /// Whether a human is to be asked.
+    pub(super) fn is_question(&self) -> bool {
+        self.answer == Answer::Open
+    }
+
+    /// Asks, and waits for the answer.
+    pub(super) fn ask(&mut self) -> Result<(), CommandError> {
+        let yes = output::confirm(&format!("{}. Publish all of it?", self.said()))?;
+        self.answer = if yes { Answer::Yes } else { Answer::No };
+        Ok(())
     }
 
     fn is_held_back(&self) -> bool {
@@ -109,7 +120,7 @@ impl LongFirst {
         }
         let said = self.said();
         match self.answer {
-            Answer::Yes => None,
+            Answer::Open | Answer::Yes => None,
             Answer::No => Some(format!("Left out, as you said: {said}.")),
             Answer::NotAsked => Some(format!("`enqueue` would ask first: {said}.")),
             Answer::NobodyThere => Some(format!(
