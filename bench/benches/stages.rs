@@ -18,7 +18,7 @@ use criterion::{Bencher, Criterion, criterion_group, criterion_main};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use smol_str::{SmolStr, ToSmolStr as _, format_smolstr};
-use worker::langfuse::rows::{GenerationRow, Row, ScoreRow, TraceColumns, TraceRow};
+use worker::langfuse::rows::{ObservationRow, Row, ScoreRow, TraceColumns, TraceRow};
 use worker::posthog::batch::{Limits, Preamble, pack};
 use worker::posthog::event::{self, ProjectContext};
 
@@ -154,11 +154,12 @@ fn trace(number: u32) -> Row {
 }
 
 fn generation(number: u32) -> Row {
-    Row::Generation(GenerationRow {
+    Row::Generation(ObservationRow {
         time: moment(number),
         id: id(2, number),
         trace: columns(number / 2),
         trace_id: Some(id(1, number / 2)),
+        kind: None,
         name: Some("completion".into()),
         version: (number % 10 < 3).then(|| format_smolstr!("prompt {}", number % 12)),
         model: Some("gpt-4o-2024-11-20".into()),

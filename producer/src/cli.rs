@@ -150,10 +150,11 @@ const REPLAY_EXAMPLES: &str = "\
 Examples:
   producer replay --project clx1abc --day 2024-06-01
   producer replay --project clx1abc --from 2024-06-01 --to 2024-06-30 --events trace,score
+  producer replay --project clx1abc --from 2024-06-01 --to 2024-06-30 --events observation
   producer replay --project clx1abc --from 2024-06-01 --to 2024-06-30 --dry-run
 
 Does the same as publishing {\"project_id\": \"clx1abc\", \"day\": \"2024-06-01\"} by hand, for each day of
-the range that holds data. --day is one day, and so is --from without --to. PostHog keeps one copy of each event: an
+the range that holds data. Without --events it asks for what EVENTS says. --day is one day, and so is --from without --to. PostHog keeps one copy of each event: an
 event has the same uuid each time it is sent.
 
 JSON: {dry_run, confirmed, jobs: [{id, message, confirmed, error}]}.";

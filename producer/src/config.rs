@@ -1,9 +1,11 @@
 //! Reads settings from the environment. Each command reads only what it needs: `declare`, for
 //! example, runs where no database is configured.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use shared::integration::EncryptionKey;
+use shared::job::Stream;
 use shared::ladder::Ladder;
 use shared::settings::variables::{self, Variable};
 use shared::settings::{SecretString, Settings};
@@ -105,6 +107,40 @@ pub fn horizon(settings: &mut Settings) -> Horizon {
     }
 }
 
+/// `EVENTS`: which events the producer's jobs export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Events {
+    /// Whether an observation that is no generation is one of them
+    pub observations: bool,
+}
+
+impl std::str::FromStr for Events {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        let named: BTreeSet<Stream> = words
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .map_err(|why: String| format!("cannot be read: {why}"))?;
+        if !Stream::USUAL.iter().all(|stream| named.contains(stream)) {
+            return Err("must name trace, generation and score, and may add observation; \
+                        `producer replay --events` exports fewer"
+                .to_owned());
+        }
+        Ok(Self {
+            observations: named.contains(&Stream::Observation),
+        })
+    }
+}
+
+/// Whether observations that are no generations are exported, too.
+pub fn observations(settings: &mut Settings) -> bool {
+    settings
+        .parsed::<Events>(&variables::EVENTS)
+        .is_some_and(|events| events.observations)
+}
+
 /// Format and filter of the log. Every command reads them.
 pub fn logging(settings: &mut Settings) -> (LogFormat, String) {
     let format = settings.parsed(&variables::LOG_FORMAT).unwrap_or(LogFormat::Text);
@@ -112,4 +148,24 @@ pub fn logging(settings: &mut Settings) -> (LogFormat, String) {
         .parsed(&variables::RUST_LOG)
         .unwrap_or_else(|| "info".to_owned());
     (format, filter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_events_are_always_exported() {
+        let observations = |text: &str| text.parse::<Events>().map(|events| events.observations);
+        assert_eq!(observations("trace,generation,score"), Ok(false));
+        assert_eq!(observations(" observation, score,trace,generation,"), Ok(true));
+        for few in ["trace", "observation", "trace,generation,observation", ""] {
+            assert!(observations(few).unwrap_err().contains("must name"), "{few}");
+        }
+        assert!(
+            observations("trace,generation,scores")
+                .unwrap_err()
+                .contains("`scores`")
+        );
+    }
 }

@@ -48,7 +48,7 @@ pub(crate) async fn projects(
             }
             None => Vec::new(),
         };
-        asked.push(Asked::of_traces(source, id, missing_days(&runs, rules.window())).await?);
+        asked.push(Asked::of_traces(source, id, missing_days(&runs, rules.window()), rules.observations).await?);
         all_runs.push(runs);
         bar.inc(1);
     }
@@ -62,9 +62,14 @@ pub(crate) async fn projects(
     Ok(asked.into_iter().zip(all_runs).map(project).collect())
 }
 
-/// The days of a range that hold data of a project.
-pub(crate) async fn days_with_data(source: &PgPool, project: &str, range: Days) -> Result<BTreeSet<Day>, CommandError> {
-    let mut asked = [Asked::of_traces(source, project, vec![range]).await?];
+/// The days of a range that hold data of a project, with or without other observations.
+pub(crate) async fn days_with_data(
+    source: &PgPool,
+    project: &str,
+    range: Days,
+    observations: bool,
+) -> Result<BTreeSet<Day>, CommandError> {
+    let mut asked = [Asked::of_traces(source, project, vec![range], observations).await?];
     days::of_scores(source, &mut asked).await?;
     let [asked] = asked;
     Ok(asked.found)
@@ -84,7 +89,7 @@ pub(crate) async fn late(
     projects: &[Project],
 ) -> Result<Arrived, CommandError> {
     let swept = ledger.sweeps().await?;
-    let from = |project: &Project| sweep_from(&project.runs, swept.get(&project.id).copied());
+    let from = |project: &Project| sweep_from(&project.runs, swept.get(&project.id).copied(), rules.observations);
     let exported: Vec<(String, DateTime<Utc>)> = projects
         .iter()
         .filter_map(|project| Some((project.id.clone(), from(project)?)))
@@ -100,11 +105,11 @@ pub(crate) async fn late(
     while since < rules.now {
         let step = since.checked_add_signed(TimeDelta::days(1));
         let until = step.map_or(rules.now, |step| step.min(rules.now));
-        arrived.add(created_between(source, &ids, since, until).await?);
+        arrived.add(created_between(source, &ids, since, until, rules.observations).await?);
         bar.inc(1);
         since = until;
     }
-    arrived.ahead = created_from(source, &ids, rules.now).await?;
+    arrived.ahead = created_from(source, &ids, rules.now, rules.observations).await?;
     bar.finish_and_clear();
     Ok(arrived)
 }

@@ -82,6 +82,8 @@ pub struct Rules {
     pub from: Option<Day>,
     /// Last day a human asked for
     pub to: Option<Day>,
+    /// `EVENTS`: whether observations that are no generations are exported, too
+    pub observations: bool,
 }
 
 impl Rules {
@@ -160,7 +162,7 @@ pub fn plan(rules: &Rules, projects: &[Project], arrived: &Arrived, stuck: Vec<P
             if !runs.iter().any(|run| settles(run)) {
                 let was_skipped = runs.iter().any(|run| run.run == DAILY && run.state == State::Skipped);
                 jobs.push(Planned {
-                    job: Job::daily(&project.id, *day),
+                    job: Job::daily(&project.id, *day, rules.observations),
                     lane: lane(*day, rules.now),
                     reason: if was_skipped { Reason::Resumed } else { Reason::New },
                 });
@@ -168,7 +170,7 @@ pub fn plan(rules: &Rules, projects: &[Project], arrived: &Arrived, stuck: Vec<P
         }
         for (_, runs) in by_day.iter().filter(|(day, _)| rules.asked(**day)) {
             jobs.extend(resumed(rules.now, runs));
-            jobs.extend(late::job(rules.now, runs, arrived));
+            jobs.extend(late::job(rules, runs, arrived));
         }
     }
     let order = |planned: &Planned| {

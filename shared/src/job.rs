@@ -12,7 +12,7 @@ pub const DAILY: &str = "daily";
 /// How the name of a run begins that exports rows which arrived after the export of their day.
 pub const LATE_PREFIX: &str = "late-";
 
-/// One of the three kinds of rows a job exports, each with a cursor of its own.
+/// One of the kinds of rows that a job exports, each with a cursor of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
@@ -22,11 +22,15 @@ pub enum Stream {
     Generation,
     /// `scores`
     Score,
+    /// `observations` of any other type; only where a job asks for them
+    Observation,
 }
 
 impl Stream {
-    /// All three, in the order in which they are documented.
-    pub const ALL: [Stream; 3] = [Stream::Trace, Stream::Generation, Stream::Score];
+    /// All, in the order in which they are documented.
+    pub const ALL: [Stream; 4] = [Stream::Trace, Stream::Generation, Stream::Score, Stream::Observation];
+    /// Those that every whole run exports, and that a job exports when it names none.
+    pub const USUAL: [Stream; 3] = [Stream::Trace, Stream::Generation, Stream::Score];
 
     /// Its word in messages, in the ledger and in metrics.
     pub const fn as_str(self) -> &'static str {
@@ -34,6 +38,7 @@ impl Stream {
             Stream::Trace => "trace",
             Stream::Generation => "generation",
             Stream::Score => "score",
+            Stream::Observation => "observation",
         }
     }
 }
@@ -51,7 +56,7 @@ impl FromStr for Stream {
         Self::ALL
             .into_iter()
             .find(|stream| stream.as_str() == word)
-            .ok_or_else(|| format!("`{word}` is not one of trace, generation, score"))
+            .ok_or_else(|| format!("`{word}` is not one of trace, generation, score, observation"))
     }
 }
 
@@ -179,26 +184,57 @@ impl FromStr for RunKey {
     }
 }
 
-/// Which rows of its day a job exports; all of them by default.
+/// Which rows of its day a job exports; by default all of the usual streams.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// Only these streams; `None`: all
+    /// These streams; `None`: [`Stream::USUAL`]
     pub events: Option<BTreeSet<Stream>>,
     /// Only rows created since then
     pub created_after: Option<DateTime<Utc>>,
 }
 
 impl Scope {
+    /// All rows of the usual streams, and of the other observations where they are wanted.
+    pub fn whole(observations: bool) -> Self {
+        Self {
+            events: observations.then(|| Stream::ALL.into()),
+            created_after: None,
+        }
+    }
+
+    /// All rows of these streams.
+    pub fn of(streams: BTreeSet<Stream>) -> Self {
+        let is_usual = streams.iter().copied().eq(Stream::USUAL);
+        Self {
+            events: (!is_usual).then_some(streams),
+            created_after: None,
+        }
+    }
+
     /// The streams that are part of it.
     pub fn streams(&self) -> impl Iterator<Item = Stream> {
-        let wanted = |stream: &Stream| self.events.as_ref().is_none_or(|events| events.contains(stream));
+        let wanted = |stream: &Stream| match &self.events {
+            Some(events) => events.contains(stream),
+            None => Stream::USUAL.contains(stream),
+        };
         Stream::ALL.into_iter().filter(wanted)
     }
 
-    /// Whether it is all rows of all streams. Once a full run of any name is completed, its day
-    /// needs no other.
+    /// Whether the usual streams are all part of it.
+    pub fn has_usual(&self) -> bool {
+        let named = |events: &BTreeSet<Stream>| Stream::USUAL.iter().all(|stream| events.contains(stream));
+        self.events.as_ref().is_none_or(named)
+    }
+
+    /// Whether observations that are no generations are part of it.
+    pub fn has_observations(&self) -> bool {
+        self.streams().any(|stream| stream == Stream::Observation)
+    }
+
+    /// Whether it is all rows of the usual streams. Once a full run of any name is completed, its
+    /// day needs no other, with or without other observations.
     pub fn is_full(&self) -> bool {
-        self.events.is_none() && self.created_after.is_none()
+        self.has_usual() && self.created_after.is_none()
     }
 }
 
@@ -212,11 +248,11 @@ pub struct Job {
 }
 
 impl Job {
-    /// The producer's job of a day.
-    pub fn daily(project_id: impl Into<String>, day: Day) -> Self {
+    /// The producer's job of a day, with or without other observations.
+    pub fn daily(project_id: impl Into<String>, day: Day, observations: bool) -> Self {
         Self {
             key: RunKey::new(project_id, day, DAILY),
-            scope: Scope::default(),
+            scope: Scope::whole(observations),
         }
     }
 

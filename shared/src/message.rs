@@ -26,7 +26,7 @@ pub struct Message {
     /// The name of the run. The worker gives a message without one a name and publishes it again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
-    /// Only these streams; all when absent.
+    /// These streams; trace, generation and score when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events: Option<BTreeSet<Stream>>,
     /// Only rows created since then.
@@ -102,13 +102,12 @@ impl Message {
             }
         }
         if self.events.as_ref().is_some_and(BTreeSet::is_empty) {
-            return Err(bad(
-                "`events` is empty; leave it out for all of trace, generation, score",
-            ));
+            return Err(bad("`events` is empty; leave it out for trace, generation and score"));
         }
-        if self.run.as_deref() == Some(DAILY) && (self.events.is_some() || self.created_after.is_some()) {
+        if self.run.as_deref() == Some(DAILY) && !self.scope().is_full() {
             return Err(bad(
-                "a run named `daily` is always whole: leave `run` out, or `events` and `created_after`",
+                "a run named `daily` is always whole, at least trace, generation and score: leave `run` out, \
+                 or `events` and `created_after`",
             ));
         }
         Ok(())
@@ -126,14 +125,18 @@ impl Message {
         Some(RunKey::new(&self.project_id, self.day, run))
     }
 
+    fn scope(&self) -> Scope {
+        Scope {
+            events: self.events.clone(),
+            created_after: self.created_after,
+        }
+    }
+
     /// The job that it asks for; `None` when it names no run.
     pub fn job(&self) -> Option<Job> {
         Some(Job {
             key: self.key()?,
-            scope: Scope {
-                events: self.events.clone(),
-                created_after: self.created_after,
-            },
+            scope: self.scope(),
         })
     }
 
@@ -184,7 +187,7 @@ fn text(field: &str, value: Option<Value>) -> Result<Option<String>, BadMessage>
 fn events(value: Value) -> Result<BTreeSet<Stream>, BadMessage> {
     let wrong = |what: &dyn std::fmt::Display| {
         BadMessage(format!(
-            r#"`events` must be a list of trace, generation, score, for example ["score"]: {what}"#
+            r#"`events` must be a list of trace, generation, score, observation, for example ["score"]: {what}"#
         ))
     };
     let Value::Array(words) = value else {
@@ -241,6 +244,29 @@ mod tests {
         assert_eq!(Message::decode(&message.encode()).unwrap(), message);
     }
 
+    /// What an absent `events` means never changes, whatever the producer's setting is.
+    #[test]
+    fn other_observations_are_exported_only_where_they_are_named() {
+        let job = |run: &str, events: &str| {
+            let body = format!(r#"{{"project_id":"p","day":"2024-06-01","run":"{run}"{events}}}"#);
+            Message::decode(body.as_bytes()).unwrap().job().unwrap()
+        };
+        assert!(job("daily", "").scope.streams().eq(Stream::USUAL));
+        let all = job("daily", r#","events":["observation","trace","generation","score"]"#);
+        assert!(all.scope.streams().eq(Stream::ALL) && all.scope.is_full());
+        assert_eq!(all, Job::daily("p", all.key.day, true));
+        let others = job("r", r#","events":["observation"]"#);
+        assert!(others.scope.streams().eq([Stream::Observation]) && !others.scope.is_full());
+        // A worker of before knows no observations: it gets to read the word only when it must.
+        let usual = Job::daily("p", all.key.day, false);
+        assert!(
+            !String::from_utf8(Message::from(&usual).encode())
+                .unwrap()
+                .contains("events")
+        );
+        assert_eq!(Scope::of(Stream::USUAL.into()), Scope::default());
+    }
+
     #[test]
     fn what_is_wrong_is_named() {
         assert!(refused("no json").contains("expected"));
@@ -270,7 +296,14 @@ mod tests {
         assert!(refused(r#"{"project_id":"p","day":"2024-06-01","events":["traces"]}"#).contains("traces"));
         assert!(refused(r#"{"project_id":"p","day":"2024-06-01","events":[]}"#).contains("events"));
         assert!(refused(r#"{"project_id":"p","day":"2024-06-01","run":"a b"}"#).contains("run"));
-        assert!(refused(r#"{"project_id":"p","day":"2024-06-01","run":"daily","events":["trace"]}"#).contains("daily"));
+        for part in [
+            r#""events":["trace"]"#,
+            r#""events":["observation"]"#,
+            r#""events":["trace","generation","observation"]"#,
+            r#""created_after":"2024-06-02T00:00:00Z""#,
+        ] {
+            assert!(with(&format!(r#""run":"daily",{part}"#)).contains("daily"), "{part}");
+        }
         for day in [
             "2024-6-1",
             "2024-02-30",
@@ -298,7 +331,7 @@ mod tests {
         #[test]
         fn what_looks_like_a_job_never_panics(
             project in any::<String>(), day in "[0-9+T:é-]{0,12}|2024-0[1-9]-[0-3][0-9]", run in any::<String>(),
-            events in proptest::collection::vec("trace|generation|score|traces", 0..4), created_after in "[0-9TZ:.+-]{0,30}|2024-06-02T00:00:00Z",
+            events in proptest::collection::vec("trace|generation|score|observation|traces", 0..5), created_after in "[0-9TZ:.+-]{0,30}|2024-06-02T00:00:00Z",
             kept in 0_u8..32, cut in 0_usize..200,
         ) {
             let all = [

@@ -22,7 +22,7 @@ use crate::posthog::{FakePosthog, Kept};
 pub use compare::{Difference, altered};
 pub use report::{DayReport, Report};
 
-/// The three kinds of rows that become events.
+/// The kinds of rows that become events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// `langfuse trace`
@@ -31,11 +31,15 @@ pub enum Kind {
     Generation,
     /// `langfuse score`
     Score,
+    /// `langfuse observation`, where it was asked for
+    Observation,
 }
 
 impl Kind {
+    /// Those that are exported unless somebody asks for others.
+    pub const USUAL: [Self; 3] = [Self::Trace, Self::Generation, Self::Score];
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Trace, Self::Generation, Self::Score];
+    pub const ALL: [Self; 4] = [Self::Trace, Self::Generation, Self::Score, Self::Observation];
 
     /// The name of its PostHog event.
     pub fn event(self) -> &'static str {
@@ -43,6 +47,7 @@ impl Kind {
             Self::Trace => "langfuse trace",
             Self::Generation => "langfuse generation",
             Self::Score => "langfuse score",
+            Self::Observation => "langfuse observation",
         }
     }
 }
@@ -52,6 +57,7 @@ impl Kind {
 pub struct Oracle {
     pool: PgPool,
     langfuse_url: Option<String>,
+    kinds: Vec<Kind>,
 }
 
 impl Oracle {
@@ -61,7 +67,15 @@ impl Oracle {
         Self {
             pool,
             langfuse_url: langfuse_url.map(|url| url.trim_end_matches('/').to_owned()),
+            kinds: Kind::USUAL.to_vec(),
         }
+    }
+
+    /// The same, of an export of these kinds.
+    #[must_use]
+    pub fn of(mut self, kinds: &[Kind]) -> Self {
+        self.kinds = kinds.to_vec();
+        self
     }
 
     /// Every event of one project's UTC day, as it should be stored (but for `$lib` and
@@ -70,7 +84,7 @@ impl Oracle {
     /// # Panics
     /// When the database cannot be read.
     pub async fn expected(&self, project: &str, day: NaiveDate) -> Vec<Value> {
-        self.expected_filtered(project, day, &Kind::ALL, None).await
+        self.expected_filtered(project, day, &self.kinds, None).await
     }
 
     /// [`expected`](Self::expected) for some kinds only, or (with `created_after`, UTC) for rows
@@ -95,9 +109,11 @@ impl Oracle {
             let rows = rows::traces(&self.pool, project, day, created_after).await;
             events.extend(rows.iter().map(|row| event::of_trace(row, &of)));
         }
-        if kinds.contains(&Kind::Generation) {
-            let rows = rows::generations(&self.pool, project, day, created_after).await;
-            events.extend(rows.iter().map(|row| event::of_generation(row, &of)));
+        for kind in [Kind::Generation, Kind::Observation] {
+            if kinds.contains(&kind) {
+                let rows = rows::observations(&self.pool, kind, project, day, created_after).await;
+                events.extend(rows.iter().map(|row| event::of_observation(kind, row, &of)));
+            }
         }
         if kinds.contains(&Kind::Score) {
             let rows = rows::scores(&self.pool, project, day, created_after).await;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::NaiveDate;
 
 use crate::messages::job;
-use crate::oracle::Oracle;
+use crate::oracle::{Kind, Oracle};
 use crate::wait::{self, PATIENCE};
 use crate::world::{LANGFUSE_URL, World};
 use crate::{langfuse, seed};
@@ -136,6 +136,14 @@ impl Project {
     pub async fn assert_delivered(&self, days: &[impl Display]) {
         let days: Vec<NaiveDate> = days.iter().map(date).collect();
         let oracle = Oracle::new(self.world.pool(), Some(LANGFUSE_URL));
+        let report = oracle.check(&self.world.posthog, &self.key, &self.id, &days).await;
+        report.assert_delivered();
+    }
+
+    /// The same of an export of all kinds of events.
+    pub async fn assert_all_kinds_delivered(&self, days: &[impl Display]) {
+        let days: Vec<NaiveDate> = days.iter().map(date).collect();
+        let oracle = Oracle::new(self.world.pool(), Some(LANGFUSE_URL)).of(&Kind::ALL);
         let report = oracle.check(&self.world.posthog, &self.key, &self.id, &days).await;
         report.assert_delivered();
     }

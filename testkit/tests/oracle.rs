@@ -309,7 +309,7 @@ async fn late_rows_and_traces_with_late_observations_are_known() {
     assert_eq!(oracle.expected("p", day()).await.len(), 15);
     assert_eq!(
         oracle
-            .expected_filtered("p", day(), &Kind::ALL, Some(since))
+            .expected_filtered("p", day(), &Kind::USUAL, Some(since))
             .await
             .len(),
         12
@@ -322,7 +322,7 @@ async fn late_rows_and_traces_with_late_observations_are_known() {
         4
     );
     seed::late_observations(&pool, "p", day(), 100, "b").await;
-    let events = oracle.expected_filtered("p", day(), &Kind::ALL, Some(since)).await;
+    let events = oracle.expected_filtered("p", day(), &Kind::USUAL, Some(since)).await;
     assert_eq!(
         events.len(),
         13,
@@ -334,6 +334,28 @@ async fn late_rows_and_traces_with_late_observations_are_known() {
         .unwrap();
     assert_eq!(first["properties"]["langfuse_cost_usd"], 0.225);
     assert_eq!(first["properties"]["langfuse_latency"], 86_401.0);
+}
+
+#[tokio::test]
+async fn other_observations_are_expected_where_they_were_asked_for() {
+    let mut rows = three();
+    rows.observations.push(Observation {
+        name: Some("retrieve".to_owned()),
+        ..Observation::span("p", "o", "t/1", at(day(), 9, 30, 1, 0))
+    });
+    let (world, report) = delivered(rows, |_| {}).await;
+    report.assert_delivered();
+    assert_eq!(report.expected, 3);
+    let oracle = Oracle::new(world.pool(), Some(URL)).of(&Kind::ALL);
+    let report = oracle.check(&world.posthog, KEY, "p", &[day()]).await;
+    assert_eq!((report.expected, report.missing), (4, 1));
+    let events = oracle.expected_filtered("p", day(), &[Kind::Observation], None).await;
+    let properties = &events[0]["properties"];
+    assert_eq!(events[0]["event"], "langfuse observation");
+    assert_eq!(properties["langfuse_observation_name"], "retrieve");
+    assert_eq!(properties["langfuse_type"], "SPAN");
+    assert_eq!(properties["langfuse_latency"], 1.0);
+    assert!(properties.get("langfuse_generation_name").is_none());
 }
 
 fn properties(event: &mut Value) -> &mut serde_json::Map<String, Value> {

@@ -3,7 +3,7 @@
 //! 1. [`job::consumer`]: a delivery arrives; decode; a message without a run is given one
 //! 2. [`job::export`]: claim ▶ pages, events, batches, sends, checkpoints ▶ complete, as one
 //!    function
-//! 3. [`langfuse::source`], [`langfuse::rows`]: keyset pages of the three streams, at the
+//! 3. [`langfuse::source`], [`langfuse::rows`]: keyset pages of the streams, at the
 //!    operator's [`pace`]; [`langfuse::recent`]: traces in memory
 //! 4. [`posthog::event`]: PURE row → event ([`posthog::oversize`] shortens what is too large)
 //! 5. [`posthog::batch`]: PURE events → bodies, compressed by [`posthog::gzip`]

@@ -46,6 +46,7 @@ pub struct Config {
     amqp_ca: Vec<reqwest::Certificate>,
     ladder: Option<Ladder>,
     slice: Duration,
+    observations: bool,
     key: Key,
     egress: Egress,
     posthog_ca: Vec<reqwest::Certificate>,
@@ -62,6 +63,7 @@ impl Config {
             amqp_ca: settings.certificates(&variables::AMQP_CA_FILE),
             ladder: config::ladder(settings),
             slice: settings.duration(&variables::JOB_SLICE),
+            observations: config::observations(settings),
             key: Key::read(settings),
             egress: Egress::read(settings),
             posthog_ca: settings.certificates(&variables::POSTHOG_CA_FILE),
@@ -110,7 +112,7 @@ async fn examine(config: &Config) -> Vec<Finding> {
     }
     if let Some(source) = &source {
         findings.extend(clocks::check(source, ledger.as_ref()).await);
-        findings.extend(times::check(source).await);
+        findings.extend(times::check(source, config.observations).await);
         findings.extend(projects::check(config, source, ledger.as_ref()).await);
     }
     findings

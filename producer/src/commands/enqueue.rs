@@ -73,6 +73,7 @@ pub struct Config {
     broker: Server,
     ladder: Option<Ladder>,
     pub(crate) horizon: Horizon,
+    observations: bool,
 }
 
 impl Config {
@@ -84,6 +85,7 @@ impl Config {
             broker: config::broker(settings),
             ladder: config::ladder(settings),
             horizon: config::horizon(settings),
+            observations: config::observations(settings),
         }
     }
 }
@@ -116,6 +118,7 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
             horizon: config.horizon,
             from,
             to,
+            observations: config.observations,
         })
     };
     let read = Reader {
@@ -126,7 +129,7 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
     };
     let mut now = rules().await?;
     let mut found = read.everything(&now, &arguments.projects).await?;
-    let mut long = LongFirst::look(&source, std::mem::take(&mut found.first), arguments).await?;
+    let mut long = LongFirst::look(&source, std::mem::take(&mut found.first), arguments, now.observations).await?;
     if long.is_question()
         && let Some(held) = lock.take()
     {
@@ -219,7 +222,7 @@ impl Reader<'_> {
             .into_iter()
             .map(|stored| stored.project_id);
         let (paused, enabled): (Vec<String>, Vec<String>) = ids.partition(|id| known.contains_key(id));
-        let undated = undated(self.source, &enabled).await?;
+        let undated = undated(self.source, &enabled, rules.observations).await?;
         let projects = facts::projects(self.source, self.migrated.then_some(self.ledger), rules, &enabled).await?;
         if !self.migrated {
             let jobs = plan(rules, &projects, &Arrived::default(), Vec::new());

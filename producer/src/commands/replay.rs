@@ -1,7 +1,5 @@
 //! `replay`: exports days again. Publishes a job with a new run for each day that holds data.
 
-use std::collections::BTreeSet;
-
 use clap::Args;
 use serde::Serialize;
 use shared::integration;
@@ -33,7 +31,7 @@ pub struct Arguments {
     /// Which days
     #[command(flatten)]
     pub days: DayRange,
-    /// Only these kinds of events: trace, generation, score [default: all]
+    /// Only these kinds of events: trace, generation, score, observation [default: those of EVENTS]
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     pub events: Vec<Stream>,
     /// Show what would be published, and publish nothing
@@ -50,6 +48,7 @@ pub struct Config {
     source: Server,
     ledger: Server,
     broker: Server,
+    observations: bool,
 }
 
 impl Config {
@@ -59,6 +58,7 @@ impl Config {
             source: config::source(settings),
             ledger: config::ledger(settings),
             broker: config::broker(settings),
+            observations: config::observations(settings),
         }
     }
 }
@@ -96,7 +96,7 @@ pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, Comm
     let source = servers::source(&config.source).await?;
     let ledger = servers::ledger(&config.ledger).await?;
     look_at_project(&source, &ledger, &arguments.project).await?;
-    let jobs = plan(arguments, &source, &ledger).await?;
+    let jobs = plan(arguments, config.observations, &source, &ledger).await?;
     let published = if arguments.dry_run || jobs.is_empty() {
         Published::default()
     } else {
@@ -145,7 +145,22 @@ async fn look_at_project(source: &PgPool, ledger: &Ledger, project: &str) -> Res
     Ok(())
 }
 
-async fn plan(arguments: &Arguments, source: &PgPool, ledger: &Ledger) -> Result<Vec<Planned>, CommandError> {
+/// The rows that the arguments ask for; by default what `enqueue` exports. PURE.
+fn scope(events: &[Stream], observations: bool) -> Scope {
+    if events.is_empty() {
+        Scope::whole(observations)
+    } else {
+        Scope::of(events.iter().copied().collect())
+    }
+}
+
+async fn plan(
+    arguments: &Arguments,
+    observations: bool,
+    source: &PgPool,
+    ledger: &Ledger,
+) -> Result<Vec<Planned>, CommandError> {
+    let scope = scope(&arguments.events, observations);
     let (from, to) = arguments.days.bounds()?;
     let Some(from) = from else {
         return Err(CommandError::refused("say which days: --day, or --from and --to"));
@@ -157,17 +172,13 @@ async fn plan(arguments: &Arguments, source: &PgPool, ledger: &Ledger) -> Result
             "{to} is not over yet: by the database's clock it is {now}"
         )));
     }
-    let days = days_with_data(source, &arguments.project, from.max(Day::FIRST)..=to).await?;
+    let range = from.max(Day::FIRST)..=to;
+    let days = days_with_data(source, &arguments.project, range, scope.has_observations()).await?;
     let asked = (to.0 - from.0).num_days() + 1;
     let empty = usize::try_from(asked).unwrap_or(0).saturating_sub(days.len());
     if empty > 0 {
         tracing::info!("{}", without_data(empty));
     }
-    let events: Option<BTreeSet<Stream>> = Some(arguments.events.iter().copied().collect());
-    let scope = Scope {
-        events: events.filter(|events| !events.is_empty() && events.len() < Stream::ALL.len()),
-        ..Scope::default()
-    };
     let job = |day: Day| Planned {
         job: Job::fresh(&arguments.project, day, scope.clone()),
         // A human asked for it and waits for it.
@@ -216,6 +227,15 @@ fn say(arguments: &Arguments, jobs: &[Planned], published: &Published) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_replay_is_of_what_enqueue_exports_unless_it_says_otherwise() {
+        use Stream::{Generation, Observation, Score, Trace};
+        assert_eq!(scope(&[], false), Scope::default());
+        assert!(scope(&[], true).streams().eq(Stream::ALL));
+        assert!(scope(&[Observation], false).streams().eq([Observation]));
+        assert_eq!(scope(&[Score, Trace, Generation, Trace], true), Scope::default());
+    }
 
     #[test]
     fn one_day_holds_and_two_days_hold() {

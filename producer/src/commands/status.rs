@@ -40,6 +40,7 @@ pub struct Config {
     source: Server,
     ledger: Server,
     horizon: Horizon,
+    observations: bool,
 }
 
 impl Config {
@@ -49,6 +50,7 @@ impl Config {
             source: config::source(settings),
             ledger: config::ledger(settings),
             horizon: config::horizon(settings),
+            observations: config::observations(settings),
         }
     }
 }
@@ -92,6 +94,7 @@ pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, Comm
         horizon: config.horizon,
         from: None,
         to: None,
+        observations: config.observations,
     };
     let wanted = |id: &String| arguments.projects.is_empty() || arguments.projects.contains(id);
     let mut integrations = integration::list(&source, None).await?;
@@ -347,6 +350,7 @@ mod tests {
             },
             from: None,
             to: None,
+            observations: false,
         };
         let lag = |days: &[&str]| {
             let project = Project {

@@ -52,6 +52,12 @@ const fn of_project(stream: Stream) -> &'static str {
              where o.project_id = $1 and o.start_time >= $2 and o.start_time < $3 and o.type = 'GENERATION'
                and ($4::timestamp is null or o.created_at >= $4)"
         }
+        Stream::Observation => {
+            "-- producer_count_observations
+             select count(*) from observations o
+             where o.project_id = $1 and o.start_time >= $2 and o.start_time < $3 and o.type <> 'GENERATION'
+               and ($4::timestamp is null or o.created_at >= $4)"
+        }
         Stream::Score => {
             "-- producer_count_scores
              select count(*) from scores s where s.project_id = $1 and s.timestamp >= $2 and s.timestamp < $3
@@ -76,7 +82,7 @@ pub(crate) async fn count(source: &PgPool, jobs: &[Planned]) -> Result<BTreeMap<
     for Planned { job, .. } in jobs {
         let count = counts.entry(job.key.project_id.clone()).or_default();
         count.jobs += 1;
-        for stream in wanted(job) {
+        for stream in job.scope.streams() {
             count.add(stream, 0);
             if stream == Stream::Score && !by_project {
                 let same = (job.key.day, job.scope.created_after);
@@ -116,12 +122,6 @@ pub(crate) async fn count(source: &PgPool, jobs: &[Planned]) -> Result<BTreeMap<
     }
     bar.finish_and_clear();
     Ok(counts)
-}
-
-/// The streams of a job.
-fn wanted(job: &Job) -> Vec<Stream> {
-    let is_wanted = |stream: &Stream| job.scope.events.as_ref().is_none_or(|events| events.contains(stream));
-    Stream::ALL.into_iter().filter(is_wanted).collect()
 }
 
 async fn of_job(source: &PgPool, stream: Stream, job: &Job) -> Result<i64, sqlx::Error> {
@@ -164,11 +164,21 @@ const ESTIMATES: [&str; 3] = [
      explain select 1 from scores where project_id = $1 and timestamp >= $2 and timestamp < $3",
 ];
 
-/// Fills in about how many events the first exports hold.
-pub(crate) async fn estimate(source: &PgPool, exports: &mut [FirstExport]) -> Result<(), CommandError> {
+/// The same for observations that are no generations.
+const ESTIMATE_OF_OBSERVATIONS: &str = "-- producer_estimate_observations
+     explain select 1 from observations
+     where project_id = $1 and start_time >= $2 and start_time < $3 and type <> 'GENERATION'";
+
+/// Fills in about how many events the first exports hold, with or without other observations.
+pub(crate) async fn estimate(
+    source: &PgPool,
+    exports: &mut [FirstExport],
+    observations: bool,
+) -> Result<(), CommandError> {
+    let others = observations.then_some(ESTIMATE_OF_OBSERVATIONS);
     let bar = progress("estimating events", exports.len());
     for export in exports {
-        for statement in ESTIMATES {
+        for statement in ESTIMATES.into_iter().chain(others) {
             let plan: Vec<String> = sqlx::query_scalar(statement)
                 .bind(&export.project_id)
                 .bind(export.range.start().start())

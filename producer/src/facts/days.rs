@@ -28,9 +28,15 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// Finds the days that hold a trace or a generation. What is left is asked for scores.
-    pub(crate) async fn of_traces(source: &PgPool, project_id: &str, ranges: Vec<Days>) -> Result<Self, CommandError> {
-        let found: BTreeSet<Day> = days_with_traces(source, project_id, &ranges)
+    /// Finds the days that hold a trace or a generation, or with `observations` any observation.
+    /// What is left is asked for scores.
+    pub(crate) async fn of_traces(
+        source: &PgPool,
+        project_id: &str,
+        ranges: Vec<Days>,
+        observations: bool,
+    ) -> Result<Self, CommandError> {
+        let found: BTreeSet<Day> = days_with_traces(source, project_id, &ranges, observations)
             .await?
             .into_iter()
             .collect();

@@ -79,6 +79,7 @@ mod tests {
             },
             from: None,
             to: None,
+            observations: false,
         }
     }
 
@@ -95,7 +96,7 @@ mod tests {
 
     fn jobs(id: &str, days: &[&str]) -> Vec<Planned> {
         let planned = |text: &&str| Planned {
-            job: Job::daily(id, day(text)),
+            job: Job::daily(id, day(text), false),
             lane: Lane::Backfill,
             reason: crate::plan::Reason::New,
         };

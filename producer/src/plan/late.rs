@@ -21,7 +21,7 @@ use shared::job::{Day, Job, LATE_PREFIX, RunKey, Scope};
 use shared::langfuse::Newest;
 use shared::ledger::{RunRow, State};
 
-use super::{Planned, Reason, before, lane};
+use super::{Planned, Reason, Rules, before, lane};
 
 /// See above. It is well below the default of `EXPORT_LAG`, so that an ordinary day needs no late
 /// run.
@@ -58,11 +58,15 @@ struct Coverage {
 }
 
 /// A run without `created_after` covers every row. A run with it extends the coverage, if it leaves
-/// no gap.
-fn coverage(runs: &[&RunRow]) -> Option<Coverage> {
+/// no gap. Where `observations` are wanted, and any run of the day has exported them, only such runs
+/// count: a replay without them has not read the late ones. A day without them stays as it is.
+fn coverage(runs: &[&RunRow], observations: bool) -> Option<Coverage> {
+    let whole = |run: &&&RunRow| run.state == State::Completed && run.scope().has_usual();
+    let with_others = observations && runs.iter().filter(whole).any(|run| run.scope().has_observations());
     let completed = runs
         .iter()
-        .filter(|run| run.state == State::Completed && run.events.is_none());
+        .filter(whole)
+        .filter(|run| !with_others || run.scope().has_observations());
     let mut done: Vec<_> = completed
         .filter_map(|run| Some((run.started_at?, run.completed_at?, run.created_after)))
         .collect();
@@ -85,7 +89,7 @@ fn coverage(runs: &[&RunRow]) -> Option<Coverage> {
 /// From which moment of creation on a project's rows must be looked at; `None` when none of its
 /// days was exported. A row can be late when it was created after the export of its day began. What
 /// the last sweep has looked at is left out.
-pub fn sweep_from(runs: &[RunRow], swept_until: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+pub fn sweep_from(runs: &[RunRow], swept_until: Option<DateTime<Utc>>, observations: bool) -> Option<DateTime<Utc>> {
     let mut by_day: BTreeMap<Day, Vec<&RunRow>> = BTreeMap::new();
     for run in runs {
         by_day.entry(run.day).or_default().push(run);
@@ -98,22 +102,27 @@ pub fn sweep_from(runs: &[RunRow], swept_until: Option<DateTime<Utc>>) -> Option
         };
         before(known, MARGIN)
     };
-    by_day.values().filter_map(|runs| coverage(runs)).map(from).min()
+    let covered = by_day.values().filter_map(|runs| coverage(runs, observations));
+    covered.map(from).min()
 }
 
 /// The late run that a day needs, if any.
-pub(super) fn job(now: DateTime<Utc>, runs: &[&RunRow], arrived: &Arrived) -> Option<Planned> {
+pub(super) fn job(rules: &Rules, runs: &[&RunRow], arrived: &Arrived) -> Option<Planned> {
+    let now = rules.now;
     let first = runs.first()?;
     let of_day = (first.project_id.clone(), first.day);
     let newest = arrived.newest.get(&of_day).copied();
-    let covered = coverage(runs)?;
+    let covered = coverage(runs, rules.observations)?;
     let certain = before(covered.began, MARGIN);
     let missed = |newest| newest > covered.began || (newest >= certain && newest < before(now, MARGIN));
     let is_late = newest.is_some_and(missed) || (arrived.ahead.contains(&of_day) && !covered.is_late);
     // A late run that is under way reads these rows, too. If it does not, the next enqueue plans
     // another.
     let underway = |run: &&&RunRow| {
-        run.created_after.is_some() && run.events.is_none() && !matches!(run.state, State::Completed | State::Discarded)
+        run.created_after.is_some()
+            && run.scope().has_usual()
+            && (!rules.observations || run.scope().has_observations())
+            && !matches!(run.state, State::Completed | State::Discarded)
     };
     if !is_late || runs.iter().any(|run| underway(&run)) {
         return None;
@@ -122,7 +131,7 @@ pub(super) fn job(now: DateTime<Utc>, runs: &[&RunRow], arrived: &Arrived) -> Op
         key: RunKey::new(&first.project_id, first.day, free_name(covered.began, runs)),
         scope: Scope {
             created_after: Some(certain),
-            ..Scope::default()
+            ..Scope::whole(rules.observations)
         },
     };
     Some(Planned {

@@ -1,6 +1,6 @@
 use chrono::NaiveDate;
 use proptest::prelude::*;
-use shared::job::Stream;
+use shared::job::{Scope, Stream};
 use shared::langfuse::Newest;
 use shared::ledger::Counts;
 use shared::message::Message;
@@ -27,6 +27,7 @@ fn rules() -> Rules {
         },
         from: None,
         to: None,
+        observations: false,
     }
 }
 
@@ -214,6 +215,74 @@ fn what_settles_a_day() {
         assert_eq!(daily.len(), wanted, "{what}");
         assert!(ids(&daily).iter().all(|id| id == "p/2024-06-08/daily"), "{what}");
     }
+}
+
+/// The events of a run, as its row has them.
+fn of(streams: &[Stream], run: RunRow) -> RunRow {
+    RunRow {
+        full: run.created_after.is_none() && Scope::of(streams.iter().copied().collect()).has_usual(),
+        events: Some(streams.to_vec()),
+        ..run
+    }
+}
+
+/// The setting may change at any time: what was exported stays exported.
+#[test]
+fn a_whole_run_settles_its_day_with_and_without_observations() {
+    let the_day = day("2024-06-08");
+    for observations in [false, true] {
+        let rules = Rules {
+            observations,
+            ..rules()
+        };
+        let planned = |runs| {
+            let projects = [project(runs, &["2024-06-08"])];
+            plan(&rules, &projects, &Arrived::default(), Vec::new())
+        };
+        let daily = || run(the_day, "daily", State::Completed);
+        assert!(planned(vec![daily()]).is_empty());
+        assert!(planned(vec![of(&Stream::ALL, daily())]).is_empty());
+        let only = of(&[Stream::Observation], run(the_day, "replay-1", State::Completed));
+        let jobs = planned(vec![only]);
+        assert_eq!(jobs[0].job, Job::daily("p", the_day, observations));
+        let asked: Vec<Stream> = jobs[0].job.scope.streams().collect();
+        assert_eq!(asked.contains(&Stream::Observation), observations);
+        let message = Message::from(&jobs[0].job);
+        assert_eq!(Message::decode(&message.encode()).unwrap().job().unwrap(), jobs[0].job);
+    }
+}
+
+#[test]
+fn a_late_run_exports_observations_where_they_are_wanted() {
+    let rules = Rules {
+        observations: true,
+        ..rules()
+    };
+    let the_day = day("2024-06-08");
+    let late = |runs| {
+        plan(
+            &rules,
+            &[project(runs, &[])],
+            &arrived("2024-06-09T14:00:00Z"),
+            Vec::new(),
+        )
+    };
+    let daily = || of(&Stream::ALL, run(the_day, "daily", State::Completed));
+    let jobs = late(vec![daily()]);
+    assert!(jobs[0].job.scope.streams().eq(Stream::ALL) && jobs[0].job.scope.created_after.is_some());
+    // A replay without them, or one that is under way, has not read the late ones.
+    let replay = RunRow {
+        started_at: Some(at("2024-06-09T15:00:00Z")),
+        completed_at: Some(at("2024-06-09T15:00:01Z")),
+        ..run(the_day, "replay-1", State::Completed)
+    };
+    assert_eq!(late(vec![daily(), replay.clone()]).len(), 1);
+    assert!(late(vec![daily(), of(&Stream::ALL, replay.clone())]).is_empty());
+    let underway = || late_run(the_day, "late-1", State::Running, at("2024-06-09T00:55:00Z"));
+    assert_eq!(late(vec![daily(), underway()]).len(), 1);
+    assert!(late(vec![daily(), of(&Stream::ALL, underway())]).is_empty());
+    // No run of the day has them: it is covered as before.
+    assert!(late(vec![run(the_day, "daily", State::Completed), replay]).is_empty());
 }
 
 #[test]
@@ -418,21 +487,22 @@ fn a_row_of_the_margin_waits_until_a_run_reads_it_for_certain() {
 #[test]
 fn a_sweep_goes_on_where_the_last_one_ended() {
     let old = run(day("2024-01-08"), "daily", State::Completed);
-    assert_eq!(sweep_from(&[], None), None);
-    assert_eq!(sweep_from(&[run(day("2024-06-08"), "daily", State::Dead)], None), None);
+    assert_eq!(sweep_from(&[], None, false), None);
+    let dead = run(day("2024-06-08"), "daily", State::Dead);
+    assert_eq!(sweep_from(&[dead], None, false), None);
     assert_eq!(
-        sweep_from(std::slice::from_ref(&old), None),
+        sweep_from(std::slice::from_ref(&old), None, false),
         Some(at("2024-01-09T00:55:00Z"))
     );
     let swept = Some(at("2024-06-09T01:30:00Z"));
     assert_eq!(
-        sweep_from(std::slice::from_ref(&old), swept),
+        sweep_from(std::slice::from_ref(&old), swept, false),
         Some(at("2024-06-09T01:25:00Z"))
     );
     // A long export that ended after the last sweep was not looked at by it, from its beginning on.
     let mut long = run(day("2024-06-07"), "daily", State::Completed);
     long.completed_at = Some(at("2024-06-09T02:00:00Z"));
-    assert_eq!(sweep_from(&[old, long], swept), Some(at("2024-06-08T00:55:00Z")));
+    assert_eq!(sweep_from(&[old, long], swept, false), Some(at("2024-06-08T00:55:00Z")));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod integrations;
 mod late;
 mod least_rights;
 mod line;
+mod observations;
 mod poolers;
 mod projects;
 mod replay;

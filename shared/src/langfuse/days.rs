@@ -21,7 +21,11 @@ const AT_ONCE: usize = 200;
 /// The comparison of pairs makes the order of the index the only one that serves: a planner with
 /// old statistics cannot take an index on the time alone, and walk the rows of other projects.
 /// Generations are asked for only as far as the next trace leaves days open.
-const WITH_TRACES: &str = "-- langfuse_days_with_traces
+macro_rules! with_traces {
+    ($name:literal, $type:literal) => {
+        concat!(
+            $name,
+            "
     with recursive look (day, until, found) as (
       select r.first - 1, r.until, false from unnest($1::date[], $2::date[]) as r (first, until)
       union all
@@ -37,11 +41,20 @@ const WITH_TRACES: &str = "-- langfuse_days_with_traces
         where (t.day is null or t.day > look.day + 1)
           and (o.project_id, o.start_time) >= ($4, (look.day + 1)::timestamp)
           and (o.project_id, o.start_time) < ($4, coalesce(t.day, look.until)::timestamp)
-          and o.type = 'GENERATION'
+          ",
+            $type,
+            "
         order by o.project_id, o.start_time limit 1) g on true
       where coalesce(g.day, t.day) is not null
     )
-    select day from look where found limit $3";
+    select day from look where found limit $3"
+        )
+    };
+}
+
+const WITH_TRACES: &str = with_traces!("-- langfuse_days_with_traces", "and o.type = 'GENERATION'");
+/// As [`WITH_TRACES`], for observations of any type.
+const WITH_OBSERVATIONS: &str = with_traces!("-- langfuse_days_with_observations", "");
 
 /// As [`WITH_TRACES`]; needs an index on the project and the time.
 const WITH_SCORES: &str = "-- langfuse_days_with_scores
@@ -73,10 +86,16 @@ const WITH_ANY_SCORES: &str = "-- langfuse_days_with_any_scores
     )
     select day from look where found limit $3";
 
-/// The days of the ranges that hold a trace or a generation of the project. The ranges do not
-/// overlap.
-pub async fn days_with_traces(source: &PgPool, project_id: &str, ranges: &[Days]) -> Result<Vec<Day>, sqlx::Error> {
-    jump(source, WITH_TRACES, Some(project_id), ranges).await
+/// The days of the ranges that hold a trace or a generation of the project, or with `observations`
+/// any observation. The ranges do not overlap.
+pub async fn days_with_traces(
+    source: &PgPool,
+    project_id: &str,
+    ranges: &[Days],
+    observations: bool,
+) -> Result<Vec<Day>, sqlx::Error> {
+    let statement = if observations { WITH_OBSERVATIONS } else { WITH_TRACES };
+    jump(source, statement, Some(project_id), ranges).await
 }
 
 /// The days of the ranges that hold a score of the project. Only for a database with an index on
@@ -218,9 +237,34 @@ pub struct Undated {
 }
 
 /// The rows of these projects whose time lies on no day: `infinity`, `-infinity`, before the year 1
-/// and after the year 9999.
-pub async fn undated(source: &PgPool, projects: &[String]) -> Result<Vec<Undated>, sqlx::Error> {
-    const STATEMENTS: [(&str, &str); 3] = [
+/// and after the year 9999. Of the observations the generations, or with `observations` all.
+pub async fn undated(source: &PgPool, projects: &[String], observations: bool) -> Result<Vec<Undated>, sqlx::Error> {
+    macro_rules! undated_observations {
+        ($name:literal, $type:literal) => {
+            concat!(
+                $name,
+                "
+             select p.id, count(*), min(r.id) from unnest($1::text[]) as p (id)
+             cross join lateral (
+               select o.id from observations o
+               where o.project_id = p.id and o.start_time < '0001-01-01'",
+                $type,
+                "
+               union all
+               select o.id from observations o
+               where o.project_id = p.id and o.start_time >= '10000-01-01'",
+                $type,
+                ") r
+             group by 1 order by 1"
+            )
+        };
+    }
+    let of_observations = if observations {
+        undated_observations!("-- langfuse_undated_observations", "")
+    } else {
+        undated_observations!("-- langfuse_undated_generations", " and o.type = 'GENERATION'")
+    };
+    let statements = [
         (
             "traces",
             "-- langfuse_undated_traces
@@ -231,18 +275,7 @@ pub async fn undated(source: &PgPool, projects: &[String]) -> Result<Vec<Undated
                select t.id from traces t where t.project_id = p.id and t.timestamp >= '10000-01-01') r
              group by 1 order by 1",
         ),
-        (
-            "observations",
-            "-- langfuse_undated_generations
-             select p.id, count(*), min(r.id) from unnest($1::text[]) as p (id)
-             cross join lateral (
-               select o.id from observations o
-               where o.project_id = p.id and o.start_time < '0001-01-01' and o.type = 'GENERATION'
-               union all
-               select o.id from observations o
-               where o.project_id = p.id and o.start_time >= '10000-01-01' and o.type = 'GENERATION') r
-             group by 1 order by 1",
-        ),
+        ("observations", of_observations),
         (
             "scores",
             "-- langfuse_undated_scores
@@ -254,7 +287,7 @@ pub async fn undated(source: &PgPool, projects: &[String]) -> Result<Vec<Undated
         ),
     ];
     let mut all = Vec::new();
-    for (table, statement) in STATEMENTS {
+    for (table, statement) in statements {
         let found: Vec<(String, i64, String)> = sqlx::query_as(statement).bind(projects).fetch_all(source).await?;
         all.extend(found.into_iter().map(|(project_id, rows, example)| Undated {
             project_id,

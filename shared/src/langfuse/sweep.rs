@@ -12,17 +12,18 @@ use crate::job::Day;
 pub type Newest = BTreeMap<(String, Day), DateTime<Utc>>;
 
 /// Rows created from `since` on and before `until`, by the project and day that must export them. A
-/// trace, a generation or a score belongs to its own day. An observation of any type also belongs
-/// to the day of its trace, because it changes the trace's totals. Rows whose own time lies on no day
-/// ([`super::undated`]) are left out. A creation after the year 9999, `infinity` for one, counts as
-/// one at its end.
+/// trace, a generation or a score belongs to its own day, with `observations` every observation
+/// does. An observation of any type also belongs to the day of its trace, because it changes the
+/// trace's totals. Rows whose own time lies on no day ([`super::undated`]) are left out. A creation
+/// after the year 9999, `infinity` for one, counts as one at its end.
 pub async fn created_between(
     source: &PgPool,
     projects: &[String],
     since: DateTime<Utc>,
     until: DateTime<Utc>,
+    observations: bool,
 ) -> Result<Newest, sqlx::Error> {
-    created(source, projects, since, Some(until)).await
+    created(source, projects, since, Some(until), observations).await
 }
 
 async fn created(
@@ -30,6 +31,7 @@ async fn created(
     projects: &[String],
     since: DateTime<Utc>,
     until: Option<DateTime<Utc>>,
+    observations: bool,
 ) -> Result<Newest, sqlx::Error> {
     /// The times that lie on a day of the years 1 to 9999. The others cannot be read as dates.
     macro_rules! dated {
@@ -43,19 +45,31 @@ async fn created(
             )
         };
     }
-    const STATEMENTS: [&str; 4] = [
+    macro_rules! own_day {
+        ($name:literal, $type:literal) => {
+            concat!(
+                $name,
+                "
+             select project_id, start_time::date, least(max(created_at), '9999-12-31') from observations
+             where created_at >= $1 and ($2::timestamp is null or created_at < $2) and project_id = any($3)",
+                $type,
+                dated!("start_time")
+            )
+        };
+    }
+    let of_observations = if observations {
+        own_day!("-- langfuse_late_any_observations", "")
+    } else {
+        own_day!("-- langfuse_late_generations", " and type = 'GENERATION'")
+    };
+    let statements = [
         concat!(
             "-- langfuse_late_traces
              select project_id, timestamp::date, least(max(created_at), '9999-12-31') from traces
              where created_at >= $1 and ($2::timestamp is null or created_at < $2) and project_id = any($3)",
             dated!("timestamp")
         ),
-        concat!(
-            "-- langfuse_late_generations
-             select project_id, start_time::date, least(max(created_at), '9999-12-31') from observations
-             where created_at >= $1 and ($2::timestamp is null or created_at < $2) and project_id = any($3) and type = 'GENERATION'",
-            dated!("start_time")
-        ),
+        of_observations,
         // Each trace is looked up once, however many observations it has.
         concat!(
             "-- langfuse_late_observations
@@ -74,7 +88,7 @@ async fn created(
         ),
     ];
     let mut newest = Newest::new();
-    for statement in STATEMENTS {
+    for statement in statements {
         let rows: Vec<(String, NaiveDate, NaiveDateTime)> = sqlx::query_as(statement)
             .bind(since.naive_utc())
             .bind(until.map(|until| until.naive_utc()))
@@ -98,8 +112,9 @@ pub async fn created_from(
     source: &PgPool,
     projects: &[String],
     now: DateTime<Utc>,
+    observations: bool,
 ) -> Result<BTreeSet<(String, Day)>, sqlx::Error> {
-    let ahead = created(source, projects, now, None).await?;
+    let ahead = created(source, projects, now, None, observations).await?;
     Ok(ahead.into_keys().collect())
 }
 

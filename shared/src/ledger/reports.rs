@@ -36,11 +36,11 @@ pub struct RunRow {
     pub takeovers: i32,
     /// The worker that had it last
     pub worker: Option<String>,
-    /// Whether it exports all three streams, all rows
+    /// Whether it exports all rows of the usual streams ([`Scope::is_full`])
     pub full: bool,
     /// Only rows created since then
     pub created_after: Option<DateTime<Utc>>,
-    /// Only these streams
+    /// These streams; `None`: the usual ones
     pub events: Option<Vec<Stream>>,
     /// The word of the last failure
     pub error_code: Option<String>,
@@ -70,14 +70,19 @@ impl RunRow {
         RunKey::new(&self.project_id, self.day, &self.run)
     }
 
+    /// Which rows of its day it exports.
+    pub fn scope(&self) -> Scope {
+        Scope {
+            events: self.events.as_ref().map(|events| events.iter().copied().collect()),
+            created_after: self.created_after,
+        }
+    }
+
     /// The job of this run.
     pub fn job(&self) -> Job {
         Job {
             key: self.key(),
-            scope: Scope {
-                events: self.events.as_ref().map(|events| events.iter().copied().collect()),
-                created_after: self.created_after,
-            },
+            scope: self.scope(),
         }
     }
 }
@@ -161,7 +166,7 @@ macro_rules! run_rows {
             $name,
             "
              select r.project_id, r.day, r.run, r.state, r.attempt, r.takeovers, r.worker, r.events, r.created_after,
-                    r.events is null and r.created_after is null as \"full\",
+                    r.created_after is null and coalesce(r.events @> array['trace', 'generation', 'score'], true) as \"full\",
                     r.error_code, r.error, r.first_failed_at, r.retry_at, r.lease_expires_at, r.queued_at, r.started_at,
                     r.completed_at, coalesce(s.sent, 0)::bigint as sent, coalesce(s.rejected, 0)::bigint as rejected
              from posthog_export.runs r
@@ -212,7 +217,7 @@ impl Ledger {
              select stream, done, cursor_time, cursor_id, sent, rejected, batches, bytes, updated_at
              from posthog_export.streams where ",
             this_run!(),
-            " order by array_position(array['trace', 'generation', 'score'], stream)"
+            " order by array_position(array['trace', 'generation', 'score', 'observation'], stream)"
         );
         answered(sqlx::query_as(statement).bind_key(key).fetch_all(&self.pool)).await
     }

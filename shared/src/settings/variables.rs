@@ -126,6 +126,9 @@ variables! {
         "How long a killed worker's job waits before another takes it over.";
     variable SHUTDOWN_GRACE "worker" Value("25s")
         "Longest time from SIGTERM to the exit; keep it under the pod's grace period.";
+    variable EVENTS "producer" Value("trace,generation,score")
+        "Which events `enqueue` and `replay` ask for. `observation` may be added: an event for each \
+         observation that is no generation.";
     variable EXPORT_LAG "producer" Value("30m")
         "How long after midnight UTC a day counts as over.";
     variable HISTORICAL_MIGRATION "worker" Value("off")

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::Kind;
-use super::rows::{GenerationRow, ScoreRow, TraceColumns, TraceRow};
+use super::rows::{ObservationRow, ScoreRow, TraceColumns, TraceRow};
 
 const NAMESPACE: Uuid = Uuid::from_u128(0x0f6c_91df_d035_4813_b838_9741_ba38_ef0b);
 const CONTRACT: &str = "1.0.0";
@@ -49,9 +49,9 @@ pub(super) fn of_trace(row: &TraceRow, project: &Project<'_>) -> Value {
     envelope(Kind::Trace, project, &row.id, row.timestamp, &row.trace, properties)
 }
 
-pub(super) fn of_generation(row: &GenerationRow, project: &Project<'_>) -> Value {
+/// A generation, or another observation.
+pub(super) fn of_observation(kind: Kind, row: &ObservationRow, project: &Project<'_>) -> Value {
     let mut properties = json!({
-        "langfuse_generation_name": row.name,
         "langfuse_trace_name": row.trace.trace_name,
         "langfuse_trace_id": row.trace_id,
         "langfuse_id": row.id,
@@ -70,18 +70,17 @@ pub(super) fn of_generation(row: &GenerationRow, project: &Project<'_>) -> Value
         "langfuse_level": row.level,
         "langfuse_tags": row.trace.tags(),
     });
+    if kind == Kind::Generation {
+        properties["langfuse_generation_name"] = row.name.as_deref().into();
+    } else {
+        properties["langfuse_observation_name"] = row.name.as_deref().into();
+        properties["langfuse_type"] = row.kind.as_str().into();
+    }
     let page = |trace| project.page(&format!("traces/{}?observation={}", encode(trace), encode(&row.id)));
     if let Some(page) = row.trace_id.as_deref().and_then(page) {
         properties["langfuse_url"] = page.into();
     }
-    envelope(
-        Kind::Generation,
-        project,
-        &row.id,
-        row.start_time,
-        &row.trace,
-        properties,
-    )
+    envelope(kind, project, &row.id, row.start_time, &row.trace, properties)
 }
 
 pub(super) fn of_score(row: &ScoreRow, project: &Project<'_>) -> Value {

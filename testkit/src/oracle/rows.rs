@@ -3,6 +3,8 @@
 use chrono::{NaiveDate, NaiveDateTime};
 use sqlx::{FromRow, PgPool};
 
+use super::Kind;
+
 /// What an event takes from its trace; all null when there is no such trace in the project.
 #[derive(FromRow)]
 pub(super) struct TraceColumns {
@@ -30,9 +32,11 @@ pub(super) struct TraceRow {
 }
 
 #[derive(FromRow)]
-pub(super) struct GenerationRow {
+pub(super) struct ObservationRow {
     pub(super) id: String,
     pub(super) trace_id: Option<String>,
+    /// The type
+    pub(super) kind: String,
     pub(super) start_time: NaiveDateTime,
     pub(super) end_time: Option<NaiveDateTime>,
     pub(super) completion_start_time: Option<NaiveDateTime>,
@@ -71,7 +75,7 @@ const TRACES: &str = r#"
 WITH day AS (
     SELECT * FROM traces WHERE project_id = $1 AND "timestamp"::date = $2
 ), priced AS (
-    SELECT DISTINCT ON (o.id) o.id, o.trace_id, o.start_time, o.end_time, o.created_at,
+    SELECT DISTINCT ON (o.id) o.id, o.trace_id, o.type::text AS kind, o.start_time, o.end_time, o.created_at,
         CASE
             WHEN num_nonnulls(o.calculated_total_cost, o.input_cost, o.output_cost, o.total_cost) > 0
                 THEN coalesce(o.calculated_total_cost, o.total_cost)
@@ -97,9 +101,9 @@ GROUP BY day.id, day."timestamp", day.version, day.name, day.user_id, day.sessio
 HAVING $3::timestamp IS NULL OR day.created_at >= $3 OR max(priced.created_at) >= $3
 "#;
 
-const GENERATIONS: &str = r"
--- oracle: the generations of a day
-SELECT DISTINCT ON (o.id) o.id, o.trace_id, o.start_time, o.end_time, o.completion_start_time, o.name, o.version, o.model,
+const OBSERVATIONS: &str = r"
+-- oracle: the generations of a day, or its other observations
+SELECT DISTINCT ON (o.id) o.id, o.trace_id, o.type::text AS kind, o.start_time, o.end_time, o.completion_start_time, o.name, o.version, o.model,
     o.level::text AS level, o.unit, o.prompt_tokens, o.completion_tokens, o.total_tokens,
     CASE
         WHEN num_nonnulls(o.calculated_total_cost, o.input_cost, o.output_cost, o.total_cost) > 0
@@ -115,7 +119,7 @@ LEFT JOIN traces t ON t.id = o.trace_id AND t.project_id = o.project_id
 LEFT JOIN models m ON m.model_name = o.internal_model AND m.unit = o.unit
     AND (m.project_id = o.project_id OR m.project_id IS NULL)
     AND (m.start_date < o.start_time OR m.start_date IS NULL)
-WHERE o.project_id = $1 AND o.start_time::date = $2 AND o.type = 'GENERATION'
+WHERE o.project_id = $1 AND o.start_time::date = $2 AND (o.type IN ('SPAN', 'EVENT')) = $4
     AND ($3::timestamp IS NULL OR o.created_at >= $3)
 ORDER BY o.id, m.project_id IS NULL, m.start_date DESC NULLS LAST
 ";
@@ -152,17 +156,22 @@ pub(super) async fn traces(
     query.fetch_all(pool).await.expect("the oracle can read the traces")
 }
 
-pub(super) async fn generations(
+pub(super) async fn observations(
     pool: &PgPool,
+    kind: Kind,
     project: &str,
     day: NaiveDate,
     created_after: Option<NaiveDateTime>,
-) -> Vec<GenerationRow> {
-    let query = sqlx::query_as(GENERATIONS).bind(project).bind(day).bind(created_after);
+) -> Vec<ObservationRow> {
+    let query = sqlx::query_as(OBSERVATIONS)
+        .bind(project)
+        .bind(day)
+        .bind(created_after)
+        .bind(kind == Kind::Observation);
     query
         .fetch_all(pool)
         .await
-        .expect("the oracle can read the generations")
+        .expect("the oracle can read the observations")
 }
 
 pub(super) async fn scores(

@@ -100,6 +100,7 @@ pub fn say(about: &About<'_>, ending: &Ending<'_>, streams: &[StreamRow]) {
                 trace_events = of(Stream::Trace, |row| row.sent),
                 generation_events = of(Stream::Generation, |row| row.sent),
                 score_events = of(Stream::Score, |row| row.sent),
+                observation_events = of(Stream::Observation, |row| row.sent),
                 rejected_rows = total(|row| row.rejected),
                 batches = total(|row| row.batches),
                 sent_bytes = total(|row| row.bytes),

@@ -1,4 +1,4 @@
-//! One job, as one straight line: settings ▶ claim ▶ three streams ▶ complete. Nothing here settles
+//! One job, as one straight line: settings ▶ claim ▶ its streams ▶ complete. Nothing here settles
 //! a delivery; `settle.rs` does, with what this returns.
 
 use std::collections::BTreeMap;
@@ -163,7 +163,7 @@ async fn under_lease(claimed: ClaimedJob) -> Result<Exported, JobError> {
 }
 
 impl ClaimedJob {
-    /// Pause ▶ three streams ▶ complete.
+    /// Pause ▶ its streams ▶ complete.
     async fn work(self) -> Result<Exported, JobError> {
         let (app, project_id, settings) = (
             Arc::clone(&self.app),

@@ -38,7 +38,7 @@ pub struct Streams {
     pub project: Arc<ProjectContext>,
     /// What each body begins with
     pub preamble: Preamble,
-    /// The traces that generations and scores are joined with
+    /// The traces that the rows of other streams are joined with
     pub recent: Arc<RecentTraces>,
     /// What the run has met so far
     pub tally: Tally,

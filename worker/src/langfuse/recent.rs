@@ -1,5 +1,5 @@
-//! The traces of a job's last pages, in memory. Generations and scores take their trace's columns
-//! from here; only traces that are not here are looked up in the database. The stream of traces
+//! The traces of a job's last pages, in memory. The rows of the other streams take their trace's
+//! columns from here; only traces that are not here are looked up in the database. The stream of traces
 //! leads, and the other streams follow through the same time of the day. What is kept matters for
 //! speed alone: each stream has its own cursor, and a row always finds its trace in the database.
 

@@ -1,4 +1,4 @@
-//! The rows of the three streams, decoded by position. They hold the columns that docs/EVENTS.md
+//! The rows of the streams, decoded by position. They hold the columns that docs/EVENTS.md
 //! needs and no others.
 
 use std::sync::{Arc, LazyLock};
@@ -98,9 +98,9 @@ pub struct TraceRow {
     pub cost: Option<f64>,
 }
 
-/// A generation. Its trace's columns are added later.
+/// A generation or another observation. Its trace's columns are added later.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct GenerationRow {
+pub struct ObservationRow {
     /// `observations.start_time`, UTC
     pub time: NaiveDateTime,
     /// `observations.id`
@@ -109,6 +109,8 @@ pub struct GenerationRow {
     pub trace: Arc<TraceColumns>,
     /// `observations.trace_id`
     pub trace_id: Option<SmolStr>,
+    /// `observations.type`; null for a generation
+    pub kind: Option<SmolStr>,
     /// `observations.name`
     pub name: Option<SmolStr>,
     /// `observations.version`
@@ -165,10 +167,12 @@ pub struct ScoreRow {
 pub enum Row {
     /// of `traces`
     Trace(TraceRow),
-    /// of `observations`
-    Generation(GenerationRow),
+    /// of `observations`, a generation
+    Generation(ObservationRow),
     /// of `scores`
     Score(ScoreRow),
+    /// of `observations`, of another type
+    Observation(ObservationRow),
 }
 
 impl Row {
@@ -176,7 +180,7 @@ impl Row {
     pub fn id(&self) -> &SmolStr {
         match self {
             Row::Trace(row) => &row.id,
-            Row::Generation(row) => &row.id,
+            Row::Generation(row) | Row::Observation(row) => &row.id,
             Row::Score(row) => &row.id,
         }
     }
@@ -185,7 +189,7 @@ impl Row {
     pub fn time(&self) -> NaiveDateTime {
         match self {
             Row::Trace(row) => row.time,
-            Row::Generation(row) => row.time,
+            Row::Generation(row) | Row::Observation(row) => row.time,
             Row::Score(row) => row.time,
         }
     }
@@ -194,7 +198,7 @@ impl Row {
     pub fn trace(&self) -> &Arc<TraceColumns> {
         match self {
             Row::Trace(row) => &row.trace,
-            Row::Generation(row) => &row.trace,
+            Row::Generation(row) | Row::Observation(row) => &row.trace,
             Row::Score(row) => &row.trace,
         }
     }
@@ -203,7 +207,7 @@ impl Row {
     pub fn trace_id(&self) -> Option<&str> {
         match self {
             Row::Trace(row) => Some(row.id.as_str()),
-            Row::Generation(row) => row.trace_id.as_deref(),
+            Row::Generation(row) | Row::Observation(row) => row.trace_id.as_deref(),
             Row::Score(row) => row.trace_id.as_deref(),
         }
     }
@@ -217,7 +221,7 @@ impl Row {
     pub fn join(&mut self, trace: Arc<TraceColumns>) {
         match self {
             Row::Trace(row) => row.trace = trace,
-            Row::Generation(row) => row.trace = trace,
+            Row::Generation(row) | Row::Observation(row) => row.trace = trace,
             Row::Score(row) => row.trace = trace,
         }
     }
@@ -226,7 +230,7 @@ impl Row {
     pub(crate) fn as_trace_mut(&mut self) -> Option<&mut TraceRow> {
         match self {
             Row::Trace(row) => Some(row),
-            Row::Generation(_) | Row::Score(_) => None,
+            Row::Generation(_) | Row::Score(_) | Row::Observation(_) => None,
         }
     }
 
@@ -262,23 +266,8 @@ impl Row {
                 trace: Arc::new(TraceColumns::decode(row, 3)?),
                 ..TraceRow::default()
             }),
-            Stream::Generation => Self::Generation(GenerationRow {
-                time,
-                id,
-                trace: TraceColumns::missing(),
-                trace_id: text(row, 2)?,
-                name: text(row, 3)?,
-                version: text(row, 4)?,
-                model: text(row, 5)?,
-                level: text(row, 6)?,
-                unit: text(row, 7)?,
-                end: get(row, 8)?,
-                completion_start: get(row, 9)?,
-                input_units: get(row, 10)?,
-                output_units: get(row, 11)?,
-                total_units: get(row, 12)?,
-                cost: get(row, 13)?,
-            }),
+            Stream::Generation => Self::Generation(ObservationRow::decode(time, id, row)?),
+            Stream::Observation => Self::Observation(ObservationRow::decode(time, id, row)?),
             Stream::Score => Self::Score(ScoreRow {
                 time,
                 id,
@@ -292,6 +281,29 @@ impl Row {
                 source: text(row, 8)?,
                 observation_id: text(row, 9)?,
             }),
+        })
+    }
+}
+
+impl ObservationRow {
+    fn decode(time: NaiveDateTime, id: SmolStr, row: &PgRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            time,
+            id,
+            trace: TraceColumns::missing(),
+            trace_id: text(row, 2)?,
+            name: text(row, 3)?,
+            version: text(row, 4)?,
+            model: text(row, 5)?,
+            level: text(row, 6)?,
+            unit: text(row, 7)?,
+            end: get(row, 8)?,
+            completion_start: get(row, 9)?,
+            input_units: get(row, 10)?,
+            output_units: get(row, 11)?,
+            total_units: get(row, 12)?,
+            cost: get(row, 13)?,
+            kind: text(row, 14)?,
         })
     }
 }

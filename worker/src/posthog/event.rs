@@ -10,7 +10,7 @@ use sha1::{Digest as _, Sha1};
 use shared::posthog::{LIB, LIB_VERSION};
 use uuid::Uuid;
 
-use crate::langfuse::rows::{GenerationRow, Row, ScoreRow, TraceColumns, TraceRow};
+use crate::langfuse::rows::{ObservationRow, Row, ScoreRow, TraceColumns, TraceRow};
 use crate::posthog::oversize;
 use crate::posthog::person::{filled, person};
 use crate::posthog::properties::{Omitted, bit};
@@ -135,8 +135,18 @@ pub fn write(row: &Row, project: &ProjectContext, out: &mut Vec<u8>) {
     };
     match row {
         Row::Trace(row) => write_trace(row, project, json),
-        Row::Generation(row) => write_generation(row, project, json),
+        Row::Generation(row) => {
+            begin("langfuse generation", &row.id, row.time, &row.trace, project, json);
+            property!(json, "langfuse_generation_name", &row.name.as_deref());
+            write_observation(row, project, json);
+        }
         Row::Score(row) => write_score(row, project, json),
+        Row::Observation(row) => {
+            begin("langfuse observation", &row.id, row.time, &row.trace, project, json);
+            property!(json, "langfuse_observation_name", &row.name.as_deref());
+            property!(json, "langfuse_type", &row.kind.as_deref());
+            write_observation(row, project, json);
+        }
     }
     oversize::shorten(out, start);
 }
@@ -154,9 +164,8 @@ fn write_trace(row: &TraceRow, project: &ProjectContext, out: &mut Json<'_>) {
     end(&row.id, &row.trace, project, out);
 }
 
-fn write_generation(row: &GenerationRow, project: &ProjectContext, out: &mut Json<'_>) {
-    begin("langfuse generation", &row.id, row.time, &row.trace, project, out);
-    property!(out, "langfuse_generation_name", &row.name.as_deref());
+/// What generations and other observations have in common, up to the closing brackets.
+fn write_observation(row: &ObservationRow, project: &ProjectContext, out: &mut Json<'_>) {
     property!(out, "langfuse_trace_id", &row.trace_id.as_deref());
     let base = project.base_of(const { bit("langfuse_url") });
     if let (Some(base), Some(trace_id)) = (base, row.trace_id.as_deref()) {

@@ -13,7 +13,7 @@ use crate::{DAY, KEY, PATIENCE, PROJECT, SMALL, ready, slow, world};
 
 /// Claims the day's daily run for a lease of that many milliseconds.
 async fn claim(ledger: &Ledger, worker: &str, milliseconds: u64) -> Claim {
-    let job = Job::daily(PROJECT, DAY.parse().unwrap());
+    let job = Job::daily(PROJECT, DAY.parse().unwrap(), false);
     let length = Duration::from_millis(milliseconds);
     let claim = ledger.begin_claim().await.unwrap();
     claim

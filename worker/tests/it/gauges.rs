@@ -162,7 +162,7 @@ async fn a_day_that_was_skipped_is_late_from_when_it_was_resumed() {
     add(&world, 25, "daily", "skipped", 24).await;
     add(&world, 3, "daily", "queued", 2).await;
     let day = |days_ago| Day::of(chrono::Utc::now() - chrono::TimeDelta::days(days_ago));
-    let (resumed, healed) = (Job::daily(PROJECT, day(25)), Job::daily(PROJECT, day(3)));
+    let (resumed, healed) = (Job::daily(PROJECT, day(25), false), Job::daily(PROJECT, day(3), false));
     ledger.record_queued(&[&resumed, &healed]).await.unwrap();
     // The other one was asked for in time, and is late although its message was published again.
     assert_eq!(days_late(&ledger.gauges().await.unwrap()), (Some(2), Some(0)));

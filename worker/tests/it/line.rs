@@ -7,6 +7,12 @@ use crate::{DAY, KEY, PATIENCE, PROJECT, day, world};
 /// For tests in which nothing may be sent twice: on a busy machine answers may be late.
 const PATIENT: [(&str, &str); 2] = [("SEND_TIMEOUT", "20s"), ("RETRY_BUDGET", "30s")];
 
+/// The message of a run that exports other observations, too.
+fn of_all_kinds(run: &str) -> Vec<u8> {
+    let events = r#"["trace","generation","score","observation"]"#;
+    format!(r#"{{"project_id":"{PROJECT}","day":"{DAY}","run":"{run}","events":{events}}}"#).into_bytes()
+}
+
 #[tokio::test]
 async fn a_day_arrives_complete_and_exactly() {
     let (world, project) = world().await;
@@ -39,8 +45,9 @@ async fn rows_of_every_ugly_shape_arrive() {
     let (world, project) = world().await;
     seed::adversarial(&world.pool(), PROJECT, day()).await;
     let _worker = world.ready_worker(&[("PAGE_ROWS", "7")]).await;
-    project.publish(DAY, "daily").await;
-    project.arrives(DAY).await;
+    world.publish_job(&of_all_kinds("daily")).await;
+    project.wait_state(DAY, "daily", "completed").await;
+    project.assert_all_kinds_delivered(&[DAY]).await;
     assert_eq!(project.count("daily", Count::Rejected).await, 0, "nothing was refused");
 }
 
@@ -139,6 +146,34 @@ async fn a_replay_may_be_of_some_streams_only() {
     project.wait_state(DAY, "s", "completed").await;
     let events = world.posthog.events(KEY);
     assert!(!events.is_empty() && events.iter().all(|event| event["event"] == "langfuse score"));
+}
+
+/// The message alone decides: a job that does not name them leaves other observations out.
+#[tokio::test]
+async fn other_observations_are_a_stream_where_the_message_names_them() {
+    let (world, project) = world().await;
+    project.seed(&[day()], 120, 5).await;
+    let worker = world.ready_worker(&[("PAGE_ROWS", "50"), PATIENT[0], PATIENT[1]]).await;
+    project.publish(DAY, "daily").await;
+    project.arrives(DAY).await;
+
+    let others = format!(r#"{{"project_id":"{PROJECT}","day":"{DAY}","run":"o","events":["observation"]}}"#);
+    world.publish_job(others.as_bytes()).await;
+    project.wait_state(DAY, "o", "completed").await;
+    project.assert_all_kinds_delivered(&[DAY]).await;
+    let stored = world.posthog.counts(KEY);
+    assert_eq!(stored.resent, 0, "nothing but observations was sent");
+    let sent = project.count("o", Count::Sent).await;
+    let metrics = worker.metrics().await;
+    let counted = format!("posthog_export_events_total{{kind=\"observation\"}} {sent}");
+    assert!(sent >= 240 && metrics.contains(&counted), "{metrics}");
+
+    // A whole run with them is one run, and folds into what is there.
+    world.publish_job(&of_all_kinds("all")).await;
+    project.wait_state(DAY, "all", "completed").await;
+    project.assert_all_kinds_delivered(&[DAY]).await;
+    let again = world.posthog.counts(KEY);
+    assert_eq!((again.stored, again.changed), (stored.stored, 0));
 }
 
 #[tokio::test]

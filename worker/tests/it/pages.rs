@@ -91,6 +91,7 @@ const fn kind(stream: Stream) -> Kind {
         Stream::Trace => Kind::Trace,
         Stream::Generation => Kind::Generation,
         Stream::Score => Kind::Score,
+        Stream::Observation => Kind::Observation,
     }
 }
 
@@ -122,6 +123,10 @@ async fn seeded() -> Arc<World> {
         let time = at(day(), n / 2 + 2, 0, 0, 0);
         rows.observations
             .push(Observation::generation(PROJECT, &format!("g{n}"), id, time));
+        rows.observations.push(Observation {
+            kind: if n % 2 == 0 { "SPAN" } else { "EVENT" },
+            ..Observation::span(PROJECT, &format!("o{n}"), id, time)
+        });
         rows.scores.push(Score::new(PROJECT, &format!("s{n}"), id, time));
     }
     rows.observations.push(Observation {
@@ -144,8 +149,8 @@ async fn pages_of_any_size_give_every_row_its_own_trace() {
         prop_oneof![1_u32..20, 20_u32..300],
         0_usize..5,
         prop_oneof![Just(0_usize), Just(2_000), Just(1 << 20)],
-        proptest::sample::subsequence(Stream::ALL.to_vec(), 1..=3),
-        proptest::collection::vec(any::<prop::sample::Index>(), 3),
+        proptest::sample::subsequence(Stream::ALL.to_vec(), 1..=4),
+        proptest::collection::vec(any::<prop::sample::Index>(), 4),
         any::<bool>(),
     );
     let mut runner = proptest::test_runner::TestRunner::deterministic();

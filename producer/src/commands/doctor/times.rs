@@ -22,15 +22,15 @@ struct Zone {
 }
 
 /// Checks the times of a database. Another check names what is missing in it.
-pub(super) async fn check(source: &PgPool) -> Vec<Finding> {
+pub(super) async fn check(source: &PgPool, observations: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if let Err(error) = look(source, &mut findings).await {
+    if let Err(error) = look(source, observations, &mut findings).await {
         findings.push(Finding::error(Check::DatabaseTimes, &error));
     }
     findings
 }
 
-async fn look(source: &PgPool, findings: &mut Vec<Finding>) -> Result<(), sqlx::Error> {
+async fn look(source: &PgPool, observations: bool, findings: &mut Vec<Finding>) -> Result<(), sqlx::Error> {
     findings.extend(judge(&zones(source).await?));
     let advice = "Correct or delete them in Langfuse: no job can export them.";
     let before = findings.len();
@@ -39,7 +39,7 @@ async fn look(source: &PgPool, findings: &mut Vec<Finding>) -> Result<(), sqlx::
         .into_iter()
         .filter(|stored| stored.enabled);
     let ids: Vec<String> = enabled.map(|stored| stored.project_id).collect();
-    for rows in undated(source, &ids).await? {
+    for rows in undated(source, &ids, observations).await? {
         findings.push(Finding::warning(Check::DatabaseTimes, report::undated(&rows), advice));
     }
     findings.extend(ahead(source).await?);

@@ -9,7 +9,9 @@ use crate::facts::counts::Count;
 use crate::output::{self, number};
 
 /// Project, jobs, one for each kind, total.
-const COLUMNS: usize = Stream::ALL.len() + 3;
+const COLUMNS: usize = Stream::USUAL.len() + 3;
+/// The same where other observations are exported.
+const ALL_COLUMNS: usize = Stream::ALL.len() + 3;
 
 /// What the jobs of a project hold.
 #[derive(Debug, Serialize)]
@@ -40,26 +42,41 @@ pub(super) fn table(counted: &[Counted]) {
             *all.events.entry(*stream).or_default() += events;
         }
     }
-    let rows = counted.iter().map(|one| row(&one.project_id, &one.count));
-    let header = cells(
+    if all.events.contains_key(&Stream::Observation) {
+        write::<ALL_COLUMNS>(&Stream::ALL, counted, &all);
+    } else {
+        write::<COLUMNS>(&Stream::USUAL, counted, &all);
+    }
+}
+
+fn write<const N: usize>(kinds: &[Stream], counted: &[Counted], all: &Count) {
+    let header = cells::<N>(
         "PROJECT",
         "JOBS".to_owned(),
-        |stream| stream.as_str().to_uppercase(),
+        kinds.iter().map(|stream| stream.as_str().to_uppercase()),
         "EVENTS".to_owned(),
     );
-    let header: [&str; COLUMNS] = std::array::from_fn(|column| header.get(column).map_or("", String::as_str));
-    output::table(header, rows.chain([row("(all)", &all)]));
+    let header: [&str; N] = std::array::from_fn(|column| header.get(column).map_or("", String::as_str));
+    let rows = counted.iter().map(|one| row(kinds, &one.project_id, &one.count));
+    output::table(header, rows.chain([row(kinds, "(all)", all)]));
 }
 
-fn row(project: &str, count: &Count) -> [String; COLUMNS] {
-    let of = |stream| number(count.events.get(&stream).copied().unwrap_or(0));
-    cells(project, count.jobs.to_string(), of, number(count.total()))
+fn row<const N: usize>(kinds: &[Stream], project: &str, count: &Count) -> [String; N] {
+    let of = |stream| number(count.events.get(stream).copied().unwrap_or(0));
+    cells(
+        project,
+        count.jobs.to_string(),
+        kinds.iter().map(of),
+        number(count.total()),
+    )
 }
 
-fn cells(project: &str, jobs: String, of: impl Fn(Stream) -> String, total: String) -> [String; COLUMNS] {
-    let mut cells = [project.to_owned(), jobs]
-        .into_iter()
-        .chain(Stream::ALL.map(of))
-        .chain([total]);
+fn cells<const N: usize>(
+    project: &str,
+    jobs: String,
+    kinds: impl Iterator<Item = String>,
+    total: String,
+) -> [String; N] {
+    let mut cells = [project.to_owned(), jobs].into_iter().chain(kinds).chain([total]);
     std::array::from_fn(|_| cells.next().unwrap_or_default())
 }

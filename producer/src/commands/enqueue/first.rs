@@ -65,11 +65,12 @@ impl LongFirst {
         source: &PgPool,
         mut first: Vec<FirstExport>,
         arguments: &Arguments,
+        observations: bool,
     ) -> Result<Self, CommandError> {
         if arguments.yes || first.is_empty() {
             return Ok(Self::default());
         }
-        estimate(source, &mut first).await?;
+        estimate(source, &mut first, observations).await?;
         let exports = long_ones(first);
         let answer = if exports.is_empty() || arguments.dry_run {
             Answer::NotAsked

@@ -40,6 +40,8 @@ pub(super) fn ids(day: &mut Day) {
         generation.version = text(nasty);
         generation.model = text(nasty);
         generation.unit = text(nasty);
+        let span = day.generation(format!("span {nasty}"), nasty);
+        (span.kind, span.name) = ("SPAN", text(nasty));
         let score = day.score(nasty, nasty);
         score.name = nasty.into();
         score.string_value = text(nasty);

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::langfuse::rows::{GenerationRow, TraceRow};
+use crate::langfuse::rows::{ObservationRow, TraceRow};
 
 const ALL: Kept = Kept {
     pages: 4,
@@ -36,11 +36,11 @@ fn traces(seconds: std::ops::Range<u32>, last: bool) -> Page {
 
 /// A generation of the trace `t{trace}`.
 fn generation(second: u32, trace: u32) -> Row {
-    Row::Generation(GenerationRow {
+    Row::Generation(ObservationRow {
         time: at(second),
         trace: TraceColumns::missing(),
         trace_id: Some(format!("t{trace}").into()),
-        ..GenerationRow::default()
+        ..ObservationRow::default()
     })
 }
 
@@ -117,7 +117,7 @@ proptest! {
     fn it_never_comes_to_a_standstill(
         trace_page in 1_usize..9,
         others_page in 1_usize..9,
-        times in [0_usize..40, 0_usize..40],
+        times in [0_usize..40, 0_usize..40, 0_usize..40],
         step in 1_u32..50,
         kept in (0_usize..5, prop_oneof![Just(0_usize), Just(1_000), Just(1 << 20)]),
     ) {
@@ -129,7 +129,7 @@ proptest! {
             .collect();
         trace_pages.last_mut().unwrap().last = true;
         let mut trace_pages = trace_pages.into_iter().peekable();
-        let mut others = [Stream::Generation, Stream::Score].into_iter().zip(times).map(|(stream, count)| {
+        let mut others = [Stream::Generation, Stream::Score, Stream::Observation].into_iter().zip(times).map(|(stream, count)| {
             let rows: Vec<Row> = (0..count).map(|n| u32::try_from(n).unwrap() * step)
                 .map(|second| generation(second, second.saturating_sub(3)))
                 .collect();

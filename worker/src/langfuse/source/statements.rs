@@ -111,8 +111,12 @@ pub const TOTALS: &str = concat!(
      order by p.place"
 );
 
-const GENERATIONS: &str = concat!(
-    "-- source_generations
+/// A page of observations. A condition on the type that is no equality never becomes a part of the
+/// search in the index, where it would spoil the order.
+macro_rules! observations {
+    ($name:literal, $type:literal, $kind:literal) => {
+        concat!(
+    $name, "
      select o.start_time::timestamp, o.id::text, o.trace_id::text, o.name::text, o.version::text, o.model::text, o.level::text,
             o.unit::text, (",
     sane!("o.end_time"),
@@ -120,16 +124,24 @@ const GENERATIONS: &str = concat!(
     sane!("o.completion_start_time"),
     ")::timestamp, o.prompt_tokens::int4, o.completion_tokens::int4, o.total_tokens::int4, (",
     cost!(),
-    ")::float8
-     from (select o.start_time, o.id, o.project_id, o.trace_id, o.name, o.version, o.model, o.internal_model, o.level, o.unit,
+    ")::float8, ",
+    $kind,
+    "::text
+     from (select o.start_time, o.id, o.project_id, o.type, o.trace_id, o.name, o.version, o.model, o.internal_model, o.level, o.unit,
                   o.end_time, o.completion_start_time, o.prompt_tokens, o.completion_tokens, o.total_tokens,
                   o.input_cost, o.output_cost, o.total_cost, o.calculated_total_cost
-           from observations o where o.type = 'GENERATION' and ",
+           from observations o where o.type ", $type, " and ",
     keyset!("o", "start_time"),
     "        and ($7::timestamp is null or o.created_at >= $7)
            order by o.start_time, o.id collate \"C\" limit $6) o
      order by o.start_time, o.id collate \"C\""
-);
+)
+    };
+}
+
+const GENERATIONS: &str = observations!("-- source_generations", "= 'GENERATION'", "null");
+
+const OBSERVATIONS: &str = observations!("-- source_observations", "<> 'GENERATION'", "o.type");
 
 const SCORES: &str = concat!(
     "-- source_scores
@@ -155,5 +167,6 @@ pub const fn statement(stream: Stream) -> &'static str {
         Stream::Trace => TRACES,
         Stream::Generation => GENERATIONS,
         Stream::Score => SCORES,
+        Stream::Observation => OBSERVATIONS,
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::langfuse::rows::{GenerationRow, ScoreRow, TraceRow};
+use crate::langfuse::rows::{ObservationRow, ScoreRow, TraceRow};
 use proptest::prelude::*;
 use serde_json::Value;
 use smol_str::SmolStr;
@@ -159,9 +159,9 @@ proptest! {
                     time, id, trace_id: text.clone(), name: text.clone(), value: Some(number), string_value: text.clone(),
                     data_type: text.clone(), comment: text, ..ScoreRow::default()
                 }),
-                1 => Row::Generation(GenerationRow {
+                1 => Row::Generation(ObservationRow {
                     time, id, trace_id: text.clone(), name: text.clone(), model: text.clone(), level: text.clone(), unit: text.clone(),
-                    version: text, end: Some(time), input_units: count, total_units: i32::MIN, cost: Some(number), ..GenerationRow::default()
+                    version: text, end: Some(time), input_units: count, total_units: i32::MIN, cost: Some(number), ..ObservationRow::default()
                 }),
                 _ => Row::Trace(TraceRow {
                     time, id, version: text, observations: count.into(), first_start: Some(time), last_end: Some(time), cost: Some(number),

@@ -89,7 +89,7 @@ fn a_trace() {
 
 #[test]
 fn a_generation() {
-    let row = Row::Generation(GenerationRow {
+    let row = Row::Generation(ObservationRow {
         time: time("2024-06-01T00:00:00"),
         id: "gen'1".into(),
         trace: Arc::new(TraceColumns {
@@ -97,6 +97,7 @@ fn a_generation() {
             ..trace()
         }),
         trace_id: Some("t 1".into()),
+        kind: None,
         name: Some("answer".into()),
         version: None,
         model: Some("gpt-4o".into()),
@@ -143,6 +144,35 @@ fn a_generation() {
             "langfuse_integration_version": "1.0.0",
         })
     );
+}
+
+#[test]
+fn an_observation_is_a_generation_with_a_name_and_a_type_of_its_own() {
+    let row = ObservationRow {
+        time: time("2024-06-01T00:00:00"),
+        id: "span 1".into(),
+        trace: trace().into(),
+        trace_id: Some("t 1".into()),
+        kind: Some("SPAN".into()),
+        name: Some("retrieve".into()),
+        end: Some(time("2024-06-01T00:00:00.5")),
+        level: Some("ERROR".into()),
+        ..ObservationRow::default()
+    };
+    let mut as_generation = event(&Row::Generation(row.clone()));
+    let as_observation = event(&Row::Observation(row));
+    assert_eq!(as_observation["event"], "langfuse observation");
+    let properties = &as_observation["properties"];
+    assert_eq!(properties["langfuse_observation_name"], "retrieve");
+    assert_eq!(properties["langfuse_type"], "SPAN");
+    assert_eq!(properties["langfuse_latency"], 0.5);
+    // All else is the same.
+    as_generation["event"] = "langfuse observation".into();
+    let all = as_generation["properties"].as_object_mut().unwrap();
+    let name = all.remove("langfuse_generation_name").unwrap();
+    all.insert("langfuse_observation_name".to_owned(), name);
+    all.insert("langfuse_type".to_owned(), "SPAN".into());
+    assert_eq!(as_observation, as_generation);
 }
 
 #[test]
@@ -250,11 +280,11 @@ fn a_span_that_cannot_be_a_latency_is_null() {
             last_end: Some(time(end)),
             ..TraceRow::default()
         }));
-        let of_generation = event(&Row::Generation(GenerationRow {
+        let of_generation = event(&Row::Generation(ObservationRow {
             time: time(start),
             end: Some(time(end)),
             completion_start: Some(time(end)),
-            ..GenerationRow::default()
+            ..ObservationRow::default()
         }));
         let wanted = json!(wanted);
         assert_eq!(of_trace["properties"]["langfuse_latency"], wanted, "{start} to {end}");
@@ -325,10 +355,10 @@ fn a_placeholder_is_nobody_and_stays_in_langfuse_user_id() {
 
 #[test]
 fn a_generation_without_a_trace_id_has_no_link() {
-    let row = Row::Generation(GenerationRow {
+    let row = Row::Generation(ObservationRow {
         time: time("2024-06-01T00:00:00"),
         id: "g".into(),
-        ..GenerationRow::default()
+        ..ObservationRow::default()
     });
     let properties = &event(&row)["properties"];
     assert!(properties.get("langfuse_url").is_none());
@@ -336,9 +366,16 @@ fn a_generation_without_a_trace_id_has_no_link() {
 }
 
 /// One row of each kind, with everything that a row can have.
-fn full_rows() -> [Row; 3] {
+fn full_rows() -> [Row; 4] {
     let (time, id): (_, SmolStr) = (time("2024-06-01T09:30:00"), "row".into());
     let trace = Arc::new(trace());
+    let observation = ObservationRow {
+        time,
+        id: id.clone(),
+        trace: Arc::clone(&trace),
+        trace_id: Some("trace".into()),
+        ..ObservationRow::default()
+    };
     [
         Row::Trace(TraceRow {
             time,
@@ -346,13 +383,8 @@ fn full_rows() -> [Row; 3] {
             trace: Arc::clone(&trace),
             ..TraceRow::default()
         }),
-        Row::Generation(GenerationRow {
-            time,
-            id: id.clone(),
-            trace: Arc::clone(&trace),
-            trace_id: Some("trace".into()),
-            ..GenerationRow::default()
-        }),
+        Row::Generation(observation.clone()),
+        Row::Observation(observation),
         Row::Score(ScoreRow {
             time,
             id,
@@ -380,6 +412,8 @@ fn what_is_left_out_is_absent_and_all_else_stays_the_same() {
             "langfuse_trace_name",
             "langfuse_project_name",
             "langfuse_score_comment",
+            "langfuse_observation_name",
+            "langfuse_type",
         ] {
             let mut expected = whole.clone();
             expected["properties"].as_object_mut().unwrap().remove(name);
