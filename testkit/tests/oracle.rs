@@ -94,7 +94,7 @@ async fn what_must_arrive_is_written_down_once_by_hand() {
             "langfuse_release": null,
             "langfuse_version": null,
             "langfuse_tags": [],
-            "langfuse_integration_version": "1.0.0",
+            "langfuse_integration_version": "1.1.0",
             "$set": {"langfuse_user_url": "https://langfuse.example.com/project/p/users/jo"},
             "$geoip_disable": true,
             "$lib": "by hand",

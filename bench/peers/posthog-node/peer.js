@@ -115,7 +115,7 @@ function eventOf(stream, row) {
   properties.langfuse_session_id = sessionId;
   properties.langfuse_release = release;
   properties.langfuse_tags = tags;
-  properties.langfuse_integration_version = '1.0.0';
+  properties.langfuse_integration_version = '1.1.0';
   return { event: stream.event, uuid, distinctId: person ?? user ?? uuid, timestamp: time, properties };
 }
 

@@ -8,7 +8,7 @@ use super::Kind;
 use super::rows::{ObservationRow, ScoreRow, TraceColumns, TraceRow};
 
 const NAMESPACE: Uuid = Uuid::from_u128(0x0f6c_91df_d035_4813_b838_9741_ba38_ef0b);
-const CONTRACT: &str = "1.0.0";
+const CONTRACT: &str = "1.1.0";
 const NO_USER: &str = "langfuse_unknown_user";
 /// What programs send in place of a user they do not know.
 const PLACEHOLDERS: &str = "0 anonymous anonymous-user backend distinct_id distinctid email false guest id nan none \

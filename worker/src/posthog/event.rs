@@ -21,7 +21,7 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x0f6c_91df_d035_4813_b838_9741_ba38_ef0
 /// A latency above this is no latency: a client left its start unset, at the year 1 or 1970.
 const LONGEST_SPAN: TimeDelta = TimeDelta::days(31);
 /// Version of the contract in docs/EVENTS.md.
-const CONTRACT_VERSION: &str = "1.0.0";
+const CONTRACT_VERSION: &str = "1.1.0";
 const UNKNOWN_USER: &str = "langfuse_unknown_user";
 /// Escapes all but letters, digits and `-_.!~*'()`, as JavaScript's `encodeURIComponent` does.
 const URI_COMPONENT: &AsciiSet = &NON_ALPHANUMERIC

@@ -81,7 +81,7 @@ fn a_trace() {
                 "langfuse_release": "v1",
                 "langfuse_version": "7",
                 "langfuse_tags": ["prod", "say \"hi\""],
-                "langfuse_integration_version": "1.0.0",
+                "langfuse_integration_version": "1.1.0",
             },
         })
     );
@@ -141,7 +141,7 @@ fn a_generation() {
             "langfuse_model": "gpt-4o",
             "langfuse_level": "DEFAULT",
             "langfuse_tags": ["prod", "say \"hi\""],
-            "langfuse_integration_version": "1.0.0",
+            "langfuse_integration_version": "1.1.0",
         })
     );
 }
@@ -218,7 +218,7 @@ fn a_score_whose_trace_is_missing() {
             "langfuse_user_id": "langfuse_unknown_user",
             "langfuse_release": null,
             "langfuse_tags": null,
-            "langfuse_integration_version": "1.0.0",
+            "langfuse_integration_version": "1.1.0",
         })
     );
 }
