@@ -2,6 +2,7 @@
 //! token of its lease, and change nothing once another worker has the lease. All times are of the
 //! database's clock.
 
+mod checkpoint;
 mod claim;
 mod columns;
 mod error;
@@ -18,10 +19,11 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
+pub use checkpoint::{Cursor, Progress, Reject, Unsaved};
 pub use claim::{Claim, ClaimBegun, Claimed};
 pub use error::LedgerError;
 pub use gauges::Gauges;
-pub use lease::{Buried, Cursor, Lease, Progress, Reject, Retry};
+pub use lease::{Buried, Lease, Retry};
 pub use lock::Lock;
 pub use pause::{HUMAN, Pause};
 pub use queue::Discard;

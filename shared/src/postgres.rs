@@ -14,6 +14,8 @@ pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// seconds.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(50);
 
+/// A connection that was not used for longer is pinged before it is used again.
+const FRESH: Duration = Duration::from_secs(1);
 /// How long a connection that returns to its pool may take to answer a ping.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -132,6 +134,12 @@ fn pool(connections: u32, connect_timeout: Option<Duration>) -> PgPoolOptions {
         // It is the wait for a free connection too, so it is never made shorter.
         .acquire_timeout(connect_timeout.unwrap_or_default().max(ACQUIRE_TIMEOUT))
         .idle_timeout(Duration::from_secs(60))
+        // sqlx would ping a connection before each use. One that was in use a moment ago answered
+        // when it was given back.
+        .test_before_acquire(false)
+        .before_acquire(|connection, used| {
+            Box::pin(async move { Ok(used.idle_for < FRESH || connection.ping().await.is_ok()) })
+        })
         // sqlx pings each connection that returns to the pool, without a time limit. On a network
         // that swallows packets, a connection that was dropped in the middle of a statement would
         // keep its place in the pool for ever.

@@ -11,3 +11,4 @@ pub mod settle;
 pub mod settlement;
 pub mod stop;
 pub mod stream;
+pub mod together;

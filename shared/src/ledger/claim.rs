@@ -13,8 +13,9 @@ use sqlx::postgres::{PgConnection, Postgres};
 use decide::{Decision, Found, Start, decide, is_over};
 
 use super::Ledger;
+use super::checkpoint::{Cursor, Progress};
 use super::error::LedgerError;
-use super::lease::{Cursor, Lease, Progress};
+use super::lease::Lease;
 use super::state::State;
 use super::statement::{BindKey, answered, event_words, interval, this_run};
 use crate::error_code::ErrorCode;
@@ -57,6 +58,8 @@ pub struct Claimed {
     pub lease: Lease,
     /// The checkpoint of each stream of the job
     pub streams: BTreeMap<Stream, Progress>,
+    /// Whether the project has a pause, be it of these settings or of others
+    pub has_pause: bool,
     /// Failures so far, since a cursor last moved
     pub attempt: i32,
     /// Take-overs since a cursor last moved, this one included
@@ -91,10 +94,7 @@ impl ClaimBegun {
         let Self(mut tx) = self;
         let key = &wanted.key;
         let claimed = async {
-            let found = lock_rows(&mut tx, key).await?;
-            let now: DateTime<Utc> = sqlx::query_scalar("-- ledger_claim_now\nselect clock_timestamp()")
-                .fetch_one(&mut *tx)
-                .await?;
+            let (now, found) = lock_rows(&mut tx, key).await?;
             if !is_over(key.day, now) {
                 return Ok(Claim::DayNotOver { now });
             }
@@ -108,16 +108,16 @@ impl ClaimBegun {
                 }
                 Decision::Run(start) => {
                     let mine = found.iter().find(|row| row.run == key.run);
-                    if mine.is_none() {
-                        insert(&mut tx, key, scope).await?;
+                    match mine {
+                        None => insert(&mut tx, key, scope).await?,
+                        Some(_) if start.anew => forget_progress(&mut tx, key).await?,
+                        Some(_) => {}
                     }
-                    if start.anew {
-                        forget_progress(&mut tx, key).await?;
-                    }
-                    take(&mut tx, wanted, worker, length, target, start).await?;
+                    let (streams, has_pause) = take(&mut tx, wanted, scope, worker, length, target, start).await?;
                     Claim::Run(Claimed {
                         lease: wanted.clone(),
-                        streams: open_streams(&mut tx, key, scope).await?,
+                        streams,
+                        has_pause,
                         attempt: start.attempt,
                         takeovers: start.takeovers,
                         taken_over: mine.is_some_and(|row| row.state == State::Running),
@@ -131,16 +131,21 @@ impl ClaimBegun {
     }
 }
 
-/// Locks and reads the rows of a project's day. Only one claim at a time may do so: two runs of the
-/// same day must see each other's lease.
-async fn lock_rows(tx: &mut PgConnection, key: &RunKey) -> Result<Vec<Found>, sqlx::Error> {
+/// Locks and reads the rows of a project's day, and the clock. Only one claim at a time may do so:
+/// two runs of the same day must see each other's lease.
+async fn lock_rows(tx: &mut PgConnection, key: &RunKey) -> Result<(DateTime<Utc>, Vec<Found>), sqlx::Error> {
     // The lock's number is a hash. Two days may have the same; then their claims wait for each
-    // other.
-    sqlx::query("-- ledger_claim_lock\nselect pg_advisory_xact_lock(hashtextextended($1, 0))")
-        .bind(format!("posthog_export.claim/{}/{}", key.project_id, key.day))
-        .execute(&mut *tx)
-        .await?;
-    sqlx::query_as(
+    // other. The clock is read once the lock is held. The rows need a statement of their own: this
+    // one sees what was there before it waited.
+    let now = sqlx::query_scalar(
+        "-- ledger_claim_lock
+         with held as materialized (select pg_advisory_xact_lock(hashtextextended($1, 0)))
+         select clock_timestamp() from held",
+    )
+    .bind(format!("posthog_export.claim/{}/{}", key.project_id, key.day))
+    .fetch_one(&mut *tx)
+    .await?;
+    let found = sqlx::query_as(
         "-- ledger_claim_rows
          select run, state, attempt, takeovers, lease_expires_at, worker, retry_at, target
          from posthog_export.runs where project_id = $1 and day = $2 order by run for update",
@@ -148,7 +153,8 @@ async fn lock_rows(tx: &mut PgConnection, key: &RunKey) -> Result<Vec<Found>, sq
     .bind(&key.project_id)
     .bind(key.day.0)
     .fetch_all(tx)
-    .await
+    .await?;
+    Ok((now, found))
 }
 
 /// The row of a run that had none. The producer may have made it in the meantime.
@@ -202,9 +208,12 @@ async fn forget_progress(tx: &mut PgConnection, key: &RunKey) -> Result<(), sqlx
     Ok(())
 }
 
+/// Takes the lease and opens the streams that the run has not begun. Answers the checkpoint of each,
+/// and whether the project has a pause.
 async fn take(
     tx: &mut PgConnection,
     Lease { key, token }: &Lease,
+    scope: &Scope,
     worker: &str,
     length: Duration,
     target: Option<&str>,
@@ -213,19 +222,30 @@ async fn take(
         takeovers,
         anew,
     }: Start,
-) -> Result<(), sqlx::Error> {
+) -> Result<(BTreeMap<Stream, Progress>, bool), sqlx::Error> {
     let statement = concat!(
         "-- ledger_claim_take
-         update posthog_export.runs
-         set state = 'running', lease_token = $4, lease_expires_at = clock_timestamp() + $5, worker = $6,
-             target = coalesce($7, target), attempt = $8, takeovers = $9, retry_at = null, completed_at = null,
-             asked_at = case when state in ('dead', 'skipped') then clock_timestamp() else asked_at end,
-             started_at = case when $10 or started_at is null then clock_timestamp() else started_at end,
-             updated_at = clock_timestamp()
-         where ",
-        this_run!()
+         with taken as (
+           update posthog_export.runs
+           set state = 'running', lease_token = $4, lease_expires_at = clock_timestamp() + $5, worker = $6,
+               target = coalesce($7, target), attempt = $8, takeovers = $9, retry_at = null, completed_at = null,
+               asked_at = case when state in ('dead', 'skipped') then clock_timestamp() else asked_at end,
+               started_at = case when $10 or started_at is null then clock_timestamp() else started_at end,
+               updated_at = clock_timestamp()
+           where ",
+        this_run!(),
+        "), opened as (
+           insert into posthog_export.streams (project_id, day, run, stream)
+           select $1, $2, $3, unnest($11::text[]) on conflict do nothing
+           returning stream, cursor_time, cursor_id, done, sent, rejected, batches, bytes)
+         select stream, cursor_time, cursor_id, done, sent, rejected, batches, bytes,
+                exists (select 1 from posthog_export.paused p where p.project_id = $1) as has_pause
+         from (select stream, cursor_time, cursor_id, done, sent, rejected, batches, bytes
+               from posthog_export.streams where ",
+        this_run!(),
+        " union all select * from opened) known"
     );
-    sqlx::query(statement)
+    let saved: Vec<Saved> = sqlx::query_as(statement)
         .bind_key(key)
         .bind(token)
         .bind(interval(length))
@@ -234,9 +254,11 @@ async fn take(
         .bind(attempt)
         .bind(takeovers)
         .bind(anew)
-        .execute(tx)
+        .bind(scope.streams().collect::<Vec<_>>())
+        .fetch_all(tx)
         .await?;
-    Ok(())
+    let has_pause = saved.iter().any(|saved| saved.has_pause);
+    Ok((saved.into_iter().map(Saved::progress).collect(), has_pause))
 }
 
 /// The checkpoint of a stream, from which a job continues.
@@ -250,42 +272,22 @@ struct Saved {
     rejected: i64,
     batches: i64,
     bytes: i64,
+    has_pause: bool,
 }
 
-async fn open_streams(
-    tx: &mut PgConnection,
-    key: &RunKey,
-    scope: &Scope,
-) -> Result<BTreeMap<Stream, Progress>, sqlx::Error> {
-    sqlx::query(
-        "-- ledger_open_streams
-         insert into posthog_export.streams (project_id, day, run, stream)
-         select $1, $2, $3, unnest($4::text[]) on conflict do nothing",
-    )
-    .bind_key(key)
-    .bind(scope.streams().collect::<Vec<_>>())
-    .execute(&mut *tx)
-    .await?;
-    let statement = concat!(
-        "-- ledger_claim_streams
-         select stream, cursor_time, cursor_id, done, sent, rejected, batches, bytes
-         from posthog_export.streams where ",
-        this_run!()
-    );
-    let saved: Vec<Saved> = sqlx::query_as(statement).bind_key(key).fetch_all(tx).await?;
-    let progress = |saved: Saved| {
+impl Saved {
+    fn progress(self) -> (Stream, Progress) {
         let progress = Progress {
-            cursor: saved
+            cursor: self
                 .cursor_time
-                .zip(saved.cursor_id)
+                .zip(self.cursor_id)
                 .map(|(time, id)| Cursor { time, id }),
-            done: saved.done,
-            sent: saved.sent,
-            rejected: saved.rejected,
-            batches: saved.batches,
-            bytes: saved.bytes,
+            done: self.done,
+            sent: self.sent,
+            rejected: self.rejected,
+            batches: self.batches,
+            bytes: self.bytes,
         };
-        (saved.stream, progress)
-    };
-    Ok(saved.into_iter().map(progress).collect())
+        (self.stream, progress)
+    }
 }

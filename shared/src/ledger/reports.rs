@@ -4,6 +4,7 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use serde::Serialize;
 
 use super::Ledger;
+use super::checkpoint::{Cursor, Progress};
 use super::error::LedgerError;
 use super::state::State;
 use super::statement::{BindKey, answered, key_columns, reported, this_run};
@@ -108,6 +109,24 @@ pub struct StreamRow {
     pub bytes: i64,
     /// The last checkpoint
     pub updated_at: DateTime<Utc>,
+}
+
+impl StreamRow {
+    /// The stream, and how far it has come.
+    pub fn progress(self) -> (Stream, Progress) {
+        let progress = Progress {
+            cursor: self
+                .cursor_time
+                .zip(self.cursor_id)
+                .map(|(time, id)| Cursor { time, id }),
+            done: self.done,
+            sent: self.sent,
+            rejected: self.rejected,
+            batches: self.batches,
+            bytes: self.bytes,
+        };
+        (self.stream, progress)
+    }
 }
 
 /// A row that PostHog will never accept.

@@ -1,10 +1,11 @@
 //! A delivery's end: one line in the log with all that matters, and the counter of jobs.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use shared::error_code::ErrorCode;
 use shared::job::{RunKey, Stream};
-use shared::ledger::StreamRow;
+use shared::ledger::Progress;
 use shared::topology::Lane;
 use tokio::time::Instant;
 
@@ -71,13 +72,13 @@ impl<'a> Ending<'a> {
 
 /// Logs and counts an end. `streams` is how far the run has come, when it was this worker's; else
 /// empty.
-pub fn say(about: &About<'_>, ending: &Ending<'_>, streams: &[StreamRow]) {
+pub fn say(about: &About<'_>, ending: &Ending<'_>, streams: &BTreeMap<Stream, Progress>) {
     let Ending {
         outcome, error_code, ..
     } = *ending;
     metrics::job_ended(outcome, error_code);
-    let of = |stream: Stream, count: fn(&StreamRow) -> i64| streams.iter().find(|row| row.stream == stream).map(count);
-    let total = |count: fn(&StreamRow) -> i64| (!streams.is_empty()).then(|| streams.iter().map(count).sum::<i64>());
+    let of = |stream: Stream, count: fn(&Progress) -> i64| streams.get(&stream).map(count);
+    let total = |count: fn(&Progress) -> i64| (!streams.is_empty()).then(|| streams.values().map(count).sum::<i64>());
     let advice = error_code.filter(|_| outcome == Outcome::Dead).map(ErrorCode::advice);
     // Without a parent span: text for people would repeat the job's fields.
     macro_rules! line {

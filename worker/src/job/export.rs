@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use chrono::{DateTime, Utc};
-use futures::future::join_all;
 use secrecy::ExposeSecret;
 use shared::integration::{Integration, IntegrationFault, Loaded};
 use shared::job::{Day, Job, Scope, Stream};
@@ -40,8 +39,8 @@ const HISTORICAL_AGE: chrono::TimeDelta = chrono::TimeDelta::hours(48);
 /// A job that needs no further work.
 #[derive(Debug)]
 pub enum Exported {
-    /// This delivery completed it.
-    Completed,
+    /// This delivery completed it. How far each stream has come, over all slices.
+    Completed(BTreeMap<Stream, Progress>),
     /// An earlier delivery ended it.
     Before(State),
 }
@@ -112,6 +111,7 @@ pub async fn export(app: &Arc<App>, lane: Lane, job: &Job, stop: &Stop) -> Resul
         receiver,
         lease: lease.clone(),
         streams: claimed.streams,
+        has_pause: claimed.has_pause,
         stop: stop.clone(),
     };
     let worked = under_lease(claimed).await;
@@ -146,6 +146,8 @@ struct ClaimedJob {
     receiver: Result<Receiver, IntegrationFault>,
     lease: HeldLease,
     streams: BTreeMap<Stream, Progress>,
+    /// Whether the project has a pause, which may be one of other settings
+    has_pause: bool,
     stop: Stop,
 }
 
@@ -171,7 +173,9 @@ impl ClaimedJob {
             self.settings.clone(),
         );
         let worked = async {
-            pause::check(&app, &project_id, settings.as_deref()).await?;
+            if self.has_pause {
+                pause::check(&app, &project_id, settings.as_deref()).await?;
+            }
             self.export_streams().await
         };
         let worked = worked.await;
@@ -207,30 +211,25 @@ impl ClaimedJob {
             app: self.app,
         };
         let (app, gate, place) = (&streams.app, &streams.gate, &streams.place);
-        let exports = self
-            .streams
-            .into_iter()
-            .map(|(stream, progress)| streams.export(stream, progress));
+        let exports = streams.export_all(self.streams);
         let ended = tokio::select! {
             // In this order: a late answer about the key halts the streams of a job too many before
             // it opens the gate.
             biased;
             refused = gate.check_key(&app.capture, place, &integration) => return Err(refused),
             never = gate.watch(&self.stop, app.config.slice, place) => never,
-            ended = join_all(exports) => ended,
+            ended = exports => ended,
         };
-        match all_done(ended) {
-            Ok(true) => {}
-            Ok(false) => return Err(why_halted(&self.stop, place)),
+        match ended {
+            Ok(Some(progress)) => Ok(Exported::Completed(progress)),
+            Ok(None) => Err(why_halted(&self.stop, place)),
             Err(error) => {
                 if matches!(error, JobError::Send(SendError::Unavailable(_))) {
                     place.gave_up();
                 }
-                return Err(error);
+                Err(error)
             }
         }
-        app.ledger.complete(streams.lease.lease()).await?;
-        Ok(Exported::Completed)
     }
 }
 
@@ -251,23 +250,6 @@ fn tally(streams: &BTreeMap<Stream, Progress>) -> Tally {
         accepted: AtomicI64::new(total(|progress| progress.sent)),
         refused: AtomicI64::new(total(|progress| progress.rejected)),
     }
-}
-
-/// Whether all streams have come to their end, or the first failure.
-fn all_done(ended: Vec<Result<Progress, JobError>>) -> Result<bool, JobError> {
-    let mut done = true;
-    let mut first_error = None;
-    for end in ended {
-        match end {
-            Ok(progress) => done &= progress.done,
-            // An interrupted send is only how a stream notices that the job halts.
-            Err(JobError::Send(SendError::Interrupted)) => done = false,
-            Err(error) => {
-                first_error.get_or_insert(error);
-            }
-        }
-    }
-    first_error.map_or(Ok(done), Err)
 }
 
 /// Why streams that met no failure have not come to their end.

@@ -4,6 +4,7 @@
 
 mod unclaimed;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -13,7 +14,7 @@ use shared::amqp::{AmqpError, CONFIRM_TIMEOUT, Publisher, within};
 use shared::error_code::ErrorCode;
 use shared::headers::Headers;
 use shared::job::RunKey;
-use shared::ledger::{Buried, Lease, LedgerError, Retry};
+use shared::ledger::{Buried, Lease, LedgerError, Retry, StreamRow};
 use shared::topology::{DEAD_KEY, EXCHANGE, Lane, rung_queue};
 use shared::trace::Traceparent;
 use tokio::time::Instant;
@@ -76,8 +77,8 @@ impl<'a> Unsettled<'a> {
     /// The end of a job.
     pub async fn job(self, key: &RunKey, ended: Result<Exported, Failure>) -> Result<(), AmqpError> {
         match ended {
-            Ok(Exported::Completed) => {
-                self.say(key, true, &Ending::of(Outcome::Completed)).await;
+            Ok(Exported::Completed(streams)) => {
+                say(&self.about(Some(key)), &Ending::of(Outcome::Completed), &streams);
                 self.ack().await
             }
             Ok(Exported::Before(state)) => {
@@ -253,9 +254,10 @@ impl<'a> Unsettled<'a> {
             // The ledger's counts are those of all slices. Without an answer the line goes without
             // them.
             let streams = tokio::time::timeout(COUNTS_TIMEOUT, self.app.ledger.streams(key)).await;
-            streams.ok().and_then(Result::ok).unwrap_or_default()
+            let streams = streams.ok().and_then(Result::ok).unwrap_or_default();
+            streams.into_iter().map(StreamRow::progress).collect()
         } else {
-            Vec::new()
+            BTreeMap::new()
         };
         say(&self.about(Some(key)), ending, &streams);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::{Stream as Futures, StreamExt, TryStreamExt, stream};
 use shared::job::Stream;
-use shared::ledger::{Cursor, Progress, Reject};
+use shared::ledger::{Cursor, Progress, Reject, Unsaved};
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -23,6 +23,9 @@ use crate::watch::metrics;
 
 /// Pages of a stream that are packed at once: while one is packed, the next is read, or added up.
 const PACKED_AT_ONCE: usize = 2;
+
+/// A page of so few rows is packed where it was read: that takes less than waking a thread for it.
+const FEW: usize = 50;
 
 /// What the streams of a job share.
 pub struct Streams {
@@ -61,6 +64,15 @@ struct Ready {
     checkpoint: Checkpoint,
 }
 
+/// How a stream ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Everything that was accepted is saved.
+    Saved(Progress),
+    /// It came to its end with its only batch, whose checkpoint is still to be saved.
+    Unsaved(Unsaved),
+}
+
 /// Whether a batch may be sent.
 enum Admission {
     Granted(Ready),
@@ -71,9 +83,9 @@ enum Admission {
 impl Streams {
     /// Exports a stream from its cursor on. Pages are read ahead and packed on other cores, bodies
     /// are sent several at a time; the cursor follows the unbroken prefix of what PostHog accepted.
-    pub async fn export(&self, stream: Stream, mut progress: Progress) -> Result<Progress, JobError> {
+    pub async fn export(&self, stream: Stream, mut progress: Progress) -> Result<Ended, JobError> {
         if progress.done {
-            return Ok(progress);
+            return Ok(Ended::Saved(progress));
         }
         let sender = self.sender(stream);
         let in_flight = self.app.config.sends_in_flight;
@@ -91,11 +103,32 @@ impl Streams {
             .try_buffered(in_flight)
             .ready_chunks(in_flight);
         tokio::pin!(accepted);
+        let mut is_only = true;
         while let Some(chunk) = accepted.next().await {
-            let saved = self.save(stream, &mut progress, chunk).await;
-            saved.inspect_err(|_| self.gate.halt())?;
+            is_only &= chunk.len() == 1;
+            let advanced = advance(&mut progress, chunk);
+            if is_only && progress.done {
+                return Ok(Ended::Unsaved(Unsaved {
+                    stream,
+                    progress,
+                    rejects: advanced.rejects,
+                }));
+            }
+            is_only = false;
+            // Only what moved is saved: a save counts as progress, and progress forgives earlier
+            // failures.
+            let saved = if advanced.moved {
+                self.save(stream, &progress, &advanced.rejects).await
+            } else {
+                Ok(())
+            };
+            if let Some(error) = advanced.failed {
+                self.gate.halt();
+                return Err(error);
+            }
+            saved?;
         }
-        Ok(progress)
+        Ok(Ended::Saved(progress))
     }
 
     fn sender(&self, stream: Stream) -> Sender<'_> {
@@ -143,8 +176,12 @@ impl Streams {
         // its packing permit from all the others.
         let packed = AbortOnDropHandle::new(tokio::spawn(async move {
             app.source.add_totals(&project_id, &mut page.rows).await?;
-            let _permit = app.packing.acquire().await;
+            let is_small = page.rows.len() <= FEW;
             let packed = move || pack(&page.rows, page.last, &project, &preamble, limits);
+            if is_small {
+                return Ok(packed());
+            }
+            let _permit = app.packing.acquire().await;
             Ok(tokio::task::spawn_blocking(packed).await?)
         }));
         packed.await?
@@ -171,47 +208,53 @@ impl Streams {
         Ok(Admission::Granted(Ready { body, checkpoint }))
     }
 
-    /// Saves what was accepted up to the first failure, and then reports that failure.
-    async fn save(
-        &self,
-        stream: Stream,
-        progress: &mut Progress,
-        chunk: Vec<Result<(Accepted, Checkpoint), JobError>>,
-    ) -> Result<(), JobError> {
-        let mut rejects: Vec<Reject> = Vec::new();
-        let mut moved = false;
-        let mut failed = None;
-        for sent in chunk {
-            match sent {
-                Ok((accepted, Checkpoint { cursor, last })) => {
-                    progress.sent += accepted.events;
-                    progress.bytes += accepted.bytes;
-                    progress.batches += i64::from(accepted.events > 0);
-                    progress.rejected += i64::try_from(accepted.rejects.len()).unwrap_or(i64::MAX);
-                    progress.cursor = cursor.or(progress.cursor.take());
-                    progress.done = last;
-                    rejects.extend(accepted.rejects);
-                    moved = true;
-                }
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
+    /// Saves a checkpoint. When that fails, the other streams have nothing to go on for.
+    pub(super) async fn save(&self, stream: Stream, progress: &Progress, rejects: &[Reject]) -> Result<(), JobError> {
+        let saved = self
+            .app
+            .ledger
+            .save(self.lease.lease(), stream, progress, rejects)
+            .await;
+        saved.inspect_err(|_| self.gate.halt())?;
+        Ok(())
+    }
+}
+
+/// How far some batches brought their stream.
+struct Advanced {
+    /// Whether a batch was accepted
+    moved: bool,
+    rejects: Vec<Reject>,
+    /// What ended the stream
+    failed: Option<JobError>,
+}
+
+/// Counts what was accepted up to the first failure. PURE.
+fn advance(progress: &mut Progress, chunk: Vec<Result<(Accepted, Checkpoint), JobError>>) -> Advanced {
+    let mut advanced = Advanced {
+        moved: false,
+        rejects: Vec::new(),
+        failed: None,
+    };
+    for sent in chunk {
+        match sent {
+            Ok((accepted, Checkpoint { cursor, last })) => {
+                progress.sent += accepted.events;
+                progress.bytes += accepted.bytes;
+                progress.batches += i64::from(accepted.events > 0);
+                progress.rejected += i64::try_from(accepted.rejects.len()).unwrap_or(i64::MAX);
+                progress.cursor = cursor.or(progress.cursor.take());
+                progress.done = last;
+                advanced.rejects.extend(accepted.rejects);
+                advanced.moved = true;
+            }
+            Err(error) => {
+                advanced.failed = Some(error);
+                break;
             }
         }
-        // Only what moved is saved: a save counts as progress, and progress forgives earlier
-        // failures.
-        let saved = if moved {
-            let (ledger, lease) = (&self.app.ledger, self.lease.lease());
-            ledger.save(lease, stream, progress, &rejects).await
-        } else {
-            Ok(())
-        };
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(saved?),
-        }
     }
+    advanced
 }
 
 /// Ends the stream of batches at the first one that is not admitted because the job halts.

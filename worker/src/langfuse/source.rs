@@ -21,8 +21,9 @@ use crate::langfuse::rows::{Row, TraceColumns, get};
 use crate::pace::Pacer;
 use crate::watch::metrics;
 
+mod scores;
 mod statements;
-pub use statements::{TOTALS, TRACE_COLUMNS, statement};
+pub use statements::{OWN_SCORES, TOTALS, TRACE_COLUMNS, statement};
 
 /// What went wrong while reading.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +118,7 @@ pub struct Source {
     pacer: Option<Pacer>,
     page_rows: u32,
     checked: OnceCell<()>,
+    ways: scores::Ways,
 }
 
 impl Source {
@@ -129,6 +131,7 @@ impl Source {
             // A page of more than a second's rows would be a burst, followed by a pause.
             page_rows: page_rows.min(rows_per_second.unwrap_or(u32::MAX)),
             checked: OnceCell::new(),
+            ways: scores::Ways::default(),
         }
     }
 
@@ -172,12 +175,16 @@ impl Source {
     }
 
     async fn fetch(&self, stream: Stream, window: &Window, after: Option<&Cursor>) -> Result<Vec<Row>, SourceError> {
+        let statement = match stream {
+            Stream::Score if self.ways.reads_own(&self.pool, window).await? => OWN_SCORES,
+            stream => statement(stream),
+        };
         let start = window.day.start();
         // Where a stream begins: a moment before the day. The lower bound leaves out what lies
         // before the day itself.
         let before_all = start - chrono::TimeDelta::seconds(1);
         let (time, id) = after.map_or((before_all, ""), |cursor| (cursor.time, cursor.id.as_str()));
-        let mut fetched = sqlx::query(statement(stream))
+        let mut fetched = sqlx::query(statement)
             .bind(&window.project_id)
             .bind(time.max(start))
             .bind(window.day.end())

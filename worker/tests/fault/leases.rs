@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shared::job::{Job, Stream};
-use shared::ledger::{Claim, Claimed, Cursor, Lease, Ledger, LedgerError, Progress};
+use shared::ledger::{Claim, Claimed, Cursor, Lease, Ledger, LedgerError, Progress, Reject, Unsaved};
 use testkit::posthog::{Behavior, Rule};
 use testkit::proxy::Flow;
 use testkit::{Cause, DEAD, JOBS, Outcome, Worker, lines};
@@ -65,7 +65,9 @@ async fn only_the_holder_of_the_lease_writes_and_cursors_never_go_back() {
     let lost = |result: Result<(), LedgerError>| assert!(matches!(result, Err(LedgerError::LeaseLost)), "{result:?}");
     lost(ledger.save(&first, Stream::Trace, &at(9, 20), &[]).await);
     lost(ledger.renew(&first, Duration::from_secs(60)).await);
-    lost(ledger.complete(&first).await);
+    lost(ledger.finish(&first, &[]).await);
+    let all = [Stream::Trace, Stream::Generation, Stream::Score].map(ended);
+    lost(ledger.finish(&first, &all).await);
     lost(ledger.release(&first).await);
     lost(ledger.skip(&first, code, "x").await);
     lost(ledger.bury(&first, code, "x").await.map(|_| ()));
@@ -83,6 +85,34 @@ async fn only_the_holder_of_the_lease_writes_and_cursors_never_go_back() {
         .await
         .unwrap();
     assert_eq!(rows(&world).await, before, "the cursor went back");
+
+    // Nor complete the run, or save the other streams with it, while one has not ended.
+    lost(ledger.finish(&second.lease, &all[..2]).await);
+    assert_eq!(rows(&world).await, before, "a run without its scores was completed");
+    ledger.finish(&second.lease, &all).await.unwrap();
+    let ends = "select format('%s %s %s', r.state, string_agg(format('%s/%s/%s', s.done, s.sent, s.cursor_id), ' ' order by stream),
+                              (select string_agg(stream || ':' || row_id, ' ' order by stream) from posthog_export.rejects))
+                from posthog_export.runs r join posthog_export.streams s using (project_id, day, run) group by r.state";
+    let ends: String = sqlx::query_scalar(ends).fetch_one(&world.pool()).await.unwrap();
+    assert_eq!(
+        ends,
+        "completed t/30/row t/30/row t/30/row generation:bad score:bad trace:bad"
+    );
+    lost(ledger.finish(&second.lease, &all).await);
+}
+
+fn ended(stream: Stream) -> Unsaved {
+    Unsaved {
+        stream,
+        progress: Progress {
+            done: true,
+            ..at(8, 30)
+        },
+        rejects: vec![Reject {
+            row_id: "bad".to_owned(),
+            reason: "why".to_owned(),
+        }],
+    }
 }
 
 #[tokio::test]

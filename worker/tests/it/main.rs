@@ -16,6 +16,7 @@ mod messages;
 mod neighbour;
 mod omit;
 mod pages;
+mod small_days;
 mod stop;
 mod tls;
 mod upgrade;

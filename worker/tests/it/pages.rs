@@ -154,7 +154,11 @@ async fn pages_of_any_size_give_every_row_its_own_trace() {
         any::<bool>(),
     );
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    for _ in 0..16 {
+    for number in 0..16 {
+        if number == 8 {
+            // From now on the project's own scores are the shorter way to those of its day.
+            crowd(&world).await;
+        }
         let case = proptest::strategy::Strategy::new_tree(&strategy, &mut runner).unwrap();
         let (page_rows, pages, bytes, streams, resumed, late) = proptest::strategy::ValueTree::current(&case);
         let what = format!("page_rows {page_rows}, kept {pages}/{bytes}, {streams:?}, late {late}");
@@ -186,6 +190,53 @@ async fn pages_of_any_size_give_every_row_its_own_trace() {
             assert!(events.iter().all(|(uuid, event)| all[uuid] == *event), "{what}");
             let left = left_behind(&world.pool(), stream, &window, from[&stream].as_ref()).await;
             assert_eq!(events.len(), left, "{what}, {stream} from {:?}", from[&stream]);
+        }
+    }
+}
+
+/// Fills the day with more scores of another project than the one that is read has in all.
+async fn crowd(world: &World) {
+    let many = "insert into scores (id, project_id, trace_id, timestamp, name, source, created_at)
+        select 'crowd ' || n, $1, 'nobody''s', $2 + n * interval '10 seconds', 'quality', 'API', $2 from generate_series(0, 2999) n";
+    let many = sqlx::query(many).bind(NEIGHBOUR).bind(at(day(), 0, 0, 0, 0));
+    many.execute(&world.pool()).await.unwrap();
+}
+
+/// By the statement that a connection had last.
+#[tokio::test]
+async fn the_scores_of_a_project_with_few_are_read_apart_from_those_of_all_projects() {
+    let world = seeded().await;
+    let window = Window {
+        project_id: PROJECT.to_owned(),
+        day: Day(day()),
+        created_after: None,
+    };
+    for (crowded, statement) in [(false, "source_scores"), (true, "source_own_scores")] {
+        if crowded {
+            crowd(&world).await;
+        }
+        let name = format!("scores {crowded}");
+        let pool = paging_pool(&SecretString::from(world.database_url.clone()), &name, 1).unwrap();
+        let source = Source::new(pool, 1_000, None);
+        let page = source.page(Stream::Score, &window, None).await.unwrap();
+        assert!(page.last && page.rows.len() > 40);
+        let last = "select query from pg_stat_activity where application_name = $1";
+        let last: String = sqlx::query_scalar(last)
+            .bind(&name)
+            .fetch_one(&world.pool())
+            .await
+            .unwrap();
+        assert!(last.starts_with(&format!("-- {statement}\n")), "{last}");
+        // Where an operator has made the index that leads to the rows, it is used.
+        if crowded {
+            let index = "create index by_project_and_time on scores (project_id, timestamp)";
+            sqlx::query(index).execute(&world.pool()).await.unwrap();
+            let pool = paging_pool(&SecretString::from(world.database_url.clone()), "indexed", 1).unwrap();
+            let again = Source::new(pool, 1_000, None).page(Stream::Score, &window, None).await;
+            assert_eq!(again.unwrap().rows, page.rows);
+            let last = "select query from pg_stat_activity where application_name = 'indexed'";
+            let last: String = sqlx::query_scalar(last).fetch_one(&world.pool()).await.unwrap();
+            assert!(last.starts_with("-- source_scores\n"), "{last}");
         }
     }
 }
@@ -248,8 +299,9 @@ async fn pages_and_lookups_are_read_by_index_without_sorting_the_day() {
         let types = "text, timestamp, timestamp, timestamp, text, int8, timestamp";
         (source::statement(stream), types)
     });
+    let own = (source::OWN_SCORES, pages[2].1);
     let lookups = [source::TOTALS, source::TRACE_COLUMNS].map(|statement| (statement, "text, text[]"));
-    for (number, (statement, types)) in pages.into_iter().chain(lookups).enumerate() {
+    for (number, (statement, types)) in pages.into_iter().chain([own]).chain(lookups).enumerate() {
         let prepare = format!("prepare s{number} ({types}) as {statement}");
         sqlx::raw_sql(sqlx::AssertSqlSafe(prepare))
             .execute(&mut *connection)
@@ -286,7 +338,16 @@ async fn pages_and_lookups_are_read_by_index_without_sorting_the_day() {
                 // times.
                 let sorts = found.iter().filter(|(node, _)| node == "Sort").count();
                 let models = found.iter().filter(|(_, table)| table == "models").count();
-                assert!(sorts <= models, "{mode}, {project}: {plan:#}");
+                if statement == source::OWN_SCORES {
+                    // Of these all are sorted, so they must be the project's alone.
+                    assert_eq!(sorts, 1, "{mode}, {project}: {plan:#}");
+                    assert!(
+                        plan.to_string().contains("scores_project_id_name_idx"),
+                        "{mode}, {project}: {plan:#}"
+                    );
+                } else {
+                    assert!(sorts <= models, "{mode}, {project}: {plan:#}");
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The ends of messages whose run is not even claimed.
 
+use std::collections::BTreeMap;
+
 use shared::amqp::AmqpError;
 use shared::error_code::ErrorCode;
 use shared::headers::delivery_count;
@@ -15,7 +17,7 @@ impl Unsettled<'_> {
     /// A message that is no job: to the dead letters, with its body as it came.
     pub async fn bad_message(self, reason: &str) -> Result<(), AmqpError> {
         let ending = Ending::failed(Outcome::Dead, Some(ErrorCode::BadMessage), reason);
-        say(&self.about(None), &ending, &[]);
+        say(&self.about(None), &ending, &BTreeMap::new());
         self.publish_dead(&self.failed_headers(self.attempt(), ErrorCode::BadMessage, reason))
             .await?;
         self.ack().await
@@ -40,7 +42,11 @@ impl Unsettled<'_> {
         if let Some(key) = key {
             self.bury_at_rest(Failed { key, code, text }, self.attempt()).await;
         }
-        say(&self.about(key), &Ending::failed(Outcome::Dead, Some(code), text), &[]);
+        say(
+            &self.about(key),
+            &Ending::failed(Outcome::Dead, Some(code), text),
+            &BTreeMap::new(),
+        );
         self.publish_dead(&self.failed_headers(self.attempt(), code, text))
             .await?;
         self.ack().await

@@ -143,11 +143,31 @@ const GENERATIONS: &str = observations!("-- source_generations", "= 'GENERATION'
 
 const OBSERVATIONS: &str = observations!("-- source_observations", "<> 'GENERATION'", "o.type");
 
+/// The columns of a score.
+macro_rules! score_columns {
+    () => {
+        "s.timestamp::timestamp, s.id::text, s.trace_id::text, s.name::text, s.value::float8, s.string_value::text,
+         s.data_type::text, s.comment::text, s.source::text, s.observation_id::text"
+    };
+}
+
 const SCORES: &str = concat!(
     "-- source_scores
-     select s.timestamp::timestamp, s.id::text, s.trace_id::text, s.name::text, s.value::float8, s.string_value::text,
-            s.data_type::text, s.comment::text, s.source::text, s.observation_id::text
-     from scores s where ",
+     select ",
+    score_columns!(),
+    " from scores s where ",
+    keyset!("s", "timestamp"),
+    "  and ($7::timestamp is null or s.created_at >= $7)
+     order by s.timestamp, s.id collate \"C\" limit $6"
+);
+
+/// The same page by way of the project's own scores. `offset 0` keeps their time out of the inner
+/// statement: else the index on the time would serve both.
+pub const OWN_SCORES: &str = concat!(
+    "-- source_own_scores
+     select ",
+    score_columns!(),
+    " from (select * from scores where project_id = $1 offset 0) s where ",
     keyset!("s", "timestamp"),
     "  and ($7::timestamp is null or s.created_at >= $7)
      order by s.timestamp, s.id collate \"C\" limit $6"
