@@ -181,17 +181,26 @@ Exit code: 0 when there is no problem, 1 when there is one. Warnings do not coun
 const STATUS_EXAMPLES: &str = "\
 Examples:
   producer status
+  producer status --all
   producer status --project clx1abc
   producer status --state dead --json
+
+First come the totals, then the projects that need somebody: those with a dead letter, and those that
+are paused because of their key or host. Up to 20 projects are all listed, more of them with --all.
 
 A day is missing when it is over, holds data and has no completed run. `days_behind` counts the days
 of the calendar since the oldest missing one. The counts are runs. `events_sent` counts an event
 again for each run that sent it.
 
-JSON: {now, projects: [{project_id, name, enabled, paused: null | {error_code, error, paused_by,
-paused_at}, completed, running, queued, waiting, dead, skipped, discarded, events_sent,
-rows_rejected, oldest_missing_day, days_behind, missing_days}], runs: […]}. `runs` comes only with --project or
---state: {project_id, day, run, state, attempt, takeovers, worker, full, created_after, events,
+NEWEST ROW is the age of a project's newest trace or observation.
+
+JSON: {now, totals: {projects, need_somebody, behind, paused, up_to_date, disabled, completed, running,
+queued, waiting, dead, skipped, discarded, events_sent, rows_rejected, oldest_missing_day, missing_days,
+days_without_job}, newest_row_at, projects: [{project_id, name, enabled, paused: null | {error_code,
+error, paused_by, paused_at}, standing: needs_somebody | behind | paused | up_to_date | disabled,
+completed, running, queued, waiting, dead, skipped, discarded, events_sent, rows_rejected,
+oldest_missing_day, days_behind, missing_days, days_without_job, newest_row_at}], runs: […]}. `projects`
+has all of them. `runs` comes only with --project or --state: {project_id, day, run, state, attempt, takeovers, worker, full, created_after, events,
 error_code, error, first_failed_at, retry_at, lease_expires_at, queued_at, started_at, completed_at,
 sent, rejected}.";
 

@@ -3,7 +3,7 @@
 pub(crate) mod counts;
 mod days;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::integration::IntegrationFault;
@@ -26,6 +26,17 @@ pub(crate) async fn check_project(source: &PgPool, id: &str) -> Result<(), Comma
     Ok(())
 }
 
+/// How much may be read to find days that hold nothing but scores, where other projects have many
+/// scores on the same days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// Every day is found.
+    Whole,
+    /// Only what arrived since the last whole enqueue is read. A project with many scores that no
+    /// enqueue has looked at may have more such days.
+    Bounded,
+}
+
 /// Reads each enabled project: its runs, and which of its missing days hold data. Without a ledger
 /// every day is missing.
 pub(crate) async fn projects(
@@ -33,9 +44,14 @@ pub(crate) async fn projects(
     ledger: Option<&Ledger>,
     rules: &Rules,
     enabled: &[String],
+    effort: Effort,
 ) -> Result<Vec<Project>, CommandError> {
     let mut all_runs = Vec::with_capacity(enabled.len());
     let mut asked = Vec::with_capacity(enabled.len());
+    let mut sweeps = match ledger {
+        Some(ledger) => ledger.sweeps().await?,
+        None => BTreeMap::new(),
+    };
     let bar = progress("looking for days to export", enabled.len());
     for id in enabled {
         let runs = match ledger {
@@ -48,12 +64,14 @@ pub(crate) async fn projects(
             }
             None => Vec::new(),
         };
-        asked.push(Asked::of_traces(source, id, missing_days(&runs, rules.window()), rules.observations).await?);
+        let of_traces = Asked::of_traces(source, id, missing_days(&runs, rules.window()), rules.observations).await?;
+        let sweep = sweeps.remove(id);
+        asked.push(of_traces.after(sweep, &runs, effort, rules.now));
         all_runs.push(runs);
         bar.inc(1);
     }
     bar.finish_and_clear();
-    days::of_scores(source, &mut asked).await?;
+    days::of_scores(source, &mut asked, rules.now).await?;
     let project = |(asked, runs): (Asked, Vec<RunRow>)| Project {
         id: asked.project_id,
         runs,
@@ -68,9 +86,10 @@ pub(crate) async fn days_with_data(
     project: &str,
     range: Days,
     observations: bool,
+    now: DateTime<Utc>,
 ) -> Result<BTreeSet<Day>, CommandError> {
     let mut asked = [Asked::of_traces(source, project, vec![range], observations).await?];
-    days::of_scores(source, &mut asked).await?;
+    days::of_scores(source, &mut asked, now).await?;
     let [asked] = asked;
     Ok(asked.found)
 }
@@ -89,7 +108,13 @@ pub(crate) async fn late(
     projects: &[Project],
 ) -> Result<Arrived, CommandError> {
     let swept = ledger.sweeps().await?;
-    let from = |project: &Project| sweep_from(&project.runs, swept.get(&project.id).copied(), rules.observations);
+    let from = |project: &Project| {
+        sweep_from(
+            &project.runs,
+            swept.get(&project.id).map(|sweep| sweep.until),
+            rules.observations,
+        )
+    };
     let exported: Vec<(String, DateTime<Utc>)> = projects
         .iter()
         .filter_map(|project| Some((project.id.clone(), from(project)?)))

@@ -12,6 +12,7 @@ pub mod error;
 mod facts;
 mod key_check;
 mod lock;
+mod newest;
 pub mod output;
 mod pauses;
 pub mod plan;

@@ -153,9 +153,35 @@ pub fn moment(time: chrono::DateTime<chrono::Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S").to_string()
 }
 
+/// How long ago a moment was, in the largest unit of which there are two: `47 h`, `3 days`.
+pub fn age(now: chrono::DateTime<chrono::Utc>, then: chrono::DateTime<chrono::Utc>) -> String {
+    let passed = (now - then).max(chrono::TimeDelta::zero());
+    match passed.num_seconds() {
+        seconds @ ..120 => format!("{seconds} s"),
+        seconds @ ..7_200 => format!("{} min", seconds / 60),
+        seconds @ ..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_age_has_one_unit() {
+        for (seconds, text) in [
+            (-5, "0 s"),
+            (119, "119 s"),
+            (120, "2 min"),
+            (7_200, "2 h"),
+            (172_799, "47 h"),
+            (172_800, "2 days"),
+        ] {
+            let now = chrono::DateTime::UNIX_EPOCH;
+            assert_eq!(age(now, now - chrono::TimeDelta::seconds(seconds)), text);
+        }
+    }
 
     /// A project id of 10,000 characters once padded every row to its length, and an escape
     /// sequence reached the terminal.

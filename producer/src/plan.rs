@@ -21,7 +21,7 @@ use crate::config::Horizon;
 
 pub use heal::{STUCK, heal};
 pub use history::{FirstExport, first_exports, long_ones};
-pub use late::{Arrived, sweep_from};
+pub use late::{Arrived, MARGIN, sweep_from};
 pub use missing::{missing_days, union, without};
 
 /// Why a job is published.

@@ -8,7 +8,7 @@ use shared::amqp::{self, AmqpError, CONNECT_TIMEOUT, Publisher, watch_blocked, w
 use shared::ladder::Ladder;
 use shared::langfuse::missing_columns;
 use shared::ledger::Ledger;
-use shared::postgres::{self, ReachError, source_pool, writing_pool};
+use shared::postgres::{self, ReachError, paging_pool, writing_pool};
 use shared::settings::{ExposeSecret, SecretString};
 use shared::topology;
 use sqlx::postgres::PgPool;
@@ -25,7 +25,7 @@ const CONNECTIONS: u32 = 4;
 /// Connects to Langfuse's database without checking its tables.
 pub async fn source_unchecked(server: &Server) -> Result<PgPool, CommandError> {
     reach_postgres(server).await?;
-    Ok(source_pool(&server.url, NAME, CONNECTIONS)?)
+    Ok(paging_pool(&server.url, NAME, CONNECTIONS)?)
 }
 
 /// Connects to Langfuse's database and checks that it has every column that is read.

@@ -3,12 +3,14 @@
 use sqlx::PgPool;
 
 mod days;
+mod newest;
 mod sweep;
 pub use days::{
     Days, Limited, Undated, days_with_any_scores, days_with_scores, days_with_traces, has_index, projects_with_scores,
     score_days, undated,
 };
-pub use sweep::{Newest, created_between, created_from, visible_until};
+pub use newest::{newest_rows, newest_score};
+pub use sweep::{Newest, created_between, created_from, scores_created_between, visible_until};
 
 /// The columns that are read, by table.
 const COLUMNS: &[(&str, &[&str])] = &[

@@ -14,6 +14,7 @@ mod queue;
 mod reports;
 mod state;
 mod statement;
+mod sweeps;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
@@ -30,6 +31,7 @@ pub use queue::Discard;
 pub use reports::{Counts, Filter, RejectRow, RunRow, StreamRow, Summary};
 pub use state::State;
 use statement::answered;
+pub use sweeps::Sweep;
 
 /// Our schema; `_sqlx_migrations` lives in it too.
 pub const SCHEMA: &str = "posthog_export";

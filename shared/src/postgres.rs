@@ -76,13 +76,6 @@ pub fn address(url: &SecretString) -> String {
     DatabaseUrl::read(url.expose_secret()).map_or_else(|_| "?".to_owned(), |read| read.address())
 }
 
-/// A pool that never writes: Langfuse's tables belong to Langfuse.
-pub fn source_pool(url: &SecretString, name: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
-    let read = read(url)?;
-    let pool = pool(connections, read.connect_timeout);
-    Ok(pool.connect_lazy_with(reading(read.options, name)))
-}
-
 fn reading(options: PgConnectOptions, name: &str) -> PgConnectOptions {
     named(options, name).options([
         ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
@@ -92,9 +85,9 @@ fn reading(options: PgConnectOptions, name: &str) -> PgConnectOptions {
     ])
 }
 
-/// [`source_pool`] for pages and lookups. They must always be read from an index, in its order.
-/// With old or no statistics, the planner may prefer to scan the table or to sort the whole day,
-/// and would do so again for each page.
+/// A pool for Langfuse's tables, which belong to Langfuse: it never writes. Pages, days and lookups
+/// must always be read from an index, in its order. With old or no statistics, the planner may
+/// prefer to scan the table or to sort the whole day, and would do so again for each page.
 pub fn paging_pool(url: &SecretString, name: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
     let off = ["seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin", "material"];
     let planner = off.map(|way| (format!("enable_{way}"), "off".to_owned()));

@@ -20,7 +20,7 @@ use sqlx::PgPool;
 use crate::config::{self, Horizon, Server};
 use crate::day_range::DayRange;
 use crate::error::CommandError;
-use crate::facts::{self, counts};
+use crate::facts::{self, Effort, counts};
 use crate::lock;
 use crate::output::Exit;
 use crate::pauses;
@@ -156,7 +156,7 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
         if sent.failed.is_empty()
             && let Some((projects, until)) = found.swept
         {
-            ledger.record_swept(&projects, until).await?;
+            ledger.record_swept(&projects, until, &now.window()).await?;
             if arguments.projects.is_empty() && !report.is_undecided() {
                 ledger.record_enqueued().await?;
             }
@@ -223,7 +223,10 @@ impl Reader<'_> {
             .map(|stored| stored.project_id);
         let (paused, enabled): (Vec<String>, Vec<String>) = ids.partition(|id| known.contains_key(id));
         let undated = undated(self.source, &enabled, rules.observations).await?;
-        let projects = facts::projects(self.source, self.migrated.then_some(self.ledger), rules, &enabled).await?;
+        // Before the days are looked at: what arrives meanwhile is for the next enqueue.
+        let until = facts::sweep_until(self.source, rules).await?;
+        let ledger = self.migrated.then_some(self.ledger);
+        let projects = facts::projects(self.source, ledger, rules, &enabled, Effort::Whole).await?;
         if !self.migrated {
             let jobs = plan(rules, &projects, &Arrived::default(), Vec::new());
             let left = Left::new(rules, &projects, paused, undated);
@@ -235,7 +238,6 @@ impl Reader<'_> {
                 over,
             });
         }
-        let until = facts::sweep_until(self.source, rules).await?;
         let arrived = facts::late(self.source, self.ledger, rules, &projects).await?;
         let stuck = self.stuck(rules, asked).await?;
         let whole = rules.from.is_none() && rules.to.is_none();

@@ -173,7 +173,7 @@ async fn plan(
         )));
     }
     let range = from.max(Day::FIRST)..=to;
-    let days = days_with_data(source, &arguments.project, range, scope.has_observations()).await?;
+    let days = days_with_data(source, &arguments.project, range, scope.has_observations(), now).await?;
     let asked = (to.0 - from.0).num_days() + 1;
     let empty = usize::try_from(asked).unwrap_or(0).saturating_sub(days.len());
     if empty > 0 {

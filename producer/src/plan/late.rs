@@ -25,7 +25,7 @@ use super::{Planned, Reason, Rules, before, lane};
 
 /// See above. It is well below the default of `EXPORT_LAG`, so that an ordinary day needs no late
 /// run.
-const MARGIN: Duration = Duration::from_secs(5 * 60);
+pub const MARGIN: Duration = Duration::from_secs(5 * 60);
 
 /// The rows that arrived since the last sweep, by project and day.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod doctor;
 mod enqueue;
 mod errors;
 mod first;
+mod fleet;
 mod heal;
 mod integrations;
 mod late;

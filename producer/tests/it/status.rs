@@ -46,6 +46,7 @@ async fn a_project_by_the_numbers() {
             "project_id": PROJECT, "name": "Name of project one", "enabled": true, "paused": null, "completed": 1, "running": 0,
             "queued": 0, "waiting": 1, "dead": 1, "skipped": 0, "discarded": 1, "events_sent": 2000, "rows_rejected": 4,
             "oldest_missing_day": back(2).to_string(), "days_behind": 3, "missing_days": 3,
+            "standing": "needs_somebody", "days_without_job": 1, "newest_row_at": format!("{}T12:00:00Z", back(0)),
         })
     );
     assert_eq!(
@@ -56,6 +57,14 @@ async fn a_project_by_the_numbers() {
         (&0.into(), &0.into())
     );
 
+    assert_eq!(
+        report["totals"],
+        json!({
+            "projects": 3, "need_somebody": 1, "behind": 0, "paused": 0, "up_to_date": 1, "disabled": 1, "completed": 1,
+            "running": 0, "queued": 0, "waiting": 1, "dead": 1, "skipped": 0, "discarded": 1, "events_sent": 2000,
+            "rows_rejected": 4, "oldest_missing_day": back(2).to_string(), "missing_days": 3, "days_without_job": 1,
+        })
+    );
     let dead = json(&world, &["status", "--state", "dead", "--json"]).await;
     let runs = dead["runs"].as_array().unwrap();
     assert_eq!(runs.len(), 1);
@@ -122,4 +131,82 @@ async fn a_project_that_nobody_knows_is_an_error_and_one_without_integration_is_
     assert_eq!(output.stdout, "");
     assert!(output.stderr.contains("has a project nope"), "{}", output.stderr);
     world.succeeds(&["status", "--project", "bare"]).await;
+}
+
+#[tokio::test]
+async fn of_many_projects_those_that_need_somebody_come_first_and_the_others_with_all() {
+    let world = world().await;
+    alter(
+        &world,
+        "insert into projects (id, name, org_id, created_at)
+         select 'fleet ' || n, 'Fleet', org_id, created_at from projects, generate_series(10, 39) n",
+    )
+    .await;
+    alter(
+        &world,
+        "insert into posthog_integrations (project_id, encrypted_posthog_api_key, posthog_host_name, enabled, created_at)
+         select p.id, i.encrypted_posthog_api_key, i.posthog_host_name, i.enabled, i.created_at
+         from projects p, posthog_integrations i where p.id like 'fleet %'",
+    )
+    .await;
+    add_traces(&world, "fleet 11", &[yesterday()]).await;
+    let text = world.succeeds(&["status"]).await.stdout;
+    assert!(text.starts_with("31 projects: 1 behind, 30 up to date.\n"), "{text}");
+    assert!(text.contains("Days missing: 1, oldest "), "{text}");
+    assert!(text.contains("No project needs somebody"), "{text}");
+    assert!(!text.contains("fleet 1"), "{text}");
+
+    add_run(&world, yesterday(), "daily", "dead", Some(Utc::now())).await;
+    alter(&world, "update posthog_export.runs set project_id = 'fleet 39'").await;
+    alter(
+        &world,
+        "insert into posthog_export.paused (project_id, error_code, error, paused_by)
+         values ('fleet 38', 'unauthorized', 'the key', 'worker'), ('fleet 37', null, 'by hand', 'human')",
+    )
+    .await;
+    let text = world.succeeds(&["status"]).await.stdout;
+    let first = "31 projects: 2 need somebody, 1 behind, 1 paused by a human, 27 up to date.\n";
+    assert!(text.starts_with(first), "{text}");
+    assert!(text.contains("fleet 38") && text.contains("fleet 39"), "{text}");
+    assert!(text.contains("`--all` lists the 29 other projects, too."), "{text}");
+    assert!(text.lines().count() < 12 && !text.contains("fleet 37"), "{text}");
+    let text = world.succeeds(&["status", "--all"]).await.stdout;
+    assert_eq!(text.matches("fleet ").count(), 30, "{text}");
+    let place = |id: &str| text.find(id).unwrap();
+    assert!(
+        place("fleet 39") < place("fleet 11") && place("fleet 11") < place("fleet 10"),
+        "{text}"
+    );
+    let report = json(&world, &["status", "--json"]).await;
+    assert_eq!(report["projects"].as_array().unwrap().len(), 31);
+}
+
+/// Langfuse v3 writes to ClickHouse. The database that it leaves behind holds nothing that is missing.
+#[tokio::test]
+async fn a_database_that_langfuse_left_behind_is_told_by_its_newest_row() {
+    let world = world().await;
+    let text = world.succeeds(&["status"]).await.stdout;
+    assert!(text.contains("Newest row: none. See whether Langfuse"), "{text}");
+    add_traces(
+        &world,
+        PROJECT,
+        &[day("2024-06-01"), day("2024-06-02"), yesterday() + Days::new(9)],
+    )
+    .await;
+    alter(
+        &world,
+        "update traces set timestamp = '-infinity' where timestamp < '2024-06-02'",
+    )
+    .await;
+    let text = world.succeeds(&["status"]).await.stdout;
+    assert!(text.contains("Newest row: 2024-06-02 12:00:00, "), "{text}");
+    assert!(text.contains("ClickHouse"), "{text}");
+    let report = json(&world, &["status", "--json"]).await;
+    assert_eq!(report["newest_row_at"], "2024-06-02T12:00:00Z");
+    assert_eq!(report["projects"][0]["newest_row_at"], "2024-06-02T12:00:00Z");
+    let score = "insert into scores (id, project_id, trace_id, timestamp, name, source)
+        values ('s', 'project one', 'none', now() at time zone 'UTC' - interval '1 hour', 'n', 'API')";
+    alter(&world, score).await;
+    let text = world.succeeds(&["status"]).await.stdout;
+    assert!(text.contains("60 min ago.") && !text.contains("ClickHouse"), "{text}");
 }

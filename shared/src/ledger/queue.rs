@@ -1,7 +1,5 @@
-//! Writes that need no lease: that messages were confirmed, that runs were given up, and until when
-//! late rows were looked for.
+//! Writes that need no lease: that messages were confirmed, and that runs were given up.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -142,27 +140,6 @@ impl Ledger {
             .bind(buried.first_failed_at)
             .execute(&self.pool);
         answered(written).await?;
-        Ok(())
-    }
-
-    /// Until when late rows were looked for, by project.
-    pub async fn sweeps(&self) -> Result<BTreeMap<String, DateTime<Utc>>, LedgerError> {
-        let rows = sqlx::query_as("-- ledger_sweeps\nselect project_id, swept_until from posthog_export.sweeps")
-            .fetch_all(&self.pool);
-        Ok(reported(rows).await?.into_iter().collect())
-    }
-
-    /// Records until when late rows of these projects were looked for, and their jobs confirmed.
-    pub async fn record_swept(&self, projects: &[String], until: DateTime<Utc>) -> Result<(), LedgerError> {
-        let written = sqlx::query(
-            "-- ledger_record_swept
-             insert into posthog_export.sweeps (project_id, swept_until) select p, $2 from unnest($1::text[]) p
-             on conflict (project_id) do update set swept_until = greatest(sweeps.swept_until, excluded.swept_until)",
-        )
-        .bind(projects)
-        .bind(until)
-        .execute(&self.pool);
-        reported(written).await?;
         Ok(())
     }
 

@@ -1,0 +1,236 @@
+//! How far one project is. PURE.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use shared::integration::StoredIntegration;
+use shared::job::{DAILY, Day};
+use shared::ledger::{HUMAN, Pause, RunRow, State, Summary};
+
+use crate::output::{age, cell, count};
+use crate::plan::{Project, Rules};
+
+/// What a project needs. In the order in which projects are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Standing {
+    /// It has a dead letter, or is paused because of its PostHog settings: somebody must act
+    NeedsSomebody,
+    /// Days are missing, and are on their way or wait for the next enqueue
+    Behind,
+    /// A human has paused it
+    Paused,
+    /// Every day that is over and holds data is exported
+    #[default]
+    UpToDate,
+    /// Its integration is disabled, or it has none
+    Disabled,
+}
+
+/// The days of a project that are missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// All of them: over, with data, without a completed full run. A day that was given up does not
+    /// count
+    pub(super) days: BTreeSet<Day>,
+    /// How many of these have no job
+    pub(super) without_job: usize,
+}
+
+impl Missing {
+    pub(super) fn of(project: &Project, rules: &Rules) -> Self {
+        let full = || project.runs.iter().filter(|run| run.full);
+        let given_up = |run: &RunRow| run.state == State::Discarded && run.run == DAILY;
+        let satisfied: BTreeSet<Day> = full()
+            .filter(|run| run.state == State::Completed || given_up(run))
+            .map(|run| run.day)
+            .collect();
+        let open: BTreeSet<Day> = full()
+            .filter(|run| run.state != State::Discarded)
+            .map(|run| run.day)
+            .collect();
+        let last = rules.newest_over();
+        let all = project.days_with_data.union(&open).copied();
+        let days: BTreeSet<Day> = all.filter(|day| *day <= last && !satisfied.contains(day)).collect();
+        Self {
+            without_job: days.difference(&open).count(),
+            days,
+        }
+    }
+}
+
+/// One project. The names in its JSON are stable.
+#[derive(Serialize)]
+pub(super) struct Line {
+    pub(super) project_id: String,
+    pub(super) name: Option<String>,
+    pub(super) enabled: bool,
+    pub(super) paused: Option<Pause>,
+    pub(super) standing: Standing,
+    pub(super) completed: i64,
+    pub(super) running: i64,
+    pub(super) queued: i64,
+    pub(super) waiting: i64,
+    pub(super) dead: i64,
+    pub(super) skipped: i64,
+    pub(super) discarded: i64,
+    pub(super) events_sent: i64,
+    pub(super) rows_rejected: i64,
+    pub(super) oldest_missing_day: Option<Day>,
+    pub(super) days_behind: i64,
+    /// How many days are missing
+    pub(super) missing_days: usize,
+    /// How many of these have no job yet
+    pub(super) days_without_job: usize,
+    /// Its newest trace or observation
+    pub(super) newest_row_at: Option<DateTime<Utc>>,
+}
+
+impl Line {
+    pub(super) fn new(
+        rules: &Rules,
+        missing: &Missing,
+        id: &str,
+        stored: Option<&StoredIntegration>,
+        summary: &Summary,
+    ) -> Self {
+        let oldest_missing_day = missing.days.first().copied();
+        Self {
+            project_id: id.to_owned(),
+            name: stored.map(|found| found.project_name.clone()),
+            enabled: stored.is_some_and(|found| found.enabled),
+            paused: None,
+            standing: Standing::default(),
+            completed: summary.completed,
+            running: summary.running,
+            queued: summary.queued,
+            waiting: summary.waiting,
+            dead: summary.dead,
+            skipped: summary.skipped,
+            discarded: summary.discarded,
+            events_sent: summary.sent,
+            rows_rejected: summary.rejected,
+            days_behind: oldest_missing_day.map_or(0, |day| (rules.newest_over().0 - day.0).num_days() + 1),
+            oldest_missing_day,
+            missing_days: missing.days.len(),
+            days_without_job: missing.without_job,
+            newest_row_at: None,
+        }
+    }
+
+    /// The same, once all else is known.
+    pub(super) fn judged(mut self) -> Self {
+        let fault = self.paused.as_ref().map(|pause| pause.error_code.is_some());
+        self.standing = match fault {
+            _ if self.dead > 0 => Standing::NeedsSomebody,
+            _ if !self.enabled => Standing::Disabled,
+            Some(true) => Standing::NeedsSomebody,
+            Some(false) => Standing::Paused,
+            None if self.missing_days > 0 => Standing::Behind,
+            None => Standing::UpToDate,
+        };
+        self
+    }
+
+    /// How many days are missing, and the oldest.
+    fn lag(&self) -> String {
+        match self.oldest_missing_day {
+            None => "up to date".to_owned(),
+            Some(day) if self.missing_days == 1 => format!("1 day missing: {day}"),
+            Some(day) => format!("{} missing, oldest {day}", count(self.missing_days, "day")),
+        }
+    }
+
+    pub(super) fn row(&self, now: DateTime<Utc>) -> [String; 12] {
+        let pause = self.paused.as_ref();
+        let behind = match pause {
+            _ if !self.enabled => "disabled".to_owned(),
+            Some(pause) => {
+                let cause = pause.error_code.as_deref().unwrap_or(HUMAN);
+                format!("PAUSED ({cause}), {}", self.lag())
+            }
+            None => self.lag(),
+        };
+        [
+            self.project_id.clone(),
+            cell(self.name.as_ref()),
+            self.completed.to_string(),
+            self.running.to_string(),
+            self.queued.to_string(),
+            self.waiting.to_string(),
+            self.dead.to_string(),
+            self.skipped.to_string(),
+            self.events_sent.to_string(),
+            self.rows_rejected.to_string(),
+            cell(self.newest_row_at.map(|newest| age(now, newest))),
+            behind,
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Horizon;
+
+    fn line(days: &[&str], change: impl FnOnce(&mut Line)) -> Line {
+        let rules = Rules {
+            now: "2026-06-10T12:00:00Z".parse().unwrap(),
+            horizon: Horizon {
+                lag: std::time::Duration::ZERO,
+                backfill_days: None,
+            },
+            from: None,
+            to: None,
+            observations: false,
+        };
+        let project = Project {
+            days_with_data: days.iter().map(|day| day.parse().unwrap()).collect(),
+            ..Project::default()
+        };
+        let missing = Missing::of(&project, &rules);
+        assert_eq!(missing.without_job, days.len());
+        let mut line = Line::new(&rules, &missing, "p", None, &Summary::default());
+        line.enabled = true;
+        change(&mut line);
+        line.judged()
+    }
+
+    #[test]
+    fn the_lag_is_the_days_that_are_missing_and_not_the_calendar_between() {
+        let lag = |days: &[&str]| {
+            let line = line(days, |_| ());
+            (line.lag(), line.days_behind)
+        };
+        assert_eq!(lag(&["2023-11-18"]), ("1 day missing: 2023-11-18".to_owned(), 935));
+        let two = ("2 days missing, oldest 2026-06-01".to_owned(), 9);
+        assert_eq!(lag(&["2026-06-08", "2026-06-01"]), two);
+        assert_eq!(lag(&[]), ("up to date".to_owned(), 0));
+    }
+
+    #[test]
+    fn dead_letters_and_wrong_settings_need_somebody_and_a_humans_pause_does_not() {
+        let pause = |code: Option<&str>| {
+            Some(Pause {
+                project_id: "p".to_owned(),
+                settings: None,
+                error_code: code.map(str::to_owned),
+                error: "why".to_owned(),
+                paused_by: "x".to_owned(),
+                paused_at: DateTime::UNIX_EPOCH,
+            })
+        };
+        let standing = |days: &[&str], change: &dyn Fn(&mut Line)| line(days, change).standing;
+        let day = &["2026-06-08"];
+        assert_eq!(standing(&[], &|_| ()), Standing::UpToDate);
+        assert_eq!(standing(day, &|_| ()), Standing::Behind);
+        assert_eq!(standing(day, &|line| line.dead = 1), Standing::NeedsSomebody);
+        assert_eq!(standing(day, &|line| line.paused = pause(None)), Standing::Paused);
+        let refused = |line: &mut Line| line.paused = pause(Some("unauthorized"));
+        assert_eq!(standing(day, &refused), Standing::NeedsSomebody);
+        assert_eq!(standing(day, &|line| line.enabled = false), Standing::Disabled);
+        let given_up = |line: &mut Line| (line.enabled, line.dead) = (false, 1);
+        assert_eq!(standing(&[], &given_up), Standing::NeedsSomebody);
+    }
+}

@@ -1,0 +1,169 @@
+//! What `status` writes for people: the totals, then the projects that need somebody, then the rest.
+
+use chrono::{DateTime, Utc};
+use shared::ledger::{RunRow, State};
+
+use super::Report;
+use super::line::{Line, Standing};
+use super::totals::Totals;
+use crate::newest::WRITES_ELSEWHERE;
+use crate::output::{self, age, cell, count, line, moment, shorten};
+
+/// As many projects are all listed: they fit on a screen.
+const FEW: usize = 20;
+/// Of more projects that need somebody, no more are listed than a person reads.
+const NAMED: usize = 50;
+
+/// Writes it. `all`: list every project.
+pub(super) fn say(report: &Report, all: bool) {
+    if report.projects.is_empty() {
+        line("No project has a PostHog integration or a run in the ledger.");
+        return;
+    }
+    for text in totals(&report.totals) {
+        line(text);
+    }
+    line(newest(report));
+    line("");
+    let (listed, left_out) = listed(&report.projects, all);
+    if !listed.is_empty() {
+        projects(&listed, report.now);
+    }
+    if let Some(left_out) = left_out {
+        line(left_out);
+    }
+    if let Some(of_projects) = &report.runs {
+        line("");
+        runs(of_projects);
+    }
+}
+
+/// PURE.
+fn totals(totals: &Totals) -> Vec<String> {
+    let standings = [
+        (
+            totals.need_somebody,
+            if totals.need_somebody == 1 {
+                "needs somebody"
+            } else {
+                "need somebody"
+            },
+        ),
+        (totals.behind, "behind"),
+        (totals.paused, "paused by a human"),
+        (totals.up_to_date, "up to date"),
+        (totals.disabled, "disabled"),
+    ];
+    let standings = standings.iter().filter(|(number, _)| *number > 0);
+    let standings: Vec<String> = standings.map(|(number, what)| format!("{number} {what}")).collect();
+    let states = [
+        (totals.completed, "completed"),
+        (totals.running, "running"),
+        (totals.queued, "queued"),
+        (totals.waiting, "waiting"),
+        (totals.dead, "dead"),
+        (totals.skipped, "skipped"),
+        (totals.discarded, "discarded"),
+    ];
+    let states = states.map(|(number, state)| format!("{number} {state}"));
+    let mut lines = vec![
+        format!("{}: {}.", count(totals.projects, "project"), standings.join(", ")),
+        format!(
+            "Runs: {}. Events sent: {}. Rows rejected: {}.",
+            states.join(", "),
+            totals.events_sent,
+            totals.rows_rejected
+        ),
+    ];
+    if let Some(oldest) = totals.oldest_missing_day {
+        let without = match totals.days_without_job {
+            0 => String::new(),
+            number => format!("; {number} without a job yet (`producer enqueue`)"),
+        };
+        lines.push(format!(
+            "Days missing: {}, oldest {oldest}{without}.",
+            totals.missing_days
+        ));
+    }
+    lines
+}
+
+fn newest(report: &Report) -> String {
+    let found = match report.newest.of_all {
+        None => "Newest row: none.".to_owned(),
+        Some(newest) => format!("Newest row: {}, {} ago.", moment(newest), age(report.now, newest)),
+    };
+    if report.newest.is_quiet(report.now) {
+        format!("{found} {WRITES_ELSEWHERE}")
+    } else {
+        found
+    }
+}
+
+/// The projects to list, those that need somebody first, and what is said of the others. PURE.
+fn listed(projects: &[Line], all: bool) -> (Vec<&Line>, Option<String>) {
+    let mut listed: Vec<&Line> = projects.iter().collect();
+    listed.sort_by_key(|line| line.standing);
+    if all || projects.len() <= FEW {
+        return (listed, None);
+    }
+    listed.retain(|line| line.standing == Standing::NeedsSomebody);
+    let need = listed.len();
+    listed.truncate(NAMED);
+    let others = count(projects.len() - listed.len(), "other project");
+    let left_out = match need {
+        0 => "No project needs somebody. `--all` lists them all.".to_owned(),
+        _ if need > NAMED => format!("… and {} that need somebody. `--all` lists all projects.", need - NAMED),
+        _ => format!("`--all` lists the {others}, too."),
+    };
+    (listed, Some(left_out))
+}
+
+fn projects(listed: &[&Line], now: DateTime<Utc>) {
+    let header = [
+        "PROJECT",
+        "NAME",
+        "COMPLETED",
+        "RUNNING",
+        "QUEUED",
+        "WAITING",
+        "DEAD",
+        "SKIPPED",
+        "EVENTS",
+        "REJECTED",
+        "NEWEST ROW",
+        "LAG",
+    ];
+    output::table(header, listed.iter().map(|line| line.row(now)));
+}
+
+fn runs(runs: &[RunRow]) {
+    if runs.is_empty() {
+        line("No runs.");
+        return;
+    }
+    let header = [
+        "DAY", "RUN", "STATE", "ATTEMPT", "EVENTS", "REJECTED", "SINCE", "CAUSE", "ERROR",
+    ];
+    let row = |run: &RunRow| {
+        let since = match run.state {
+            State::Completed => run.completed_at,
+            State::Running => run.started_at,
+            State::Waiting => run.retry_at,
+            State::Queued | State::Skipped | State::Discarded => Some(run.queued_at),
+            State::Dead => run.first_failed_at,
+        };
+        [
+            format!("{}/{}", run.project_id, run.day),
+            run.run.clone(),
+            run.state.to_string(),
+            run.attempt.to_string(),
+            run.counts.sent.to_string(),
+            run.counts.rejected.to_string(),
+            cell(since.map(moment)),
+            cell(run.error_code.as_ref()),
+            shorten(run.error.as_deref().unwrap_or("-"), 80),
+        ]
+    };
+    output::table(header, runs.iter().map(row));
+}
