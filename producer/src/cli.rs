@@ -165,7 +165,7 @@ Examples:
   producer doctor --json | jq '.checks[] | select(.status == \"problem\")'
 
 Looks at:
-  Langfuse's database   columns, indexes, rights
+  Langfuse's database   columns, indexes, rights, times, the newest row
   the ledger            version, rights
   the broker            queues and their arguments, consumers; with AMQP_MANAGEMENT_URL also
                         policies, bindings and the consumer timeout
@@ -173,8 +173,10 @@ Looks at:
   clocks                of the databases and the broker
 It changes nothing. Run it where the workers run, with their settings.
 
-JSON: {problems, warnings, checks: [{check, status: ok | unknown | warning | problem, found,
-advice}]}.
+One cause is one line, however many projects have it. The line names the first of them; JSON has all.
+
+JSON: {problems, warnings, checks: [{check, status: ok | unknown | warning | problem, found, advice,
+projects: [project_id]}]}. `projects` comes only with findings about some projects.
 
 Exit code: 0 when there is no problem, 1 when there is one. Warnings do not count.";
 

@@ -1,18 +1,22 @@
 //! Whether a project's PostHog settings can be used. The key must decrypt, the host must be
 //! allowed, and the host must know the key.
 
-use futures::StreamExt;
-use reqwest::Certificate;
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use indicatif::ProgressBar;
+use reqwest::{Certificate, Url};
 use shared::egress::{Egress, NotAllowed};
 use shared::error_code::ErrorCode;
 use shared::integration::{EncryptionKey, Integration, StoredIntegration};
 use shared::posthog::{KeyCheck, Posthog};
+use tokio::sync::Semaphore;
 
 use crate::error::CommandError;
 use crate::output;
 
-/// How many hosts are asked at the same time.
-const AT_ONCE: usize = 8;
+/// How many questions are asked at the same time.
+const AT_ONCE: usize = 16;
 
 /// What is known of a project's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,8 +89,8 @@ fn host_not_allowed(refusal: &NotAllowed) -> Unusable {
     }
 }
 
-/// Asks each project's host whether it knows the project's key. The answers come in the order of
-/// the projects.
+/// Asks each project's host whether it knows the project's key. Each key is asked for once at its
+/// host. The answers come in the order of the projects.
 pub(crate) async fn ask(
     projects: &[StoredIntegration],
     key: &EncryptionKey,
@@ -95,21 +99,62 @@ pub(crate) async fn ask(
 ) -> Result<Vec<KeyAnswer>, CommandError> {
     let posthog = Posthog::trusting(egress.clone(), AT_ONCE, authorities.to_vec())
         .map_err(|error| CommandError::refused(format!("cannot make an HTTP client: {error}")))?;
-    let bar = output::progress("asking PostHog", projects.len());
-    let asked = projects.iter().map(|stored| {
-        let (posthog, bar) = (&posthog, &bar);
-        async move {
-            let answer = match open(stored, key, egress) {
-                Ok(opened) => ask_one(posthog, &opened).await,
-                Err(unusable) => KeyAnswer::NotAsked(unusable),
-            };
-            bar.inc(1);
-            answer
+    let opened: Vec<Result<Integration, Unusable>> = projects.iter().map(|stored| open(stored, key, egress)).collect();
+    let mut hosts: BTreeMap<&Url, BTreeMap<String, &Integration>> = BTreeMap::new();
+    for integration in opened.iter().flatten() {
+        let keys = hosts.entry(&integration.host).or_default();
+        keys.insert(integration.target(), integration);
+    }
+    let asking = Asking {
+        bar: output::progress("asking PostHog", hosts.values().map(BTreeMap::len).sum()),
+        at_once: Semaphore::new(AT_ONCE),
+        posthog,
+    };
+    let answers = join_all(hosts.into_values().map(|keys| asking.host(keys))).await;
+    asking.bar.finish_and_clear();
+    let answers: BTreeMap<String, KeyAnswer> = answers.into_iter().flatten().collect();
+    let answer = |opened: Result<Integration, Unusable>| match opened {
+        Err(unusable) => KeyAnswer::NotAsked(unusable),
+        Ok(integration) => {
+            let answer = answers.get(&integration.target()).cloned();
+            answer.unwrap_or_else(|| KeyAnswer::NoAnswer("it was not asked".to_owned()))
         }
-    });
-    let answers = futures::stream::iter(asked).buffered(AT_ONCE).collect().await;
-    bar.finish_and_clear();
-    Ok(answers)
+    };
+    Ok(opened.into_iter().map(answer).collect())
+}
+
+/// Asks several hosts at a time.
+struct Asking {
+    posthog: Posthog,
+    at_once: Semaphore,
+    bar: ProgressBar,
+}
+
+impl Asking {
+    /// Asks a host for one key, and then for the others side by side. A host that gives no answer for
+    /// the first is not asked for the others.
+    async fn host(&self, keys: BTreeMap<String, &Integration>) -> Vec<(String, KeyAnswer)> {
+        let mut keys = keys.into_iter();
+        let Some((target, integration)) = keys.next() else {
+            return Vec::new();
+        };
+        let first = self.key(integration).await;
+        let others: Vec<(String, KeyAnswer)> = if matches!(first, KeyAnswer::NoAnswer(_)) {
+            keys.map(|(target, _)| (target, first.clone())).collect()
+        } else {
+            join_all(keys.map(async |(target, integration)| (target, self.key(integration).await))).await
+        };
+        let mut answers = vec![(target, first)];
+        answers.extend(others);
+        answers
+    }
+
+    async fn key(&self, integration: &Integration) -> KeyAnswer {
+        let _permit = self.at_once.acquire().await;
+        let answer = ask_one(&self.posthog, integration).await;
+        self.bar.inc(1);
+        answer
+    }
 }
 
 async fn ask_one(posthog: &Posthog, opened: &Integration) -> KeyAnswer {

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::langfuse::source::Source;
 use crate::posthog::capture::Capture;
 use crate::posthog::hosts::Hosts;
+use crate::posthog::known_keys::KnownKeys;
 use crate::watch::health::Health;
 
 /// What every job of the process shares.
@@ -28,6 +29,8 @@ pub struct App {
     pub capture: Capture,
     /// PostHog hosts
     pub hosts: Hosts,
+    /// Keys that their hosts know
+    pub keys: KnownKeys,
     /// Read by the probes
     pub health: Health,
 }

@@ -5,6 +5,7 @@ pub mod capture;
 pub mod event;
 pub mod gzip;
 pub mod hosts;
+pub mod known_keys;
 pub mod oversize;
 pub mod person;
 pub mod properties;

@@ -20,6 +20,7 @@ use crate::job::consumer::consume;
 use crate::langfuse::source::Source;
 use crate::posthog::capture::Capture;
 use crate::posthog::hosts::Hosts;
+use crate::posthog::known_keys::KnownKeys;
 use crate::watch::gauges::{watch_ledger, watch_queues};
 use crate::watch::health::{self, Check, Health};
 
@@ -62,6 +63,7 @@ impl Worker {
                 retry_budget: config.retry_budget,
             },
             hosts: Hosts::new(config.sends_in_flight, config.events_per_second),
+            keys: KnownKeys::default(),
             health: Health::default(),
             worker,
             config,

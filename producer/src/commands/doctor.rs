@@ -7,6 +7,7 @@ mod database;
 mod finding;
 mod ledger;
 mod management;
+mod newest;
 mod projects;
 mod queues;
 mod times;
@@ -113,6 +114,7 @@ async fn examine(config: &Config) -> Vec<Finding> {
     if let Some(source) = &source {
         findings.extend(clocks::check(source, ledger.as_ref()).await);
         findings.extend(times::check(source, config.observations).await);
+        findings.extend(newest::check(source).await);
         findings.extend(projects::check(config, source, ledger.as_ref()).await);
     }
     findings

@@ -1,9 +1,13 @@
 //! `doctor` finds each planted fault, names it, and says what to do; where nothing is wrong it says
 //! so.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use chrono::{TimeDelta, Utc};
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
+use testkit::posthog::{Behavior, Route, Rule};
 use testkit::{DEAD, JOBS, World, langfuse};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
@@ -294,18 +298,11 @@ async fn faults_of_keys_and_hosts_are_named() {
     let (code, checks) = examined(&world, &[]).await;
     assert_eq!(code, 1);
     finds(&checks, "encryption_key", "problem", &["decrypts 3 of 4 keys"]);
-    finds(
-        &checks,
-        "projects",
-        "problem",
-        &["private at https://10.0.0.1: host_not_allowed", "EGRESS_ALLOW"],
-    );
-    finds(
-        &checks,
-        "projects",
-        "problem",
-        &["plain at http://posthog.example.com: host_not_allowed"],
-    );
+    let parts = [
+        "2 projects: host_not_allowed; the first is plain at http://posthog.example.com",
+        "EGRESS_ALLOW",
+    ];
+    finds(&checks, "projects", "problem", &parts);
     finds(&checks, "projects", "problem", &["garbled", "key_undecryptable"]);
     // The fake PostHog has not been told of this key.
     finds(
@@ -435,6 +432,164 @@ async fn a_host_that_does_not_answer_and_an_export_of_nothing_are_named() {
         "warning",
         &["no project has an enabled PostHog integration"],
     );
+}
+
+/// So many projects like the first, each with a key of its own at this host.
+async fn add_fleet(world: &World, id: &str, host: &str, keys: impl Iterator<Item = String>) {
+    for (number, key) in keys.enumerate() {
+        let id = format!("{id} {number:02}");
+        langfuse::add_project(&world.pool(), &id, &id).await;
+        langfuse::add_integration(&world.pool(), &id, host, &key, true).await;
+    }
+}
+
+/// A host that ends every connection, and counts them.
+async fn dead_host() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        while listener.accept().await.is_ok() {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    (url, connections)
+}
+
+#[tokio::test]
+async fn one_cause_is_one_finding_and_each_key_is_asked_for_once() {
+    let world = world().await;
+    let (dead, connections) = dead_host().await;
+    let own_key = |prefix: &'static str| (0..40).map(move |number| format!("phc_{prefix}_{number}"));
+    add_fleet(&world, "dead", &dead, own_key("dead")).await;
+    add_fleet(&world, "unknown", &world.posthog.url(), own_key("unknown")).await;
+    add_fleet(
+        &world,
+        "shared",
+        &world.posthog.url(),
+        (0..40).map(|_| "phc_shared".to_owned()),
+    )
+    .await;
+    add_fleet(&world, "wrong", "https://10.0.0.1", own_key("wrong")).await;
+    add_fleet(
+        &world,
+        "empty",
+        "https://eu.i.posthog.com",
+        (0..40).map(|_| String::new()),
+    )
+    .await;
+    world.posthog.known_key("phc_shared");
+    world.posthog.known_key(KEY);
+    alter(
+        &world,
+        "insert into posthog_export.paused (project_id, error_code, error, paused_by)
+         select 'dead ' || lpad(n::text, 2, '0'), 'unauthorized', 'the key', 'worker' from generate_series(0, 39) n",
+    )
+    .await;
+    let (code, checks) = examined(&world, &[]).await;
+    assert_eq!(code, 1);
+    let of_projects = of_check(&checks, "projects");
+    assert_eq!(of_projects.len(), 5, "{of_projects:#?}");
+    for (status, parts) in [
+        (
+            "warning",
+            [
+                format!("40 projects at {dead}, the first is dead 00"),
+                "cannot_tell".to_owned(),
+            ],
+        ),
+        (
+            "problem",
+            [
+                format!("40 projects at {}, the first is unknown 00", world.posthog.url()),
+                "refused".to_owned(),
+            ],
+        ),
+        (
+            "problem",
+            [
+                "40 projects: host_not_allowed; the first is wrong 00 at https://10.0.0.1".to_owned(),
+                "EGRESS_ALLOW".to_owned(),
+            ],
+        ),
+        (
+            "problem",
+            [
+                "40 projects: unauthorized; the first is empty 00".to_owned(),
+                "is empty".to_owned(),
+            ],
+        ),
+        ("ok", ["41 keys known".to_owned(), "41 keys known".to_owned()]),
+    ] {
+        finds(&checks, "projects", status, &parts.each_ref().map(String::as_str));
+    }
+    let paused = of_check(&checks, "projects.paused");
+    assert_eq!(paused.len(), 1, "{paused:#?}");
+    finds(
+        &checks,
+        "projects.paused",
+        "warning",
+        &["40 projects are paused, the first is dead 00", "the key"],
+    );
+    assert_eq!(paused[0]["projects"].as_array().unwrap().len(), 40);
+    // Forty keys that are not known, the shared one, and the one of the first project.
+    let mut asked: Vec<Option<String>> = world
+        .posthog
+        .requests()
+        .into_iter()
+        .map(|request| request.key)
+        .collect();
+    asked.sort();
+    let all = asked.len();
+    asked.dedup();
+    assert_eq!((asked.len(), all), (42, 42), "{asked:?}");
+    // One question, tried three times.
+    assert_eq!(connections.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn hosts_and_keys_are_asked_side_by_side() {
+    let world = world().await;
+    let keys = (0..40).map(|number| format!("phc_{number}"));
+    add_fleet(&world, "fleet", &world.posthog.url(), keys).await;
+    // The first key is asked for alone: it tells whether the host answers at all.
+    world.posthog.script(Rule::next(1, Behavior::Ok).on(Route::Flags));
+    world.posthog.script(Rule::always(Behavior::Hold).on(Route::Flags));
+    let examine = examined(&world, &[]);
+    let release = async {
+        world.posthog.held_requests(16).await;
+        world.posthog.behave();
+    };
+    let ((_, checks), ()) = tokio::join!(examine, release);
+    finds(&checks, "projects", "problem", &["41 projects at", "refused"]);
+}
+
+/// Langfuse v3 writes to ClickHouse, and leaves the tables as they were.
+#[tokio::test]
+async fn a_database_without_new_rows_is_named() {
+    let world = world().await;
+    let (_, checks) = examined(&world, &[]).await;
+    finds(
+        &checks,
+        "database.newest_row",
+        "warning",
+        &["1 enabled project, and no row", "ClickHouse"],
+    );
+    crate::add_traces(&world, PROJECT, &[crate::day("2024-06-01")]).await;
+    let (_, checks) = examined(&world, &[]).await;
+    let parts = [
+        "the newest row of 1 enabled project is from 2024-06-01 12:00:00",
+        "ClickHouse",
+    ];
+    finds(&checks, "database.newest_row", "warning", &parts);
+    alter(
+        &world,
+        "update traces set timestamp = now() at time zone 'UTC' - interval '71 hours'",
+    )
+    .await;
+    let (_, checks) = examined(&world, &[]).await;
+    finds(&checks, "database.newest_row", "ok", &["2 days ago"]);
 }
 
 #[tokio::test]

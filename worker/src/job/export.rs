@@ -216,7 +216,7 @@ impl ClaimedJob {
             // In this order: a late answer about the key halts the streams of a job too many before
             // it opens the gate.
             biased;
-            refused = gate.check_key(&app.capture, place, &integration) => return Err(refused),
+            refused = gate.check_key(&app.keys, &app.capture, place, &integration) => return Err(refused),
             never = gate.watch(&self.stop, app.config.slice, place) => never,
             ended = exports => ended,
         };

@@ -12,6 +12,7 @@ use crate::job::error::JobError;
 use crate::job::stop::Stop;
 use crate::posthog::capture::Capture;
 use crate::posthog::hosts::{Place, Speed};
+use crate::posthog::known_keys::KnownKeys;
 use crate::posthog::retry::SendError;
 
 /// The gate before PostHog that the streams of a job share. It opens once the host knows the key:
@@ -38,16 +39,25 @@ impl Gate {
         &self.halted
     }
 
-    /// Asks the host whether it knows the key, and opens the gate. Ends only when no body may ever
-    /// leave.
-    pub async fn check_key(&self, capture: &Capture, place: &Place, integration: &Integration) -> JobError {
-        let asked = Instant::now();
-        let known = capture.posthog.knows_key(integration).await;
-        // Only a late answer says something: `/flags/` may be quick while `/batch/` is not.
-        if let late @ Speed::Late = capture.speed(asked.elapsed()) {
-            place.answered(late);
-        }
-        match known {
+    /// Asks the host whether it knows the key, unless it has just said so, and opens the gate. Ends
+    /// only when no body may ever leave.
+    pub async fn check_key(
+        &self,
+        keys: &KnownKeys,
+        capture: &Capture,
+        place: &Place,
+        integration: &Integration,
+    ) -> JobError {
+        let ask = async || {
+            let asked = Instant::now();
+            let known = capture.posthog.knows_key(integration).await;
+            // Only a late answer says something: `/flags/` may be quick while `/batch/` is not.
+            if let late @ Speed::Late = capture.speed(asked.elapsed()) {
+                place.answered(late);
+            }
+            known
+        };
+        match keys.check(&integration.target(), ask).await {
             Ok(KeyCheck::Known) => {}
             Ok(KeyCheck::Unknown) => return JobError::KeyRefused,
             Ok(KeyCheck::CannotTell(why) | KeyCheck::NoAnswer(why)) => {

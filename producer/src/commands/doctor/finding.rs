@@ -40,6 +40,9 @@ pub(super) struct Finding {
     pub(super) found: String,
     /// What to do; nothing when all is well
     pub(super) advice: Option<String>,
+    /// The projects that it is about, where it is about some of them
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) projects: Vec<String>,
 }
 
 impl Finding {
@@ -49,6 +52,7 @@ impl Finding {
             status: Status::Ok,
             found: found.into(),
             advice: None,
+            projects: Vec::new(),
         }
     }
 
@@ -72,6 +76,11 @@ impl Finding {
             status: Status::Problem,
             ..Self::unknown(check, found, advice)
         }
+    }
+
+    /// The same, about these projects.
+    pub(super) fn of_projects(self, projects: Vec<String>) -> Self {
+        Self { projects, ..self }
     }
 
     /// A server of Postgres that cannot be used.

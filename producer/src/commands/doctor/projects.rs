@@ -1,8 +1,10 @@
 //! Checks each enabled project: can its key be decrypted, may its host be called, does the host
 //! know the key, is the project paused?
 
+use std::collections::BTreeMap;
+
 use shared::integration::{self, EncryptionKey, StoredIntegration};
-use shared::ledger::Ledger;
+use shared::ledger::{Ledger, Pause};
 use sqlx::PgPool;
 
 use super::Config;
@@ -43,12 +45,7 @@ async fn look(
         return paused_ones(ledger, &enabled, findings).await;
     }
     let answers = key_check::ask(&enabled, key, &config.egress, &config.posthog_ca).await?;
-    findings.extend(
-        enabled
-            .iter()
-            .zip(&answers)
-            .filter_map(|(stored, answer)| judge(stored, answer)),
-    );
+    findings.extend(judge(&enabled, &answers));
     let known = answers.iter().filter(|answer| **answer == KeyAnswer::Known).count();
     if known > 0 {
         let found = format!("{} known to their hosts", count(known, "key"));
@@ -63,13 +60,33 @@ async fn paused_ones(
     findings: &mut Vec<Finding>,
 ) -> Result<(), CommandError> {
     if let Some(ledger) = ledger {
-        for (id, pause) in paused(ledger, enabled).await? {
-            let found = format!("{id} is paused since {}: {}", pause.paused_at.to_rfc3339(), pause.error);
-            let advice = "Correct its PostHog settings, or `producer projects resume`.";
-            findings.push(Finding::warning(Check::ProjectsPaused, found, advice));
-        }
+        findings.extend(judge_pauses(paused(ledger, enabled).await?.into_values()));
     }
     Ok(())
+}
+
+/// One finding for each cause of pauses. PURE.
+fn judge_pauses(pauses: impl Iterator<Item = Pause>) -> Vec<Finding> {
+    let mut causes: BTreeMap<String, Vec<Pause>> = BTreeMap::new();
+    for pause in pauses {
+        let cause = pause.error_code.clone().unwrap_or_else(|| pause.error.clone());
+        causes.entry(cause).or_default().push(pause);
+    }
+    let finding = |pauses: Vec<Pause>| {
+        let first = pauses.iter().min_by_key(|pause| pause.paused_at)?;
+        let (id, since) = (&first.project_id, first.paused_at.to_rfc3339());
+        let found = match pauses.len() {
+            1 => format!("{id} is paused since {since}: {}", first.error),
+            number => format!(
+                "{number} projects are paused, the first is {id} since {since}: {}",
+                first.error
+            ),
+        };
+        let advice = "Correct their PostHog settings, or `producer projects resume`.";
+        let ids = pauses.iter().map(|pause| pause.project_id.clone()).collect();
+        Some(Finding::warning(Check::ProjectsPaused, found, advice).of_projects(ids))
+    };
+    causes.into_values().filter_map(finding).collect()
 }
 
 fn decrypted(stored: &StoredIntegration, key: &EncryptionKey) -> bool {
@@ -95,10 +112,35 @@ fn decrypts(projects: &[StoredIntegration], key: &EncryptionKey) -> Finding {
     }
 }
 
-/// What to report about one project's key; nothing when its host knows it. PURE.
-fn judge(stored: &StoredIntegration, answer: &KeyAnswer) -> Option<Finding> {
-    let found = format!("{} at {}: {}", stored.project_id, stored.host, answer.word());
+/// What to report about the projects' keys: one finding for each cause. PURE.
+fn judge(projects: &[StoredIntegration], answers: &[KeyAnswer]) -> Vec<Finding> {
+    let mut causes: BTreeMap<(&str, String), Vec<(&StoredIntegration, &KeyAnswer)>> = BTreeMap::new();
+    for (stored, answer) in projects.iter().zip(answers) {
+        // What a host says is the host's; what the settings are is nobody's in particular.
+        let whose = match answer {
+            KeyAnswer::Known | KeyAnswer::NotAsked(_) => String::new(),
+            KeyAnswer::Refused => stored.host.clone(),
+            KeyAnswer::CannotTell(detail) | KeyAnswer::NoAnswer(detail) => format!("{} {detail}", stored.host),
+        };
+        causes.entry((answer.word(), whose)).or_default().push((stored, answer));
+    }
+    let finding = |same: Vec<(&StoredIntegration, &KeyAnswer)>| {
+        let (first, answer) = *same.first()?;
+        let ids = same.iter().map(|(stored, _)| stored.project_id.clone()).collect();
+        Some(cause(first, answer, same.len())?.of_projects(ids))
+    };
+    causes.into_values().filter_map(finding).collect()
+}
+
+/// The finding about so many projects, of which this is the first; nothing when its host knows the
+/// key. PURE.
+fn cause(first: &StoredIntegration, answer: &KeyAnswer, projects: usize) -> Option<Finding> {
+    let (id, host, word) = (&first.project_id, &first.host, answer.word());
     let detail = answer.detail().unwrap_or_default();
+    let found = match projects {
+        1 => format!("{id} at {host}: {word}"),
+        _ => format!("{projects} projects at {host}, the first is {id}: {word}"),
+    };
     match answer {
         KeyAnswer::Known => None,
         KeyAnswer::CannotTell(_) => Some(Finding::warning(
@@ -112,10 +154,12 @@ fn judge(stored: &StoredIntegration, answer: &KeyAnswer) -> Option<Finding> {
             "See that the host can be reached from here.",
         )),
         KeyAnswer::Refused => Some(Finding::problem(Check::Projects, found, detail)),
-        KeyAnswer::NotAsked(unusable) => Some(Finding::problem(
-            Check::Projects,
-            format!("{found}: {detail}"),
-            unusable.code.mend(),
-        )),
+        KeyAnswer::NotAsked(unusable) => {
+            let found = match projects {
+                1 => format!("{found}: {detail}"),
+                _ => format!("{projects} projects: {word}; the first is {id} at {host}: {detail}"),
+            };
+            Some(Finding::problem(Check::Projects, found, unusable.code.mend()))
+        }
     }
 }

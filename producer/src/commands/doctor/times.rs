@@ -39,8 +39,8 @@ async fn look(source: &PgPool, observations: bool, findings: &mut Vec<Finding>) 
         .into_iter()
         .filter(|stored| stored.enabled);
     let ids: Vec<String> = enabled.map(|stored| stored.project_id).collect();
-    for rows in undated(source, &ids, observations).await? {
-        findings.push(Finding::warning(Check::DatabaseTimes, report::undated(&rows), advice));
+    for found in report::undated(&undated(source, &ids, observations).await?) {
+        findings.push(Finding::warning(Check::DatabaseTimes, found, advice));
     }
     findings.extend(ahead(source).await?);
     if findings.len() == before {

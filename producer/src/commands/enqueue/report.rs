@@ -170,8 +170,8 @@ impl Report {
         if json {
             return;
         }
-        for rows in &self.left.undated {
-            line(format!("Left out: {}.", undated(rows)));
+        for rows in undated(&self.left.undated) {
+            line(format!("Left out: {rows}."));
         }
         if let Some(sentence) = self.first_exports.sentence().filter(|_| !self.is_undecided()) {
             line(sentence);
