@@ -104,6 +104,30 @@ impl Pacer {
         self.pace.send_modify(|pace| pace.charge(units, Instant::now()));
     }
 
+    /// Whether somebody of the jobs lane waits, so that the backfill does not get on.
+    pub fn is_taken(&self) -> bool {
+        self.pace.borrow().waiting > 0
+    }
+
+    /// Waits until it was taken for so long without a break.
+    pub async fn taken(&self, patience: Duration) {
+        let mut pace = self.pace.subscribe();
+        loop {
+            // These fail only when the sender is gone, and `self` owns it.
+            let _ = pace.wait_for(|pace| pace.waiting > 0).await;
+            let free = pace.wait_for(|pace| pace.waiting == 0);
+            if tokio::time::timeout(patience, free).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// How long it takes until everything is paid for.
+    #[cfg(test)]
+    pub fn owed(&self) -> Duration {
+        self.pace.borrow().paid.saturating_duration_since(Instant::now())
+    }
+
     /// Whether nothing is left to pay, and nobody waits: a new pace would be the same.
     pub fn is_idle(&self) -> bool {
         let pace = self.pace.borrow();
@@ -230,6 +254,26 @@ mod tests {
         );
         assert_eq!(*order.lock().unwrap(), ["new", "newer", "old", "older"]);
         assert!(!pacer.is_idle(), "the last one is not paid for yet");
+    }
+
+    #[tokio::test]
+    async fn it_counts_as_taken_only_after_a_while() {
+        let patience = Duration::from_millis(20);
+        let pacer = Pacer::new(1);
+        pacer.pass(1_000, Lane::Backfill).await.used(1_000);
+        let backfill = tokio::time::timeout(4 * patience, pacer.pass(1, Lane::Backfill));
+        let taken = tokio::time::timeout(2 * patience, pacer.taken(patience));
+        let (backfill, taken) = tokio::join!(backfill, taken);
+        assert!(
+            backfill.is_err() && taken.is_err() && !pacer.is_taken(),
+            "the backfill holds up nobody"
+        );
+        let jobs = tokio::time::timeout(Duration::from_secs(60), pacer.pass(1, Lane::Jobs));
+        tokio::select! {
+            _ = jobs => panic!("its turn is in a quarter of an hour"),
+            () = pacer.taken(patience) => {}
+        }
+        assert!(!pacer.is_taken(), "who was dropped does not wait");
     }
 
     #[tokio::test]

@@ -57,16 +57,21 @@ struct Coverage {
     is_late: bool,
 }
 
+/// Whether the other observations of a day are wanted, too: a full run has exported them. A day that
+/// was exported without them stays as it is.
+fn has_others(runs: &[&RunRow], observations: bool) -> bool {
+    let exported = |run: &&RunRow| run.state == State::Completed && run.full && run.scope().has_observations();
+    observations && runs.iter().any(exported)
+}
+
 /// A run without `created_after` covers every row. A run with it extends the coverage, if it leaves
-/// no gap. Where `observations` are wanted, and any run of the day has exported them, only such runs
-/// count: a replay without them has not read the late ones. A day without them stays as it is.
-fn coverage(runs: &[&RunRow], observations: bool) -> Option<Coverage> {
-    let whole = |run: &&&RunRow| run.state == State::Completed && run.scope().has_usual();
-    let with_others = observations && runs.iter().filter(whole).any(|run| run.scope().has_observations());
+/// no gap. With `others`, only runs that export the other observations count: a replay without them
+/// has not read the late ones.
+fn coverage(runs: &[&RunRow], others: bool) -> Option<Coverage> {
     let completed = runs
         .iter()
-        .filter(whole)
-        .filter(|run| !with_others || run.scope().has_observations());
+        .filter(|run| run.state == State::Completed && run.scope().has_usual());
+    let completed = completed.filter(|run| !others || run.scope().has_observations());
     let mut done: Vec<_> = completed
         .filter_map(|run| Some((run.started_at?, run.completed_at?, run.created_after)))
         .collect();
@@ -102,7 +107,9 @@ pub fn sweep_from(runs: &[RunRow], swept_until: Option<DateTime<Utc>>, observati
         };
         before(known, MARGIN)
     };
-    let covered = by_day.values().filter_map(|runs| coverage(runs, observations));
+    let covered = by_day
+        .values()
+        .filter_map(|runs| coverage(runs, has_others(runs, observations)));
     covered.map(from).min()
 }
 
@@ -112,7 +119,8 @@ pub(super) fn job(rules: &Rules, runs: &[&RunRow], arrived: &Arrived) -> Option<
     let first = runs.first()?;
     let of_day = (first.project_id.clone(), first.day);
     let newest = arrived.newest.get(&of_day).copied();
-    let covered = coverage(runs, rules.observations)?;
+    let others = has_others(runs, rules.observations);
+    let covered = coverage(runs, others)?;
     let certain = before(covered.began, MARGIN);
     let missed = |newest| newest > covered.began || (newest >= certain && newest < before(now, MARGIN));
     let is_late = newest.is_some_and(missed) || (arrived.ahead.contains(&of_day) && !covered.is_late);
@@ -121,7 +129,7 @@ pub(super) fn job(rules: &Rules, runs: &[&RunRow], arrived: &Arrived) -> Option<
     let underway = |run: &&&RunRow| {
         run.created_after.is_some()
             && run.scope().has_usual()
-            && (!rules.observations || run.scope().has_observations())
+            && (!others || run.scope().has_observations())
             && !matches!(run.state, State::Completed | State::Discarded)
     };
     if !is_late || runs.iter().any(|run| underway(&run)) {
@@ -131,7 +139,7 @@ pub(super) fn job(rules: &Rules, runs: &[&RunRow], arrived: &Arrived) -> Option<
         key: RunKey::new(&first.project_id, first.day, free_name(covered.began, runs)),
         scope: Scope {
             created_after: Some(certain),
-            ..Scope::whole(rules.observations)
+            ..Scope::whole(others)
         },
     };
     Some(Planned {
@@ -149,7 +157,7 @@ fn free_name(after: DateTime<Utc>, runs: &[&RunRow]) -> String {
     if !taken(&name) {
         return name;
     }
-    // Only a discarded run can have that name.
+    // A discarded run has that name, or one that exports fewer streams.
     let others = (2_u32..).map(|number| format!("{name}-{number}"));
     others.into_iter().find(|other| !taken(other)).unwrap_or(name)
 }

@@ -285,6 +285,36 @@ fn a_late_run_exports_observations_where_they_are_wanted() {
     assert!(late(vec![run(the_day, "daily", State::Completed), replay]).is_empty());
 }
 
+/// Whatever EVENTS says now: each late row of such a day is sent, and as the others of its day were.
+#[test]
+fn a_day_that_was_exported_without_observations_goes_on_without_them() {
+    let rules = Rules {
+        observations: true,
+        now: at("2024-06-09T23:00:00Z"),
+        ..rules()
+    };
+    let the_day = day("2024-06-08");
+    let mut runs = vec![run(the_day, "daily", State::Completed)];
+    for (arrives, began) in [
+        ("2024-06-09T14:00:00Z", "2024-06-09T14:30:00Z"),
+        ("2024-06-09T15:00:00Z", "2024-06-09T15:30:00Z"),
+        ("2024-06-09T16:00:00Z", "2024-06-09T16:30:00Z"),
+    ] {
+        assert!(sweep_from(&runs, None, true).is_some_and(|from| from < at(arrives)));
+        let jobs = plan(&rules, &[project(runs.clone(), &[])], &arrived(arrives), Vec::new());
+        assert_eq!(jobs.len(), 1, "{arrives}");
+        let Scope {
+            events, created_after, ..
+        } = jobs[0].job.scope.clone();
+        assert_eq!(events, None);
+        runs.push(RunRow {
+            started_at: Some(at(began)),
+            completed_at: Some(at(began)),
+            ..late_run(the_day, &jobs[0].job.key.run, State::Completed, created_after.unwrap())
+        });
+    }
+}
+
 #[test]
 fn what_was_skipped_comes_back_once() {
     let the_day = day("2024-06-08");

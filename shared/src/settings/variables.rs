@@ -103,8 +103,8 @@ variables! {
         "Most rows of pages read in a second, over all jobs of the process; looking up traces of \
          other pages is not counted.";
     variable EVENTS_PER_SECOND "worker" Unset("as fast as it goes")
-        "Most events sent to one PostHog host in a second, over all jobs of the process; tries and \
-         parts of a body count as well. With several workers each has this limit for itself.";
+        "Most events sent to one PostHog host in a second, on average and over all jobs of the \
+         process; tries and parts of a body count as well. Each worker has this limit for itself.";
     variable PAGE_ROWS "worker" Value("3000")
         "Rows read by one statement.";
     variable BATCH_MAX_EVENTS "worker" Value("1500")

@@ -4,12 +4,17 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared::topology::Lane;
 use tokio::sync::{Semaphore, watch};
 use url::Url;
 
 use crate::pace::{Charged, Pacer};
+
+/// How long a job of the backfill waits for a pace that the jobs lane needs. Then it leaves its
+/// place in the process to a job for another host.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How soon a request to a host ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +89,8 @@ impl Hosts {
     }
 
     /// A place at the host for a job of this lane, or `None` while the host fails or is slow and
-    /// another job is there already.
+    /// another job is there already. A job of the backfill gets none either while the jobs lane
+    /// waits for the host's pace.
     pub fn enter(&self, url: &Url, lane: Lane) -> Option<Place> {
         let name = url.origin().ascii_serialization();
         let mut place = None;
@@ -98,7 +104,8 @@ impl Hosts {
                 in_flight: Arc::new(Semaphore::new(self.share)),
                 pacer: self.events_per_second.map(Pacer::new).map(Arc::new),
             });
-            if host.is_well() || host.jobs.is_empty() {
+            let taken = lane == Lane::Backfill && host.pacer.as_ref().is_some_and(|pacer| pacer.is_taken());
+            if !taken && (host.is_well() || host.jobs.is_empty()) {
                 host.jobs.insert(known.came);
                 place = Some((known.came, Arc::clone(&host.in_flight), host.pacer.clone()));
             }
@@ -159,6 +166,12 @@ impl Place {
         }
     }
 
+    /// How long it takes until everything that the host was sent is paid for.
+    #[cfg(test)]
+    pub fn owed(&self) -> Duration {
+        self.pacer.as_ref().map_or(Duration::ZERO, |pacer| pacer.owed())
+    }
+
     /// A request to the host has ended, with an answer or without one.
     pub fn answered(&self, speed: Speed) {
         let slow = speed == Speed::Late;
@@ -183,16 +196,31 @@ impl Place {
         });
     }
 
-    /// Whether the host is slow and a job that came earlier is still there. One job is enough for a
-    /// slow host.
+    /// Whether the host is slow and a job that came earlier is still there (one job is enough for a
+    /// slow host), or this job is of the backfill and the jobs lane needs the host's pace.
     pub fn is_crowded(&self) -> bool {
-        self.is_one_too_many(&self.hosts.known.borrow())
+        self.is_one_too_many(&self.hosts.known.borrow()) || self.rival().is_some_and(Pacer::is_taken)
     }
 
-    /// Waits until [`Place::is_crowded`].
+    /// Waits until [`Place::is_crowded`]; in the case of the pace, until it was so for a while.
     pub async fn crowded(&self) {
         let is_crowded = |known: &Known| self.is_one_too_many(known);
-        let _ = self.hosts.known.subscribe().wait_for(is_crowded).await;
+        let mut known = self.hosts.known.subscribe();
+        let taken = async {
+            match self.rival() {
+                Some(pacer) => pacer.taken(PATIENCE).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = known.wait_for(is_crowded) => {}
+            () = taken => {}
+        }
+    }
+
+    /// The pace in which others go before this job.
+    fn rival(&self) -> Option<&Pacer> {
+        self.pacer.as_deref().filter(|_| self.lane == Lane::Backfill)
     }
 
     fn is_one_too_many(&self, known: &Known) -> bool {
@@ -252,6 +280,34 @@ mod tests {
         assert!(second.crowded().now_or_never().is_none());
         second.answered(Speed::InTime);
         assert!(hosts.enter(&bad, Lane::Jobs).is_some());
+    }
+
+    #[tokio::test]
+    async fn the_backfill_of_a_paced_host_leaves_its_place_to_others_while_the_jobs_lane_waits() {
+        let hosts = Hosts::new(8, Some(1));
+        let (paced, other) = urls();
+        let old = hosts.enter(&paced, Lane::Backfill).unwrap();
+        let new = hosts.enter(&paced, Lane::Jobs).unwrap();
+        assert!(!old.is_crowded() && !new.is_crowded());
+        new.pace(1_000).await.unwrap().used(1_000);
+        let waiting = new.pace(1);
+        tokio::pin!(waiting);
+        assert!(waiting.as_mut().now_or_never().is_none());
+        assert!(old.is_crowded() && !new.is_crowded());
+        assert!(hosts.enter(&paced, Lane::Backfill).is_none());
+        assert!(hosts.enter(&paced, Lane::Jobs).is_some() && hosts.enter(&other, Lane::Backfill).is_some());
+    }
+
+    #[tokio::test]
+    async fn what_a_host_owes_outlives_its_jobs() {
+        let hosts = Hosts::new(8, Some(1));
+        let (paced, other) = urls();
+        let place = hosts.enter(&paced, Lane::Jobs).unwrap();
+        place.pace(1_000).await.unwrap().used(1_000);
+        drop(place);
+        let _place = hosts.enter(&other, Lane::Jobs).unwrap();
+        let again = hosts.enter(&paced, Lane::Jobs).unwrap();
+        assert!(again.pace(1).now_or_never().is_none());
     }
 
     #[test]

@@ -134,3 +134,17 @@ async fn a_failing_host_takes_any_number_of_jobs_again_once_it_has_accepted_a_bo
     way.send(&place, body(1), true, asked(Duration::ZERO)).await.unwrap();
     assert!(way.enter().is_some());
 }
+
+#[tokio::test]
+async fn every_try_and_every_part_of_a_body_counts_for_the_pace() {
+    let way = Way {
+        hosts: Hosts::new(2, Some(1)),
+        ..Way::new().await
+    };
+    let place = way.enter().unwrap();
+    way.posthog.script(Rule::always(Behavior::MaxEventsPerBatch(1)));
+    way.send(&place, body(2), true, asked(Duration::ZERO)).await.unwrap();
+    // Two events as a whole, and each of them once more.
+    let owed = place.owed().as_secs_f64();
+    assert!((3.0..4.0).contains(&owed), "{owed}");
+}
