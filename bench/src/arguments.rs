@@ -39,6 +39,9 @@ pub struct Arguments {
     /// The worker of another commit, which takes turns with this one's in the fleet
     #[arg(long, value_name = "FILE", requires = "fleet")]
     pub against: Option<PathBuf>,
+    /// This commit's worker, when it was built elsewhere
+    #[arg(long, value_name = "FILE", requires = "fleet")]
+    pub worker: Option<PathBuf>,
     /// Leave inputs and outputs out of all rows
     #[arg(long)]
     pub bare: bool,
@@ -145,6 +148,7 @@ mod tests {
         for words in [
             "--against there/worker",
             "--fleet --only worker",
+            "--worker here/worker",
             "--fleet --projects 2",
             "--events 10",
             "--runs 0",

@@ -6,7 +6,7 @@ use aes_gcm::aead::{Aead, KeyInit};
 use aes_gcm::aes::Aes256;
 use aes_gcm::{AesGcm, Nonce};
 use sha2::{Digest, Sha256};
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -233,7 +233,7 @@ type Found = (String, Option<String>, Option<String>, Option<bool>);
 
 /// Reads a project's integration. The outer error is the database's; a fault of the project is in
 /// [`Loaded::integration`].
-pub async fn load(source: &PgPool, key: &EncryptionKey, project_id: &str) -> Result<Loaded, sqlx::Error> {
+pub async fn load(source: impl PgExecutor<'_>, key: &EncryptionKey, project_id: &str) -> Result<Loaded, sqlx::Error> {
     let without = |fault| Loaded {
         settings: None,
         project_name: None,

@@ -1,6 +1,6 @@
 //! What both programs ask Langfuse's tables: whether the columns exist, and which days hold data.
 
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 
 mod days;
 mod newest;
@@ -106,7 +106,7 @@ pub fn wanted_columns() -> (Vec<String>, Vec<String>) {
 }
 
 /// The columns that are read and do not exist, as `table.column`.
-pub async fn missing_columns(source: &PgPool) -> Result<Vec<String>, sqlx::Error> {
+pub async fn missing_columns(source: impl PgExecutor<'_>) -> Result<Vec<String>, sqlx::Error> {
     let (tables, columns) = wanted_columns();
     sqlx::query_scalar(
         "-- langfuse_missing_columns

@@ -4,7 +4,7 @@
 use std::ops::RangeInclusive;
 
 use chrono::NaiveDate;
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 
 use crate::job::Day;
 
@@ -206,7 +206,7 @@ pub async fn score_days(source: &PgPool, project_id: &str, limit: u32) -> Result
 }
 
 /// Whether a table has an index whose leading columns are these.
-pub async fn has_index(source: &PgPool, table: &str, columns: &[&str]) -> Result<bool, sqlx::Error> {
+pub async fn has_index(source: impl PgExecutor<'_>, table: &str, columns: &[&str]) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
         "-- langfuse_has_index
          select exists (select 1 from pg_index i

@@ -14,15 +14,18 @@ use shared::ledger::Cursor;
 use shared::postgres::{ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT, in_words, is_unreachable};
 use shared::topology::Lane;
 use sqlx::Row as _;
-use sqlx::postgres::PgPool;
-use tokio::sync::{OnceCell, Semaphore};
+use sqlx::postgres::{PgArguments, PgPool, PgRow, Postgres};
+use sqlx::query::Query;
+use tokio::sync::OnceCell;
 
 use crate::langfuse::rows::{Row, TraceColumns, get};
 use crate::pace::Pacer;
 use crate::watch::metrics;
 
+mod connections;
 mod scores;
 mod statements;
+use connections::{Connections, Turn};
 pub use statements::{OWN_SCORES, TOTALS, TRACE_COLUMNS, statement};
 
 /// What went wrong while reading.
@@ -111,10 +114,7 @@ impl Window {
 /// Reader of Langfuse's tables.
 #[derive(Debug)]
 pub struct Source {
-    pool: PgPool,
-    /// One turn for each connection. A stream waits for its turn without a time limit; for the pool
-    /// it would wait with one.
-    turns: Semaphore,
+    connections: Connections,
     pacer: Option<Pacer>,
     page_rows: u32,
     checked: OnceCell<()>,
@@ -125,8 +125,7 @@ impl Source {
     /// A reader of pages of up to `page_rows` rows, at most so many a second.
     pub fn new(pool: PgPool, page_rows: u32, rows_per_second: Option<u32>) -> Self {
         Self {
-            turns: Semaphore::new(usize::try_from(pool.options().get_max_connections()).unwrap_or(usize::MAX)),
-            pool,
+            connections: Connections::new(pool),
             pacer: rows_per_second.map(Pacer::new),
             // A page of more than a second's rows would be a burst, followed by a pause.
             page_rows: page_rows.min(rows_per_second.unwrap_or(u32::MAX)),
@@ -137,16 +136,22 @@ impl Source {
 
     /// The project's PostHog settings.
     pub async fn integration(&self, key: &EncryptionKey, project_id: &str) -> Result<Loaded, SourceError> {
-        let _turn = self.turns.acquire().await;
-        in_time(integration::load(&self.pool, key, project_id)).await
+        let turn = self.connections.turn().await;
+        in_time(async {
+            let mut connection = turn.connection().await?;
+            let loaded = integration::load(&mut *connection, key, project_id).await?;
+            connection.keep();
+            Ok::<_, sqlx::Error>(loaded)
+        })
+        .await
     }
 
     /// Checks that the columns are there, until the first success. One clear error then stands for
     /// many unclear ones.
     pub async fn check_columns(&self) -> Result<(), SourceError> {
         let check = async || {
-            let _turn = self.turns.acquire().await;
-            let missing = in_time(langfuse::missing_columns(&self.pool)).await?;
+            let turn = self.connections.turn().await;
+            let missing = in_time(async { langfuse::missing_columns(&mut *turn.connection().await?).await }).await?;
             if missing.is_empty() {
                 Ok(())
             } else {
@@ -163,9 +168,9 @@ impl Source {
             Some(pacer) => Some(pacer.pass(self.page_rows, Lane::Jobs).await),
             None => None,
         };
-        let _turn = self.turns.acquire().await;
+        let turn = self.connections.turn().await;
         let began = Instant::now();
-        let rows = in_time(self.fetch(stream, window, after)).await?;
+        let rows = in_time(self.fetch(&turn, stream, window, after)).await?;
         metrics::page_read(stream, began.elapsed());
         if let Some(charged) = charged {
             charged.used(rows.len());
@@ -174,9 +179,16 @@ impl Source {
         Ok(Page { rows, last })
     }
 
-    async fn fetch(&self, stream: Stream, window: &Window, after: Option<&Cursor>) -> Result<Vec<Row>, SourceError> {
+    async fn fetch(
+        &self,
+        turn: &Turn<'_>,
+        stream: Stream,
+        window: &Window,
+        after: Option<&Cursor>,
+    ) -> Result<Vec<Row>, SourceError> {
+        let mut connection = turn.connection().await?;
         let statement = match stream {
-            Stream::Score if self.ways.reads_own(&self.pool, window).await? => OWN_SCORES,
+            Stream::Score if self.ways.reads_own(&mut connection, window).await? => OWN_SCORES,
             stream => statement(stream),
         };
         let start = window.day.start();
@@ -192,12 +204,14 @@ impl Source {
             .bind(id)
             .bind(i64::from(self.page_rows))
             .bind(window.created_after)
-            .fetch(&self.pool);
+            .fetch(&mut *connection);
         // Rows are decoded as they arrive, so that no page is in memory twice.
         let mut rows = Vec::new();
         while let Some(row) = fetched.try_next().await? {
             rows.push(Row::decode(stream, &row)?);
         }
+        drop(fetched);
+        connection.keep();
         Ok(rows)
     }
 
@@ -210,9 +224,8 @@ impl Source {
             return Ok(());
         }
         let ids: Vec<&str> = traces.iter().map(|trace| trace.id.as_str()).collect();
-        let _turn = self.turns.acquire().await;
         let totals = sqlx::query(TOTALS).bind(project_id).bind(ids);
-        let totals = in_time(totals.fetch_all(&self.pool)).await?;
+        let totals = self.all(totals).await?;
         for (trace, row) in traces.iter_mut().zip(&totals) {
             trace.add_totals(row)?;
         }
@@ -231,9 +244,8 @@ impl Source {
             return Ok(());
         }
         let ids: Vec<&str> = ids.into_iter().collect();
-        let _turn = self.turns.acquire().await;
         let lookup = sqlx::query(TRACE_COLUMNS).bind(project_id).bind(ids);
-        let found = in_time(lookup.fetch_all(&self.pool)).await?;
+        let found = self.all(lookup).await?;
         let mut traces = HashMap::with_capacity(found.len());
         for row in &found {
             traces.insert(get::<&str>(row, 0)?, Arc::new(TraceColumns::decode(row, 1)?));
@@ -246,14 +258,26 @@ impl Source {
         Ok(())
     }
 
+    /// All rows of a statement.
+    async fn all(&self, statement: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, SourceError> {
+        let turn = self.connections.turn().await;
+        in_time(async {
+            let mut connection = turn.connection().await?;
+            let rows = statement.fetch_all(&mut *connection).await?;
+            connection.keep();
+            Ok::<_, sqlx::Error>(rows)
+        })
+        .await
+    }
+
     /// Whether the database answers. When all turns are taken it is answering others, which is
     /// enough.
     pub async fn ping(&self) -> Result<(), sqlx::Error> {
-        let Ok(_turn) = self.turns.try_acquire() else {
+        let Some(turn) = self.connections.try_turn() else {
             return Ok(());
         };
         sqlx::query("-- source_ping\nselect 1")
-            .fetch_one(&self.pool)
+            .fetch_one(&mut *turn.connection().await?)
             .await?
             .try_get::<i32, _>(0)
             .map(|_| ())

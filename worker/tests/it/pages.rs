@@ -241,6 +241,34 @@ async fn the_scores_of_a_project_with_few_are_read_apart_from_those_of_all_proje
     }
 }
 
+/// A pool pings what comes back to it, so a job's statements hand a connection on among themselves.
+#[tokio::test]
+async fn a_connection_is_kept_for_the_next_statement_and_given_back_when_none_comes() {
+    let world = seeded().await;
+    let pool = paging_pool(&SecretString::from(world.database_url.clone()), "kept", 3).unwrap();
+    let source = Source::new(pool.clone(), 1_000, None);
+    let window = Window {
+        project_id: PROJECT.to_owned(),
+        day: Day(day()),
+        created_after: None,
+    };
+    for stream in Stream::ALL {
+        source.page(stream, &window, None).await.unwrap();
+        assert_eq!((pool.size(), pool.num_idle()), (1, 0), "{stream}");
+    }
+    let given_back = async || pool.num_idle() == 1;
+    world
+        .wait_until("the pool has it again", crate::PATIENCE, given_back)
+        .await;
+    // Whoever stops in the middle of a statement leaves it to the pool to look after the connection.
+    let stopped = futures::FutureExt::now_or_never(source.page(Stream::Trace, &window, None));
+    assert!(stopped.is_none());
+    world
+        .wait_until("the pool has it again", crate::PATIENCE, given_back)
+        .await;
+    source.page(Stream::Trace, &window, None).await.unwrap();
+}
+
 /// How many rows come after a cursor.
 async fn left_behind(pool: &PgPool, stream: Stream, window: &Window, after: Option<&Cursor>) -> usize {
     let source = Source::new(pool.clone(), 100_000, None);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use shared::job::Day;
 use shared::langfuse::has_index;
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use tokio::sync::OnceCell;
 
 use super::Window;
@@ -78,12 +78,15 @@ pub(super) struct Ways {
 
 impl Ways {
     /// Whether the project's own scores are the shorter way to the rows of a window.
-    pub(super) async fn reads_own(&self, pool: &PgPool, window: &Window) -> Result<bool, sqlx::Error> {
-        if !*self.open.get_or_try_init(|| open(pool)).await? {
+    pub(super) async fn reads_own(&self, connection: &mut PgConnection, window: &Window) -> Result<bool, sqlx::Error> {
+        if !*self.open.get_or_try_init(|| open(&mut *connection)).await? {
             return Ok(false);
         }
         let own = sqlx::query_scalar(OWN).bind(&window.project_id).bind(FEW + 1);
-        let own = self.own.get(window.project_id.clone(), own.fetch_one(pool)).await?;
+        let own = self
+            .own
+            .get(window.project_id.clone(), own.fetch_one(&mut *connection))
+            .await?;
         if own > FEW {
             return Ok(false);
         }
@@ -91,18 +94,18 @@ impl Ways {
             .bind(window.day.start())
             .bind(window.day.end())
             .bind(FEW + 1);
-        let of_day = self.of_day.get(window.day, of_day.fetch_one(pool)).await?;
+        let of_day = self.of_day.get(window.day, of_day.fetch_one(connection)).await?;
         Ok(reads_own(own, of_day))
     }
 }
 
 /// Whether there is a choice. An index on project and time, which an operator may have made, leads
 /// to the rows themselves. Without one on the project, its scores cannot be read apart.
-async fn open(pool: &PgPool) -> Result<bool, sqlx::Error> {
-    if has_index(pool, "scores", &["project_id", "timestamp"]).await? {
+async fn open(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    if has_index(&mut *connection, "scores", &["project_id", "timestamp"]).await? {
         return Ok(false);
     }
-    has_index(pool, "scores", &["project_id"]).await
+    has_index(connection, "scores", &["project_id"]).await
 }
 
 #[cfg(test)]
