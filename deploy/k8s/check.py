@@ -337,8 +337,11 @@ def document_faults(text, objects):
     faults = [f"docs/OPERATIONS.md: there is no {thing}" for thing in sorted(named - there)]
     # A Job that belongs to the CronJob counts in its history, which then loses the nightly one.
     made = [line for line in text.splitlines() if "--from=cronjob/" in line]
-    if any("--dry-run=client" not in line for line in made) or text.count("del(.metadata.ownerReferences)") < len(made):
+    if any("--dry-run=client" not in line for line in made) or text.count("del(.metadata.ownerReferences") < len(made):
         faults.append("docs/OPERATIONS.md: a Job made --from=cronjob keeps its owner")
+    containers = {container["name"] for cron in of_kind(objects, "CronJob") for container in containers_of(pod_of(cron))}
+    said = set(re.findall(r'--container=([a-z-]+)', text) + re.findall(r'select\(\.name == "([a-z-]+)"\)', text))
+    faults += [f"docs/OPERATIONS.md: the CronJob has no container {called}" for called in sorted(said - containers)]
     return faults
 
 

@@ -158,6 +158,9 @@ class EveryPlantedFaultIsFound(unittest.TestCase):
         self.assertEqual(check.document_faults(text, OBJECTS), ["docs/OPERATIONS.md: there is no Deployment wroker", owned])
         dropped = text.replace(";", " --dry-run=client | jq 'del(.metadata.ownerReferences)';", 1).replace("wroker", "posthog-export-worker")
         self.assertEqual(check.document_faults(dropped, OBJECTS), [])
+        named = 'jq \'(.containers[] | select(.name == "producr")).args = $words\'; kubectl logs --container=enqueue job/a'
+        missing = [f"docs/OPERATIONS.md: the CronJob has no container {called}" for called in ["enqueue", "producr"]]
+        self.assertEqual(check.document_faults(f"{dropped}; {named}", OBJECTS), missing)
 
     def test_a_secret_that_is_rendered(self):
         faults = check.faults_of(DIRECTORY, [*OBJECTS, EXAMPLE[0]], EXAMPLE, KNOWN)
