@@ -254,6 +254,18 @@ def reference_faults(objects, known):
     return faults
 
 
+def first_export_faults(objects):
+    """Nobody can be asked in the cluster, so the overlay says how far back the first export of a project goes."""
+    faults = []
+    maps = {config["metadata"]["name"]: config["data"] for config in of_kind(objects, "ConfigMap")}
+    for thing in of_kind(objects, "CronJob"):
+        for container in containers_of(pod_of(thing)):
+            settings = {key for source in container.get("envFrom", []) for key in maps[source["configMapRef"]["name"]]}
+            if "BACKFILL_DAYS" not in settings and "--yes" not in container["args"]:
+                faults.append(f"{name(thing)}: neither BACKFILL_DAYS nor --yes: a long first export is held back")
+    return faults
+
+
 def overlay_faults(directory, objects):
     """An overlay says where the image is and puts everything into its own namespace; Secrets are not ours to render."""
     faults = []
@@ -282,7 +294,7 @@ def overlay_faults(directory, objects):
             faults += [f"{name(thing)}: {address} leads nowhere" for address in addresses if not re.fullmatch(r"https://\S+#alert-\w+", address)]
         if thing["kind"] == "ServiceAccount" and thing.get("automountServiceAccountToken") is not False:
             faults.append(f"{name(thing)} hands out a token")
-    return faults
+    return faults + (first_export_faults(objects) if directory != "base" else [])
 
 
 def faults_of(directory, objects, example, known):
@@ -345,6 +357,18 @@ def document_faults(text, objects):
     return faults
 
 
+def install_faults(text, example):
+    """The documents name each Secret, and have the namespace applied before them, and them before the pods that wait for them."""
+    called = [secret["metadata"]["name"] for secret in example]
+    faults = [f"docs/OPERATIONS.md does not name the Secret {secret}" for secret in called if f"`{secret}`" not in text]
+    (block,) = [block for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) if "/namespace.yaml" in block]
+    steps = ["/namespace.yaml", "--namespace posthog-export apply --filename=secrets", "apply --kustomize"]
+    places = [block.find(step) for step in steps]
+    if -1 in places or places != sorted(places):
+        faults.append("docs/OPERATIONS.md: the namespace, the Secrets and the rest are not applied in this order")
+    return faults
+
+
 def main():
     known = programs_know()
     example = list(yaml.safe_load_all((HERE / "secrets.example.yaml").read_text(encoding="utf-8")))
@@ -354,7 +378,7 @@ def main():
         objects = render(directory)
         count += len(objects)
         if directory == "base":
-            faults += document_faults(read("docs/OPERATIONS.md"), objects)
+            faults += document_faults(read("docs/OPERATIONS.md"), objects) + install_faults(read("docs/OPERATIONS.md"), example)
         faults += faults_of(directory, objects, example, known)
     for fault in faults:
         print(fault, file=sys.stderr)

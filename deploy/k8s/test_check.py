@@ -162,6 +162,28 @@ class EveryPlantedFaultIsFound(unittest.TestCase):
         missing = [f"docs/OPERATIONS.md: the CronJob has no container {called}" for called in ["enqueue", "producr"]]
         self.assertEqual(check.document_faults(f"{dropped}; {named}", OBJECTS), missing)
 
+    def test_how_far_back_the_first_export_goes(self):
+        objects = copy.deepcopy(OBJECTS)
+        (config,) = check.of_kind(objects, "ConfigMap")
+        (cron,) = check.of_kind(objects, "CronJob")
+        del config["data"]["BACKFILL_DAYS"]
+        says = "CronJob posthog-export-enqueue: neither BACKFILL_DAYS nor --yes: a long first export is held back"
+        self.assertEqual(check.overlay_faults(DIRECTORY, objects), [says])
+        at(cron, CRON_POD)["containers"][0]["args"].append("--yes")
+        self.assertEqual(check.overlay_faults(DIRECTORY, objects), [])
+
+    def test_the_order_of_the_installation(self):
+        text = check.read("docs/OPERATIONS.md")
+        self.assertEqual(check.install_faults(text, EXAMPLE), [])
+        order = ["docs/OPERATIONS.md: the namespace, the Secrets and the rest are not applied in this order"]
+        secrets = "kubectl --namespace posthog-export apply --filename=secrets.yaml\n"
+        self.assertEqual(check.install_faults(text.replace(secrets, ""), EXAMPLE), order)
+        self.assertEqual(check.install_faults(text.replace(secrets, secrets.replace("--namespace posthog-export ", "")), EXAMPLE), order)
+        late = text.replace(secrets, "").replace("kubectl --namespace posthog-export wait", f"{secrets}kubectl wait", 1)
+        self.assertEqual(check.install_faults(late, EXAMPLE), order)
+        unnamed = ["docs/OPERATIONS.md does not name the Secret posthog-export-keda"]
+        self.assertEqual(check.install_faults(text.replace("`posthog-export-keda`", "a fourth"), EXAMPLE), unnamed)
+
     def test_a_secret_that_is_rendered(self):
         faults = check.faults_of(DIRECTORY, [*OBJECTS, EXAMPLE[0]], EXAMPLE, KNOWN)
         self.assertTrue(any("is rendered" in fault for fault in faults), faults)
