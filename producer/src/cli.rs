@@ -117,34 +117,35 @@ a job:
   healed   its message seems to be lost
 Before that it migrates and declares what is missing, unless --no-setup.
 
-The first enqueue of a project goes back to its first row. Where that is more than 30 days that hold
-data, or all such projects together hold more than about a million events, it asks first. --yes
-answers for you, and nothing is asked where --from, --day or BACKFILL_DAYS says how far back to go.
-Without a terminal such a project is held back, and the others are published. --count, with
---dry-run, counts the events exactly: first look at it, then decide.
+Where more than 30 days that hold data, from before a project's nightly export began, would be
+exported for the first time, or such days of all projects together hold more than about a million
+events, it asks first. --yes answers for you, and nothing is asked where --from, --day or
+BACKFILL_DAYS says how far back to go. Without a terminal these days are held back, and all others
+are published. --count, with --dry-run, counts the events exactly: first look at it, then decide.
 
 JSON: {now, dry_run, planned: {new, resumed, late, healed}, queues, from, to, confirmed,
 failed: [{id, error}], paused: [project_id], looked_at, dead: [id],
 undated: [{project_id, table, rows, example}],
 first_exports: [{project_id, from, to, days, events, held_back}],
 jobs: [{id, project_id, day, run, queue, reason}]}. With --count also counts: [{project_id, jobs,
-events: {trace, generation, score}, total}].
+events: {trace, generation, score, observation}, total}]; `observation` where EVENTS asks for it.
 
-Exit code: 0 when the broker confirmed every job; 1 when it did not confirm one, or when a project
-was held back. Such a job is not in the ledger, so the next `enqueue` publishes it.";
+Exit code: 0 when the broker confirmed every job, also when days were held back, which standard
+error says; 1 when it did not confirm one. Such a job is not in the ledger, so the next `enqueue`
+publishes it.";
 
 const SCHEDULE_EXAMPLES: &str = "\
 Examples:
   producer schedule
   producer schedule --at 03:15
   BACKFILL_DAYS=30 producer schedule
-  producer schedule --yes
 
 Enqueues at the start, which catches up with every missed day, and then every day at that time
 (UTC). It may run as several replicas. One is at work; the others stand by and take over when it
-ends. It asks nobody: without --yes or BACKFILL_DAYS, a project whose first export is long is held
-back, as `producer enqueue --help` tells. After a failure it tries again within minutes. Reads the same settings as `enqueue`. SIGTERM
-and SIGINT end it with exit code 0.";
+ends. It asks nobody: a long history is held back, as `producer enqueue --help` tells, and
+`producer enqueue --project ID --yes` publishes it. With --yes, schedule publishes that of every
+project, also of those that are set up later. After a failure it tries again within minutes. Reads
+the same settings as `enqueue`. SIGTERM and SIGINT end it with exit code 0.";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
@@ -153,9 +154,10 @@ Examples:
   producer replay --project clx1abc --from 2024-06-01 --to 2024-06-30 --events observation
   producer replay --project clx1abc --from 2024-06-01 --to 2024-06-30 --dry-run
 
-Does the same as publishing {\"project_id\": \"clx1abc\", \"day\": \"2024-06-01\"} by hand, for each day of
-the range that holds data. Without --events it asks for what EVENTS says. --day is one day, and so is --from without --to. PostHog keeps one copy of each event: an
-event has the same uuid each time it is sent.
+Does the same as publishing {\"project_id\": \"clx1abc\", \"day\": \"2024-06-01\"} by hand, for each
+day of the range that holds data. Without --events it asks for what EVENTS says. --day is one day,
+and so is --from without --to. PostHog keeps one copy of each event: an event has the same uuid each
+time it is sent.
 
 JSON: {dry_run, confirmed, jobs: [{id, message, confirmed, error}]}.";
 
@@ -210,7 +212,7 @@ sent, rejected}.";
 pub async fn execute(cli: Cli) -> ExitCode {
     match dispatch(cli.command).await {
         Ok(Exit::Done) => ExitCode::SUCCESS,
-        Ok(Exit::Failed | Exit::Undecided) => ExitCode::from(1),
+        Ok(Exit::Failed) => ExitCode::from(1),
         Err(error) => {
             // Not a log line: there is no log before the settings are read.
             // An error of a command has its cause in its text.

@@ -10,6 +10,7 @@ pub mod config;
 pub mod day_range;
 pub mod error;
 mod facts;
+mod histories;
 mod key_check;
 mod lock;
 mod newest;

@@ -31,8 +31,6 @@ pub enum Exit {
     Done,
     /// A part of what was asked for failed, and the report says which: exit code 1
     Failed,
-    /// A part was left undone until a human decides, and the report says what: exit code 1
-    Undecided,
 }
 
 impl Exit {

@@ -5,7 +5,7 @@ mod counted;
 mod first;
 mod report;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -51,7 +51,7 @@ pub struct Arguments {
     /// With --dry-run: also count the events that the jobs hold, by project and kind
     #[arg(long, requires = "dry_run")]
     pub count: bool,
-    /// Do not ask before the long history of a project is published for the first time
+    /// Do not ask before the long history of a project is published
     #[arg(long)]
     pub yes: bool,
     /// Whether nobody is there to be asked, even at a terminal
@@ -129,18 +129,23 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
     };
     let mut now = rules().await?;
     let mut found = read.everything(&now, &arguments.projects).await?;
-    let mut long = LongFirst::look(&source, std::mem::take(&mut found.first), arguments, now.observations).await?;
-    if long.is_question()
+    let mut long = LongFirst::default();
+    long.look(&source, std::mem::take(&mut found.first), arguments, now.observations)
+        .await?;
+    while long.is_question()
         && let Some(held) = lock.take()
     {
-        // No other producer waits for a human. What it did meanwhile is read anew.
+        // No other producer waits for a human. What it did meanwhile is read anew, and what the
+        // question did not name is a question of its own.
         held.release().await?;
         long.ask()?;
         lock = Some(lock::take(&ledger, LOCK).await?);
         now = rules().await?;
         found = read.everything(&now, &arguments.projects).await?;
+        long.look(&source, std::mem::take(&mut found.first), arguments, now.observations)
+            .await?;
     }
-    found.hold_back(&long.held_back());
+    let held = found.hold_back(&long);
     if !arguments.dry_run && !found.over.is_empty() {
         let ended = ledger.forget_pauses(&found.over).await?;
         tracing::info!(projects = ?ended, "deleted the pauses that no longer hold");
@@ -156,8 +161,12 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
         if sent.failed.is_empty()
             && let Some((projects, until)) = found.swept
         {
-            ledger.record_swept(&projects, until, &now.window()).await?;
-            if arguments.projects.is_empty() && !report.is_undecided() {
+            let looked = now.window();
+            ledger.record_swept(&projects, until, &looked).await?;
+            // Days that were held back hold data and have no run: the next enqueue looks at them again.
+            let nothing = looked.end().next()..=*looked.end();
+            ledger.record_swept(&held, until, &nothing).await?;
+            if arguments.projects.is_empty() {
                 ledger.record_enqueued().await?;
             }
         }
@@ -168,16 +177,13 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
     }
     broker.close().await;
     report.finish(arguments.json);
-    Ok(match Exit::of(report.all_confirmed()) {
-        Exit::Done if report.is_undecided() => Exit::Undecided,
-        exit => exit,
-    })
+    Ok(Exit::of(report.all_confirmed()))
 }
 
 /// What to publish, and what to record once it is published.
 struct Found {
     jobs: Vec<Planned>,
-    /// The jobs of projects that were never exported
+    /// The days from before the nightly export of their project began
     first: Vec<FirstExport>,
     /// Projects whose late rows were looked for, and up to when. `None` when only some days were
     /// looked at.
@@ -189,13 +195,15 @@ struct Found {
 }
 
 impl Found {
-    /// Leaves these projects out, as if they had not been looked at.
-    fn hold_back(&mut self, projects: &BTreeSet<&str>) {
-        self.jobs
-            .retain(|planned| !projects.contains(planned.job.key.project_id.as_str()));
+    /// Leaves out the days that wait for somebody's decision. Answers whose they are; `swept` keeps
+    /// the other projects.
+    fn hold_back(&mut self, long: &LongFirst) -> Vec<String> {
+        self.jobs.retain(|planned| !long.holds(planned));
+        let held: Vec<String> = long.held_back().map(|export| export.project_id.clone()).collect();
         if let Some((swept, _)) = &mut self.swept {
-            swept.retain(|id| !projects.contains(id.as_str()));
+            swept.retain(|id| !held.contains(id));
         }
+        held
     }
 }
 

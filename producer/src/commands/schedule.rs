@@ -34,7 +34,7 @@ pub struct Arguments {
     /// When, in UTC. It must be later than EXPORT_LAG after midnight, or yesterday is not over yet
     #[arg(long, value_name = "HH:MM", default_value = "01:00", value_parser = parse_time)]
     pub at: NaiveTime,
-    /// Publish the whole history of a project that was never exported, however long it is
+    /// Publish the whole history of every project, also of those that are set up later
     #[arg(long)]
     pub yes: bool,
 }
@@ -170,8 +170,7 @@ where
 /// Logs a failure. Answers whether the enqueue succeeded.
 fn told(enqueued: Result<Exit, CommandError>) -> bool {
     match enqueued {
-        // What waits for a human does not go faster by trying again; the enqueue has said it.
-        Ok(Exit::Done | Exit::Undecided) => true,
+        Ok(Exit::Done) => true,
         Ok(Exit::Failed) => {
             tracing::error!("not every job was confirmed; trying again");
             false

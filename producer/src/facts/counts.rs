@@ -11,7 +11,7 @@ use sqlx::PgPool;
 
 use crate::error::CommandError;
 use crate::output::progress;
-use crate::plan::{FirstExport, Planned};
+use crate::plan::{FirstExport, Planned, long_ones};
 
 /// How many statements count at the same time.
 const AT_ONCE: usize = 4;
@@ -169,30 +169,36 @@ const ESTIMATE_OF_OBSERVATIONS: &str = "-- producer_estimate_observations
      explain select 1 from observations
      where project_id = $1 and start_time >= $2 and start_time < $3 and type <> 'GENERATION'";
 
-/// Fills in about how many events the first exports hold, with or without other observations.
-pub(crate) async fn estimate(
+/// The first exports that are asked about, each with about how many events it holds, with or without
+/// other observations.
+pub(crate) async fn long(
     source: &PgPool,
-    exports: &mut [FirstExport],
+    mut first: Vec<FirstExport>,
     observations: bool,
-) -> Result<(), CommandError> {
+) -> Result<Vec<FirstExport>, CommandError> {
+    if first.is_empty() {
+        return Ok(first);
+    }
     let others = observations.then_some(ESTIMATE_OF_OBSERVATIONS);
-    let bar = progress("estimating events", exports.len());
-    for export in exports {
-        for statement in ESTIMATES.into_iter().chain(others) {
-            let plan: Vec<String> = sqlx::query_scalar(statement)
-                .bind(&export.project_id)
-                .bind(export.range.start().start())
-                .bind(export.range.end().end())
-                .fetch_all(source)
-                .await?;
-            export.events += plan.first().and_then(|line| expected_rows(line)).unwrap_or(0);
+    let bar = progress("estimating events", first.len());
+    for export in &mut first {
+        for stretch in &export.stretches {
+            for statement in ESTIMATES.into_iter().chain(others) {
+                let plan: Vec<String> = sqlx::query_scalar(statement)
+                    .bind(&export.project_id)
+                    .bind(stretch.start().start())
+                    .bind(stretch.end().end())
+                    .fetch_all(source)
+                    .await?;
+                export.events += plan.first().and_then(|line| expected_rows(line)).unwrap_or(0);
+            }
         }
         // Without statistics the planner may expect fewer than there are days with data.
-        export.events = export.events.max(i64::try_from(export.days).unwrap_or(i64::MAX));
+        export.events = export.events.max(i64::try_from(export.days.len()).unwrap_or(i64::MAX));
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(())
+    Ok(long_ones(first))
 }
 
 /// `Seq Scan on traces  (cost=0.00..1.10 rows=10 width=4)` expects 10 rows. PURE.

@@ -1,22 +1,35 @@
-//! The first export of a project may be long: `enqueue` counts it, and asks before it publishes it.
+//! The history of a project may be long: `enqueue` counts it, and asks before it publishes it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use chrono::Days;
+use chrono::{Days, NaiveDate};
 use serde_json::json;
 use testkit::seed::{Observation, Rows, Score, Trace, at};
 use testkit::{BACKFILL, World};
 
 use crate::{PROJECT, add_project, add_traces, alter, day, json, ledger, world, yesterday};
 
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn days_from(first: &str, number: u64) -> Vec<NaiveDate> {
+    (0..number).map(|number| day(first) + Days::new(number)).collect()
+}
+
 /// A world with a project whose first export is long, and one whose first export is short.
 async fn long_and_short() -> Arc<World> {
     let world = world().await;
-    let days: Vec<_> = (0..31).map(|number| day("2024-01-01") + Days::new(number)).collect();
-    add_traces(&world, PROJECT, &days).await;
+    add_traces(&world, PROJECT, &days_from("2024-01-01", 31)).await;
     add_project(&world, "short", true).await;
     add_traces(&world, "short", &[day("2023-01-01"), day("2024-01-01")]).await;
     world
+}
+
+async fn whole_enqueues(world: &World) -> i64 {
+    sqlx::query_scalar("select count(*) from posthog_export.last_enqueue")
+        .fetch_one(&world.pool())
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -41,34 +54,83 @@ async fn a_long_one_is_held_back_until_somebody_decides_and_the_others_go_on() {
         (1, 33)
     );
 
-    // There is no terminal to ask at.
-    let output = world.producer(&["enqueue"]).await;
-    assert_eq!(output.code, 1, "{}", output.stdout);
-    for part in [PROJECT, "31 days", "2024-01-01", "--yes", "BACKFILL_DAYS"] {
+    // There is no terminal to ask at. All else is done, so nothing has failed: a CronJob that runs
+    // again changes nothing, and an alert that no new day is exported would be wrong.
+    let output = world.succeeds(&["enqueue"]).await;
+    let advice = format!("--project {PROJECT} --yes");
+    for part in ["ERROR", PROJECT, "31 days", "2024-01-01", &advice, "BACKFILL_DAYS"] {
         assert!(output.stderr.contains(part), "{part} in {}", output.stderr);
     }
     let runs = ledger(&world).await;
     assert_eq!(runs.len(), 2, "{runs:?}");
     assert!(runs.iter().all(|run| run.starts_with("short/")), "{runs:?}");
-    // Not every day of every project was seen to.
-    let said: i64 = sqlx::query_scalar("select count(*) from posthog_export.last_enqueue")
-        .fetch_one(&world.pool())
-        .await
-        .unwrap();
-    assert_eq!(said, 0);
+    assert_eq!(whole_enqueues(&world).await, 1);
 
+    // Found again, also what holds nothing but scores.
+    let mut scores = Rows::default();
+    let time = at(day("2024-02-01"), 9, 0, 0, 0);
+    scores.scores.push(Score::new(PROJECT, "alone", "no trace", time));
+    scores.insert(&world.pool()).await;
+    let report = json(&world, &["enqueue", "--json"]).await;
+    let held = &report["first_exports"][0];
+    assert_eq!((&held["days"], &held["held_back"]), (&32.into(), &true.into()));
     let report = json(&world, &["enqueue", "--yes", "--json"]).await;
     assert_eq!(
         (&report["confirmed"], &report["first_exports"]),
-        (&31.into(), &json!([]))
+        (&32.into(), &json!([]))
     );
-    assert_eq!(world.queue_depth(BACKFILL).await, 33);
-
-    // A project that has runs is not asked about again, however much it brings.
-    let days: Vec<_> = (0..40).map(|number| day("2023-01-01") + Days::new(number)).collect();
-    add_traces(&world, PROJECT, &days).await;
+    assert_eq!(world.queue_depth(BACKFILL).await, 34);
     let report = json(&world, &["enqueue", "--json"]).await;
-    assert_eq!(report["confirmed"], 40);
+    assert_eq!((&report["jobs"], &report["first_exports"]), (&json!([]), &json!([])));
+}
+
+#[tokio::test]
+async fn one_run_does_not_release_the_rest_of_a_long_history() {
+    let world = world().await;
+    add_traces(&world, PROJECT, &days_from("2024-01-01", 62)).await;
+    let newest = yesterday().to_string();
+    add_traces(&world, PROJECT, &[yesterday(), yesterday() - Days::new(1)]).await;
+    let held = async |days: usize, why: &str| {
+        let report = json(&world, &["enqueue", "--json"]).await;
+        let first = &report["first_exports"][0];
+        assert_eq!(
+            (&first["days"], &first["held_back"]),
+            (&days.into(), &true.into()),
+            "{why}"
+        );
+        report["confirmed"].clone()
+    };
+    world
+        .succeeds(&["replay", "--project", PROJECT, "--day", "2024-01-05"])
+        .await;
+    assert_eq!(held(63, "a replay").await, 0);
+    let one = ["enqueue", "--project", PROJECT, "--day"];
+    world.succeeds(&[&one[..], &["2024-01-01"]].concat()).await;
+    assert_eq!(held(62, "an old day").await, 0);
+    world
+        .succeeds(&["enqueue", "--from", "2024-02-20", "--to", "2024-02-29"])
+        .await;
+    assert_eq!(held(52, "a part").await, 0);
+    let recent = ("BACKFILL_DAYS", "0");
+    assert_eq!(world.producer_with_env(&["enqueue"], &[recent]).await.code, 0);
+    assert_eq!(held(51, "BACKFILL_DAYS is gone").await, 0);
+    let runs = ledger(&world).await;
+    assert!(runs.contains(&format!("{PROJECT}/{newest}/daily queued")), "{runs:?}");
+
+    // What is newer than the nightly export goes out, and what rests is short enough in the end.
+    alter(
+        &world,
+        "update posthog_export.runs set day = day - 2, queued_at = queued_at - interval '2 days'
+         where day > '2025-01-01'",
+    )
+    .await;
+    assert_eq!(held(50, "two newer days").await, 2);
+    world.succeeds(&["enqueue", "--from", "2024-01-15"]).await;
+    let report = json(&world, &["enqueue", "--json"]).await;
+    assert_eq!(
+        (&report["confirmed"], &report["first_exports"]),
+        (&12.into(), &json!([]))
+    );
 }
 
 #[tokio::test]
@@ -86,30 +148,58 @@ async fn who_says_how_far_back_to_go_is_not_asked() {
     assert_eq!(report["confirmed"], 32);
 }
 
+/// While it waits for the answer, other producers are at work. The answer is about the projects that
+/// the question named; another that has turned up meanwhile is asked about by itself.
+#[tokio::test]
+async fn an_answer_at_the_terminal_is_about_the_projects_that_were_named() {
+    let world = long_and_short().await;
+    let typed = std::env::temp_dir().join(format!("typed-{}", uuid::Uuid::now_v7()));
+    let Some(process) = world.spawn_producer_at_terminal(&["enqueue"], &typed).await else {
+        return;
+    };
+    let asks = async || process.stdout().contains("Publish all of it?");
+    world.wait_until("the question", PATIENCE, asks).await;
+    add_project(&world, "later", true).await;
+    add_traces(&world, "later", &days_from("2023-01-01", 40)).await;
+    add_project(&world, "later and short", true).await;
+    add_traces(&world, "later and short", &[day("2024-01-01")]).await;
+    // Nobody waits for the human.
+    world.succeeds(&["enqueue", "--project", "short"]).await;
+    // Yes to the first question, and no answer to the second.
+    std::fs::write(&typed, "y\n").unwrap();
+    assert!(process.exited_within(PATIENCE).await.is_some(), "{}", process.tail());
+    let said = process.stdout();
+    std::fs::remove_file(&typed).unwrap();
+    assert_eq!(said.matches("Publish all of it?").count(), 2, "{said}");
+    let runs = ledger(&world).await;
+    let of = |id: &str| runs.iter().filter(|run| run.starts_with(&format!("{id}/"))).count();
+    assert_eq!(
+        (of(PROJECT), of("short"), of("later and short"), of("later")),
+        (31, 2, 1, 0),
+        "{said}"
+    );
+}
+
 #[tokio::test]
 async fn schedule_holds_a_long_one_back_and_waits_for_tomorrow() {
     let world = long_and_short().await;
     let schedule = async |arguments: &[&str]| {
         let process = world.spawn_producer(&[&["schedule"], arguments].concat(), &[]).await;
         let waits = async || process.stderr().contains(testkit::lines::NEXT_ENQUEUE);
-        let patience = std::time::Duration::from_secs(60);
         assert!(
-            testkit::wait::until(patience, waits).await.is_some(),
+            testkit::wait::until(PATIENCE, waits).await.is_some(),
             "{}",
             process.tail()
         );
         process.terminate();
-        process.exited_within(patience).await;
+        process.exited_within(PATIENCE).await;
         process.stderr()
     };
     let said = schedule(&[]).await;
-    assert!(
-        said.contains("never exported before") && said.contains("T01:00:00Z"),
-        "{said}"
-    );
+    assert!(said.contains("never exported") && said.contains("T01:00:00Z"), "{said}");
     assert_eq!(ledger(&world).await.len(), 2);
     let said = schedule(&["--yes"]).await;
-    assert!(!said.contains("never exported before"), "{said}");
+    assert!(!said.contains("never exported"), "{said}");
     assert_eq!(ledger(&world).await.len(), 33);
 }
 

@@ -95,7 +95,7 @@ variables! {
         "Jobs of the backfill queue at once; 0: leave the backfill to other workers.";
     variable BACKFILL_DAYS "producer" Unset("all days that hold data")
         "How many days before yesterday `enqueue` goes back. Where it is not set, `enqueue` asks \
-         before a project's first export of more than 30 days (`--yes`).";
+         before it publishes more than 30 such days of a project for the first time (`--yes`).";
     variable DATABASE_CONNECTIONS "worker" Unset("three a job")
         "Most connections to `DATABASE_URL` at once, over all jobs of the process; the streams \
          then wait for their turn. The ledger's own (one more than jobs) are not counted.";

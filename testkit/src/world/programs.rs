@@ -96,6 +96,23 @@ impl World {
             .await
     }
 
+    /// Starts the real producer at a terminal of its own, where it may ask: everything that it
+    /// writes is standard output, and what is typed comes from that file once it exists. `None`
+    /// where no `script` of util-linux is installed.
+    pub async fn spawn_producer_at_terminal(&self, arguments: &[&str], typed: &Path) -> Option<Arc<Process>> {
+        let version = Command::new("script").arg("--version").output().ok()?;
+        if !String::from_utf8_lossy(&version.stdout).contains("util-linux") {
+            return None;
+        }
+        let at_terminal = format!(
+            "(until [ -e {typed} ]; do sleep 0.1; done; cat {typed}) | script --quiet --return --command \"$0 $*\" /dev/null",
+            typed = typed.display()
+        );
+        let wrapper = ["sh", "-c", &at_terminal];
+        let process = self.spawn(&wrapper, "producer", arguments, &[], Process::spawn_apart);
+        Some(process.await)
+    }
+
     async fn spawn(
         &self,
         wrapper: &[&str],

@@ -1,6 +1,4 @@
-//! Asks before the whole history of a project is published for the first time.
-
-use std::collections::BTreeSet;
+//! Asks before the long history of a project is published.
 
 use serde::Serialize;
 use shared::job::Day;
@@ -8,18 +6,15 @@ use sqlx::PgPool;
 
 use super::Arguments;
 use crate::error::CommandError;
-use crate::facts::counts::estimate;
-use crate::output::{self, count, number};
-use crate::plan::{FirstExport, long_ones};
+use crate::facts::counts;
+use crate::histories::{decide, histories};
+use crate::output;
+use crate::plan::{FirstExport, Planned};
 
-/// How many projects are named in a sentence.
-const NAMED: usize = 5;
-
-/// What was said about the long first exports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What was said about a long history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
-    /// Nothing is published, or there is none
-    #[default]
+    /// Nothing is published anyway
     NotAsked,
     /// A human is to be asked
     Open,
@@ -28,14 +23,19 @@ enum Answer {
     NobodyThere,
 }
 
-/// The first exports that are long, and whether they are published.
-#[derive(Debug, Default)]
-pub(super) struct LongFirst {
-    exports: Vec<FirstExport>,
-    answer: Answer,
+impl Answer {
+    const fn holds_back(self) -> bool {
+        matches!(self, Self::No | Self::NobodyThere)
+    }
 }
 
-/// A long first export in JSON.
+/// The long histories, and whether they are published.
+#[derive(Debug, Default)]
+pub(super) struct LongFirst {
+    exports: Vec<(FirstExport, Answer)>,
+}
+
+/// A long history in JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct Line<'a> {
     project_id: &'a str,
@@ -52,7 +52,7 @@ impl<'a> Line<'a> {
             project_id: &export.project_id,
             from: *export.range.start(),
             to: *export.range.end(),
-            days: export.days,
+            days: export.days.len(),
             events: export.events,
             held_back,
         }
@@ -60,156 +60,152 @@ impl<'a> Line<'a> {
 }
 
 impl LongFirst {
-    /// Estimates the first exports. Those that are long are to be asked about.
+    /// Takes what was found, for the first time or anew. Long histories that no question has named
+    /// are to be asked about.
     pub(super) async fn look(
+        &mut self,
         source: &PgPool,
-        mut first: Vec<FirstExport>,
+        found: Vec<FirstExport>,
         arguments: &Arguments,
         observations: bool,
-    ) -> Result<Self, CommandError> {
-        if arguments.yes || first.is_empty() {
-            return Ok(Self::default());
+    ) -> Result<(), CommandError> {
+        if arguments.yes {
+            return Ok(());
         }
-        estimate(source, &mut first, observations).await?;
-        let exports = long_ones(first);
-        let answer = if exports.is_empty() || arguments.dry_run {
+        let unnamed = counts::long(source, self.take_named(found), observations).await?;
+        let answer = if arguments.dry_run {
             Answer::NotAsked
         } else if arguments.unattended || !output::can_ask() {
             Answer::NobodyThere
         } else {
             Answer::Open
         };
-        Ok(Self { exports, answer })
+        self.exports.extend(unnamed.into_iter().map(|export| (export, answer)));
+        Ok(())
+    }
+
+    /// Keeps the answers that were given, for the days as they are now. Answers what no question has
+    /// named. PURE.
+    fn take_named(&mut self, found: Vec<FirstExport>) -> Vec<FirstExport> {
+        let answered = std::mem::take(&mut self.exports);
+        let mut unnamed = Vec::new();
+        for mut export in found {
+            match answered.iter().find(|(named, _)| named.project_id == export.project_id) {
+                Some((named, answer)) => {
+                    export.events = named.events;
+                    self.exports.push((export, *answer));
+                }
+                None => unnamed.push(export),
+            }
+        }
+        unnamed
     }
 
     /// Whether a human is to be asked.
     pub(super) fn is_question(&self) -> bool {
-        self.answer == Answer::Open
+        self.with(Answer::Open).next().is_some()
     }
 
     /// Asks, and waits for the answer.
     pub(super) fn ask(&mut self) -> Result<(), CommandError> {
-        let yes = output::confirm(&format!("{}. Publish all of it?", self.said()))?;
-        self.answer = if yes { Answer::Yes } else { Answer::No };
+        let said = histories(self.with(Answer::Open));
+        let yes = output::confirm(&format!("{said}. Publish all of it?"))?;
+        for (_, answer) in self.exports.iter_mut().filter(|(_, answer)| *answer == Answer::Open) {
+            *answer = if yes { Answer::Yes } else { Answer::No };
+        }
         Ok(())
     }
 
-    fn is_held_back(&self) -> bool {
-        matches!(self.answer, Answer::No | Answer::NobodyThere)
+    fn with(&self, wanted: Answer) -> impl Iterator<Item = &FirstExport> + Clone {
+        let exports = self.exports.iter().filter(move |(_, answer)| *answer == wanted);
+        exports.map(|(export, _)| export)
     }
 
-    /// The projects of which nothing is published.
-    pub(super) fn held_back(&self) -> BTreeSet<&str> {
-        let exports = self.exports.iter().filter(|_| self.is_held_back());
-        exports.map(|export| export.project_id.as_str()).collect()
+    /// The histories that are not published.
+    pub(super) fn held_back(&self) -> impl Iterator<Item = &FirstExport> {
+        let held = self.exports.iter().filter(|(_, answer)| answer.holds_back());
+        held.map(|(export, _)| export)
     }
 
-    /// Whether somebody still has to say what shall be done.
-    pub(super) fn is_open(&self) -> bool {
-        self.answer == Answer::NobodyThere
+    /// Whether this job is held back.
+    pub(super) fn holds(&self, planned: &Planned) -> bool {
+        self.held_back().any(|export| export.has(planned))
     }
 
-    pub(super) fn lines(&self) -> Vec<Line<'_>> {
-        let held_back = self.is_held_back();
-        self.exports.iter().map(|export| Line::of(export, held_back)).collect()
+    pub(super) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        let exports = self.exports.iter();
+        exports.map(|(export, answer)| Line::of(export, answer.holds_back()))
     }
 
-    /// What there is to say to people, if anything.
+    /// What there is to say to people about what they have decided, or would be asked.
     pub(super) fn sentence(&self) -> Option<String> {
-        if self.exports.is_empty() {
-            return None;
-        }
-        let said = self.said();
-        match self.answer {
-            Answer::Open | Answer::Yes => None,
-            Answer::No => Some(format!("Left out, as you said: {said}.")),
-            Answer::NotAsked => Some(format!("`enqueue` would ask first: {said}.")),
-            Answer::NobodyThere => Some(format!(
-                "{said}. There is no terminal to ask at, so nothing of it was published. Add --yes, or set \
-                 BACKFILL_DAYS to how many days before yesterday shall be exported (look first with --dry-run \
-                 --count)."
-            )),
-        }
+        let about = |answer, what: &str| {
+            self.with(answer).next()?;
+            Some(format!("{what}: {}.", histories(self.with(answer))))
+        };
+        about(Answer::No, "Left out, as you said").or_else(|| about(Answer::NotAsked, "`enqueue` would ask first"))
     }
 
-    /// What is so long. PURE.
-    fn said(&self) -> String {
-        let one = |export: &FirstExport| {
-            format!(
-                "{} ({} of data since {}, about {} events)",
-                export.project_id,
-                count(export.days, "day"),
-                export.range.start(),
-                number(export.events)
-            )
-        };
-        let named: Vec<String> = self.exports.iter().take(NAMED).map(one).collect();
-        let rest = self.exports.len().saturating_sub(NAMED);
-        let more = if rest == 0 {
-            String::new()
-        } else {
-            let events = self
-                .exports
-                .iter()
-                .fold(0_i64, |sum, export| sum.saturating_add(export.events));
-            format!(" and {rest} more, about {} events in all", number(events))
-        };
-        let was = if self.exports.len() == 1 {
-            "project was"
-        } else {
-            "projects were"
-        };
-        format!(
-            "{} {was} never exported before: {}{more}",
-            self.exports.len(),
-            named.join(", ")
-        )
+    /// What somebody still has to decide.
+    pub(super) fn undecided(&self) -> Option<String> {
+        let held = self.with(Answer::NobodyThere);
+        held.clone().next()?;
+        Some(format!(
+            "{}. There is no terminal to ask at, so nothing of it was published. {}",
+            histories(held.clone()),
+            decide(held)
+        ))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::histories::tests::history;
 
     fn long(projects: usize, answer: Answer) -> LongFirst {
-        let day = |text: &str| text.parse::<Day>().unwrap();
-        let export = |number: usize| FirstExport {
-            project_id: format!("p{number}"),
-            range: day("2023-01-01")..=day("2024-06-09"),
-            days: 400,
-            events: 3_000_000,
-        };
+        let export = |number: usize| (history(&format!("p{number}")), answer);
         LongFirst {
             exports: (1..=projects).map(export).collect(),
-            answer,
         }
     }
 
+    fn held(long: &LongFirst) -> Vec<&str> {
+        long.held_back().map(|export| export.project_id.as_str()).collect()
+    }
+
     #[test]
-    fn what_is_held_back_says_how_long_it_is_and_what_to_do() {
-        let held = long(1, Answer::NobodyThere);
-        let said = held.sentence().unwrap();
-        let expected =
-            "1 project was never exported before: p1 (400 days of data since 2023-01-01, about 3,000,000 events).";
-        assert!(said.starts_with(expected), "{said}");
-        assert!(said.contains("--yes") && said.contains("BACKFILL_DAYS"), "{said}");
-        assert!(held.is_open() && held.held_back().contains("p1"));
-        let many = long(7, Answer::No);
-        let said = many.sentence().unwrap();
-        assert!(
-            said.contains("p5 (400") && !said.contains("p6") && said.contains("2 more, about 21,000,000"),
-            "{said}"
-        );
-        assert!(!many.is_open() && many.held_back().len() == 7);
+    fn what_nobody_has_decided_is_held_back_and_says_what_to_do() {
+        let nobody = long(1, Answer::NobodyThere);
+        let said = nobody.undecided().unwrap();
+        assert!(said.contains("--project p1 --yes"), "{said}");
+        assert_eq!((held(&nobody), nobody.sentence()), (vec!["p1"], None));
+        let no = long(2, Answer::No);
+        let said = no.sentence().unwrap();
+        assert!(said.starts_with("Left out, as you said: 2 projects"), "{said}");
+        assert_eq!((held(&no), no.undecided()), (vec!["p1", "p2"], None));
     }
 
     #[test]
     fn what_is_published_or_only_looked_at_is_not_held_back() {
         for answer in [Answer::Yes, Answer::NotAsked] {
             let long = long(2, answer);
-            assert!(long.held_back().is_empty() && !long.is_open());
-            assert!(long.lines().iter().all(|line| !line.held_back));
+            assert_eq!((held(&long), long.undecided()), (vec![], None));
+            assert!(long.lines().all(|line| !line.held_back));
         }
         assert_eq!(long(0, Answer::NotAsked).sentence(), None);
+    }
+
+    /// Read anew after the question: the answer is about the projects that it named.
+    #[test]
+    fn an_answer_is_about_the_projects_that_were_named() {
+        let mut asked = long(2, Answer::Yes);
+        asked.exports[1].1 = Answer::No;
+        let unnamed = asked.take_named(vec![history("p2"), history("p3")]);
+        assert_eq!(unnamed, [history("p3")]);
+        assert_eq!((asked.exports.len(), held(&asked)), (1, vec!["p2"]));
+        assert!(!asked.is_question());
+        asked.exports.push((history("p3"), Answer::Open));
+        assert!(asked.is_question());
     }
 }

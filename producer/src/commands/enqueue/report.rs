@@ -43,7 +43,7 @@ pub(crate) struct Report {
     left: Left,
     /// All jobs, in the order in which they are published
     jobs: Vec<Line>,
-    /// Projects that were never exported and whose history is long
+    /// Long histories, from before the nightly export of their project began
     #[serde(serialize_with = "first_exports")]
     first_exports: LongFirst,
     /// What the jobs hold, with `--count`
@@ -173,11 +173,11 @@ impl Report {
         for rows in undated(&self.left.undated) {
             line(format!("Left out: {rows}."));
         }
-        if let Some(sentence) = self.first_exports.sentence().filter(|_| !self.is_undecided()) {
+        if let Some(sentence) = self.first_exports.sentence() {
             line(sentence);
         }
         let Some((from, to)) = self.from.zip(self.to) else {
-            if self.first_exports.held_back().is_empty() {
+            if self.first_exports.held_back().next().is_none() {
                 line(format!("Nothing to enqueue: {}", self.left.why_nothing()));
             }
             return;
@@ -214,11 +214,6 @@ impl Report {
         self.counts = Some(Counted::all(counts));
     }
 
-    /// Whether a project was held back because nobody was there to be asked.
-    pub(super) fn is_undecided(&self) -> bool {
-        self.first_exports.is_open()
-    }
-
     pub(crate) fn published(&mut self, published: Published) {
         self.confirmed = published.confirmed;
         self.failed = published.failed;
@@ -236,9 +231,7 @@ impl Report {
             ));
         }
         say_failed(&self.failed, "not confirmed by the broker, and not recorded");
-        if self.is_undecided()
-            && let Some(sentence) = self.first_exports.sentence()
-        {
+        if let Some(sentence) = self.first_exports.undecided() {
             tracing::error!("{sentence}");
         }
     }
