@@ -171,7 +171,7 @@ Looks at:
   the ledger            version, rights
   the broker            queues and their arguments, consumers; with AMQP_MANAGEMENT_URL also
                         policies, bindings and the consumer timeout
-  each enabled project  ENCRYPTION_KEY, host, key, pause
+  each enabled project  ENCRYPTION_KEY, host, key, pause, a history that is held back
   clocks                of the databases and the broker
 It changes nothing. Run it where the workers run, with their settings.
 
@@ -200,10 +200,10 @@ NEWEST ROW is the age of a project's newest trace or observation.
 
 JSON: {now, totals: {projects, need_somebody, behind, paused, up_to_date, disabled, completed, running,
 queued, waiting, dead, skipped, discarded, events_sent, rows_rejected, oldest_missing_day, missing_days,
-days_without_job}, newest_row_at, projects: [{project_id, name, enabled, paused: null | {error_code,
+days_without_job, days_held_back}, newest_row_at, projects: [{project_id, name, enabled, paused: null | {error_code,
 error, paused_by, paused_at}, standing: needs_somebody | behind | paused | up_to_date | disabled,
 completed, running, queued, waiting, dead, skipped, discarded, events_sent, rows_rejected,
-oldest_missing_day, days_behind, missing_days, days_without_job, newest_row_at}], runs: […]}. `projects`
+oldest_missing_day, days_behind, missing_days, days_without_job, days_held_back, newest_row_at}], runs: […]}. `projects`
 has all of them. `runs` comes only with --project or --state: {project_id, day, run, state, attempt, takeovers, worker, full, created_after, events,
 error_code, error, first_failed_at, retry_at, lease_expires_at, queued_at, started_at, completed_at,
 sent, rejected}.";

@@ -35,6 +35,8 @@ pub(crate) enum Effort {
     /// Only what arrived since the last whole enqueue is read. A project with many scores that no
     /// enqueue has looked at may have more such days.
     Bounded,
+    /// Such days are not looked for.
+    Least,
 }
 
 /// Reads each enabled project: its runs, and which of its missing days hold data. Without a ledger
@@ -71,7 +73,9 @@ pub(crate) async fn projects(
         bar.inc(1);
     }
     bar.finish_and_clear();
-    days::of_scores(source, &mut asked, rules.now).await?;
+    if effort != Effort::Least {
+        days::of_scores(source, &mut asked, rules.now).await?;
+    }
     let project = |(asked, runs): (Asked, Vec<RunRow>)| Project {
         id: asked.project_id,
         runs,

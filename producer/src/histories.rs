@@ -1,10 +1,25 @@
-//! What is said about long histories that somebody has to decide about.
+//! Long histories that somebody has to decide about: which there are, and what several commands say
+//! about them.
 
+use sqlx::PgPool;
+
+use crate::error::CommandError;
+use crate::facts::counts;
 use crate::output::{count, number};
-use crate::plan::FirstExport;
+use crate::plan::{Arrived, FirstExport, Project, Rules, first_exports, plan};
 
 /// How many projects are named in a sentence.
 const NAMED: usize = 5;
+
+/// The histories that an `enqueue` without a terminal and without `--yes` holds back.
+pub(crate) async fn held_back(
+    source: &PgPool,
+    rules: &Rules,
+    projects: &[Project],
+) -> Result<Vec<FirstExport>, CommandError> {
+    let jobs = plan(rules, projects, &Arrived::default(), Vec::new());
+    counts::long(source, first_exports(rules, projects, &jobs), rules.observations).await
+}
 
 /// `1 project has a long history that was never exported: p (…)`. PURE.
 pub(crate) fn histories<'a>(exports: impl Iterator<Item = &'a FirstExport> + Clone) -> String {

@@ -5,6 +5,7 @@ mod check;
 mod clocks;
 mod database;
 mod finding;
+mod held_back;
 mod ledger;
 mod management;
 mod newest;
@@ -20,7 +21,7 @@ use shared::egress::Egress;
 use shared::ladder::Ladder;
 use shared::settings::{SecretString, Settings, variables};
 
-use crate::config::{self, Key, Server};
+use crate::config::{self, Horizon, Key, Server};
 use crate::error::CommandError;
 use crate::output::{self, Exit, count, line};
 
@@ -47,6 +48,7 @@ pub struct Config {
     amqp_ca: Vec<reqwest::Certificate>,
     ladder: Option<Ladder>,
     slice: Duration,
+    horizon: Horizon,
     observations: bool,
     key: Key,
     egress: Egress,
@@ -64,6 +66,7 @@ impl Config {
             amqp_ca: settings.certificates(&variables::AMQP_CA_FILE),
             ladder: config::ladder(settings),
             slice: settings.duration(&variables::JOB_SLICE),
+            horizon: config::horizon(settings),
             observations: config::observations(settings),
             key: Key::read(settings),
             egress: Egress::read(settings),
@@ -116,6 +119,9 @@ async fn examine(config: &Config) -> Vec<Finding> {
         findings.extend(times::check(source, config.observations).await);
         findings.extend(newest::check(source).await);
         findings.extend(projects::check(config, source, ledger.as_ref()).await);
+        if let Some(ledger) = &ledger {
+            findings.push(held_back::check(config, source, ledger).await);
+        }
     }
     findings
 }

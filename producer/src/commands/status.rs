@@ -18,6 +18,7 @@ use sqlx::PgPool;
 use crate::config::{self, Horizon, Server};
 use crate::error::CommandError;
 use crate::facts::{self, Effort};
+use crate::histories;
 use crate::newest::{Newest, newest};
 use crate::output::{self, Exit};
 use crate::pauses::paused;
@@ -131,10 +132,17 @@ async fn lines(
         .filter(|found| found.enabled)
         .map(|found| found.project_id.clone())
         .collect();
-    let projects = facts::projects(source, Some(ledger), rules, &enabled, Effort::Bounded).await?;
-    let mut missing: BTreeMap<&str, Missing> = projects
+    let mut projects = facts::projects(source, Some(ledger), rules, &enabled, Effort::Bounded).await?;
+    let mut missing: BTreeMap<String, Missing> = projects
         .iter()
-        .map(|project| (project.id.as_str(), Missing::of(project, rules)))
+        .map(|project| (project.id.clone(), Missing::of(project, rules)))
+        .collect();
+    let mut pauses = paused(ledger, &integrations).await?;
+    projects.retain(|project| !pauses.contains_key(&project.id));
+    let held_back: BTreeMap<String, usize> = histories::held_back(source, rules, &projects)
+        .await?
+        .into_iter()
+        .map(|export| (export.project_id, export.days.len()))
         .collect();
     let mut summaries: BTreeMap<String, Summary> = ledger
         .summaries(&arguments.projects)
@@ -147,7 +155,6 @@ async fn lines(
         summaries.entry(found.project_id.clone()).or_default();
     }
     forget_given_up(source, &mut summaries).await?;
-    let mut pauses = paused(ledger, &integrations).await?;
     let shown: Vec<String> = summaries.keys().cloned().collect();
     let newest = newest(source, &shown, rules.now).await?;
     let named: BTreeMap<&str, &StoredIntegration> = integrations
@@ -155,10 +162,11 @@ async fn lines(
         .map(|found| (found.project_id.as_str(), found))
         .collect();
     let lines = summaries.into_iter().map(|(id, summary)| {
-        let missing = missing.remove(id.as_str()).unwrap_or_default();
+        let missing = missing.remove(&id).unwrap_or_default();
         Line {
             paused: pauses.remove(&id),
             newest_row_at: newest.by_project.get(&id).copied(),
+            days_held_back: held_back.get(&id).copied().unwrap_or(0),
             ..Line::new(rules, &missing, &id, named.get(id.as_str()).copied(), &summary)
         }
         .judged()

@@ -66,6 +66,31 @@ async fn a_long_one_is_held_back_until_somebody_decides_and_the_others_go_on() {
     assert!(runs.iter().all(|run| run.starts_with("short/")), "{runs:?}");
     assert_eq!(whole_enqueues(&world).await, 1);
 
+    let status = json(&world, &["status", "--json"]).await;
+    let project = status["projects"].as_array().unwrap().iter();
+    let project = project.clone().find(|line| line["project_id"] == PROJECT).unwrap();
+    assert_eq!(
+        (
+            &project["standing"],
+            &project["days_held_back"],
+            &status["totals"]["days_held_back"]
+        ),
+        (&"needs_somebody".into(), &31.into(), &31.into())
+    );
+    let said = world.succeeds(&["status"]).await.stdout;
+    assert!(
+        said.contains("HELD BACK (31 days)") && said.contains("31 held back until"),
+        "{said}"
+    );
+    let doctor: serde_json::Value = serde_json::from_str(&world.producer(&["doctor", "--json"]).await.stdout).unwrap();
+    let mut checks = doctor["checks"].as_array().unwrap().iter();
+    let finding = checks.find(|finding| finding["check"] == "projects.held_back").unwrap();
+    assert_eq!(
+        (&finding["status"], &finding["projects"]),
+        (&"warning".into(), &json!([PROJECT]))
+    );
+    assert!(finding["advice"].as_str().unwrap().contains(&advice), "{finding}");
+
     // Found again, also what holds nothing but scores.
     let mut scores = Rows::default();
     let time = at(day("2024-02-01"), 9, 0, 0, 0);

@@ -26,6 +26,7 @@ pub(super) enum Check {
     EncryptionKey,
     Projects,
     ProjectsPaused,
+    ProjectsHeldBack,
 }
 
 impl Check {
@@ -53,6 +54,7 @@ impl Check {
             Self::EncryptionKey => "encryption_key",
             Self::Projects => "projects",
             Self::ProjectsPaused => "projects.paused",
+            Self::ProjectsHeldBack => "projects.held_back",
         }
     }
 }

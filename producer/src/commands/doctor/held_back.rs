@@ -37,7 +37,7 @@ async fn look(config: &Config, source: &PgPool, ledger: &Ledger) -> Result<Vec<F
         to: None,
         observations: config.observations,
     };
-    let projects = facts::projects(source, Some(ledger), &rules, &ids, Effort::Bounded).await?;
+    let projects = facts::projects(source, Some(ledger), &rules, &ids, Effort::Least).await?;
     held_back(source, &rules, &projects).await
 }
 

@@ -15,7 +15,8 @@ use crate::plan::{Project, Rules};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Standing {
-    /// It has a dead letter, or is paused because of its PostHog settings: somebody must act
+    /// It has a dead letter, is paused because of its PostHog settings, or its long history waits for
+    /// a decision: somebody must act
     NeedsSomebody,
     /// Days are missing, and are on their way or wait for the next enqueue
     Behind,
@@ -83,6 +84,8 @@ pub(super) struct Line {
     pub(super) missing_days: usize,
     /// How many of these have no job yet
     pub(super) days_without_job: usize,
+    /// How many of these no enqueue publishes until somebody decides
+    pub(super) days_held_back: usize,
     /// Its newest trace or observation
     pub(super) newest_row_at: Option<DateTime<Utc>>,
 }
@@ -115,6 +118,7 @@ impl Line {
             oldest_missing_day,
             missing_days: missing.days.len(),
             days_without_job: missing.without_job,
+            days_held_back: 0,
             newest_row_at: None,
         }
     }
@@ -127,6 +131,7 @@ impl Line {
             _ if !self.enabled => Standing::Disabled,
             Some(true) => Standing::NeedsSomebody,
             Some(false) => Standing::Paused,
+            None if self.days_held_back > 0 => Standing::NeedsSomebody,
             None if self.missing_days > 0 => Standing::Behind,
             None => Standing::UpToDate,
         };
@@ -149,6 +154,9 @@ impl Line {
             Some(pause) => {
                 let cause = pause.error_code.as_deref().unwrap_or(HUMAN);
                 format!("PAUSED ({cause}), {}", self.lag())
+            }
+            None if self.days_held_back > 0 => {
+                format!("HELD BACK ({}), {}", count(self.days_held_back, "day"), self.lag())
             }
             None => self.lag(),
         };
@@ -210,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn dead_letters_and_wrong_settings_need_somebody_and_a_humans_pause_does_not() {
+    fn what_needs_somebody() {
         let pause = |code: Option<&str>| {
             Some(Pause {
                 project_id: "p".to_owned(),
@@ -229,6 +237,9 @@ mod tests {
         assert_eq!(standing(day, &|line| line.paused = pause(None)), Standing::Paused);
         let refused = |line: &mut Line| line.paused = pause(Some("unauthorized"));
         assert_eq!(standing(day, &refused), Standing::NeedsSomebody);
+        let held_back = |line: &mut Line| line.days_held_back = 31;
+        assert_eq!(standing(day, &held_back), Standing::NeedsSomebody);
+        assert!(line(day, held_back).row(DateTime::UNIX_EPOCH)[11].starts_with("HELD BACK (31 days), 1 day missing"));
         assert_eq!(standing(day, &|line| line.enabled = false), Standing::Disabled);
         let given_up = |line: &mut Line| (line.enabled, line.dead) = (false, 1);
         assert_eq!(standing(&[], &given_up), Standing::NeedsSomebody);

@@ -80,8 +80,12 @@ fn totals(totals: &Totals) -> Vec<String> {
             0 => String::new(),
             number => format!("; {number} without a job yet (`producer enqueue`)"),
         };
+        let held = match totals.days_held_back {
+            0 => String::new(),
+            number => format!("; {number} held back until somebody decides (`producer enqueue --project <id> --yes`)"),
+        };
         lines.push(format!(
-            "Days missing: {}, oldest {oldest}{without}.",
+            "Days missing: {}, oldest {oldest}{without}{held}.",
             totals.missing_days
         ));
     }

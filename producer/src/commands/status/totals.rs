@@ -26,6 +26,7 @@ pub(super) struct Totals {
     pub(super) oldest_missing_day: Option<Day>,
     pub(super) missing_days: usize,
     pub(super) days_without_job: usize,
+    pub(super) days_held_back: usize,
 }
 
 impl Totals {
@@ -54,6 +55,7 @@ impl Totals {
             totals.rows_rejected += line.rows_rejected;
             totals.missing_days += line.missing_days;
             totals.days_without_job += line.days_without_job;
+            totals.days_held_back += line.days_held_back;
         }
         totals
     }
