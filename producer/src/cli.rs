@@ -106,8 +106,8 @@ Examples:
   producer enqueue --day 2024-06-01 --project clx1abc
   producer enqueue --from 2024-01-01 --to 2024-03-31 --json
 
-Without --from, it begins with the first day that holds data, at most BACKFILL_DAYS before yesterday.
---from may lie further back. Without --to, it ends with the newest day that is over.
+Without --from, it begins with the first day that holds data, at most BACKFILL_DAYS before
+yesterday. --from may lie further back. Without --to, it ends with the newest day that is over.
 
 You may run it again, or two at the same time: no job is published twice. There are four reasons for
 a job:
@@ -175,7 +175,8 @@ Looks at:
   clocks                of the databases and the broker
 It changes nothing. Run it where the workers run, with their settings.
 
-One cause is one line, however many projects have it. The line names the first of them; JSON has all.
+One cause is one line, however many projects have it. The line names the first of them; JSON has
+all.
 
 JSON: {problems, warnings, checks: [{check, status: ok | unknown | warning | problem, found, advice,
 projects: [project_id]}]}. `projects` comes only with findings about some projects.
@@ -189,8 +190,9 @@ Examples:
   producer status --project clx1abc
   producer status --state dead --json
 
-First come the totals, then the projects that need somebody: those with a dead letter, and those that
-are paused because of their key or host. Up to 20 projects are all listed, more of them with --all.
+First come the totals, then the projects that need somebody: those with a dead letter, those that
+are paused because of their key or host, and those whose long history is held back. Up to 20
+projects are all listed, more of them with --all.
 
 A day is missing when it is over, holds data and has no completed run. `days_behind` counts the days
 of the calendar since the oldest missing one. The counts are runs. `events_sent` counts an event
@@ -198,15 +200,16 @@ again for each run that sent it.
 
 NEWEST ROW is the age of a project's newest trace or observation.
 
-JSON: {now, totals: {projects, need_somebody, behind, paused, up_to_date, disabled, completed, running,
-queued, waiting, dead, skipped, discarded, events_sent, rows_rejected, oldest_missing_day, missing_days,
-days_without_job, days_held_back}, newest_row_at, projects: [{project_id, name, enabled, paused: null | {error_code,
-error, paused_by, paused_at}, standing: needs_somebody | behind | paused | up_to_date | disabled,
-completed, running, queued, waiting, dead, skipped, discarded, events_sent, rows_rejected,
-oldest_missing_day, days_behind, missing_days, days_without_job, days_held_back, newest_row_at}], runs: […]}. `projects`
-has all of them. `runs` comes only with --project or --state: {project_id, day, run, state, attempt, takeovers, worker, full, created_after, events,
-error_code, error, first_failed_at, retry_at, lease_expires_at, queued_at, started_at, completed_at,
-sent, rejected}.";
+JSON: {now, totals: {projects, need_somebody, behind, paused, up_to_date, disabled, completed,
+running, queued, waiting, dead, skipped, discarded, events_sent, rows_rejected, oldest_missing_day,
+missing_days, days_without_job, days_held_back}, newest_row_at, projects: [{project_id, name,
+enabled, paused: null | {error_code, error, paused_by, paused_at}, standing: needs_somebody | behind
+| paused | up_to_date | disabled, completed, running, queued, waiting, dead, skipped, discarded,
+events_sent, rows_rejected, oldest_missing_day, days_behind, missing_days, days_without_job,
+days_held_back, newest_row_at}], runs: […]}. `projects` has all of them. `runs` comes only with
+--project or --state: {project_id, day, run, state, attempt, takeovers, worker, full, created_after,
+events, error_code, error, first_failed_at, retry_at, lease_expires_at, queued_at, started_at,
+completed_at, sent, rejected}.";
 
 /// Does what was typed. Says on standard error what went wrong.
 pub async fn execute(cli: Cli) -> ExitCode {

@@ -197,3 +197,18 @@ fn lines_are_split_as_a_shell_does() {
     assert_eq!(words("producer migrate && producer declare").len(), 2);
     assert!(ours(&["kubectl".into(), "logs".into(), "producer".into()]).is_none());
 }
+
+fn wide_lines(command: &Command, path: &str) -> Vec<String> {
+    let path = format!("{path} {}", command.get_name());
+    let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let wide = help.lines().filter(|line| line.chars().count() > 100);
+    let mut wide: Vec<String> = wide.map(|line| format!("{path}: {line}")).collect();
+    wide.extend(command.get_subcommands().flat_map(|command| wide_lines(command, &path)));
+    wide
+}
+
+#[test]
+fn no_line_of_the_help_is_wider_than_a_hundred_columns() {
+    let wide = wide_lines(&Cli::command(), "");
+    assert!(wide.is_empty(), "{}", wide.join("\n"));
+}

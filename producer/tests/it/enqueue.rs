@@ -405,7 +405,7 @@ async fn lost_confirms_are_failures_and_the_next_run_makes_up_for_them() {
     assert!(enqueue.stderr().contains("and 80 more"), "{}", enqueue.stderr());
     assert_eq!(ledger(&world).await.len(), 500);
 
-    let report = json(&world, &["enqueue", "--json"]).await;
+    let report = json(&world, &["enqueue", "--yes", "--json"]).await;
     assert_eq!(report["confirmed"], 100);
     assert_eq!(ledger(&world).await.len(), 600);
 }

@@ -1,5 +1,6 @@
 //! With a real worker: what is planned is exported, and then there is nothing left to plan.
 
+use serde_json::Value;
 use testkit::{DEAD, Project, World, seed};
 
 use crate::{KEY, PROJECT, day, json, world, yesterday};
@@ -7,6 +8,23 @@ use crate::{KEY, PROJECT, day, json, world, yesterday};
 async fn nothing_is_planned(world: &World) {
     let report = json(world, &["enqueue", "--json"]).await;
     assert_eq!(report["jobs"], serde_json::json!([]));
+}
+
+/// How many events of each kind `--count` expects of what would be enqueued now.
+async fn counted(world: &World) -> Value {
+    let report = json(world, &["enqueue", "--dry-run", "--count", "--json"]).await;
+    report["counts"][0]["events"].clone()
+}
+
+/// How many events of each kind the runs of such names have sent.
+async fn sent(world: &World, runs: &str) -> Value {
+    let rows = "select jsonb_object_agg(stream, sent) from (select stream, sum(sent) as sent
+        from posthog_export.streams where run like $1 group by 1) s";
+    sqlx::query_scalar(rows)
+        .bind(runs)
+        .fetch_one(&world.pool())
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -17,10 +35,12 @@ async fn days_late_rows_and_a_replay_arrive_once() {
     let days = [day("2024-06-01"), yesterday()];
     project.seed(&days, 30, 1).await;
     let _worker = world.ready_worker(&[]).await;
+    let expected = counted(&world).await;
     world.succeeds(&["enqueue"]).await;
     for the_day in days {
         project.wait_state(the_day, "daily", "completed").await;
     }
+    assert_eq!(sent(&world, "daily").await, expected);
     nothing_is_planned(&world).await;
     let status = json(&world, &["status", "--json"]).await;
     let listed = &status["projects"][0];
@@ -29,12 +49,15 @@ async fn days_late_rows_and_a_replay_arrive_once() {
 
     seed::late(&world.pool(), PROJECT, days[0], 3, "a").await;
     seed::late_observations(&world.pool(), PROJECT, yesterday(), 2, "b").await;
+    let expected = counted(&world).await;
     let report = json(&world, &["enqueue", "--json"]).await;
     assert_eq!(report["planned"]["late"], 2, "{report}");
     for job in report["jobs"].as_array().unwrap() {
         let [the_day, run] = ["day", "run"].map(|name| job[name].as_str().unwrap().to_owned());
         project.wait_state(&the_day, &run, "completed").await;
     }
+    // The worker reads the rows by statements of its own.
+    assert_eq!(sent(&world, "late-%").await, expected);
     nothing_is_planned(&world).await;
 
     let report = json(
