@@ -131,7 +131,12 @@ fn pool(connections: u32, connect_timeout: Option<Duration>) -> PgPoolOptions {
         // when it was given back.
         .test_before_acquire(false)
         .before_acquire(|connection, used| {
-            Box::pin(async move { Ok(used.idle_for < FRESH || connection.ping().await.is_ok()) })
+            Box::pin(async move {
+                if used.idle_for >= FRESH {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
         })
         // sqlx pings each connection that returns to the pool, without a time limit. On a network
         // that swallows packets, a connection that was dropped in the middle of a statement would

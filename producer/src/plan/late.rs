@@ -57,21 +57,25 @@ struct Coverage {
     is_late: bool,
 }
 
-/// Whether the other observations of a day are wanted, too: a full run has exported them. A day that
-/// was exported without them stays as it is.
-fn has_others(runs: &[&RunRow], observations: bool) -> bool {
-    let exported = |run: &&RunRow| run.state == State::Completed && run.full && run.scope().has_observations();
-    observations && runs.iter().any(exported)
+/// What is covered of a day: its usual streams, and its other observations where they are wanted and
+/// a run has exported them. A day that was exported without them stays as it is.
+fn covered(runs: &[&RunRow], observations: bool) -> Option<(Coverage, bool)> {
+    let usual = coverage(runs, Scope::has_usual)?;
+    let others = observations.then(|| coverage(runs, Scope::has_observations)).flatten();
+    let both = others.map(|others| Coverage {
+        began: usual.began.min(others.began),
+        ended: usual.ended.max(others.ended),
+        is_late: usual.is_late && others.is_late,
+    });
+    Some((both.unwrap_or(usual), others.is_some()))
 }
 
-/// A run without `created_after` covers every row. A run with it extends the coverage, if it leaves
-/// no gap. With `others`, only runs that export the other observations count: a replay without them
-/// has not read the late ones.
-fn coverage(runs: &[&RunRow], others: bool) -> Option<Coverage> {
+/// What the completed runs cover that read some streams. A run without `created_after` covers every
+/// row of these. A run with it extends the coverage, if it leaves no gap.
+fn coverage(runs: &[&RunRow], reads: fn(&Scope) -> bool) -> Option<Coverage> {
     let completed = runs
         .iter()
-        .filter(|run| run.state == State::Completed && run.scope().has_usual());
-    let completed = completed.filter(|run| !others || run.scope().has_observations());
+        .filter(|run| run.state == State::Completed && reads(&run.scope()));
     let mut done: Vec<_> = completed
         .filter_map(|run| Some((run.started_at?, run.completed_at?, run.created_after)))
         .collect();
@@ -107,10 +111,8 @@ pub fn sweep_from(runs: &[RunRow], swept_until: Option<DateTime<Utc>>, observati
         };
         before(known, MARGIN)
     };
-    let covered = by_day
-        .values()
-        .filter_map(|runs| coverage(runs, has_others(runs, observations)));
-    covered.map(from).min()
+    let covered = by_day.values().filter_map(|runs| covered(runs, observations));
+    covered.map(|(coverage, _)| from(coverage)).min()
 }
 
 /// The late run that a day needs, if any.
@@ -119,8 +121,7 @@ pub(super) fn job(rules: &Rules, runs: &[&RunRow], arrived: &Arrived) -> Option<
     let first = runs.first()?;
     let of_day = (first.project_id.clone(), first.day);
     let newest = arrived.newest.get(&of_day).copied();
-    let others = has_others(runs, rules.observations);
-    let covered = coverage(runs, others)?;
+    let (covered, others) = covered(runs, rules.observations)?;
     let certain = before(covered.began, MARGIN);
     let missed = |newest| newest > covered.began || (newest >= certain && newest < before(now, MARGIN));
     let is_late = newest.is_some_and(missed) || (arrived.ahead.contains(&of_day) && !covered.is_late);

@@ -315,6 +315,45 @@ fn a_day_that_was_exported_without_observations_goes_on_without_them() {
     }
 }
 
+/// As docs/OPERATIONS.md says how observations are added to days that were exported without them.
+#[test]
+fn late_observations_are_sent_once_a_replay_has_added_them_to_their_day() {
+    let rules = Rules {
+        observations: true,
+        now: at("2024-06-09T23:00:00Z"),
+        ..rules()
+    };
+    let the_day = day("2024-06-08");
+    let began = |began: &str, run: RunRow| RunRow {
+        started_at: Some(at(began)),
+        completed_at: Some(at(began)),
+        ..run
+    };
+    let only = RunRow {
+        full: false,
+        ..of(&[Stream::Observation], run(the_day, "replay-1", State::Completed))
+    };
+    let mut runs = vec![
+        run(the_day, "daily", State::Completed),
+        began("2024-06-09T12:00:00Z", only),
+    ];
+    for (arrives, next) in [
+        ("2024-06-09T14:00:00Z", "2024-06-09T14:30:00Z"),
+        ("2024-06-09T15:00:00Z", "2024-06-09T15:30:00Z"),
+    ] {
+        let plan = |runs| plan(&rules, &[project(runs, &[])], &arrived(arrives), Vec::new());
+        let jobs = plan(runs.clone());
+        assert_eq!(jobs.len(), 1, "{arrives}");
+        assert!(jobs[0].job.scope.streams().eq(Stream::ALL));
+        let (name, after) = (jobs[0].job.key.run.clone(), jobs[0].job.scope.created_after.unwrap());
+        runs.push(began(
+            next,
+            of(&Stream::ALL, late_run(the_day, &name, State::Completed, after)),
+        ));
+        assert!(plan(runs.clone()).is_empty(), "{arrives}");
+    }
+}
+
 #[test]
 fn what_was_skipped_comes_back_once() {
     let the_day = day("2024-06-08");

@@ -174,6 +174,10 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
     world.set("EXPORT_LAG", "0s");
     add_project(&world, PROJECT, true).await;
     project.seed(&[yesterday()], 20, 3).await;
+    // With a neighbour who has more scores that day, a project's own are read by a statement of
+    // their own.
+    add_project(&world, "neighbour", false).await;
+    Project::of(&world, "neighbour", KEY).seed(&[yesterday()], 40, 4).await;
     sql(&world, "revoke all on schema public from public").await;
     sql(
         &world,

@@ -6,16 +6,17 @@ mod decide;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, Utc};
 use sqlx::Transaction;
 use sqlx::postgres::{PgConnection, Postgres};
 
 use decide::{Decision, Found, Start, decide, is_over};
 
 use super::Ledger;
-use super::checkpoint::{Cursor, Progress};
+use super::checkpoint::Progress;
 use super::error::LedgerError;
 use super::lease::Lease;
+use super::reports::StreamRow;
 use super::state::State;
 use super::statement::{BindKey, answered, event_words, interval, this_run};
 use crate::error_code::ErrorCode;
@@ -237,10 +238,10 @@ async fn take(
         "), opened as (
            insert into posthog_export.streams (project_id, day, run, stream)
            select $1, $2, $3, unnest($11::text[]) on conflict do nothing
-           returning stream, cursor_time, cursor_id, done, sent, rejected, batches, bytes)
-         select stream, cursor_time, cursor_id, done, sent, rejected, batches, bytes,
+           returning stream, cursor_time, cursor_id, done, sent, rejected, batches, bytes, updated_at)
+         select stream, cursor_time, cursor_id, done, sent, rejected, batches, bytes, updated_at,
                 exists (select 1 from posthog_export.paused p where p.project_id = $1) as has_pause
-         from (select stream, cursor_time, cursor_id, done, sent, rejected, batches, bytes
+         from (select stream, cursor_time, cursor_id, done, sent, rejected, batches, bytes, updated_at
                from posthog_export.streams where ",
         this_run!(),
         " union all select * from opened) known"
@@ -258,36 +259,16 @@ async fn take(
         .fetch_all(tx)
         .await?;
     let has_pause = saved.iter().any(|saved| saved.has_pause);
-    Ok((saved.into_iter().map(Saved::progress).collect(), has_pause))
+    Ok((
+        saved.into_iter().map(|saved| saved.stream.progress()).collect(),
+        has_pause,
+    ))
 }
 
-/// The checkpoint of a stream, from which a job continues.
+/// A stream of the claimed run, and whether its project has a pause.
 #[derive(sqlx::FromRow)]
 struct Saved {
-    stream: Stream,
-    cursor_time: Option<NaiveDateTime>,
-    cursor_id: Option<String>,
-    done: bool,
-    sent: i64,
-    rejected: i64,
-    batches: i64,
-    bytes: i64,
+    #[sqlx(flatten)]
+    stream: StreamRow,
     has_pause: bool,
-}
-
-impl Saved {
-    fn progress(self) -> (Stream, Progress) {
-        let progress = Progress {
-            cursor: self
-                .cursor_time
-                .zip(self.cursor_id)
-                .map(|(time, id)| Cursor { time, id }),
-            done: self.done,
-            sent: self.sent,
-            rejected: self.rejected,
-            batches: self.batches,
-            bytes: self.bytes,
-        };
-        (self.stream, progress)
-    }
 }

@@ -178,10 +178,10 @@ impl Streams {
             app.source.add_totals(&project_id, &mut page.rows).await?;
             let is_small = page.rows.len() <= FEW;
             let packed = move || pack(&page.rows, page.last, &project, &preamble, limits);
+            let _permit = app.packing.acquire().await;
             if is_small {
                 return Ok(packed());
             }
-            let _permit = app.packing.acquire().await;
             Ok(tokio::task::spawn_blocking(packed).await?)
         }));
         packed.await?

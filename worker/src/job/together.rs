@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::future::pending;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use shared::job::Stream;
@@ -97,9 +97,12 @@ impl Streams {
             ledger.finish(lease, &outcomes.unsaved).await?;
             return Ok(Some(outcomes.progress));
         }
-        for unsaved in std::mem::take(&mut outcomes.unsaved) {
-            let (stream, saved) = self.late(unsaved).await;
-            outcomes.add(stream, saved);
+        // A ledger that failed would keep them waiting, or refuse them: these batches are sent again.
+        if !matches!(outcomes.first_error, Some(JobError::Ledger(_))) {
+            let unsaved = std::mem::take(&mut outcomes.unsaved);
+            for (stream, saved) in join_all(unsaved.into_iter().map(|unsaved| self.late(unsaved))).await {
+                outcomes.add(stream, saved);
+            }
         }
         outcomes.first_error.map_or(Ok(None), Err)
     }

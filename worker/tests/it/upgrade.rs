@@ -22,9 +22,8 @@ async fn a_ledger_that_is_too_old_is_waited_for() {
 #[tokio::test]
 async fn a_ledger_of_the_version_before_is_waited_for() {
     let (world, _) = world().await;
-    let before = "alter table posthog_export.streams drop constraint streams_stream_check,
-                      add constraint streams_stream_check check (stream in ('trace', 'generation', 'score'));
-                  delete from posthog_export._sqlx_migrations where version = 6";
+    let before = "alter table posthog_export.sweeps drop column looked_from, drop column looked_to;
+                  delete from posthog_export._sqlx_migrations where version = 7";
     sqlx::raw_sql(before).execute(&world.pool()).await.unwrap();
     let worker = world.worker(&[]).await;
     worker.wait_log(lines::LEDGER_TOO_OLD).await;

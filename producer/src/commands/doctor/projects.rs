@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use shared::ingestion::ingestion_url;
 use shared::integration::{self, EncryptionKey, StoredIntegration};
 use shared::ledger::{Ledger, Pause};
 use sqlx::PgPool;
@@ -112,6 +113,11 @@ fn decrypts(projects: &[StoredIntegration], key: &EncryptionKey) -> Finding {
     }
 }
 
+/// The host that is called, however it was typed.
+fn called(stored: &StoredIntegration) -> String {
+    ingestion_url(&stored.host).map_or_else(|_| stored.host.clone(), |url| url.to_string())
+}
+
 /// What to report about the projects' keys: one finding for each cause. PURE.
 fn judge(projects: &[StoredIntegration], answers: &[KeyAnswer]) -> Vec<Finding> {
     let mut causes: BTreeMap<(&str, String), Vec<(&StoredIntegration, &KeyAnswer)>> = BTreeMap::new();
@@ -119,8 +125,8 @@ fn judge(projects: &[StoredIntegration], answers: &[KeyAnswer]) -> Vec<Finding> 
         // What a host says is the host's; what the settings are is nobody's in particular.
         let whose = match answer {
             KeyAnswer::Known | KeyAnswer::NotAsked(_) => String::new(),
-            KeyAnswer::Refused => stored.host.clone(),
-            KeyAnswer::CannotTell(detail) | KeyAnswer::NoAnswer(detail) => format!("{} {detail}", stored.host),
+            KeyAnswer::Refused => called(stored),
+            KeyAnswer::CannotTell(detail) | KeyAnswer::NoAnswer(detail) => format!("{} {detail}", called(stored)),
         };
         causes.entry((answer.word(), whose)).or_default().push((stored, answer));
     }

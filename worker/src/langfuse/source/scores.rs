@@ -1,7 +1,7 @@
 //! Two ways to the scores of a project's day. Langfuse has no index on their project and time, so a
 //! page walks the scores of all projects in the order of their time. Where the project has fewer
 //! scores in all than that day has of everybody, its own are read instead, and sorted. Both ways
-//! give the same pages; a count that has grown old costs time and nothing else.
+//! give the same pages. A count that has grown old costs time, so it is soon taken again.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -19,7 +19,7 @@ use super::Window;
 /// anew for each page.
 const FEW: i64 = 2_000;
 /// How long a count is believed.
-const HOLDS: Duration = Duration::from_mins(10);
+const HOLDS: Duration = Duration::from_mins(1);
 /// So many counts are kept. When there are more, all are forgotten.
 const KEPT: usize = 10_000;
 

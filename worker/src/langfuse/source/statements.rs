@@ -162,12 +162,15 @@ const SCORES: &str = concat!(
 );
 
 /// The same page by way of the project's own scores. `offset 0` keeps their time out of the inner
-/// statement: else the index on the time would serve both.
+/// statement: else the index on the time would serve both. A reader with least rights may not select
+/// `*`.
 pub const OWN_SCORES: &str = concat!(
     "-- source_own_scores
      select ",
     score_columns!(),
-    " from (select * from scores where project_id = $1 offset 0) s where ",
+    " from (select id, project_id, trace_id, timestamp, name, value, string_value, data_type, comment, source,
+                    observation_id, created_at
+             from scores where project_id = $1 offset 0) s where ",
     keyset!("s", "timestamp"),
     "  and ($7::timestamp is null or s.created_at >= $7)
      order by s.timestamp, s.id collate \"C\" limit $6"
