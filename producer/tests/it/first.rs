@@ -65,6 +65,10 @@ async fn a_long_one_is_held_back_until_somebody_decides_and_the_others_go_on() {
     assert_eq!(runs.len(), 2, "{runs:?}");
     assert!(runs.iter().all(|run| run.starts_with("short/")), "{runs:?}");
     assert_eq!(whole_enqueues(&world).await, 1);
+    // The next enqueue relies on it that each day that was looked at and holds data has a run.
+    let looked = "select array_agg(project_id) from posthog_export.sweeps where looked_from is not null";
+    let looked: Vec<String> = sqlx::query_scalar(looked).fetch_one(&world.pool()).await.unwrap();
+    assert_eq!(looked, ["short"]);
 
     let status = json(&world, &["status", "--json"]).await;
     let project = status["projects"].as_array().unwrap().iter();

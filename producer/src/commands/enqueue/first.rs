@@ -25,7 +25,7 @@ enum Answer {
 
 impl Answer {
     const fn holds_back(self) -> bool {
-        matches!(self, Self::No | Self::NobodyThere)
+        matches!(self, Self::Open | Self::No | Self::NobodyThere)
     }
 }
 
@@ -207,5 +207,6 @@ mod tests {
         assert!(!asked.is_question());
         asked.exports.push((history("p3"), Answer::Open));
         assert!(asked.is_question());
+        assert_eq!(held(&asked), ["p2", "p3"]);
     }
 }
