@@ -59,8 +59,6 @@ pub struct Claimed {
     pub lease: Lease,
     /// The checkpoint of each stream of the job
     pub streams: BTreeMap<Stream, Progress>,
-    /// Whether the project has a pause, be it of these settings or of others
-    pub has_pause: bool,
     /// Failures so far, since a cursor last moved
     pub attempt: i32,
     /// Take-overs since a cursor last moved, this one included
@@ -114,11 +112,9 @@ impl ClaimBegun {
                         Some(_) if start.anew => forget_progress(&mut tx, key).await?,
                         Some(_) => {}
                     }
-                    let (streams, has_pause) = take(&mut tx, wanted, scope, worker, length, target, start).await?;
                     Claim::Run(Claimed {
                         lease: wanted.clone(),
-                        streams,
-                        has_pause,
+                        streams: take(&mut tx, wanted, scope, worker, length, target, start).await?,
                         attempt: start.attempt,
                         takeovers: start.takeovers,
                         taken_over: mine.is_some_and(|row| row.state == State::Running),
@@ -209,8 +205,7 @@ async fn forget_progress(tx: &mut PgConnection, key: &RunKey) -> Result<(), sqlx
     Ok(())
 }
 
-/// Takes the lease and opens the streams that the run has not begun. Answers the checkpoint of each,
-/// and whether the project has a pause.
+/// Takes the lease and opens the streams that the run has not begun. Answers the checkpoint of each.
 async fn take(
     tx: &mut PgConnection,
     Lease { key, token }: &Lease,
@@ -223,7 +218,7 @@ async fn take(
         takeovers,
         anew,
     }: Start,
-) -> Result<(BTreeMap<Stream, Progress>, bool), sqlx::Error> {
+) -> Result<BTreeMap<Stream, Progress>, sqlx::Error> {
     let statement = concat!(
         "-- ledger_claim_take
          with taken as (
@@ -239,14 +234,12 @@ async fn take(
            insert into posthog_export.streams (project_id, day, run, stream)
            select $1, $2, $3, unnest($11::text[]) on conflict do nothing
            returning stream, cursor_time, cursor_id, done, sent, rejected, batches, bytes, updated_at)
-         select stream, cursor_time, cursor_id, done, sent, rejected, batches, bytes, updated_at,
-                exists (select 1 from posthog_export.paused p where p.project_id = $1) as has_pause
-         from (select stream, cursor_time, cursor_id, done, sent, rejected, batches, bytes, updated_at
-               from posthog_export.streams where ",
+         select stream, cursor_time, cursor_id, done, sent, rejected, batches, bytes, updated_at
+         from posthog_export.streams where ",
         this_run!(),
-        " union all select * from opened) known"
+        " union all select * from opened"
     );
-    let saved: Vec<Saved> = sqlx::query_as(statement)
+    let saved: Vec<StreamRow> = sqlx::query_as(statement)
         .bind_key(key)
         .bind(token)
         .bind(interval(length))
@@ -258,17 +251,5 @@ async fn take(
         .bind(scope.streams().collect::<Vec<_>>())
         .fetch_all(tx)
         .await?;
-    let has_pause = saved.iter().any(|saved| saved.has_pause);
-    Ok((
-        saved.into_iter().map(|saved| saved.stream.progress()).collect(),
-        has_pause,
-    ))
-}
-
-/// A stream of the claimed run, and whether its project has a pause.
-#[derive(sqlx::FromRow)]
-struct Saved {
-    #[sqlx(flatten)]
-    stream: StreamRow,
-    has_pause: bool,
+    Ok(saved.into_iter().map(StreamRow::progress).collect())
 }

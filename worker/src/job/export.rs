@@ -111,7 +111,6 @@ pub async fn export(app: &Arc<App>, lane: Lane, job: &Job, stop: &Stop) -> Resul
         receiver,
         lease: lease.clone(),
         streams: claimed.streams,
-        has_pause: claimed.has_pause,
         stop: stop.clone(),
     };
     let worked = under_lease(claimed).await;
@@ -146,8 +145,6 @@ struct ClaimedJob {
     receiver: Result<Receiver, IntegrationFault>,
     lease: HeldLease,
     streams: BTreeMap<Stream, Progress>,
-    /// Whether the project has a pause, which may be one of other settings
-    has_pause: bool,
     stop: Stop,
 }
 
@@ -173,9 +170,7 @@ impl ClaimedJob {
             self.settings.clone(),
         );
         let worked = async {
-            if self.has_pause {
-                pause::check(&app, &project_id, settings.as_deref()).await?;
-            }
+            pause::check(&app, &project_id, settings.as_deref()).await?;
             self.export_streams().await
         };
         let worked = worked.await;

@@ -18,6 +18,8 @@ use super::Window;
 /// Nothing is counted further. A project with more scores is walked to: its own would be sorted
 /// anew for each page.
 const FEW: i64 = 2_000;
+/// So few are read faster than those of a day are counted.
+const HANDFUL: i64 = 50;
 /// How long a count is believed.
 const HOLDS: Duration = Duration::from_mins(1);
 /// So many counts are kept. When there are more, all are forgotten.
@@ -87,8 +89,8 @@ impl Ways {
             .own
             .get(window.project_id.clone(), own.fetch_one(&mut *connection))
             .await?;
-        if own > FEW {
-            return Ok(false);
+        if own > FEW || own <= HANDFUL {
+            return Ok(own <= HANDFUL);
         }
         let of_day = sqlx::query_scalar(OF_DAY)
             .bind(window.day.start())
