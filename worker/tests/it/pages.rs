@@ -261,8 +261,12 @@ async fn a_connection_is_kept_for_the_next_statement_and_given_back_when_none_co
         .wait_until("the pool has it again", crate::PATIENCE, given_back)
         .await;
     // Whoever stops in the middle of a statement leaves it to the pool to look after the connection.
-    let stopped = futures::FutureExt::now_or_never(source.page(Stream::Trace, &window, None));
-    assert!(stopped.is_none());
+    let mut blocker = world.pool().begin().await.unwrap();
+    sqlx::query("lock table traces").execute(&mut *blocker).await.unwrap();
+    let page = source.page(Stream::Trace, &window, None);
+    let stopped = tokio::time::timeout(std::time::Duration::from_millis(200), page).await;
+    assert!(stopped.is_err(), "it waits for the lock");
+    blocker.rollback().await.unwrap();
     world
         .wait_until("the pool has it again", crate::PATIENCE, given_back)
         .await;
