@@ -3,7 +3,7 @@
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use testkit::posthog::{Behavior, Rule};
-use testkit::{JOBS, Project};
+use testkit::{Count, JOBS, Project};
 
 use crate::{DAY, KEY, PATIENCE, PROJECT, SMALL, day, ready, world};
 
@@ -73,6 +73,8 @@ async fn one_that_kills_after_the_claim_is_given_up_after_five_workers() {
     let settings = [
         ("LEASE", "3s"),
         ("WORKER_CONCURRENCY", "2"),
+        // More than the held project has bodies, so that its neighbour at the same host gets on.
+        ("SENDS_IN_FLIGHT", "64"),
         ("SEND_TIMEOUT", "40s"),
         ("RETRY_BUDGET", "50s"),
     ];
@@ -86,11 +88,16 @@ async fn one_that_kills_after_the_claim_is_given_up_after_five_workers() {
     project.publish(DAY, "daily").await;
     neighbour.publish(DAY, "daily").await;
     for _ in 0..5 {
-        let before = asked(&world);
+        let (before, sent) = (asked(&world), neighbour.count("daily", Count::Sent).await);
         let worker = ready(&world, &[&SMALL, &settings]).await;
         world
             .wait_until("a batch is on its way", PATIENCE, async || asked(&world) > before)
             .await;
+        // A worker that dies before its neighbour got on would count for both.
+        let got_on = async || {
+            neighbour.state(DAY, "daily").await == "completed" || neighbour.count("daily", Count::Sent).await > sent
+        };
+        world.wait_until("the neighbour gets on", PATIENCE, got_on).await;
         worker.kill();
     }
     let _last = ready(&world, &[&SMALL, &settings]).await;
