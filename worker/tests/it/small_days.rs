@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{Days, NaiveDate};
+use testkit::posthog::{Behavior, Rule};
 use testkit::{Count, Outcome};
 
-use crate::{PATIENCE, day, world};
+use crate::{DAY, PATIENCE, day, world};
 
 /// How many transactions a job of a small day may take. For each of them the worker waits.
 const TRANSACTIONS: usize = 9;
@@ -74,4 +75,29 @@ async fn a_job_of_a_small_day_takes_few_transactions() {
         .filter_map(|ending| ending.line["events"].as_i64())
         .sum();
     assert_eq!(project.count("daily", Count::Sent).await, in_the_log);
+}
+
+/// A worker that dies sends again what it has not saved.
+#[tokio::test]
+async fn a_checkpoint_does_not_wait_for_a_stream_that_takes_long() {
+    let (world, project) = world().await;
+    project.seed(&[day()], 20, 5).await;
+    world.posthog.script(Rule::choose(|seen| {
+        let has_scores = seen.events.iter().any(|event| event["event"] == "langfuse score");
+        has_scores.then_some(Behavior::HoldUnstored)
+    }));
+    let _worker = world
+        .ready_worker(&[("SEND_TIMEOUT", "40s"), ("RETRY_BUDGET", "50s")])
+        .await;
+    project.publish(DAY, "daily").await;
+    world.posthog.held().await;
+    let others = async || {
+        let done = "select array_agg(stream order by stream) from posthog_export.streams where done";
+        let done: Option<Vec<String>> = sqlx::query_scalar(done).fetch_one(&world.pool()).await.unwrap();
+        done == Some(vec!["generation".to_owned(), "trace".to_owned()])
+    };
+    world.wait_until("the other streams are saved", PATIENCE, others).await;
+    assert_eq!(project.state(DAY, "daily").await, "running");
+    world.posthog.release();
+    project.arrives(DAY).await;
 }

@@ -89,8 +89,11 @@ impl Ways {
             .own
             .get(window.project_id.clone(), own.fetch_one(&mut *connection))
             .await?;
-        if own > FEW || own <= HANDFUL {
-            return Ok(own <= HANDFUL);
+        if own <= HANDFUL {
+            return Ok(true);
+        }
+        if own > FEW {
+            return Ok(false);
         }
         let of_day = sqlx::query_scalar(OF_DAY)
             .bind(window.day.start())
