@@ -136,6 +136,7 @@ fn columns(number: u32) -> Arc<TraceColumns> {
         tags: Some(vec![Some("live".to_owned()), Some(format!("team {}", number % 20))]),
         posthog_distinct_id: None,
         posthog_session_id: (number % 5 == 1).then(|| id(5, number % 500)),
+        touched: moment(number),
     })
 }
 
@@ -150,6 +151,7 @@ fn trace(number: u32) -> Row {
         first_start: Some(time),
         last_end: Some(moment(number + 20 + number % 9)),
         cost: Some(f64::from(number % 1800) * 0.000_002_5),
+        observations_touched: Some(moment(number)),
     })
 }
 
@@ -171,6 +173,7 @@ fn generation(number: u32) -> Row {
         output_units: i32::try_from(10 + number % 600).unwrap_or_default(),
         total_units: i32::try_from(60 + number % 1800 + number % 600).unwrap_or_default(),
         cost: Some(f64::from(number % 1800) * 0.000_002_5),
+        touched: moment(number),
     })
 }
 
@@ -189,6 +192,7 @@ fn score(number: u32) -> Row {
             .then(|| "The answer named a source that is not there.".into()),
         source: Some("EVAL".into()),
         observation_id: number.is_multiple_of(5).then(|| id(2, 2 * number)),
+        touched: moment(number),
     })
 }
 

@@ -6,13 +6,14 @@ mod heal;
 mod history;
 mod late;
 mod missing;
+pub mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use shared::job::{DAILY, Day, Job, RunKey};
+use shared::job::{DAILY, Day, Job, RunKey, STEP_PREFIX};
 use shared::langfuse::Days;
 use shared::ledger::{RunRow, State};
 use shared::topology::Lane;
@@ -181,10 +182,15 @@ pub fn plan(rules: &Rules, projects: &[Project], arrived: &Arrived, stuck: Vec<P
     jobs
 }
 
+/// Whether it is a step: its day's `daily` run sends what it did not.
+fn is_step(run: &RunRow) -> bool {
+    run.run.starts_with(STEP_PREFIX)
+}
+
 /// Replays and late runs that were skipped. Each comes back under its own name.
 fn resumed(now: DateTime<Utc>, runs: &[&RunRow]) -> impl Iterator<Item = Planned> {
     runs.iter()
-        .filter(|run| run.state == State::Skipped && run.run != DAILY)
+        .filter(|run| run.state == State::Skipped && run.run != DAILY && !is_step(run))
         .map(move |run| again(run, now, Reason::Resumed))
 }
 

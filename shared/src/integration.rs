@@ -5,6 +5,7 @@ use aes_gcm::aead::consts::U16;
 use aes_gcm::aead::{Aead, KeyInit};
 use aes_gcm::aes::Aes256;
 use aes_gcm::{AesGcm, Nonce};
+use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use sqlx::{PgExecutor, PgPool};
 use url::Url;
@@ -224,12 +225,21 @@ pub struct Loaded {
     pub settings: Option<String>,
     /// `projects.name`; `None` when nothing is stored
     pub project_name: Option<String>,
+    /// Until when the database has all rows, when it is a replica
+    pub visible_until: Option<DateTime<Utc>>,
     /// The decrypted settings, or why they cannot be used
     pub integration: Result<Integration, IntegrationFault>,
 }
 
-/// A project's name, and what is stored of its integration, if it has one.
-type Found = (String, Option<String>, Option<String>, Option<bool>);
+/// A project's name, what is stored of its integration, if it has one, and
+/// [`Loaded::visible_until`].
+type Found = (
+    String,
+    Option<String>,
+    Option<String>,
+    Option<bool>,
+    Option<DateTime<Utc>>,
+);
 
 /// Reads a project's integration. The outer error is the database's; a fault of the project is in
 /// [`Loaded::integration`].
@@ -237,18 +247,20 @@ pub async fn load(source: impl PgExecutor<'_>, key: &EncryptionKey, project_id: 
     let without = |fault| Loaded {
         settings: None,
         project_name: None,
+        visible_until: None,
         integration: Err(fault),
     };
     // By the ids alone, so that it stays two steps in two indexes however many projects there are.
     let found: Option<Found> = sqlx::query_as(
         "-- integration_load
-         select coalesce(p.name, ''), i.encrypted_posthog_api_key, i.posthog_host_name, i.enabled
+         select coalesce(p.name, ''), i.encrypted_posthog_api_key, i.posthog_host_name, i.enabled,
+                case when pg_is_in_recovery() then coalesce(pg_last_xact_replay_timestamp(), clock_timestamp()) end
          from projects p left join posthog_integrations i on i.project_id = p.id where p.id = $1",
     )
     .bind(project_id)
     .fetch_optional(source)
     .await?;
-    let Some((project_name, encrypted_api_key, host, enabled)) = found else {
+    let Some((project_name, encrypted_api_key, host, enabled, visible_until)) = found else {
         return Ok(without(IntegrationFault::UnknownProject(project_id.to_owned())));
     };
     let (Some(encrypted_api_key), Some(host), Some(enabled)) = (encrypted_api_key, host, enabled) else {
@@ -264,6 +276,7 @@ pub async fn load(source: impl PgExecutor<'_>, key: &EncryptionKey, project_id: 
     Ok(Loaded {
         settings: Some(stored.fingerprint()),
         project_name: Some(stored.project_name.clone()),
+        visible_until,
         integration: if stored.enabled {
             stored.open(key)
         } else {

@@ -11,6 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub const DAILY: &str = "daily";
 /// How the name of a run begins that exports rows which arrived after the export of their day.
 pub const LATE_PREFIX: &str = "late-";
+/// How the name of a run begins that exports a part of a day that is not over yet.
+pub const STEP_PREFIX: &str = "step-";
 
 /// One of the kinds of rows that a job exports, each with a cursor of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -184,6 +186,25 @@ impl FromStr for RunKey {
     }
 }
 
+/// A part of a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    /// Its first moment
+    pub from: DateTime<Utc>,
+    /// The first moment behind it
+    pub until: DateTime<Utc>,
+}
+
+impl Span {
+    /// The whole day.
+    pub fn of(day: Day) -> Self {
+        Self {
+            from: day.start().and_utc(),
+            until: day.end().and_utc(),
+        }
+    }
+}
+
 /// Which rows of its day a job exports; by default all of the usual streams.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
@@ -191,6 +212,10 @@ pub struct Scope {
     pub events: Option<BTreeSet<Stream>>,
     /// Only rows created since then
     pub created_after: Option<DateTime<Utc>>,
+    /// Leaves out what completed runs of the day have sent, and nobody has touched since
+    pub changed: bool,
+    /// Only this part of the day; `None`: all of it
+    pub span: Option<Span>,
 }
 
 impl Scope {
@@ -198,7 +223,7 @@ impl Scope {
     pub fn whole(observations: bool) -> Self {
         Self {
             events: observations.then(|| Stream::ALL.into()),
-            created_after: None,
+            ..Self::default()
         }
     }
 
@@ -207,7 +232,7 @@ impl Scope {
         let is_usual = streams.iter().copied().eq(Stream::USUAL);
         Self {
             events: (!is_usual).then_some(streams),
-            created_after: None,
+            ..Self::default()
         }
     }
 
@@ -232,9 +257,10 @@ impl Scope {
     }
 
     /// Whether it is all rows of the usual streams. Once a full run of any name is completed, its
-    /// day needs no other, with or without other observations.
+    /// day needs no other, with or without other observations. What a run with `changed` leaves out
+    /// was sent before.
     pub fn is_full(&self) -> bool {
-        self.has_usual() && self.created_after.is_none()
+        self.has_usual() && self.created_after.is_none() && self.span.is_none()
     }
 }
 

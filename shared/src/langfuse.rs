@@ -29,6 +29,7 @@ const COLUMNS: &[(&str, &[&str])] = &[
             "tags",
             "metadata",
             "created_at",
+            "updated_at",
         ],
     ),
     (
@@ -55,6 +56,7 @@ const COLUMNS: &[(&str, &[&str])] = &[
             "total_cost",
             "calculated_total_cost",
             "created_at",
+            "updated_at",
         ],
     ),
     (
@@ -72,6 +74,7 @@ const COLUMNS: &[(&str, &[&str])] = &[
             "source",
             "observation_id",
             "created_at",
+            "updated_at",
         ],
     ),
     (

@@ -21,7 +21,7 @@ use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
 pub use checkpoint::{Cursor, Progress, Reject, Unsaved};
-pub use claim::{Claim, ClaimBegun, Claimed};
+pub use claim::{Asking, Claim, ClaimBegun, Claimed};
 pub use error::LedgerError;
 pub use gauges::Gauges;
 pub use lease::{Buried, Lease, Retry};

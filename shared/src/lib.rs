@@ -2,6 +2,7 @@
 //! need at the edges: Langfuse's tables, a project's PostHog settings, which hosts may be called.
 
 pub mod amqp;
+pub mod coverage;
 pub mod database_url;
 pub mod egress;
 pub mod error_code;

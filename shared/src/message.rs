@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::job::{DAILY, Day, Job, RunKey, Scope, Stream, fresh_run};
+use crate::job::{DAILY, Day, Job, RunKey, STEP_PREFIX, Scope, Span, Stream, fresh_run};
 
 /// Bytes of a project's id. A longer one would not fit into an index of the ledger.
 const LONGEST_ID: usize = 512;
@@ -32,6 +32,15 @@ pub struct Message {
     /// Only rows created since then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_after: Option<DateTime<Utc>>,
+    /// Only rows that no completed run of the day has sent in their present form.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub changed: bool,
+    /// Only rows from this moment of the day on; together with `until`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<DateTime<Utc>>,
+    /// Only rows before this moment of the day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// Why a body is not a message, in words for the person who published it.
@@ -48,6 +57,9 @@ struct Fields {
     run: Option<Value>,
     events: Option<Value>,
     created_after: Option<Value>,
+    changed: Option<Value>,
+    from: Option<Value>,
+    until: Option<Value>,
 }
 
 impl Message {
@@ -71,9 +83,10 @@ impl Message {
                 .map_err(|why| BadMessage(format!("`day`: {}", shown(&why))))?,
             run: text("run", fields.run)?,
             events: fields.events.map(events).transpose()?,
-            created_after: text("created_after", fields.created_after)?
-                .map(|text| moment(&text))
-                .transpose()?,
+            created_after: moment("created_after", fields.created_after)?,
+            changed: fields.changed.as_ref().map(switch).transpose()?.unwrap_or_default(),
+            from: moment("from", fields.from)?,
+            until: moment("until", fields.until)?,
         };
         message.check()?;
         Ok(message)
@@ -104,13 +117,50 @@ impl Message {
         if self.events.as_ref().is_some_and(BTreeSet::is_empty) {
             return Err(bad("`events` is empty; leave it out for trace, generation and score"));
         }
+        self.check_span()?;
         if self.run.as_deref() == Some(DAILY) && !self.scope().is_full() {
             return Err(bad(
                 "a run named `daily` is always whole, at least trace, generation and score: leave `run` out, \
-                 or `events` and `created_after`",
+                 or `events`, `created_after`, `from` and `until`",
+            ));
+        }
+        if self.run.as_ref().is_some_and(|run| run.starts_with(STEP_PREFIX)) && self.from.is_none() {
+            return Err(bad(
+                "a run named `step-…` is a part of a day: add `from` and `until`, or leave `run` out",
             ));
         }
         Ok(())
+    }
+
+    fn check_span(&self) -> Result<(), BadMessage> {
+        let whole = Span::of(self.day);
+        match (self.from, self.until) {
+            (None, None) => {}
+            (Some(from), Some(until)) if whole.from <= from && from < until && until <= whole.until => {}
+            (Some(_), Some(_)) => {
+                return Err(BadMessage(format!(
+                    "`from` must lie before `until`, and both within the UTC day {}",
+                    self.day
+                )));
+            }
+            _ => return Err(bad("`from` and `until` go together: give both, or neither")),
+        }
+        // What was created before is neither sent nor known to have been sent.
+        if self.created_after.is_some() && (self.changed || self.from.is_some()) {
+            return Err(bad(
+                "`created_after` goes with neither `changed` nor `from` and `until`: leave it out",
+            ));
+        }
+        Ok(())
+    }
+
+    fn scope(&self) -> Scope {
+        Scope {
+            events: self.events.clone(),
+            created_after: self.created_after,
+            changed: self.changed,
+            span: self.from.zip(self.until).map(|(from, until)| Span { from, until }),
+        }
     }
 
     /// The JSON that is published.
@@ -123,13 +173,6 @@ impl Message {
     pub fn key(&self) -> Option<RunKey> {
         let run = self.run.as_ref()?;
         Some(RunKey::new(&self.project_id, self.day, run))
-    }
-
-    fn scope(&self) -> Scope {
-        Scope {
-            events: self.events.clone(),
-            created_after: self.created_after,
-        }
     }
 
     /// The job that it asks for; `None` when it names no run.
@@ -156,6 +199,9 @@ impl From<&Job> for Message {
             run: Some(key.run.clone()),
             events: scope.events.clone(),
             created_after: scope.created_after,
+            changed: scope.changed,
+            from: scope.span.map(|span| span.from),
+            until: scope.span.map(|span| span.until),
         }
     }
 }
@@ -200,13 +246,22 @@ fn events(value: Value) -> Result<BTreeSet<Stream>, BadMessage> {
     words.iter().map(stream).collect()
 }
 
-fn moment(text: &str) -> Result<DateTime<Utc>, BadMessage> {
-    text.parse().map_err(|_| {
+fn moment(field: &str, value: Option<Value>) -> Result<Option<DateTime<Utc>>, BadMessage> {
+    let Some(text) = text(field, value)? else {
+        return Ok(None);
+    };
+    text.parse().map(Some).map_err(|_| {
         BadMessage(format!(
-            "`created_after` must be a moment such as 2024-02-29T00:00:00Z, and is `{}`",
+            "`{field}` must be a moment such as 2024-02-29T00:00:00Z, and is `{}`",
             shown(&text)
         ))
     })
+}
+
+fn switch(value: &Value) -> Result<bool, BadMessage> {
+    value
+        .as_bool()
+        .ok_or_else(|| BadMessage(format!("`changed` must be true or false, and is {}", shown(value))))
 }
 
 #[cfg(test)]
@@ -265,6 +320,51 @@ mod tests {
                 .contains("events")
         );
         assert_eq!(Scope::of(Stream::USUAL.into()), Scope::default());
+    }
+
+    #[test]
+    fn a_part_of_a_day_lies_within_it() {
+        let with = |fields: &str| format!(r#"{{"project_id":"p","day":"2024-06-01",{fields}}}"#);
+        let body =
+            with(r#""run":"step-0900","changed":true,"from":"2024-06-01T09:00:00Z","until":"2024-06-01T10:00:00Z""#);
+        let message = Message::decode(body.as_bytes()).unwrap();
+        let scope = message.job().unwrap().scope;
+        assert!(scope.changed && !scope.is_full());
+        assert_eq!(scope.span.unwrap().from.to_rfc3339(), "2024-06-01T09:00:00+00:00");
+        assert_eq!(Message::decode(&message.encode()).unwrap(), message);
+        let whole = with(r#""run":"daily","changed":true"#);
+        assert!(
+            Message::decode(whole.as_bytes())
+                .unwrap()
+                .job()
+                .unwrap()
+                .scope
+                .is_full()
+        );
+
+        let span = |from: &str, until: &str| refused(&with(&format!(r#""from":"{from}","until":"{until}""#)));
+        for (from, until) in [
+            ("2024-06-01T10:00:00Z", "2024-06-01T10:00:00Z"),
+            ("2024-05-31T23:59:59Z", "2024-06-01T10:00:00Z"),
+            ("2024-06-01T10:00:00Z", "2024-06-02T00:00:01Z"),
+        ] {
+            assert!(span(from, until).contains("within the UTC day 2024-06-01"), "{from}");
+        }
+        for (fields, why) in [
+            (r#""from":"2024-06-01T10:00:00Z""#, "go together"),
+            (r#""changed":"yes""#, "true or false"),
+            (
+                r#""changed":true,"created_after":"2024-06-02T00:00:00Z""#,
+                "neither `changed`",
+            ),
+            (r#""run":"step-0900""#, "add `from` and `until`"),
+            (
+                r#""run":"daily","from":"2024-06-01T09:00:00Z","until":"2024-06-01T10:00:00Z""#,
+                "always whole",
+            ),
+        ] {
+            assert!(refused(&with(fields)).contains(why), "{fields}");
+        }
     }
 
     #[test]
@@ -351,7 +451,7 @@ mod tests {
         fn encode_and_decode_agree(project in "\\PC*[^\\s\\p{C}]", days in 0_u64..40_000, full in any::<bool>()) {
             let day = Day(NaiveDate::from_ymd_opt(1990, 1, 1).unwrap() + Days::new(days));
             let events = (!full).then(|| [Stream::Score].into());
-            let job = Job::fresh(project, day, Scope { events, created_after: None });
+            let job = Job::fresh(project, day, Scope { events, ..Scope::default() });
             prop_assert_eq!(Message::decode(&Message::from(&job).encode()).unwrap().job(), Some(job));
         }
     }

@@ -75,7 +75,7 @@ fn covered(runs: &[&RunRow], observations: bool) -> Option<(Coverage, bool)> {
 fn coverage(runs: &[&RunRow], reads: fn(&Scope) -> bool) -> Option<Coverage> {
     let completed = runs
         .iter()
-        .filter(|run| run.state == State::Completed && reads(&run.scope()));
+        .filter(|run| run.state == State::Completed && reads(&run.scope()) && run.span().is_none());
     let mut done: Vec<_> = completed
         .filter_map(|run| Some((run.started_at?, run.completed_at?, run.created_after)))
         .collect();

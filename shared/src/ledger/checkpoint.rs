@@ -56,8 +56,9 @@ pub struct Unsaved {
 }
 
 impl Ledger {
-    /// The checkpoint: saves a stream's progress and its rejects. A cursor never moves back. A
-    /// cursor that moved is progress, so the counts of failures and take-overs begin again at zero.
+    /// The checkpoint: saves a stream's progress and its rejects. A cursor never moves back. What
+    /// PostHog has `accepted` is progress, so the counts of failures and take-overs begin again at
+    /// zero.
     ///
     /// One statement, not a transaction of several. A worker that is frozen between two statements
     /// would keep the run's row locked, and no other worker could take the run over.
@@ -67,12 +68,14 @@ impl Ledger {
         stream: Stream,
         progress: &Progress,
         rejects: &[Reject],
+        accepted: bool,
     ) -> Result<(), LedgerError> {
         let statement = concat!(
             "-- ledger_save
              with fence as (
                update posthog_export.runs
-               set attempt = 0, takeovers = 0, updated_at = clock_timestamp()
+               set attempt = case when $15 then 0 else attempt end,
+                   takeovers = case when $15 then 0 else takeovers end, updated_at = clock_timestamp()
                where ",
             fence!(),
             " returning 1),
@@ -103,7 +106,8 @@ impl Ledger {
             .bind(progress.batches)
             .bind(progress.bytes)
             .bind(rejects.iter().map(|r| r.row_id.as_str()).collect::<Vec<_>>())
-            .bind(rejects.iter().map(|r| r.reason.as_str()).collect::<Vec<_>>());
+            .bind(rejects.iter().map(|r| r.reason.as_str()).collect::<Vec<_>>())
+            .bind(accepted);
         self.write(saved).await
     }
 

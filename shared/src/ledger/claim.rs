@@ -18,9 +18,10 @@ use super::error::LedgerError;
 use super::lease::Lease;
 use super::reports::StreamRow;
 use super::state::State;
-use super::statement::{BindKey, answered, event_words, interval, this_run};
+use super::statement::{BindKey, BindScope, answered, insert_run, interval, this_run};
+use crate::coverage::{Coverage, Covering};
 use crate::error_code::ErrorCode;
-use crate::job::{RunKey, Scope, Stream};
+use crate::job::{RunKey, Scope, Span, Stream};
 
 /// The claim's answer.
 #[derive(Debug)]
@@ -65,6 +66,21 @@ pub struct Claimed {
     pub takeovers: i32,
     /// Whether it was taken over from a worker whose lease ran out
     pub taken_over: bool,
+    /// What other completed runs have sent to the same target; only for a scope with `changed`
+    pub coverage: Option<Coverage>,
+}
+
+/// Who asks for a run, and for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// The worker's name
+    pub worker: &'a str,
+    /// How long the lease lasts
+    pub length: Duration,
+    /// Where the events would go, when that is known
+    pub target: Option<&'a str>,
+    /// Until when the source has all rows, when it is a replica
+    pub visible_until: Option<DateTime<Utc>>,
 }
 
 impl Ledger {
@@ -79,25 +95,21 @@ impl Ledger {
 pub struct ClaimBegun(Transaction<'static, Postgres>);
 
 impl ClaimBegun {
-    /// Asks for the `wanted` lease of a run that exports `scope`. `target` is where the events
-    /// would go, when that is known. When the answer is lost ([`LedgerError::Unreachable`]), the
+    /// Asks for the `wanted` lease of a run that exports `scope`. When the answer is lost ([`LedgerError::Unreachable`]), the
     /// lease may be ours all the same: release it.
-    pub async fn claim(
-        self,
-        scope: &Scope,
-        wanted: &Lease,
-        worker: &str,
-        length: Duration,
-        target: Option<&str>,
-    ) -> Result<Claim, LedgerError> {
+    pub async fn claim(self, scope: &Scope, wanted: &Lease, asking: Asking<'_>) -> Result<Claim, LedgerError> {
         let Self(mut tx) = self;
         let key = &wanted.key;
         let claimed = async {
             let (now, found) = lock_rows(&mut tx, key).await?;
-            if !is_over(key.day, now) {
+            if !is_over(scope.span.unwrap_or(Span::of(key.day)), now) {
                 return Ok(Claim::DayNotOver { now });
             }
-            let claim = match decide(&key.run, &found, target, now) {
+            let claim = match decide(key, &found, asking.target, now) {
+                Decision::Superseded => {
+                    supersede(&mut tx, key, scope).await?;
+                    Claim::Done(State::Discarded)
+                }
                 Decision::Done(state) => Claim::Done(state),
                 Decision::NotYet(wait) => Claim::NotYet { wait },
                 Decision::LeaseHeld(by) => Claim::LeaseHeld { by },
@@ -114,10 +126,14 @@ impl ClaimBegun {
                     }
                     Claim::Run(Claimed {
                         lease: wanted.clone(),
-                        streams: take(&mut tx, wanted, scope, worker, length, target, start).await?,
+                        streams: take(&mut tx, wanted, scope, asking, start).await?,
                         attempt: start.attempt,
                         takeovers: start.takeovers,
                         taken_over: mine.is_some_and(|row| row.state == State::Running),
+                        coverage: match asking.target.filter(|_| scope.changed) {
+                            Some(target) => Some(coverage(&mut tx, key, target).await?),
+                            None => None,
+                        },
                     })
                 }
             };
@@ -156,16 +172,12 @@ async fn lock_rows(tx: &mut PgConnection, key: &RunKey) -> Result<(DateTime<Utc>
 
 /// The row of a run that had none. The producer may have made it in the meantime.
 async fn insert(tx: &mut PgConnection, key: &RunKey, scope: &Scope) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "-- ledger_claim_insert
-         insert into posthog_export.runs (project_id, day, run, events, created_after) values ($1, $2, $3, $4, $5)
-         on conflict (project_id, day, run) do nothing",
-    )
-    .bind_key(key)
-    .bind(event_words(scope))
-    .bind(scope.created_after)
-    .execute(tx)
-    .await?;
+    let statement = concat!("-- ledger_claim_insert\n", insert_run!("queued"), "nothing");
+    sqlx::query(statement)
+        .bind_key(key)
+        .bind_scope(scope)
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
@@ -210,9 +222,12 @@ async fn take(
     tx: &mut PgConnection,
     Lease { key, token }: &Lease,
     scope: &Scope,
-    worker: &str,
-    length: Duration,
-    target: Option<&str>,
+    Asking {
+        worker,
+        length,
+        target,
+        visible_until,
+    }: Asking<'_>,
     Start {
         attempt,
         takeovers,
@@ -226,7 +241,7 @@ async fn take(
            set state = 'running', lease_token = $4, lease_expires_at = clock_timestamp() + $5, worker = $6,
                target = coalesce($7, target), attempt = $8, takeovers = $9, retry_at = null, completed_at = null,
                asked_at = case when state in ('dead', 'skipped') then clock_timestamp() else asked_at end,
-               started_at = case when $10 or started_at is null then clock_timestamp() else started_at end,
+               started_at = case when $10 or started_at is null then least(clock_timestamp(), $12) else started_at end,
                updated_at = clock_timestamp()
            where ",
         this_run!(),
@@ -249,7 +264,51 @@ async fn take(
         .bind(takeovers)
         .bind(anew)
         .bind(scope.streams().collect::<Vec<_>>())
+        .bind(visible_until)
         .fetch_all(tx)
         .await?;
     Ok(saved.into_iter().map(StreamRow::progress).collect())
+}
+
+/// Discards a step whose day is over: its `daily` run sends what the step did not.
+async fn supersede(tx: &mut PgConnection, key: &RunKey, scope: &Scope) -> Result<(), sqlx::Error> {
+    let statement = concat!(
+        "-- ledger_claim_supersede\n",
+        insert_run!("discarded"),
+        "update
+         set state = 'discarded', retry_at = null, lease_token = null, lease_expires_at = null,
+             updated_at = clock_timestamp()"
+    );
+    sqlx::query(statement)
+        .bind_key(key)
+        .bind_scope(scope)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// What the other completed runs of a day have sent to a target.
+async fn coverage(tx: &mut PgConnection, key: &RunKey, target: &str) -> Result<Coverage, sqlx::Error> {
+    type Found = (DateTime<Utc>, Option<DateTime<Utc>>, Option<DateTime<Utc>>, Vec<Stream>);
+    let runs: Vec<Found> = sqlx::query_as(
+        "-- ledger_claim_coverage
+         select r.started_at, r.span_from, r.span_until,
+                array(select s.stream from posthog_export.streams s
+                      where s.project_id = r.project_id and s.day = r.day and s.run = r.run and s.done)
+         from posthog_export.runs r
+         where r.project_id = $1 and r.day = $2 and r.run <> $3 and r.state = 'completed' and r.target = $4
+           and r.created_after is null and r.started_at is not null",
+    )
+    .bind_key(key)
+    .bind(target)
+    .fetch_all(tx)
+    .await?;
+    let whole = Span::of(key.day);
+    let covering = runs.into_iter().map(|(began, from, until, done)| Covering {
+        began,
+        from: from.unwrap_or(whole.from).naive_utc(),
+        until: until.unwrap_or(whole.until).naive_utc(),
+        done: done.into_iter().collect(),
+    });
+    Ok(Coverage::of(covering.collect()))
 }

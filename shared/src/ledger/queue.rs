@@ -7,7 +7,9 @@ use chrono::{DateTime, Utc};
 use super::Ledger;
 use super::error::LedgerError;
 use super::lease::Buried;
-use super::statement::{BindKey, answered, event_words, interval, key_columns, reported, this_run};
+use super::statement::{
+    BindKey, BindScope, answered, event_words, insert_run, interval, key_columns, reported, this_run,
+};
 use crate::error_code::ErrorCode;
 use crate::job::{Job, RunKey};
 
@@ -27,13 +29,17 @@ impl Ledger {
     pub async fn record_queued(&self, jobs: &[&Job]) -> Result<(), LedgerError> {
         let (projects, days, runs) = key_columns(jobs.iter().map(|job| &job.key));
         // Postgres has no array of arrays of different lengths.
-        let events = |job: &&Job| event_words(&job.scope).map(|words| words.join(","));
+        let scopes = jobs.iter().map(|job| &job.scope);
+        let events = |scope| event_words(scope).map(|words| words.join(","));
         let written = sqlx::query(
             "-- ledger_record_queued
-             insert into posthog_export.runs (project_id, day, run, events, created_after)
-             select j.project_id, j.day, j.run, string_to_array(j.events, ','), j.created_after
-             from unnest($1::text[], $2::date[], $3::text[], $4::text[], $5::timestamptz[])
-               as j (project_id, day, run, events, created_after)
+             insert into posthog_export.runs
+               (project_id, day, run, events, created_after, changed, span_from, span_until)
+             select j.project_id, j.day, j.run, string_to_array(j.events, ','), j.created_after, j.changed, j.span_from,
+                    j.span_until
+             from unnest($1::text[], $2::date[], $3::text[], $4::text[], $5::timestamptz[], $6::bool[], $7::timestamptz[],
+                         $8::timestamptz[])
+               as j (project_id, day, run, events, created_after, changed, span_from, span_until)
              on conflict (project_id, day, run) do update
              set state = 'queued', queued_at = clock_timestamp(), updated_at = clock_timestamp(), error_code = null,
                  error = null, events = excluded.events,
@@ -43,8 +49,11 @@ impl Ledger {
         .bind(&projects)
         .bind(&days)
         .bind(&runs)
-        .bind(jobs.iter().map(events).collect::<Vec<_>>())
-        .bind(jobs.iter().map(|job| job.scope.created_after).collect::<Vec<_>>())
+        .bind(scopes.clone().map(events).collect::<Vec<_>>())
+        .bind(scopes.clone().map(|scope| scope.created_after).collect::<Vec<_>>())
+        .bind(scopes.clone().map(|scope| scope.changed).collect::<Vec<_>>())
+        .bind(scopes.clone().map(|scope| scope.span.map(|span| span.from)).collect::<Vec<_>>())
+        .bind(scopes.map(|scope| scope.span.map(|span| span.until)).collect::<Vec<_>>())
         .execute(&self.pool);
         reported(written).await?;
         Ok(())
@@ -53,16 +62,9 @@ impl Ledger {
     /// Records a run that a worker has given to a message. A worker may have claimed it meanwhile;
     /// then its row stays as it is.
     pub async fn record_given(&self, Job { key, scope }: &Job) -> Result<(), LedgerError> {
-        let written = sqlx::query(
-            "-- ledger_record_given
-             insert into posthog_export.runs (project_id, day, run, events, created_after) values ($1, $2, $3, $4, $5)
-             on conflict (project_id, day, run) do nothing",
-        )
-        .bind_key(key)
-        .bind(event_words(scope))
-        .bind(scope.created_after)
-        .execute(&self.pool);
-        answered(written).await?;
+        let statement = concat!("-- ledger_record_given\n", insert_run!("queued"), "nothing");
+        let written = sqlx::query(statement).bind_key(key).bind_scope(scope);
+        answered(written.execute(&self.pool)).await?;
         Ok(())
     }
 
@@ -158,22 +160,21 @@ impl Ledger {
     /// `→ discarded`: a human gave the run up. A run without a row gets one, so that nothing brings
     /// it back. A run that is finished or running stays as it is. Returns whether it was discarded.
     pub async fn discard(&self, Job { key, scope }: &Job, what: Discard) -> Result<bool, LedgerError> {
-        let written = sqlx::query(
-            "-- ledger_discard
-             insert into posthog_export.runs as r (project_id, day, run, events, created_after, state)
-             values ($1, $2, $3, $4, $5, 'discarded')
-             on conflict (project_id, day, run) do update
+        let statement = concat!(
+            "-- ledger_discard\n",
+            insert_run!("discarded"),
+            "update
              set state = 'discarded', retry_at = null, lease_token = null, lease_expires_at = null,
                  updated_at = clock_timestamp()
              where r.state = 'dead'
-                or $6 and (r.state in ('queued', 'waiting', 'skipped')
-                           or r.state = 'running' and r.lease_expires_at < clock_timestamp())",
-        )
-        .bind_key(key)
-        .bind(event_words(scope))
-        .bind(scope.created_after)
-        .bind(what == Discard::WhateverRests)
-        .execute(&self.pool);
+                or $9 and (r.state in ('queued', 'waiting', 'skipped')
+                           or r.state = 'running' and r.lease_expires_at < clock_timestamp())"
+        );
+        let written = sqlx::query(statement)
+            .bind_key(key)
+            .bind_scope(scope)
+            .bind(what == Discard::WhateverRests)
+            .execute(&self.pool);
         Ok(reported(written).await?.rows_affected() == 1)
     }
 }

@@ -8,7 +8,7 @@ use super::checkpoint::{Cursor, Progress};
 use super::error::LedgerError;
 use super::state::State;
 use super::statement::{BindKey, answered, key_columns, reported, this_run};
-use crate::job::{Day, Job, RunKey, Scope, Stream};
+use crate::job::{Day, Job, RunKey, Scope, Span, Stream};
 
 /// The counts of a run, over all its streams and slices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, sqlx::FromRow)]
@@ -41,6 +41,12 @@ pub struct RunRow {
     pub full: bool,
     /// Only rows created since then
     pub created_after: Option<DateTime<Utc>>,
+    /// Without what completed runs of the day have sent
+    pub changed: bool,
+    /// Only rows from this moment of the day on
+    pub span_from: Option<DateTime<Utc>>,
+    /// Only rows before this moment of the day
+    pub span_until: Option<DateTime<Utc>>,
     /// These streams; `None`: the usual ones
     pub events: Option<Vec<Stream>>,
     /// The word of the last failure
@@ -71,11 +77,19 @@ impl RunRow {
         RunKey::new(&self.project_id, self.day, &self.run)
     }
 
+    /// The part of the day that it exports; `None`: all of it.
+    pub fn span(&self) -> Option<Span> {
+        let (from, until) = self.span_from.zip(self.span_until)?;
+        Some(Span { from, until })
+    }
+
     /// Which rows of its day it exports.
     pub fn scope(&self) -> Scope {
         Scope {
             events: self.events.as_ref().map(|events| events.iter().copied().collect()),
             created_after: self.created_after,
+            changed: self.changed,
+            span: self.span(),
         }
     }
 
@@ -185,7 +199,8 @@ macro_rules! run_rows {
             $name,
             "
              select r.project_id, r.day, r.run, r.state, r.attempt, r.takeovers, r.worker, r.events, r.created_after,
-                    r.created_after is null and coalesce(r.events @> array['trace', 'generation', 'score'], true) as \"full\",
+                    r.changed, r.span_from, r.span_until,
+                    r.created_after is null and r.span_from is null and coalesce(r.events @> array['trace', 'generation', 'score'], true) as \"full\",
                     r.error_code, r.error, r.first_failed_at, r.retry_at, r.lease_expires_at, r.queued_at, r.started_at,
                     r.completed_at, coalesce(s.sent, 0)::bigint as sent, coalesce(s.rejected, 0)::bigint as rejected
              from posthog_export.runs r

@@ -33,7 +33,21 @@ macro_rules! fence {
     };
 }
 
-pub(super) use {fence, this_run};
+/// Makes the row of a run in this state; binds as [`BindKey::bind_key`] and then [`BindScope::bind_scope`] do.
+macro_rules! insert_run {
+    ($state:literal) => {
+        concat!(
+            "insert into posthog_export.runs as r
+               (project_id, day, run, events, created_after, changed, span_from, span_until, state)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, '",
+            $state,
+            "')
+             on conflict (project_id, day, run) do "
+        )
+    };
+}
+
+pub(super) use {fence, insert_run, this_run};
 
 /// A statement whose first three binds are the key of a run.
 pub(super) trait BindKey<'q> {
@@ -49,6 +63,22 @@ macro_rules! bind_key {
             }
         }
     };
+}
+
+/// A statement whose next five binds are which rows a run exports.
+pub(super) trait BindScope {
+    /// Binds the columns `events`, `created_after`, `changed`, `span_from` and `span_until`.
+    fn bind_scope(self, scope: &Scope) -> Self;
+}
+
+impl BindScope for Query<'_, Postgres, PgArguments> {
+    fn bind_scope(self, scope: &Scope) -> Self {
+        self.bind(event_words(scope))
+            .bind(scope.created_after)
+            .bind(scope.changed)
+            .bind(scope.span.map(|span| span.from))
+            .bind(scope.span.map(|span| span.until))
+    }
 }
 
 bind_key!(Query<'q, Postgres, PgArguments>);

@@ -7,9 +7,10 @@ use std::sync::atomic::AtomicI64;
 
 use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret;
+use shared::coverage::Coverage;
 use shared::integration::{Integration, IntegrationFault, Loaded};
 use shared::job::{Day, Job, Scope, Stream};
-use shared::ledger::{Claim, Lease, LedgerError, Progress, State};
+use shared::ledger::{Asking, Claim, Lease, LedgerError, Progress, State};
 use shared::topology::Lane;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -71,6 +72,7 @@ pub async fn export(app: &Arc<App>, lane: Lane, job: &Job, stop: &Stop) -> Resul
     let Loaded {
         settings,
         project_name,
+        visible_until,
         integration,
     } = app
         .source
@@ -85,9 +87,15 @@ pub async fn export(app: &Arc<App>, lane: Lane, job: &Job, stop: &Stop) -> Resul
         Err(fault) => Err(fault),
     };
     let target = receiver.as_ref().ok().map(|(integration, _)| integration.target());
+    let asking = Asking {
+        worker: &app.worker,
+        length: app.config.lease,
+        target: target.as_deref(),
+        visible_until,
+    };
     let asked = Instant::now();
     let wanted = Lease::wanted(job.key.clone());
-    let claimed = match claim(app, &job.scope, &wanted, target.as_deref()).await? {
+    let claimed = match claim(app, &job.scope, &wanted, asking).await? {
         Claim::Run(claimed) => claimed,
         Claim::Done(state) => return Ok(Exported::Before(state)),
         Claim::NotYet { wait } => return Err(JobError::NotYet { wait }.into()),
@@ -111,6 +119,7 @@ pub async fn export(app: &Arc<App>, lane: Lane, job: &Job, stop: &Stop) -> Resul
         receiver,
         lease: lease.clone(),
         streams: claimed.streams,
+        coverage: claimed.coverage.map(Arc::new),
         stop: stop.clone(),
     };
     let worked = under_lease(claimed).await;
@@ -124,9 +133,9 @@ pub async fn export(app: &Arc<App>, lane: Lane, job: &Job, stop: &Stop) -> Resul
 }
 
 /// Asks the ledger for the `wanted` lease.
-async fn claim(app: &App, scope: &Scope, wanted: &Lease, target: Option<&str>) -> Result<Claim, Failure> {
+async fn claim(app: &App, scope: &Scope, wanted: &Lease, asking: Asking<'_>) -> Result<Claim, Failure> {
     let claim = app.ledger.begin_claim().await?;
-    let claimed = claim.claim(scope, wanted, &app.worker, app.config.lease, target).await;
+    let claimed = claim.claim(scope, wanted, asking).await;
     claimed.map_err(|error| Failure {
         // The answer may have been lost, and not the claim. Left to run out by itself, the lease
         // would count as our death.
@@ -145,6 +154,7 @@ struct ClaimedJob {
     receiver: Result<Receiver, IntegrationFault>,
     lease: HeldLease,
     streams: BTreeMap<Stream, Progress>,
+    coverage: Option<Arc<Coverage>>,
     stop: Stop,
 }
 
@@ -185,6 +195,7 @@ impl ClaimedJob {
         self.app.source.check_columns().await?;
         let streams = Streams {
             window: Window::of(&self.job),
+            coverage: self.coverage,
             project: Arc::new(
                 ProjectContext::new(
                     &self.job.key.project_id,

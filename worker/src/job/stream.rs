@@ -4,6 +4,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use futures::{Stream as Futures, StreamExt, TryStreamExt, stream};
+use shared::coverage::Coverage;
 use shared::job::Stream;
 use shared::ledger::{Cursor, Progress, Reject, Unsaved};
 use tokio::sync::Semaphore;
@@ -14,8 +15,9 @@ use crate::job::error::JobError;
 use crate::job::gate::Gate;
 use crate::job::lease::HeldLease;
 use crate::langfuse::recent::RecentTraces;
+use crate::langfuse::rows::Row;
 use crate::langfuse::source::{Page, Window};
-use crate::posthog::batch::{Batch, Preamble, pack};
+use crate::posthog::batch::{Batch, Preamble, pack, up_to};
 use crate::posthog::capture::{Accepted, Admitted, Sender, Tally};
 use crate::posthog::event::ProjectContext;
 use crate::posthog::hosts::Place;
@@ -35,6 +37,8 @@ pub struct Streams {
     pub lease: HeldLease,
     /// Which rows are read
     pub window: Window,
+    /// What completed runs have sent already; `None`: all rows are sent
+    pub coverage: Option<Arc<Coverage>>,
     /// The job's place at its host
     pub place: Arc<Place>,
     /// What each event says of its project
@@ -92,7 +96,7 @@ impl Streams {
         let mut is_first = true;
         let admissions = self
             .pages(stream, &progress)
-            .map_ok(|page| self.pack(page))
+            .map_ok(|page| self.pack(stream, page))
             .try_buffered(PACKED_AT_ONCE)
             .map_ok(|batches| stream::iter(batches.into_iter().map(Ok)))
             .try_flatten()
@@ -115,10 +119,10 @@ impl Streams {
                 }));
             }
             is_only = false;
-            // Only what moved is saved: a save counts as progress, and progress forgives earlier
-            // failures.
+            // What was accepted counts as progress, and progress forgives earlier failures. A walk
+            // over rows that were sent before is saved, and is none.
             let saved = if advanced.moved {
-                self.save(stream, &progress, &advanced.rejects).await
+                self.save(stream, &progress, &advanced.rejects, advanced.accepted).await
             } else {
                 Ok(())
             };
@@ -168,16 +172,25 @@ impl Streams {
         })
     }
 
-    /// Adds the totals of traces, then makes JSON and gzip of a page on a thread of its own.
-    async fn pack(&self, mut page: Page) -> Result<Vec<Batch>, JobError> {
+    /// Adds the totals of traces, then makes JSON and gzip of a page on a thread of its own. Leaves
+    /// out what was sent before.
+    async fn pack(&self, stream: Stream, mut page: Page) -> Result<Vec<Batch>, JobError> {
         let (project, preamble, limits) = (Arc::clone(&self.project), self.preamble.clone(), self.app.config.limits);
         let (app, project_id) = (Arc::clone(&self.app), self.window.project_id.clone());
+        let coverage = self.coverage.clone();
         // On a task of its own: nobody polls a stream that waits for its host, and it would keep
         // its packing permit from all the others.
         let packed = AbortOnDropHandle::new(tokio::spawn(async move {
             app.source.add_totals(&project_id, &mut page.rows).await?;
             let is_small = page.rows.len() <= FEW;
-            let packed = move || pack(&page.rows, page.last, &project, &preamble, limits);
+            let packed = move || {
+                let end = page.rows.last().map(Row::cursor);
+                if let Some(coverage) = coverage {
+                    page.rows
+                        .retain(|row| coverage.must_send(stream, row.time(), row.touched()));
+                }
+                up_to(pack(&page.rows, page.last, &project, &preamble, limits), end)
+            };
             let _permit = app.packing.acquire().await;
             if is_small {
                 return Ok(packed());
@@ -209,12 +222,15 @@ impl Streams {
     }
 
     /// Saves a checkpoint. When that fails, the other streams have nothing to go on for.
-    pub(super) async fn save(&self, stream: Stream, progress: &Progress, rejects: &[Reject]) -> Result<(), JobError> {
-        let saved = self
-            .app
-            .ledger
-            .save(self.lease.lease(), stream, progress, rejects)
-            .await;
+    pub(super) async fn save(
+        &self,
+        stream: Stream,
+        progress: &Progress,
+        rejects: &[Reject],
+        accepted: bool,
+    ) -> Result<(), JobError> {
+        let (ledger, lease) = (&self.app.ledger, self.lease.lease());
+        let saved = ledger.save(lease, stream, progress, rejects, accepted).await;
         saved.inspect_err(|_| self.gate.halt())?;
         Ok(())
     }
@@ -222,8 +238,10 @@ impl Streams {
 
 /// How far some batches brought their stream.
 struct Advanced {
-    /// Whether a batch was accepted
+    /// Whether the cursor moved
     moved: bool,
+    /// Whether PostHog accepted something, or refused a row for good
+    accepted: bool,
     rejects: Vec<Reject>,
     /// What ended the stream
     failed: Option<JobError>,
@@ -233,6 +251,7 @@ struct Advanced {
 fn advance(progress: &mut Progress, chunk: Vec<Result<(Accepted, Checkpoint), JobError>>) -> Advanced {
     let mut advanced = Advanced {
         moved: false,
+        accepted: false,
         rejects: Vec::new(),
         failed: None,
     };
@@ -245,6 +264,7 @@ fn advance(progress: &mut Progress, chunk: Vec<Result<(Accepted, Checkpoint), Jo
                 progress.rejected += i64::try_from(accepted.rejects.len()).unwrap_or(i64::MAX);
                 progress.cursor = cursor.or(progress.cursor.take());
                 progress.done = last;
+                advanced.accepted |= accepted.events > 0 || !accepted.rejects.is_empty();
                 advanced.rejects.extend(accepted.rejects);
                 advanced.moved = true;
             }

@@ -114,7 +114,8 @@ impl Streams {
             progress,
             rejects,
         } = unsaved;
-        let saved = self.save(stream, &progress, &rejects).await;
+        let accepted = progress.sent > 0 || progress.rejected > 0;
+        let saved = self.save(stream, &progress, &rejects, accepted).await;
         (stream, saved.map(|()| Ended::Saved(progress)))
     }
 }

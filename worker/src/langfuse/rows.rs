@@ -30,10 +30,12 @@ pub struct TraceColumns {
     pub posthog_distinct_id: Option<SmolStr>,
     /// `metadata."$posthog_session_id"`, when it is a string or a number
     pub posthog_session_id: Option<SmolStr>,
+    /// The later of `traces.created_at` and `traces.updated_at`
+    pub touched: NaiveDateTime,
 }
 
 impl TraceColumns {
-    /// Decodes seven columns from `at` on, in the order of the fields.
+    /// Decodes eight columns from `at` on, in the order of the fields.
     pub(crate) fn decode(row: &PgRow, at: usize) -> sqlx::Result<Self> {
         Ok(Self {
             name: text(row, at)?,
@@ -43,6 +45,7 @@ impl TraceColumns {
             tags: get(row, at + 4)?,
             posthog_distinct_id: text(row, at + 5)?,
             posthog_session_id: text(row, at + 6)?,
+            touched: get(row, at + 7)?,
         })
     }
 
@@ -96,6 +99,8 @@ pub struct TraceRow {
     pub last_end: Option<NaiveDateTime>,
     /// USD, summed
     pub cost: Option<f64>,
+    /// when the last of its observations was created or updated
+    pub observations_touched: Option<NaiveDateTime>,
 }
 
 /// A generation or another observation. Its trace's columns are added later.
@@ -133,6 +138,8 @@ pub struct ObservationRow {
     pub total_units: i32,
     /// USD
     pub cost: Option<f64>,
+    /// the later of `observations.created_at` and `observations.updated_at`
+    pub touched: NaiveDateTime,
 }
 
 /// A score. Its trace's columns are added later.
@@ -160,6 +167,8 @@ pub struct ScoreRow {
     pub source: Option<SmolStr>,
     /// `scores.observation_id`
     pub observation_id: Option<SmolStr>,
+    /// the later of `scores.created_at` and `scores.updated_at`
+    pub touched: NaiveDateTime,
 }
 
 /// A row of any stream.
@@ -210,6 +219,17 @@ impl Row {
             Row::Generation(row) | Row::Observation(row) => row.trace_id.as_deref(),
             Row::Score(row) => row.trace_id.as_deref(),
         }
+    }
+
+    /// When anything that its event says was last created or updated. A row without a trace has only
+    /// its own times.
+    pub fn touched(&self) -> NaiveDateTime {
+        let own = match self {
+            Row::Trace(row) => row.observations_touched.unwrap_or(NaiveDateTime::MIN),
+            Row::Generation(row) | Row::Observation(row) => row.touched,
+            Row::Score(row) => row.touched,
+        };
+        own.max(self.trace().touched)
     }
 
     /// Whether it still lacks its trace's columns.
@@ -280,6 +300,7 @@ impl Row {
                 comment: text(row, 7)?,
                 source: text(row, 8)?,
                 observation_id: text(row, 9)?,
+                touched: get(row, 10)?,
             }),
         })
     }
@@ -304,6 +325,7 @@ impl ObservationRow {
             total_units: get(row, 12)?,
             cost: get(row, 13)?,
             kind: text(row, 14)?,
+            touched: get(row, 15)?,
         })
     }
 }
@@ -315,6 +337,7 @@ impl TraceRow {
         self.first_start = get(row, 1)?;
         self.last_end = get(row, 2)?;
         self.cost = get(row, 3)?;
+        self.observations_touched = get(row, 4)?;
         Ok(())
     }
 }

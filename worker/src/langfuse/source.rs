@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures::TryStreamExt as _;
 use shared::error_code::ErrorCode;
 use shared::integration::{self, EncryptionKey, Loaded};
-use shared::job::{Day, Job, Stream};
+use shared::job::{Day, Job, Span, Stream};
 use shared::langfuse;
 use shared::ledger::Cursor;
 use shared::postgres::{ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT, in_words, is_unreachable};
@@ -95,6 +95,8 @@ pub struct Window {
     pub project_id: String,
     /// The UTC day
     pub day: Day,
+    /// Only this part of it; `None`: all of it
+    pub span: Option<Span>,
     /// Only rows created since then
     pub created_after: Option<chrono::NaiveDateTime>,
 }
@@ -105,6 +107,7 @@ impl Window {
         Self {
             project_id: key.project_id.clone(),
             day: key.day,
+            span: scope.span,
             // As Langfuse stores moments: UTC without a zone.
             created_after: scope.created_after.map(|moment| moment.naive_utc()),
         }
@@ -191,15 +194,16 @@ impl Source {
             Stream::Score if self.ways.reads_own(&mut connection, window).await? => OWN_SCORES,
             stream => statement(stream),
         };
-        let start = window.day.start();
-        // Where a stream begins: a moment before the day. The lower bound leaves out what lies
-        // before the day itself.
+        let Span { from, until } = window.span.unwrap_or(Span::of(window.day));
+        let (start, end) = (from.naive_utc(), until.naive_utc());
+        // Where a stream begins: a moment before the window. The lower bound leaves out what lies
+        // before the window itself.
         let before_all = start - chrono::TimeDelta::seconds(1);
         let (time, id) = after.map_or((before_all, ""), |cursor| (cursor.time, cursor.id.as_str()));
         let mut fetched = sqlx::query(statement)
             .bind(&window.project_id)
             .bind(time.max(start))
-            .bind(window.day.end())
+            .bind(end)
             .bind(time)
             .bind(id)
             .bind(i64::from(self.page_rows))

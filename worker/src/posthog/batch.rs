@@ -139,7 +139,7 @@ fn close(json: &mut Vec<u8>, marks: Marks, preamble: usize) -> Body {
 
 /// A body and what its acceptance means for the stream.
 pub struct Batch {
-    /// `None`: nothing to send, the stream just ends.
+    /// `None`: nothing to send, the stream just ends or moves on.
     pub body: Option<Body>,
     /// The cursor to save once this body and all before it are accepted
     pub cursor: Option<Cursor>,
@@ -191,6 +191,20 @@ pub fn pack(rows: &[Row], last: bool, project: &ProjectContext, preamble: &Pream
                 last: true,
             }),
         }
+    }
+    batches
+}
+
+/// The batches of a page of which rows were left out, the last of them up to `end`. The cursor moves
+/// over what was left out as well: a page without a row to send is a batch without a body.
+pub fn up_to(mut batches: Vec<Batch>, end: Option<Cursor>) -> Vec<Batch> {
+    match batches.last_mut() {
+        Some(batch) => batch.cursor = end.or(batch.cursor.take()),
+        None => batches.push(Batch {
+            body: None,
+            cursor: end,
+            last: false,
+        }),
     }
     batches
 }

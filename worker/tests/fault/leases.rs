@@ -17,7 +17,16 @@ async fn claim(ledger: &Ledger, worker: &str, milliseconds: u64) -> Claim {
     let length = Duration::from_millis(milliseconds);
     let claim = ledger.begin_claim().await.unwrap();
     claim
-        .claim(&job.scope, &Lease::wanted(job.key), worker, length, Some("target"))
+        .claim(
+            &job.scope,
+            &Lease::wanted(job.key),
+            Asking {
+                worker,
+                length,
+                target: Some("target"),
+                visible_until: None,
+            },
+        )
         .await
         .unwrap()
 }
@@ -53,7 +62,7 @@ async fn only_the_holder_of_the_lease_writes_and_cursors_never_go_back() {
     let (world, _) = world(0).await;
     let ledger = Ledger::new(world.pool());
     let first = claimed(claim(&ledger, "first", 100).await).lease;
-    ledger.save(&first, Stream::Trace, &at(5, 10), &[]).await.unwrap();
+    ledger.save(&first, Stream::Trace, &at(5, 10), &[], true).await.unwrap();
     tokio::time::sleep(Duration::from_millis(150)).await;
     let second = claimed(claim(&ledger, "second", 60_000).await);
     assert_eq!((second.takeovers, &second.streams[&Stream::Trace]), (1, &at(5, 10)));
@@ -63,9 +72,9 @@ async fn only_the_holder_of_the_lease_writes_and_cursors_never_go_back() {
     // The first worker wakes up and tries everything it could do.
     let code = shared::error_code::ErrorCode::Internal;
     let lost = |result: Result<(), LedgerError>| assert!(matches!(result, Err(LedgerError::LeaseLost)), "{result:?}");
-    lost(ledger.save(&first, Stream::Trace, &at(9, 20), &[]).await);
+    lost(ledger.save(&first, Stream::Trace, &at(9, 20), &[], true).await);
     lost(ledger.renew(&first, Duration::from_secs(60)).await);
-    lost(ledger.finish(&first, &[]).await);
+    lost(ledger.finish(&first, &[], true).await);
     let all = [Stream::Trace, Stream::Generation, Stream::Score].map(ended);
     lost(ledger.finish(&first, &all).await);
     lost(ledger.release(&first).await);
@@ -76,12 +85,12 @@ async fn only_the_holder_of_the_lease_writes_and_cursors_never_go_back() {
 
     // Not even the lease's holder can move a cursor back.
     ledger
-        .save(&second.lease, Stream::Trace, &at(7, 15), &[])
+        .save(&second.lease, Stream::Trace, &at(7, 15), &[], true)
         .await
         .unwrap();
     let before = rows(&world).await;
     ledger
-        .save(&second.lease, Stream::Trace, &at(6, 12), &[])
+        .save(&second.lease, Stream::Trace, &at(6, 12), &[], true)
         .await
         .unwrap();
     assert_eq!(rows(&world).await, before, "the cursor went back");

@@ -18,6 +18,7 @@ async fn events(world: &World, stream: Stream) -> BTreeMap<String, Value> {
     let window = Window {
         project_id: PROJECT.to_owned(),
         day: Day(day()),
+        span: None,
         created_after: None,
     };
     let mut page = source.page(stream, &window, None).await.unwrap();

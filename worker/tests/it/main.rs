@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends so")]
 
 mod allocator;
+mod changed;
 mod contract;
 mod egress;
 mod failures;

@@ -168,6 +168,7 @@ async fn pages_of_any_size_give_every_row_its_own_trace() {
         let window = Window {
             project_id: PROJECT.to_owned(),
             day: Day(day()),
+            span: None,
             created_after,
         };
         let from = streams.iter().map(|stream| (*stream, None)).collect();
@@ -209,6 +210,7 @@ async fn the_scores_of_a_project_with_few_are_read_apart_from_those_of_all_proje
     let window = Window {
         project_id: PROJECT.to_owned(),
         day: Day(day()),
+        span: None,
         created_after: None,
     };
     for (crowded, statement) in [(false, "source_scores"), (true, "source_own_scores")] {
@@ -250,6 +252,7 @@ async fn a_connection_is_kept_for_the_next_statement_and_given_back_when_none_co
     let window = Window {
         project_id: PROJECT.to_owned(),
         day: Day(day()),
+        span: None,
         created_after: None,
     };
     for stream in Stream::ALL {

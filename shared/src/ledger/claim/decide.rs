@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::job::Day;
+use crate::job::{RunKey, STEP_PREFIX, Span};
 use crate::ledger::state::State;
 
 /// A run is given up when so many workers died with it without moving a cursor.
@@ -44,6 +44,8 @@ pub(super) enum Decision {
     NotYet(Duration),
     LeaseHeld(String),
     KillsWorkers(i32),
+    /// A step of a day that is over.
+    Superseded,
 }
 
 fn start(attempt: i32, takeovers: i32, anew: bool) -> Decision {
@@ -55,13 +57,18 @@ fn start(attempt: i32, takeovers: i32, anew: bool) -> Decision {
 }
 
 /// What to do about the run of that name, given all rows of its project and day.
-pub(super) fn decide(run: &str, found: &[Found], target: Option<&str>, now: DateTime<Utc>) -> Decision {
+pub(super) fn decide(key: &RunKey, found: &[Found], target: Option<&str>, now: DateTime<Utc>) -> Decision {
     let lease_held = |row: &Found| row.state == State::Running && row.lease_expires_at.is_some_and(|end| end > now);
     if let Some(row) = found.iter().find(|row| lease_held(row)) {
         let worker = row.worker.as_deref().unwrap_or("a worker");
         return Decision::LeaseHeld(format!("{worker} (run {})", row.run));
     }
-    let Some(mine) = found.iter().find(|row| row.run == run) else {
+    let mine = found.iter().find(|row| row.run == key.run);
+    let is_done = mine.is_some_and(|row| matches!(row.state, State::Completed | State::Discarded));
+    if key.run.starts_with(STEP_PREFIX) && Span::of(key.day).until <= now && !is_done {
+        return Decision::Superseded;
+    }
+    let Some(mine) = mine else {
         return start(0, 0, true);
     };
     let retargeted = matches!((target, mine.target.as_deref()), (Some(new), Some(old)) if new != old);
@@ -81,9 +88,9 @@ pub(super) fn decide(run: &str, found: &[Found], target: Option<&str>, now: Date
     }
 }
 
-/// Whether the day has ended. Clocks may differ a little.
-pub(super) fn is_over(day: Day, now: DateTime<Utc>) -> bool {
-    day.end().and_utc() <= now + CLOCK_TOLERANCE
+/// Whether the day, or the part of it, has ended. Clocks may differ a little.
+pub(super) fn is_over(span: Span, now: DateTime<Utc>) -> bool {
+    span.until <= now + CLOCK_TOLERANCE
 }
 
 #[cfg(test)]
@@ -114,8 +121,12 @@ mod tests {
         }
     }
 
+    fn key(run: &str) -> RunKey {
+        RunKey::new("p", "2024-06-01".parse().unwrap(), run)
+    }
+
     fn answer(found: &[Found]) -> Decision {
-        decide("daily", found, Some("t"), now())
+        decide(&key("daily"), found, Some("t"), now())
     }
 
     #[test]
@@ -175,16 +186,42 @@ mod tests {
             answer(&[row("daily", State::Discarded)]),
             Decision::Done(State::Discarded)
         );
-        let other = decide("daily", &[row("daily", State::Completed)], Some("other"), now());
+        let other = decide(&key("daily"), &[row("daily", State::Completed)], Some("other"), now());
         assert_eq!(other, start(0, 0, true));
-        let unknown = decide("daily", &[row("daily", State::Completed)], None, now());
+        let unknown = decide(&key("daily"), &[row("daily", State::Completed)], None, now());
         assert_eq!(unknown, Decision::Done(State::Completed));
     }
 
     #[test]
     fn a_day_is_over_within_the_tolerance() {
-        let day: Day = "2024-06-01".parse().unwrap();
+        let day = Span::of("2024-06-01".parse().unwrap());
         assert!(is_over(day, "2024-06-01T23:55:00Z".parse().unwrap()));
         assert!(!is_over(day, "2024-06-01T23:54:59Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_step_is_superseded_when_its_day_is_over_unless_it_is_at_work_or_done() {
+        let step = |found: &[Found], now: &str| decide(&key("step-0900"), found, Some("t"), now.parse().unwrap());
+        let (before, after) = ("2024-06-01T23:59:59Z", "2024-06-02T00:00:00Z");
+        assert_eq!(step(&[], before), start(0, 0, true));
+        for state in [
+            State::Queued,
+            State::Waiting,
+            State::Dead,
+            State::Skipped,
+            State::Running,
+        ] {
+            assert_eq!(step(&[row("step-0900", state)], after), Decision::Superseded, "{state}");
+        }
+        assert_eq!(step(&[], after), Decision::Superseded);
+        for state in [State::Completed, State::Discarded] {
+            assert_eq!(step(&[row("step-0900", state)], after), Decision::Done(state));
+        }
+        let held = Found {
+            lease_expires_at: Some("2024-06-02T00:01:00Z".parse().unwrap()),
+            ..row("step-0900", State::Running)
+        };
+        assert!(matches!(step(&[held], after), Decision::LeaseHeld(_)));
+        assert_eq!(decide(&key("replay-1"), &[], Some("t"), now()), start(0, 0, true));
     }
 }

@@ -18,17 +18,35 @@ macro_rules! sane {
     };
 }
 
-/// The seven columns of `TraceColumns`. Tags of several dimensions, or whose index does not begin
+/// When a row was last created or updated. A time that our calendar cannot hold counts as one at its
+/// end, which is after every run.
+macro_rules! touched {
+    ($alias:literal) => {
+        concat!(
+            "least(greatest(",
+            $alias,
+            ".created_at, ",
+            $alias,
+            ".updated_at, '0001-01-01'), '9999-12-31')::timestamp"
+        )
+    };
+}
+
+/// The eight columns of `TraceColumns`. Tags of several dimensions, or whose index does not begin
 /// at 1, are turned into a plain list, because sqlx decodes no others. Of `metadata` only two
 /// texts leave the database: strings, and numbers as PostgreSQL writes them.
 macro_rules! trace_columns {
     () => {
+        concat!(
         "t.name::text, t.user_id::text, t.session_id::text, t.release::text,
          (case when array_ndims(t.tags) > 1 or array_lower(t.tags, 1) <> 1 then array(select unnest(t.tags)) else t.tags end)::text[] as tags,
          case when jsonb_typeof(t.metadata -> '$posthog_distinct_id') in ('string', 'number')
               then t.metadata ->> '$posthog_distinct_id' end as distinct_id,
          case when jsonb_typeof(t.metadata -> '$posthog_session_id') in ('string', 'number')
-              then t.metadata ->> '$posthog_session_id' end as ph_session_id"
+              then t.metadata ->> '$posthog_session_id' end as ph_session_id, ",
+        touched!("t"),
+        " as touched"
+        )
     };
 }
 
@@ -94,7 +112,7 @@ const TRACES: &str = concat!(
 /// One row for each id, in the same order.
 pub const TOTALS: &str = concat!(
     "-- source_totals
-     select a.observations::int8, a.first_start::timestamp, a.last_end::timestamp, a.cost::float8
+     select a.observations::int8, a.first_start::timestamp, a.last_end::timestamp, a.cost::float8, a.touched::timestamp
      from unnest($2) with ordinality as p (id, place)
      cross join lateral (
        select count(*) as observations, min(",
@@ -106,7 +124,9 @@ pub const TOTALS: &str = concat!(
     sane!("o.end_time"),
     ")) as last_end, sum(",
     cost!(),
-    ") as cost
+    ") as cost, max(",
+    touched!("o"),
+    ") as touched
        from observations o where o.trace_id = p.id and o.project_id = $1) a
      order by p.place"
 );
@@ -126,10 +146,12 @@ macro_rules! observations {
     cost!(),
     ")::float8, ",
     $kind,
-    "::text
+    "::text, ",
+    touched!("o"),
+    "
      from (select o.start_time, o.id, o.project_id, o.type, o.trace_id, o.name, o.version, o.model, o.internal_model, o.level, o.unit,
                   o.end_time, o.completion_start_time, o.prompt_tokens, o.completion_tokens, o.total_tokens,
-                  o.input_cost, o.output_cost, o.total_cost, o.calculated_total_cost
+                  o.input_cost, o.output_cost, o.total_cost, o.calculated_total_cost, o.created_at, o.updated_at
            from observations o where o.type ", $type, " and ",
     keyset!("o", "start_time"),
     "        and ($7::timestamp is null or o.created_at >= $7)
@@ -146,8 +168,11 @@ const OBSERVATIONS: &str = observations!("-- source_observations", "<> 'GENERATI
 /// The columns of a score.
 macro_rules! score_columns {
     () => {
-        "s.timestamp::timestamp, s.id::text, s.trace_id::text, s.name::text, s.value::float8, s.string_value::text,
-         s.data_type::text, s.comment::text, s.source::text, s.observation_id::text"
+        concat!(
+            "s.timestamp::timestamp, s.id::text, s.trace_id::text, s.name::text, s.value::float8, s.string_value::text,
+             s.data_type::text, s.comment::text, s.source::text, s.observation_id::text, ",
+            touched!("s")
+        )
     };
 }
 
@@ -169,7 +194,7 @@ pub const OWN_SCORES: &str = concat!(
      select ",
     score_columns!(),
     " from (select id, project_id, trace_id, timestamp, name, value, string_value, data_type, comment, source,
-                    observation_id, created_at
+                    observation_id, created_at, updated_at
              from scores where project_id = $1 offset 0) s where ",
     keyset!("s", "timestamp"),
     "  and ($7::timestamp is null or s.created_at >= $7)

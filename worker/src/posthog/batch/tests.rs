@@ -194,3 +194,30 @@ proptest! {
         prop_assert_eq!(sent["batch"].as_array().unwrap().len(), texts.len());
     }
 }
+
+#[test]
+fn the_cursor_moves_over_what_was_left_out() {
+    let end = Cursor {
+        time: "2024-06-01T00:00:09".parse().unwrap(),
+        id: "left out".into(),
+    };
+    let limits = Limits {
+        events: 2,
+        bytes: 100_000,
+    };
+    let pack = |rows: &[Row], last| pack(rows, last, &project(), &Preamble::new("k", false), limits);
+    let row = |id: &str| {
+        Row::Score(ScoreRow {
+            id: id.into(),
+            ..ScoreRow::default()
+        })
+    };
+    let some = up_to(pack(&[row("a"), row("b"), row("c")], false), Some(end.clone()));
+    assert_eq!(some[0].cursor.as_ref().unwrap().id, "b");
+    assert_eq!(some[1].cursor, Some(end.clone()));
+    for last in [false, true] {
+        let none = up_to(pack(&[], last), Some(end.clone()));
+        assert!(none.len() == 1 && none[0].body.is_none() && none[0].last == last);
+        assert_eq!(none[0].cursor, Some(end.clone()));
+    }
+}

@@ -36,6 +36,7 @@ fn trace() -> TraceColumns {
         tags: Some(vec![Some("prod".into()), Some("say \"hi\"".into())]),
         posthog_distinct_id: None,
         posthog_session_id: Some("0190".into()),
+        ..TraceColumns::default()
     }
 }
 
@@ -50,6 +51,7 @@ fn a_trace() {
         first_start: Some(time("2024-06-01T09:30:00")),
         last_end: Some(time("2024-06-01T09:30:02.5")),
         cost: Some(0.1),
+        ..TraceRow::default()
     });
     let uuid = Uuid::new_v5(
         &"0f6c91df-d035-4813-b838-9741ba38ef0b".parse().unwrap(),
@@ -109,6 +111,7 @@ fn a_generation() {
         output_units: 20,
         total_units: 30,
         cost: Some(f64::NAN),
+        ..ObservationRow::default()
     });
     let event = event(&row);
     assert_eq!(event["distinct_id"], "ph-1");
@@ -189,6 +192,7 @@ fn a_score_whose_trace_is_missing() {
         comment: None,
         source: Some("ANNOTATION".into()),
         observation_id: Some("o 1".into()),
+        ..ScoreRow::default()
     });
     let event = event(&row);
     assert_eq!(
