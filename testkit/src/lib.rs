@@ -28,6 +28,7 @@
     reason = "the numbers of a test are small"
 )]
 
+pub mod clock;
 pub mod directory;
 mod docker;
 pub mod ending;
@@ -55,6 +56,7 @@ pub mod wait;
 mod worker;
 pub mod world;
 
+pub use clock::Clock;
 pub use ending::{Cause, Ending, Outcome};
 pub use messages::{BACKFILL, DEAD, JOBS, Message, job};
 pub use pgbouncer::PgBouncer;
