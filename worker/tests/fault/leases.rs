@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shared::job::{Job, Stream};
-use shared::ledger::{Claim, Claimed, Cursor, Lease, Ledger, LedgerError, Progress, Reject, Unsaved};
+use shared::ledger::{Asking, Claim, Claimed, Cursor, Lease, Ledger, LedgerError, Progress, Reject, Unsaved};
 use testkit::posthog::{Behavior, Rule};
 use testkit::proxy::Flow;
 use testkit::{Cause, DEAD, JOBS, Outcome, Worker, lines};
@@ -74,7 +74,7 @@ async fn only_the_holder_of_the_lease_writes_and_cursors_never_go_back() {
     let lost = |result: Result<(), LedgerError>| assert!(matches!(result, Err(LedgerError::LeaseLost)), "{result:?}");
     lost(ledger.save(&first, Stream::Trace, &at(9, 20), &[], true).await);
     lost(ledger.renew(&first, Duration::from_secs(60)).await);
-    lost(ledger.finish(&first, &[], true).await);
+    lost(ledger.finish(&first, &[]).await);
     let all = [Stream::Trace, Stream::Generation, Stream::Score].map(ended);
     lost(ledger.finish(&first, &all).await);
     lost(ledger.release(&first).await);
