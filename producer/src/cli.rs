@@ -105,15 +105,18 @@ Examples:
   producer enqueue --dry-run --count
   producer enqueue --day 2024-06-01 --project clx1abc
   producer enqueue --from 2024-01-01 --to 2024-03-31 --json
+  EXPORT_EVERY=1h producer enqueue --steps
 
 Without --from, it begins with the first day that holds data, at most BACKFILL_DAYS before
 yesterday. --from may lie further back. Without --to, it ends with the newest day that is over.
 
-You may run it again, or two at the same time: no job is published twice. There are four reasons for
+You may run it again, or two at the same time: no job is published twice. There are six reasons for
 a job:
   new      the day is not in the ledger
   resumed  it was skipped because the integration was disabled or the project paused
   late     rows arrived after their day was exported
+  settled  SETTLE_AFTER the day's end has come: what changed since the export is sent again
+  step     with --steps: a part of today is over
   healed   its message seems to be lost
 Before that it migrates and declares what is missing, unless --no-setup.
 
@@ -123,11 +126,15 @@ events, it asks first. --yes answers for you, and nothing is asked where --from,
 BACKFILL_DAYS says how far back to go. Without a terminal these days are held back, and all others
 are published. --count, with --dry-run, counts the events exactly: first look at it, then decide.
 
-JSON: {now, dry_run, planned: {new, resumed, late, healed}, queues, from, to, confirmed,
+--steps publishes the parts of today that are over, as EXPORT_EVERY divides it, and nothing else. Run
+it at each border, STEP_LAG later; `producer schedule` does it by itself. What the steps miss, the
+day's own job sends.
+
+JSON: {now, dry_run, planned: {new, resumed, late, step, settled, healed}, queues, from, to, confirmed,
 failed: [{id, error}], paused: [project_id], looked_at, dead: [id],
 undated: [{project_id, table, rows, example}],
 first_exports: [{project_id, from, to, days, events, held_back}],
-jobs: [{id, project_id, day, run, queue, reason}]}. With --count also counts: [{project_id, jobs,
+jobs: [{id, project_id, day, run, queue, reason}]}. With --steps also next_step_at. With --count also counts: [{project_id, jobs,
 events: {trace, generation, score, observation}, total}]; `observation` where EVENTS asks for it.
 
 Exit code: 0 when the broker confirmed every job, also when days were held back, which standard
@@ -141,7 +148,7 @@ Examples:
   BACKFILL_DAYS=30 producer schedule
 
 Enqueues at the start, which catches up with every missed day, and then every day at that time
-(UTC). It may run as several replicas. One is at work; the others stand by and take over when it
+(UTC). With EXPORT_EVERY it also enqueues each part of the day, STEP_LAG after its end. It may run as several replicas. One is at work; the others stand by and take over when it
 ends. It asks nobody: a long history is held back, as `producer enqueue --help` tells, and
 `producer enqueue --project ID --yes` publishes it. With --yes, schedule publishes that of every
 project, also of those that are set up later. After a failure it tries again within minutes. Reads
@@ -265,6 +272,7 @@ async fn schedule(arguments: &schedule::Arguments, config: enqueue::Config) -> R
     let scheduler = schedule::Config {
         ledger: config.ledger.clone(),
         horizon: config.horizon,
+        steps: config.steps,
     };
     let config = Arc::new(config);
     let all = enqueue::Arguments {
@@ -272,9 +280,13 @@ async fn schedule(arguments: &schedule::Arguments, config: enqueue::Config) -> R
         unattended: true,
         ..enqueue::Arguments::default()
     };
-    let enqueue = move || {
-        let (config, all) = (Arc::clone(&config), all.clone());
-        async move { enqueue::execute(&all, &config).await }
+    let enqueue = move |what| {
+        let config = Arc::clone(&config);
+        let arguments = enqueue::Arguments {
+            steps: what == schedule::What::Steps,
+            ..all.clone()
+        };
+        async move { enqueue::execute(&arguments, &config).await }
     };
     schedule::execute(arguments, scheduler, enqueue).await
 }

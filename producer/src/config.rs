@@ -4,14 +4,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use shared::integration::EncryptionKey;
 use shared::job::Stream;
 use shared::ladder::Ladder;
 use shared::settings::variables::{self, Variable};
-use shared::settings::{SecretString, Settings};
+use shared::settings::{SecretString, Settings, parse_duration};
 use shared::telemetry::LogFormat;
 
 use crate::error::CommandError;
+use crate::plan::steps::Steps;
 
 /// A server's URL, and the variable it came from, which errors name.
 #[derive(Clone, Debug)]
@@ -90,11 +92,13 @@ impl Key {
     }
 }
 
-/// When a day counts as over, and how far back `enqueue` goes.
-#[derive(Clone, Copy, Debug)]
+/// When a day counts as over and as settled, and how far back `enqueue` goes.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Horizon {
     /// How long after its end a day counts as over
     pub lag: Duration,
+    /// How long after its end what changed of it is sent again; `None`: never
+    pub settle_after: Option<TimeDelta>,
     /// How many days before yesterday; `None`: no limit
     pub backfill_days: Option<u32>,
 }
@@ -103,7 +107,41 @@ pub struct Horizon {
 pub fn horizon(settings: &mut Settings) -> Horizon {
     Horizon {
         lag: settings.duration(&variables::EXPORT_LAG),
+        settle_after: settings.parsed(&variables::SETTLE_AFTER).and_then(|SettleAfter(after)| after),
         backfill_days: settings.optional_number(&variables::BACKFILL_DAYS, 0, 36_500),
+    }
+}
+
+/// `SETTLE_AFTER`; `None`: off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettleAfter(pub Option<TimeDelta>);
+
+impl std::str::FromStr for SettleAfter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let after = TimeDelta::from_std(parse_duration(text)?).ok();
+        let allowed = TimeDelta::hours(1)..=TimeDelta::days(30);
+        match after.filter(|after| allowed.contains(after)) {
+            Some(after) => Ok(Self(Some(after))),
+            None => Err("must be off, or from 1h to 30d".to_owned()),
+        }
+    }
+}
+
+/// The steps of a day, by `EXPORT_EVERY` and `STEP_LAG`; `None`: there are none.
+pub fn steps(settings: &mut Settings) -> Option<Steps> {
+    let every = settings.duration(&variables::EXPORT_EVERY);
+    let lag = settings.duration(&variables::STEP_LAG);
+    match Steps::new(every, lag) {
+        Ok(steps) => steps,
+        Err(why) => {
+            settings.complain(why);
+            None
+        }
     }
 }
 
@@ -153,6 +191,16 @@ pub fn logging(settings: &mut Settings) -> (LogFormat, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settling_is_off_or_takes_a_time_that_makes_sense() {
+        let after = |text: &str| text.parse().map(|SettleAfter(after)| after);
+        assert_eq!(after("off"), Ok(None));
+        assert_eq!(after("24h"), Ok(Some(TimeDelta::days(1))));
+        for bad in ["", "0s", "59m", "31d", "none", "24"] {
+            assert!(after(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn the_usual_events_are_always_exported() {

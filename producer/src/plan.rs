@@ -6,6 +6,7 @@ mod heal;
 mod history;
 mod late;
 mod missing;
+mod settled;
 pub mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,13 +36,24 @@ pub enum Reason {
     Resumed,
     /// Rows arrived after the day was exported
     Late,
+    /// A part of today is over
+    Step,
+    /// Rows may have changed after the day was exported
+    Settled,
     /// Its message seems to be lost
     Healed,
 }
 
 impl Reason {
     /// All, in the order in which they are shown.
-    pub const ALL: [Reason; 4] = [Reason::New, Reason::Resumed, Reason::Late, Reason::Healed];
+    pub const ALL: [Reason; 6] = [
+        Reason::New,
+        Reason::Resumed,
+        Reason::Late,
+        Reason::Step,
+        Reason::Settled,
+        Reason::Healed,
+    ];
 
     /// The word in tables and JSON.
     pub const fn as_str(self) -> &'static str {
@@ -49,6 +61,8 @@ impl Reason {
             Reason::New => "new",
             Reason::Resumed => "resumed",
             Reason::Late => "late",
+            Reason::Step => "step",
+            Reason::Settled => "settled",
             Reason::Healed => "healed",
         }
     }
@@ -77,7 +91,7 @@ impl Planned {
 pub struct Rules {
     /// By the database's clock
     pub now: DateTime<Utc>,
-    /// `EXPORT_LAG`, `BACKFILL_DAYS`
+    /// `EXPORT_LAG`, `SETTLE_AFTER`, `BACKFILL_DAYS`
     pub horizon: Horizon,
     /// First day a human asked for. `BACKFILL_DAYS` does not limit it
     pub from: Option<Day>,
@@ -154,16 +168,16 @@ fn settles(run: &RunRow) -> bool {
 pub fn plan(rules: &Rules, projects: &[Project], arrived: &Arrived, stuck: Vec<Planned>) -> Vec<Planned> {
     let mut jobs = stuck;
     for project in projects {
-        let mut by_day: BTreeMap<Day, Vec<&RunRow>> = BTreeMap::new();
-        for run in &project.runs {
-            by_day.entry(run.day).or_default().push(run);
-        }
+        let by_day = by_day(&project.runs);
         for day in &project.days_with_data {
             let runs = by_day.get(day).map_or(&[][..], Vec::as_slice);
             if !runs.iter().any(|run| settles(run)) {
                 let was_skipped = runs.iter().any(|run| run.run == DAILY && run.state == State::Skipped);
+                let mut job = Job::daily(&project.id, *day, rules.observations);
+                // What the day's steps have sent need not be sent again.
+                job.scope.changed = runs.iter().any(|run| is_step(run));
                 jobs.push(Planned {
-                    job: Job::daily(&project.id, *day, rules.observations),
+                    job,
                     lane: lane(*day, rules.now),
                     reason: if was_skipped { Reason::Resumed } else { Reason::New },
                 });
@@ -171,6 +185,7 @@ pub fn plan(rules: &Rules, projects: &[Project], arrived: &Arrived, stuck: Vec<P
         }
         for (_, runs) in by_day.iter().filter(|(day, _)| rules.asked(**day)) {
             jobs.extend(resumed(rules.now, runs));
+            jobs.extend(settled::job(rules, runs, late::with_observations(rules, runs)));
             jobs.extend(late::job(rules, runs, arrived));
         }
     }
@@ -180,6 +195,24 @@ pub fn plan(rules: &Rules, projects: &[Project], arrived: &Arrived, stuck: Vec<P
     };
     jobs.sort_by_cached_key(order);
     jobs
+}
+
+fn by_day(runs: &[RunRow]) -> BTreeMap<Day, Vec<&RunRow>> {
+    let mut by_day: BTreeMap<Day, Vec<&RunRow>> = BTreeMap::new();
+    for run in runs {
+        by_day.entry(run.day).or_default().push(run);
+    }
+    by_day
+}
+
+/// The projects with rows that arrived late and are left to a `settled` run. Until that has ended,
+/// they must be found again: a sweep that does not record them would forget them.
+pub fn left_to_settled(rules: &Rules, projects: &[Project], arrived: &Arrived) -> BTreeSet<String> {
+    let leaves = |project: &&Project| {
+        let mut days = by_day(&project.runs).into_values();
+        days.any(|runs| late::is_left_to_settled(rules, &runs, arrived))
+    };
+    projects.iter().filter(leaves).map(|project| project.id.clone()).collect()
 }
 
 /// Whether it is a step: its day's `daily` run sends what it did not.

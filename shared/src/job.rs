@@ -14,6 +14,9 @@ pub const LATE_PREFIX: &str = "late-";
 /// How the name of a run begins that exports a part of a day that is not over yet.
 pub const STEP_PREFIX: &str = "step-";
 
+/// The name of the run that sends what changed after the export of its day.
+pub const SETTLED: &str = "settled";
+
 /// One of the kinds of rows that a job exports, each with a cursor of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

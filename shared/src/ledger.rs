@@ -6,6 +6,7 @@ mod checkpoint;
 mod claim;
 mod columns;
 mod error;
+mod fold;
 mod gauges;
 mod lease;
 mod lock;

@@ -4,12 +4,14 @@
 mod counted;
 mod first;
 mod report;
+mod steps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 use shared::integration::{self, StoredIntegration};
+use shared::job::Day;
 use shared::ladder::Ladder;
 use shared::langfuse::undated;
 use shared::ledger::{Ledger, Pause, State};
@@ -24,7 +26,8 @@ use crate::facts::{self, Effort, counts};
 use crate::lock;
 use crate::output::Exit;
 use crate::pauses;
-use crate::plan::{Arrived, FirstExport, Planned, Rules, first_exports, heal, plan};
+use crate::plan::steps::Steps;
+use crate::plan::{Arrived, FirstExport, Planned, Rules, first_exports, heal, left_to_settled, plan};
 use crate::publish::publish;
 use crate::servers::{self, Broker};
 use crate::setup;
@@ -34,6 +37,9 @@ use report::{Left, Report};
 
 /// The lock of the producer that publishes.
 const LOCK: &str = "enqueue";
+
+/// How long the steps of a day keep their rows.
+const KEEP_STEPS: TimeDelta = TimeDelta::days(7);
 
 /// Arguments of `enqueue`.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
@@ -45,6 +51,9 @@ pub struct Arguments {
     /// Only this project; may be repeated [default: every project with an enabled integration]
     #[arg(long = "project", value_name = "ID")]
     pub projects: Vec<String>,
+    /// Publish only the parts of today that are over, as EXPORT_EVERY divides it
+    #[arg(long, conflicts_with_all = ["day", "from", "to", "count", "yes"])]
+    pub steps: bool,
     /// Show what would be published, and publish nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -73,6 +82,7 @@ pub struct Config {
     broker: Server,
     ladder: Option<Ladder>,
     pub(crate) horizon: Horizon,
+    pub(crate) steps: Option<Steps>,
     observations: bool,
 }
 
@@ -85,6 +95,7 @@ impl Config {
             broker: config::broker(settings),
             ladder: config::ladder(settings),
             horizon: config::horizon(settings),
+            steps: config::steps(settings),
             observations: config::observations(settings),
         }
     }
@@ -92,25 +103,24 @@ impl Config {
 
 /// Executes the command.
 pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, CommandError> {
+    if arguments.steps {
+        let Some(steps) = &config.steps else {
+            return Err(CommandError::refused(
+                "--steps: EXPORT_EVERY is 1d, so a day has no steps; set it to 15m to 12h, for example EXPORT_EVERY=1h",
+            ));
+        };
+        return steps::execute(arguments, config, steps).await;
+    }
     let (from, to) = arguments.days.bounds()?;
-    let source = servers::source(&config.source).await?;
-    let ledger = servers::ledger_unchecked(&config.ledger).await?;
-    let broker = Broker::connect(&config.broker).await?;
-    if !arguments.no_setup
-        && !arguments.dry_run
-        && let Some(ladder) = &config.ladder
-    {
-        setup::prepare(&ledger, &broker, ladder).await?;
-    }
-    let migrated = ledger.is_migrated().await?;
-    if !migrated && !arguments.dry_run {
-        return Err(CommandError::NotMigrated);
-    }
+    let opened = Opened::new(arguments, config).await?;
+    let Opened {
+        source, ledger, broker, ..
+    } = &opened;
     // Held until the last job is recorded. A second producer waits, and then finds everything in
     // the ledger.
     let mut lock = None;
     if !arguments.dry_run {
-        lock = Some(lock::take(&ledger, LOCK).await?);
+        lock = Some(lock::take(ledger, LOCK).await?);
     }
     let rules = async || {
         Ok::<_, CommandError>(Rules {
@@ -121,16 +131,10 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
             observations: config.observations,
         })
     };
-    let read = Reader {
-        source: &source,
-        ledger: &ledger,
-        broker: &broker,
-        migrated,
-    };
     let mut now = rules().await?;
-    let mut found = read.everything(&now, &arguments.projects).await?;
+    let mut found = opened.everything(&now, &arguments.projects).await?;
     let mut long = LongFirst::default();
-    long.look(&source, std::mem::take(&mut found.first), arguments, now.observations)
+    long.look(source, std::mem::take(&mut found.first), arguments, now.observations)
         .await?;
     while long.is_question()
         && let Some(held) = lock.take()
@@ -139,10 +143,10 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
         // question did not name is a question of its own.
         held.release().await?;
         long.ask()?;
-        lock = Some(lock::take(&ledger, LOCK).await?);
+        lock = Some(lock::take(ledger, LOCK).await?);
         now = rules().await?;
-        found = read.everything(&now, &arguments.projects).await?;
-        long.look(&source, std::mem::take(&mut found.first), arguments, now.observations)
+        found = opened.everything(&now, &arguments.projects).await?;
+        long.look(source, std::mem::take(&mut found.first), arguments, now.observations)
             .await?;
     }
     let held = found.hold_back(&long);
@@ -152,12 +156,12 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
     }
     let mut report = Report::new(&now, &found.jobs, found.left, long, arguments.dry_run);
     if arguments.count {
-        report.counted(counts::count(&source, &found.jobs).await?);
+        report.counted(counts::count(source, &found.jobs).await?);
     }
     report.announce(arguments.json);
     if !arguments.dry_run {
         let publisher = broker.publisher().await?;
-        let sent = publish(&publisher, &ledger, &found.jobs).await?;
+        let sent = publish(&publisher, ledger, &found.jobs).await?;
         if sent.failed.is_empty()
             && let Some((projects, until)) = found.swept
         {
@@ -171,11 +175,15 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
             }
         }
         report.published(sent);
+        let folded = ledger.fold_steps(Day::of(now.now - KEEP_STEPS)).await?;
+        if folded > 0 {
+            tracing::info!(steps = folded, "folded old steps into the daily runs of their days");
+        }
     }
     if let Some(lock) = lock {
         lock.release().await?;
     }
-    broker.close().await;
+    opened.broker.close().await;
     report.finish(arguments.json);
     Ok(Exit::of(report.all_confirmed()))
 }
@@ -188,6 +196,8 @@ struct Found {
     /// Projects whose late rows were looked for, and up to when. `None` when only some days were
     /// looked at.
     swept: Option<(Vec<String>, DateTime<Utc>)>,
+    /// Projects whose late rows are left to `settled` runs: the next enqueue looks for them again
+    unswept: BTreeSet<String>,
     /// What no job is published for
     left: Left,
     /// Pauses that no longer hold, of any project
@@ -196,29 +206,53 @@ struct Found {
 
 impl Found {
     /// Leaves out the days that wait for somebody's decision. Answers whose they are; `swept` keeps
-    /// the other projects.
+    /// the other projects. Neither has those that the next enqueue must look at again.
     fn hold_back(&mut self, long: &LongFirst) -> Vec<String> {
         self.jobs.retain(|planned| !long.holds(planned));
-        let held: Vec<String> = long.held_back().map(|export| export.project_id.clone()).collect();
+        let mut held: Vec<String> = long.held_back().map(|export| export.project_id.clone()).collect();
         if let Some((swept, _)) = &mut self.swept {
-            swept.retain(|id| !held.contains(id));
+            swept.retain(|id| !held.contains(id) && !self.unswept.contains(id));
         }
+        held.retain(|id| !self.unswept.contains(id));
         held
     }
 }
 
-struct Reader<'a> {
-    source: &'a PgPool,
-    ledger: &'a Ledger,
-    broker: &'a Broker,
+/// The servers, set up.
+struct Opened {
+    source: PgPool,
+    ledger: Ledger,
+    broker: Broker,
     /// Whether the ledger has its schema. A dry run does not create it: the ledger then counts as
     /// empty.
     migrated: bool,
 }
 
-impl Reader<'_> {
+impl Opened {
+    async fn new(arguments: &Arguments, config: &Config) -> Result<Self, CommandError> {
+        let source = servers::source(&config.source).await?;
+        let ledger = servers::ledger_unchecked(&config.ledger).await?;
+        let broker = Broker::connect(&config.broker).await?;
+        if !arguments.no_setup
+            && !arguments.dry_run
+            && let Some(ladder) = &config.ladder
+        {
+            setup::prepare(&ledger, &broker, ladder).await?;
+        }
+        let migrated = ledger.is_migrated().await?;
+        if !migrated && !arguments.dry_run {
+            return Err(CommandError::NotMigrated);
+        }
+        Ok(Self {
+            source,
+            ledger,
+            broker,
+            migrated,
+        })
+    }
+
     async fn everything(&self, rules: &Rules, asked: &[String]) -> Result<Found, CommandError> {
-        let integrations = integration::list(self.source, None).await?;
+        let integrations = integration::list(&self.source, None).await?;
         let all = if self.migrated {
             self.ledger.pauses().await?
         } else {
@@ -230,11 +264,11 @@ impl Reader<'_> {
             .into_iter()
             .map(|stored| stored.project_id);
         let (paused, enabled): (Vec<String>, Vec<String>) = ids.partition(|id| known.contains_key(id));
-        let undated = undated(self.source, &enabled, rules.observations).await?;
+        let undated = undated(&self.source, &enabled, rules.observations).await?;
         // Before the days are looked at: what arrives meanwhile is for the next enqueue.
-        let until = facts::sweep_until(self.source, rules).await?;
-        let ledger = self.migrated.then_some(self.ledger);
-        let projects = facts::projects(self.source, ledger, rules, &enabled, Effort::Whole).await?;
+        let until = facts::sweep_until(&self.source, rules).await?;
+        let ledger = self.migrated.then_some(&self.ledger);
+        let projects = facts::projects(&self.source, ledger, rules, &enabled, Effort::Whole).await?;
         if !self.migrated {
             let jobs = plan(rules, &projects, &Arrived::default(), Vec::new());
             let left = Left::new(rules, &projects, paused, undated);
@@ -242,18 +276,21 @@ impl Reader<'_> {
                 first: first_exports(rules, &projects, &jobs),
                 jobs,
                 swept: None,
+                unswept: BTreeSet::new(),
                 left,
                 over,
             });
         }
-        let arrived = facts::late(self.source, self.ledger, rules, &projects).await?;
+        let arrived = facts::late(&self.source, &self.ledger, rules, &projects).await?;
         let stuck = self.stuck(rules, asked).await?;
         let whole = rules.from.is_none() && rules.to.is_none();
         let jobs = plan(rules, &projects, &arrived, stuck);
+        let unswept = left_to_settled(rules, &projects, &arrived);
         Ok(Found {
             first: first_exports(rules, &projects, &jobs),
             jobs,
             swept: whole.then_some((enabled, until)),
+            unswept,
             left: Left::new(rules, &projects, paused, undated),
             over,
         })

@@ -1,4 +1,4 @@
-//! `schedule`: enqueues once a day, without a cron job.
+//! `schedule`: enqueues once a day, and the steps of the day at each border, without a cron job.
 //!
 //! Each enqueue looks at every day that is missing. So one enqueue at the start catches up with
 //! whatever was missed. Of several replicas, the one that holds a lock of the ledger is at work.
@@ -9,12 +9,14 @@ use std::time::Duration;
 use chrono::{DateTime, Days, NaiveTime, SecondsFormat, TimeDelta, Utc};
 use clap::Args;
 use shared::ledger::Lock;
+use shared::settings::format_duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 
 use crate::config::{Horizon, Server};
 use crate::error::CommandError;
 use crate::output::Exit;
+use crate::plan::steps::Steps;
 use crate::servers;
 
 /// The lock that the replica at work holds.
@@ -63,12 +65,23 @@ pub struct Config {
     pub ledger: Server,
     /// When a day is over
     pub horizon: Horizon,
+    /// The steps of a day, if there are any
+    pub steps: Option<Steps>,
 }
 
-/// Enqueues once a day until a signal ends it. `enqueue` is the command of that name.
+/// What is enqueued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The days that are over: `producer enqueue`
+    Days,
+    /// The parts of today that are over: `producer enqueue --steps`
+    Steps,
+}
+
+/// Enqueues until a signal ends it. `enqueue` is the command of that name.
 pub async fn execute<F, R>(arguments: &Arguments, config: Config, enqueue: F) -> Result<Exit, CommandError>
 where
-    F: Fn() -> R + Send + Sync + 'static,
+    F: Fn(What) -> R + Send + Sync + 'static,
     R: Future<Output = Result<Exit, CommandError>> + Send + 'static,
 {
     let lag = config.horizon.lag;
@@ -83,7 +96,11 @@ where
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| no_signals(&error))?;
     // Held while an enqueue is at work.
     let busy = Arc::new(Mutex::new(()));
-    let work = tokio::spawn(forever(arguments.at, config.ledger, Arc::clone(&busy), enqueue));
+    let turns = Turns {
+        at: arguments.at,
+        steps: config.steps,
+    };
+    let work = tokio::spawn(forever(turns, config.ledger, Arc::clone(&busy), enqueue));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -98,9 +115,9 @@ fn no_signals(error: &std::io::Error) -> CommandError {
     CommandError::refused(format!("cannot listen for signals: {error}"))
 }
 
-async fn forever<F, R>(at: NaiveTime, ledger: Server, busy: Arc<Mutex<()>>, enqueue: F)
+async fn forever<F, R>(turns: Turns, ledger: Server, busy: Arc<Mutex<()>>, enqueue: F)
 where
-    F: Fn() -> R,
+    F: Fn(What) -> R,
     R: Future<Output = Result<Exit, CommandError>>,
 {
     let mut standing_by = false;
@@ -108,8 +125,9 @@ where
         match take_lock(&ledger).await {
             Ok(Some(mut lock)) => {
                 standing_by = false;
-                tracing::info!(at = %at.format("%H:%M"), "this scheduler is at work; catching up first");
-                at_work(at, &busy, &mut lock, &enqueue).await;
+                let every = turns.steps.map(|steps| format_duration(steps.every()));
+                tracing::info!(at = %turns.at.format("%H:%M"), every, "this scheduler is at work; catching up first");
+                at_work(turns, &busy, &mut lock, &enqueue).await;
                 tracing::warn!("the ledger's connection was lost, and the lock with it; standing by");
             }
             Ok(None) => {
@@ -129,40 +147,86 @@ async fn take_lock(server: &Server) -> Result<Option<Lock>, CommandError> {
     Ok(ledger.try_lock(LOCK).await?)
 }
 
-/// Enqueues now and then every day, until the lock is lost.
-async fn at_work<F, R>(at: NaiveTime, busy: &Mutex<()>, lock: &mut Lock, enqueue: &F)
+/// When what is enqueued.
+#[derive(Clone, Copy, Debug)]
+struct Turns {
+    at: NaiveTime,
+    steps: Option<Steps>,
+}
+
+/// One of the things to do, and when it is to be done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Turn {
+    what: What,
+    due: DateTime<Utc>,
+    /// How long to wait after a failure
+    wait: Duration,
+}
+
+impl Turns {
+    /// What there is to do, all of it now: that catches up with what was missed.
+    fn all(&self, now: DateTime<Utc>) -> Vec<Turn> {
+        let turn = |what| Turn {
+            what,
+            due: now,
+            wait: FIRST_WAIT,
+        };
+        let steps = self.steps.map(|_| turn(What::Steps));
+        std::iter::once(turn(What::Days)).chain(steps).collect()
+    }
+
+    /// The turn after this one, which has just ended. PURE.
+    fn after(&self, turn: Turn, succeeded: bool, now: DateTime<Utc>) -> Turn {
+        let regular = match (turn.what, self.steps) {
+            (What::Steps, Some(steps)) => steps.next(now),
+            _ => next_time(now, self.at),
+        };
+        if succeeded {
+            return Turn {
+                due: regular,
+                wait: FIRST_WAIT,
+                ..turn
+            };
+        }
+        let soon = now + TimeDelta::from_std(turn.wait).unwrap_or(TimeDelta::zero());
+        Turn {
+            due: soon.min(regular),
+            wait: (turn.wait * 2).min(LONGEST_WAIT),
+            ..turn
+        }
+    }
+}
+
+/// Enqueues now and then whenever it is time, until the lock is lost. The time is the database's:
+/// a step that is asked for a moment too early would wait for the next border.
+async fn at_work<F, R>(turns: Turns, busy: &Mutex<()>, lock: &mut Lock, enqueue: &F)
 where
-    F: Fn() -> R,
+    F: Fn(What) -> R,
     R: Future<Output = Result<Exit, CommandError>>,
 {
-    let mut wait = FIRST_WAIT;
+    let Some(now) = lock.now().await else { return };
+    let mut all = turns.all(now);
     loop {
-        let succeeded = {
-            let _busy = busy.lock().await;
-            told(enqueue().await)
+        let Some(turn) = all.iter_mut().min_by_key(|turn| turn.due) else {
+            return;
         };
-        let now = Utc::now();
-        let daily = next_time(now, at);
-        let next = if succeeded {
-            wait = FIRST_WAIT;
-            daily
-        } else {
-            let soon = now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::zero());
-            wait = (wait * 2).min(LONGEST_WAIT);
-            soon.min(daily)
-        };
-        tracing::info!(next = %next.to_rfc3339_opts(SecondsFormat::Secs, true), "waiting for the next enqueue");
-        // Short steps, each compared with the wall clock. After a machine was suspended, one long
-        // sleep would end too late.
-        while Utc::now() < next {
-            if !lock.is_held().await {
-                return;
-            }
-            let left = (next - Utc::now()).to_std().unwrap_or_default();
+        // Short steps, each compared with the clock. After a machine was suspended, one long sleep
+        // would end too late.
+        loop {
+            let Some(now) = lock.now().await else { return };
+            let Some(left) = (turn.due - now).to_std().ok().filter(|left| !left.is_zero()) else {
+                break;
+            };
             tokio::time::sleep(left.min(LOOK)).await;
         }
-        if !lock.is_held().await {
-            return;
+        let succeeded = {
+            let _busy = busy.lock().await;
+            told(enqueue(turn.what).await)
+        };
+        let Some(now) = lock.now().await else { return };
+        *turn = turns.after(*turn, succeeded, now);
+        if let Some(next) = all.iter().map(|turn| turn.due).min().filter(|next| *next > now) {
+            tracing::info!(next = %next.to_rfc3339_opts(SecondsFormat::Secs, true), "waiting for the next enqueue");
         }
     }
 }
@@ -201,6 +265,31 @@ mod tests {
         ] {
             assert_eq!(next_time(moment(now), at), moment(next), "{now}");
         }
+    }
+
+    #[test]
+    fn days_and_steps_take_turns_and_a_failure_is_tried_again_soon() {
+        let hour = Duration::from_secs(3_600);
+        let turns = |every| Turns {
+            at: parse_time("01:00").unwrap(),
+            steps: Steps::new(every, hour / 2).unwrap(),
+        };
+        let now = moment("2024-06-01T09:31:00Z");
+        let days = turns(hour * 24).all(now);
+        assert_eq!(days.iter().map(|turn| turn.what).collect::<Vec<_>>(), [What::Days]);
+        let hourly = turns(hour);
+        let [days, steps] = hourly.all(now)[..] else { panic!() };
+        assert_eq!((days.what, days.due, steps.what, steps.due), (What::Days, now, What::Steps, now));
+        let due = |turn, succeeded| hourly.after(turn, succeeded, now).due;
+        assert_eq!(due(days, true), moment("2024-06-02T01:00:00Z"));
+        assert_eq!(due(steps, true), moment("2024-06-01T10:30:00Z"));
+        assert_eq!(due(steps, false), moment("2024-06-01T09:31:30Z"));
+        let mut failing = steps;
+        for _ in 0..10 {
+            failing = hourly.after(failing, false, now);
+        }
+        assert_eq!((failing.wait, failing.due), (LONGEST_WAIT, moment("2024-06-01T09:46:00Z")));
+        assert_eq!(hourly.after(failing, true, now).wait, FIRST_WAIT);
     }
 
     #[test]

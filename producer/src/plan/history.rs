@@ -103,7 +103,7 @@ mod tests {
             now: "2024-06-10T12:00:00Z".parse().unwrap(),
             horizon: Horizon {
                 lag: std::time::Duration::from_secs(1_800),
-                backfill_days: None,
+                ..Horizon::default()
             },
             from: None,
             to: None,

@@ -12,8 +12,10 @@
 //! late run once its moment has come, because that run then certainly reads it.
 //!
 //! So every row is sent, and no row leads to more than two late runs.
+//!
+//! As long as the day's `settled` run is still to come or has not ended, such rows are left to it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -21,7 +23,7 @@ use shared::job::{Day, Job, LATE_PREFIX, RunKey, Scope};
 use shared::langfuse::Newest;
 use shared::ledger::{RunRow, State};
 
-use super::{Planned, Reason, Rules, before, lane};
+use super::{Planned, Reason, Rules, before, by_day, lane, settled};
 
 /// See above. It is well below the default of `EXPORT_LAG`, so that an ordinary day needs no late
 /// run.
@@ -99,10 +101,6 @@ fn coverage(runs: &[&RunRow], reads: fn(&Scope) -> bool) -> Option<Coverage> {
 /// days was exported. A row can be late when it was created after the export of its day began. What
 /// the last sweep has looked at is left out.
 pub fn sweep_from(runs: &[RunRow], swept_until: Option<DateTime<Utc>>, observations: bool) -> Option<DateTime<Utc>> {
-    let mut by_day: BTreeMap<Day, Vec<&RunRow>> = BTreeMap::new();
-    for run in runs {
-        by_day.entry(run.day).or_default().push(run);
-    }
     let from = |coverage: Coverage| {
         let known = match swept_until {
             // The last sweep did not look at days whose export ended after it, or just before.
@@ -111,20 +109,36 @@ pub fn sweep_from(runs: &[RunRow], swept_until: Option<DateTime<Utc>>, observati
         };
         before(known, MARGIN)
     };
+    let by_day = by_day(runs);
     let covered = by_day.values().filter_map(|runs| covered(runs, observations));
     covered.map(|(coverage, _)| from(coverage)).min()
 }
 
-/// The late run that a day needs, if any.
-pub(super) fn job(rules: &Rules, runs: &[&RunRow], arrived: &Arrived) -> Option<Planned> {
-    let now = rules.now;
-    let first = runs.first()?;
+/// Whether the day is exported with its other observations: they are wanted, and a run has exported
+/// them.
+pub(super) fn with_observations(rules: &Rules, runs: &[&RunRow]) -> bool {
+    covered(runs, rules.observations).is_some_and(|(_, others)| others)
+}
+
+/// Whether rows of the day arrived that nothing has read for certain.
+fn is_late(rules: &Rules, first: &RunRow, covered: Coverage, arrived: &Arrived) -> bool {
     let of_day = (first.project_id.clone(), first.day);
     let newest = arrived.newest.get(&of_day).copied();
-    let (covered, others) = covered(runs, rules.observations)?;
     let certain = before(covered.began, MARGIN);
-    let missed = |newest| newest > covered.began || (newest >= certain && newest < before(now, MARGIN));
-    let is_late = newest.is_some_and(missed) || (arrived.ahead.contains(&of_day) && !covered.is_late);
+    let missed = |newest| newest > covered.began || (newest >= certain && newest < before(rules.now, MARGIN));
+    newest.is_some_and(missed) || (arrived.ahead.contains(&of_day) && !covered.is_late)
+}
+
+/// Whether rows arrived late and are left to the day's `settled` run.
+pub(super) fn is_left_to_settled(rules: &Rules, runs: &[&RunRow], arrived: &Arrived) -> bool {
+    let late = || Some(is_late(rules, runs.first()?, covered(runs, rules.observations)?.0, arrived));
+    settled::takes_late_rows(rules, runs) && late().unwrap_or(false)
+}
+
+/// The late run that a day needs, if any.
+pub(super) fn job(rules: &Rules, runs: &[&RunRow], arrived: &Arrived) -> Option<Planned> {
+    let first = runs.first()?;
+    let (covered, others) = covered(runs, rules.observations)?;
     // A late run that is under way reads these rows, too. If it does not, the next enqueue plans
     // another.
     let underway = |run: &&&RunRow| {
@@ -133,18 +147,21 @@ pub(super) fn job(rules: &Rules, runs: &[&RunRow], arrived: &Arrived) -> Option<
             && (!others || run.scope().has_observations())
             && !matches!(run.state, State::Completed | State::Discarded)
     };
-    if !is_late || runs.iter().any(|run| underway(&run)) {
+    if !is_late(rules, first, covered, arrived)
+        || settled::takes_late_rows(rules, runs)
+        || runs.iter().any(|run| underway(&run))
+    {
         return None;
     }
     let job = Job {
         key: RunKey::new(&first.project_id, first.day, free_name(covered.began, runs)),
         scope: Scope {
-            created_after: Some(certain),
+            created_after: Some(before(covered.began, MARGIN)),
             ..Scope::whole(others)
         },
     };
     Some(Planned {
-        lane: lane(first.day, now),
+        lane: lane(first.day, rules.now),
         job,
         reason: Reason::Late,
     })

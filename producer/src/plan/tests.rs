@@ -23,7 +23,7 @@ fn rules() -> Rules {
         now: at(NOW),
         horizon: Horizon {
             lag: Duration::from_secs(30 * 60),
-            backfill_days: None,
+            ..Horizon::default()
         },
         from: None,
         to: None,
@@ -154,7 +154,7 @@ fn windows() {
     let rules = Rules {
         horizon: Horizon {
             lag,
-            backfill_days: None,
+            ..Horizon::default()
         },
         ..rules()
     };

@@ -40,6 +40,8 @@ async fn bare_world() -> Arc<World> {
     let world = Arc::new(World::new().await);
     // Yesterday is over as soon as it has ended, whenever the tests run.
     world.set("EXPORT_LAG", "0s");
+    // Only the tests of settled runs want them.
+    world.set("SETTLE_AFTER", "off");
     add_project(&world, PROJECT, true).await;
     world
 }

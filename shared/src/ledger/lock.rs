@@ -1,5 +1,6 @@
 //! A lock that one producer holds at a time.
 
+use chrono::{DateTime, Utc};
 use sqlx::{Postgres, Transaction};
 
 use super::Ledger;
@@ -12,10 +13,11 @@ use super::statement::answered;
 pub struct Lock(Transaction<'static, Postgres>);
 
 impl Lock {
-    /// Whether it is still ours. It is lost together with its connection.
-    pub async fn is_held(&mut self) -> bool {
-        let asked = sqlx::query("-- ledger_lock_is_held\nselect 1").execute(&mut *self.0);
-        answered(asked).await.is_ok()
+    /// The database's clock; `None`: the lock is not ours any more. It is lost together with its
+    /// connection.
+    pub async fn now(&mut self) -> Option<DateTime<Utc>> {
+        let asked = sqlx::query_scalar("-- ledger_lock_now\nselect clock_timestamp()").fetch_one(&mut *self.0);
+        answered(asked).await.ok()
     }
 
     /// Releases the lock at once. A lock that is dropped is released a moment later.

@@ -43,6 +43,7 @@ impl Ledger {
              on conflict (project_id, day, run) do update
              set state = 'queued', queued_at = clock_timestamp(), updated_at = clock_timestamp(), error_code = null,
                  error = null, events = excluded.events,
+                 changed = excluded.changed,
                  asked_at = case when runs.state = 'skipped' then clock_timestamp() else runs.asked_at end
              where runs.state in ('queued', 'skipped')",
         )

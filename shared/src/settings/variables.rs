@@ -131,6 +131,15 @@ variables! {
          observation that is no generation.";
     variable EXPORT_LAG "producer" Value("30m")
         "How long after midnight UTC a day counts as over.";
+    variable EXPORT_EVERY "producer" Value("1d")
+        "How often a day is exported while it is going on: `15m` to `12h`, and it must divide a day. \
+         `1d`: only once, when it is over.";
+    variable STEP_LAG "producer" Value("30m")
+        "With EXPORT_EVERY: how long after the end of each part of the day it is exported; `10m` at \
+         least.";
+    variable SETTLE_AFTER "producer" Value("24h")
+        "How long after its end a day is looked at once more: what changed since its export is sent \
+         again. `1h` to `30d`, or `off`.";
     variable HISTORICAL_MIGRATION "worker" Value("off")
         "`on` marks batches of days over 48 h old as historical, which PostHog documents as a paid \
          feature.";

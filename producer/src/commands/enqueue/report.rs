@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 use shared::job::Day;
 use shared::langfuse::Undated;
@@ -26,7 +26,7 @@ pub(crate) struct Report {
     now: DateTime<Utc>,
     /// Whether this only shows what would be published
     dry_run: bool,
-    /// Jobs by reason: `new`, `resumed`, `late`, `healed`
+    /// Jobs by reason: `new`, `resumed`, `late`, `step`, `settled`, `healed`
     planned: BTreeMap<&'static str, usize>,
     /// Jobs by queue
     queues: BTreeMap<&'static str, usize>,
@@ -67,6 +67,9 @@ pub(crate) struct Left {
     /// Whether only some days were looked at
     #[serde(skip)]
     bounded: bool,
+    /// When the next step is due, where only steps were looked for
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_step_at: Option<DateTime<Utc>>,
 }
 
 impl Left {
@@ -79,6 +82,17 @@ impl Left {
             looked_at: projects.len(),
             dead: dead.map(|run| run.key().to_string()).collect(),
             bounded: rules.from.is_some() || rules.to.is_some() || rules.horizon.backfill_days.is_some(),
+            next_step_at: None,
+        }
+    }
+
+    /// What no step is published for.
+    pub(super) fn of_today(paused: Vec<String>, looked_at: usize, next_step_at: DateTime<Utc>) -> Self {
+        Self {
+            paused,
+            looked_at,
+            next_step_at: Some(next_step_at),
+            ..Self::default()
         }
     }
 
@@ -90,6 +104,12 @@ impl Left {
             } else {
                 "each project with an enabled integration is paused (`producer projects list --paused`).".to_owned()
             };
+        }
+        if let Some(next) = self.next_step_at {
+            return format!(
+                "each step that is due is in the ledger; the next one is due at {}.",
+                next.to_rfc3339_opts(SecondsFormat::Secs, true)
+            );
         }
         let range = if self.bounded { " of the range" } else { "" };
         let others = if self.paused.is_empty() {

@@ -187,7 +187,7 @@ mod tests {
             now: "2026-06-10T12:00:00Z".parse().unwrap(),
             horizon: Horizon {
                 lag: std::time::Duration::ZERO,
-                backfill_days: None,
+                ..Horizon::default()
             },
             from: None,
             to: None,

@@ -1,0 +1,61 @@
+//! Old steps: what they did becomes part of their day's `daily` run, and their rows go.
+//!
+//! Once the `daily` run is completed, it covers the whole day, and nothing asks for the steps any
+//! more. With 400 projects and hourly steps their rows would be ten million after three years.
+
+use super::Ledger;
+use super::error::LedgerError;
+use super::statement::reported;
+use crate::job::{Day, STEP_PREFIX};
+
+/// How many steps one statement folds.
+const AT_ONCE: i64 = 2_000;
+/// How many statements one call makes, so that it ends soon however many steps there are.
+const STATEMENTS: u32 = 20;
+
+impl Ledger {
+    /// Adds the counts of ended steps of days before `day` to those of their `daily` run, if that is
+    /// completed, and deletes the steps. A step that has rejects keeps its row, which leads to them.
+    /// Answers how many were folded.
+    pub async fn fold_steps(&self, day: Day) -> Result<u64, LedgerError> {
+        let mut all = 0;
+        for _ in 0..STATEMENTS {
+            let folded = self.fold_some(day).await?;
+            all += folded;
+            if folded < AT_ONCE.unsigned_abs() {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    async fn fold_some(&self, day: Day) -> Result<u64, LedgerError> {
+        let deleted = sqlx::query(
+            "-- ledger_fold_steps
+             with old as (
+               select r.project_id, r.day, r.run from posthog_export.runs r
+               where r.span_from is not null and r.day < $1 and starts_with(r.run, $3)
+                 and r.state in ('completed', 'discarded', 'skipped')
+                 and exists (select 1 from posthog_export.runs d
+                             where d.project_id = r.project_id and d.day = r.day and d.run = 'daily' and d.state = 'completed')
+                 and not exists (select 1 from posthog_export.rejects j
+                                 where j.project_id = r.project_id and j.day = r.day and j.run = r.run)
+               limit $2 for update of r skip locked),
+             counts as (
+               select s.project_id, s.day, s.stream, sum(s.sent) as sent, sum(s.batches) as batches, sum(s.bytes) as bytes
+               from posthog_export.streams s join old using (project_id, day, run) group by 1, 2, 3),
+             added as (
+               update posthog_export.streams d
+               set sent = d.sent + c.sent, batches = d.batches + c.batches, bytes = d.bytes + c.bytes
+               from counts c
+               where d.project_id = c.project_id and d.day = c.day and d.stream = c.stream and d.run = 'daily')
+             delete from posthog_export.runs r using old
+             where r.project_id = old.project_id and r.day = old.day and r.run = old.run",
+        )
+        .bind(day.0)
+        .bind(AT_ONCE)
+        .bind(STEP_PREFIX)
+        .execute(&self.pool);
+        Ok(reported(deleted).await?.rows_affected())
+    }
+}
