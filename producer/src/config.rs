@@ -107,7 +107,9 @@ pub struct Horizon {
 pub fn horizon(settings: &mut Settings) -> Horizon {
     Horizon {
         lag: settings.duration(&variables::EXPORT_LAG),
-        settle_after: settings.parsed(&variables::SETTLE_AFTER).and_then(|SettleAfter(after)| after),
+        settle_after: settings
+            .parsed(&variables::SETTLE_AFTER)
+            .and_then(|SettleAfter(after)| after),
         backfill_days: settings.optional_number(&variables::BACKFILL_DAYS, 0, 36_500),
     }
 }

@@ -212,7 +212,11 @@ pub fn left_to_settled(rules: &Rules, projects: &[Project], arrived: &Arrived) -
         let mut days = by_day(&project.runs).into_values();
         days.any(|runs| late::is_left_to_settled(rules, &runs, arrived))
     };
-    projects.iter().filter(leaves).map(|project| project.id.clone()).collect()
+    projects
+        .iter()
+        .filter(leaves)
+        .map(|project| project.id.clone())
+        .collect()
 }
 
 /// Whether it is a step: its day's `daily` run sends what it did not.

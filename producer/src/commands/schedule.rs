@@ -279,7 +279,10 @@ mod tests {
         assert_eq!(days.iter().map(|turn| turn.what).collect::<Vec<_>>(), [What::Days]);
         let hourly = turns(hour);
         let [days, steps] = hourly.all(now)[..] else { panic!() };
-        assert_eq!((days.what, days.due, steps.what, steps.due), (What::Days, now, What::Steps, now));
+        assert_eq!(
+            (days.what, days.due, steps.what, steps.due),
+            (What::Days, now, What::Steps, now)
+        );
         let due = |turn, succeeded| hourly.after(turn, succeeded, now).due;
         assert_eq!(due(days, true), moment("2024-06-02T01:00:00Z"));
         assert_eq!(due(steps, true), moment("2024-06-01T10:30:00Z"));
@@ -288,7 +291,10 @@ mod tests {
         for _ in 0..10 {
             failing = hourly.after(failing, false, now);
         }
-        assert_eq!((failing.wait, failing.due), (LONGEST_WAIT, moment("2024-06-01T09:46:00Z")));
+        assert_eq!(
+            (failing.wait, failing.due),
+            (LONGEST_WAIT, moment("2024-06-01T09:46:00Z"))
+        );
         assert_eq!(hourly.after(failing, true, now).wait, FIRST_WAIT);
     }
 

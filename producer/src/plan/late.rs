@@ -131,7 +131,14 @@ fn is_late(rules: &Rules, first: &RunRow, covered: Coverage, arrived: &Arrived) 
 
 /// Whether rows arrived late and are left to the day's `settled` run.
 pub(super) fn is_left_to_settled(rules: &Rules, runs: &[&RunRow], arrived: &Arrived) -> bool {
-    let late = || Some(is_late(rules, runs.first()?, covered(runs, rules.observations)?.0, arrived));
+    let late = || {
+        Some(is_late(
+            rules,
+            runs.first()?,
+            covered(runs, rules.observations)?.0,
+            arrived,
+        ))
+    };
     settled::takes_late_rows(rules, runs) && late().unwrap_or(false)
 }
 

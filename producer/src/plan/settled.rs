@@ -179,7 +179,10 @@ mod tests {
         rules.observations = true;
         let mut daily = run(day(), DAILY, State::Completed);
         for observations in [false, true] {
-            daily.events = Job::daily("p", day(), observations).scope.events.map(|events| events.into_iter().collect());
+            daily.events = Job::daily("p", day(), observations)
+                .scope
+                .events
+                .map(|events| events.into_iter().collect());
             let jobs = plan(&rules, &[project(vec![daily.clone()])], &Arrived::default(), Vec::new());
             let scope = Scope {
                 changed: true,
@@ -237,7 +240,10 @@ mod tests {
         fn look(&mut self, now: DateTime<Utc>, end: End) {
             let rules = rules(now);
             let from = sweep_from(&self.runs, self.swept, false);
-            let seen = self.rows.iter().filter(|row| from.is_some_and(|from| **row >= from) && **row < now);
+            let seen = self
+                .rows
+                .iter()
+                .filter(|row| from.is_some_and(|from| **row >= from) && **row < now);
             let newest = seen.max().map(|newest| (("p".to_owned(), day()), *newest));
             let arrived = Arrived {
                 newest: newest.into_iter().collect(),
@@ -280,7 +286,10 @@ mod tests {
         fn has_read(&self, row: DateTime<Utc>) -> bool {
             let margin = TimeDelta::from_std(MARGIN).unwrap();
             let reads = |run: &RunRow| run.created_after.is_none_or(|after| after <= row);
-            let mut done = self.runs.iter().filter(|run| run.state == State::Completed && reads(run));
+            let mut done = self
+                .runs
+                .iter()
+                .filter(|run| run.state == State::Completed && reads(run));
             done.any(|run| run.started_at.unwrap() - margin >= row)
         }
     }

@@ -39,14 +39,21 @@ impl Steps {
         let divides = every >= SHORTEST && every < DAY && DAY.as_millis().is_multiple_of(every.as_millis());
         if !divides || !every.as_secs().is_multiple_of(60) {
             let wrong = format!("EXPORT_EVERY: `{}`", format_duration(every));
-            return Err(format!("{wrong} must be 1d, or 15m to 12h and divide a day, for example 15m, 1h or 6h"));
+            return Err(format!(
+                "{wrong} must be 1d, or 15m to 12h and divide a day, for example 15m, 1h or 6h"
+            ));
         }
         if lag < SHORTEST_LAG {
             let wrong = format!("STEP_LAG: `{}`", format_duration(lag));
-            return Err(format!("{wrong} must be 10m at least: rows of a step still arrive after its end"));
+            return Err(format!(
+                "{wrong} must be 10m at least: rows of a step still arrive after its end"
+            ));
         }
         if lag >= DAY {
-            return Err(format!("STEP_LAG: `{}` must be shorter than a day", format_duration(lag)));
+            return Err(format!(
+                "STEP_LAG: `{}` must be shorter than a day",
+                format_duration(lag)
+            ));
         }
         let delta = |length| TimeDelta::from_std(length).unwrap_or_default();
         Ok(Some(Self {
@@ -244,7 +251,10 @@ mod tests {
         };
         let other = |until: &str| ("q/2024-06-01/step-0000".to_owned(), span("00:00", until));
         let of = |name: &str, span: Span| (format!("p/2024-06-01/{name}"), span);
-        assert_eq!(planned(&[], "01:30"), [of("step-0000", span("00:00", "01:00")), other("01:00")]);
+        assert_eq!(
+            planned(&[], "01:30"),
+            [of("step-0000", span("00:00", "01:00")), other("01:00")]
+        );
         for (state, name, from) in [
             (State::Completed, "step-0100", "01:00"),
             (State::Queued, "step-0100", "01:00"),

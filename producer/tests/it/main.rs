@@ -21,7 +21,9 @@ mod replay;
 mod schedule;
 mod secrets;
 mod settings;
+mod settled;
 mod status;
+mod steps;
 mod tls;
 
 use std::collections::BTreeSet;

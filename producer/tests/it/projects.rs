@@ -60,7 +60,7 @@ async fn a_wrong_key_fails_once_and_all_come_back_with_the_right_one() {
     let report = answer(&world, &["enqueue", "--json"]).await;
     assert_eq!(
         report["planned"],
-        json!({"new": 1, "resumed": 5, "late": 0, "healed": 0})
+        json!({"new": 1, "resumed": 5, "late": 0, "step": 0, "settled": 0, "healed": 0})
     );
     world.succeeds(&["dead-letters", "requeue", "--all", "--yes"]).await;
     let all = || async { in_state(&world, "completed").await == 7 };

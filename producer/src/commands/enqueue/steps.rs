@@ -61,7 +61,9 @@ async fn look(
     } else {
         BTreeMap::new()
     };
-    let ids = enabled(integrations, asked)?.into_iter().map(|stored| stored.project_id);
+    let ids = enabled(integrations, asked)?
+        .into_iter()
+        .map(|stored| stored.project_id);
     let (paused, projects): (Vec<String>, Vec<String>) = ids.partition(|id| known.contains_key(id));
     let today = Day::of(rules.now);
     let mut runs = Vec::new();
