@@ -13,7 +13,7 @@ use shared::settings::{SecretString, Settings, parse_duration};
 use shared::telemetry::LogFormat;
 
 use crate::error::CommandError;
-use crate::plan::steps::Steps;
+use crate::steps::Steps;
 
 /// A server's URL, and the variable it came from, which errors name.
 #[derive(Clone, Debug)]

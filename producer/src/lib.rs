@@ -21,3 +21,4 @@ pub mod publish;
 mod report;
 pub mod servers;
 pub mod setup;
+mod steps;

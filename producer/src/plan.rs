@@ -7,7 +7,7 @@ mod history;
 mod late;
 mod missing;
 mod settled;
-pub mod steps;
+mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -25,6 +25,7 @@ pub use heal::{STUCK, heal};
 pub use history::{FirstExport, first_exports, long_ones};
 pub use late::{Arrived, MARGIN, sweep_from};
 pub use missing::{missing_days, union, without};
+pub use steps::plan_steps;
 
 /// Why a job is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

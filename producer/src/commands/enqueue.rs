@@ -26,11 +26,11 @@ use crate::facts::{self, Effort, counts};
 use crate::lock;
 use crate::output::Exit;
 use crate::pauses;
-use crate::plan::steps::Steps;
 use crate::plan::{Arrived, FirstExport, Planned, Rules, first_exports, heal, left_to_settled, plan};
 use crate::publish::publish;
 use crate::servers::{self, Broker};
 use crate::setup;
+use crate::steps::Steps;
 
 use first::LongFirst;
 use report::{Left, Report};

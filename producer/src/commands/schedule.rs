@@ -16,8 +16,8 @@ use tokio::sync::Mutex;
 use crate::config::{Horizon, Server};
 use crate::error::CommandError;
 use crate::output::Exit;
-use crate::plan::steps::Steps;
 use crate::servers;
+use crate::steps::Steps;
 
 /// The lock that the replica at work holds.
 const LOCK: &str = "schedule";

@@ -14,9 +14,10 @@ use crate::error::CommandError;
 use crate::lock;
 use crate::output::Exit;
 use crate::pauses;
-use crate::plan::steps::{Steps, plan};
-use crate::plan::{Planned, Rules};
+
+use crate::plan::{Planned, Rules, plan_steps};
 use crate::publish::{Published, publish};
+use crate::steps::Steps;
 
 pub(super) async fn execute(arguments: &Arguments, config: &Config, steps: &Steps) -> Result<Exit, CommandError> {
     let opened = Opened::new(arguments, config).await?;
@@ -77,7 +78,7 @@ async fn look(
         };
         runs = opened.ledger.list(&of_today).await?;
     }
-    let jobs = plan(steps, rules.now, rules.observations, &projects, &runs);
+    let jobs = plan_steps(steps, rules.now, rules.observations, &projects, &runs);
     Ok((jobs, Left::of_today(paused, projects.len(), steps.next(rules.now))))
 }
 
