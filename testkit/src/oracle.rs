@@ -6,8 +6,10 @@
 
 mod compare;
 mod event;
+mod former;
 mod report;
 mod rows;
+mod sequence;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,8 +21,11 @@ use uuid::Uuid;
 
 use crate::posthog::{FakePosthog, Kept};
 
+use former::Former;
+
 pub use compare::{Difference, altered};
 pub use report::{DayReport, Report};
+pub use sequence::{Sent, Sequence};
 
 /// The kinds of rows that become events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,6 +63,7 @@ pub struct Oracle {
     pool: PgPool,
     langfuse_url: Option<String>,
     kinds: Vec<Kind>,
+    former: Former,
 }
 
 impl Oracle {
@@ -68,6 +74,7 @@ impl Oracle {
             pool,
             langfuse_url: langfuse_url.map(|url| url.trim_end_matches('/').to_owned()),
             kinds: Kind::USUAL.to_vec(),
+            former: Former::default(),
         }
     }
 
@@ -122,6 +129,17 @@ impl Oracle {
         events
     }
 
+    /// Notes under which distinct ids the events of a day are kept now. What an export has sent by
+    /// then stays at PostHog when a row gets another user, and [`check`](Self::check) counts it
+    /// apart.
+    ///
+    /// # Panics
+    /// When the database cannot be read.
+    pub async fn remember(&mut self, project: &str, day: NaiveDate) {
+        let events = self.expected(project, day).await;
+        self.former.note(&events);
+    }
+
     /// Holds everything that was delivered under a key against one project's days. Anything else is
     /// unexpected.
     ///
@@ -146,7 +164,7 @@ impl Oracle {
         for (project, days) in projects {
             for day in *days {
                 for expected in self.expected(project, *day).await {
-                    let copies = delivered.take(&expected);
+                    let copies = self.former.set_apart(&expected, delivered.take(&expected), &mut report);
                     report.add(project, *day, &expected, &copies);
                 }
             }

@@ -26,7 +26,7 @@ use tokio::sync::{oneshot, watch};
 pub use behavior::{Behavior, Cut, EventTest, Part, Route, Rule, Seen};
 pub use log::Request;
 pub use store::Counts;
-pub(crate) use store::Kept;
+pub(crate) use store::{Copies, Kept};
 
 /// How long [`FakePosthog::until`] and [`FakePosthog::held`] wait before they call the test broken.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -193,6 +193,11 @@ impl FakePosthog {
     /// Everything kept under a key, in no order.
     pub(crate) fn kept(&self, key: &str) -> Vec<Kept> {
         self.state.store().kept(key)
+    }
+
+    /// How often each event under a key was taken.
+    pub(crate) fn copies(&self, key: &str) -> Copies {
+        self.state.store().copies(key)
     }
 
     /// What happened under a key.

@@ -2,6 +2,7 @@
 
 mod adversarial;
 mod rows;
+mod touches;
 
 use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
 use sqlx::{Executor, PgPool};
@@ -10,6 +11,7 @@ use crate::langfuse;
 
 pub use adversarial::adversarial_rows;
 pub use rows::{Model, Observation, Rows, Score, Trace, at};
+pub use touches::{Touch, Touched, touch};
 
 /// The prices all projects share, as Langfuse ships some.
 const SHARED_MODELS: [(&str, &str, &str); 3] = [

@@ -209,7 +209,11 @@ fn walk_object(
     }
 }
 
-/// A distinct id as PostHog keeps it.
+/// The distinct id of an event, as PostHog keeps it.
+pub(super) fn kept_distinct_id(event: &Value) -> String {
+    kept(event["distinct_id"].as_str().unwrap_or_default())
+}
+
 fn kept(distinct_id: &str) -> String {
     distinct_id.chars().take(DISTINCT_ID_CHARS).collect()
 }

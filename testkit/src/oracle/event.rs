@@ -103,6 +103,11 @@ pub(super) fn of_score(row: &ScoreRow, project: &Project<'_>) -> Value {
     envelope(Kind::Score, project, &row.id, row.timestamp, &row.trace, properties)
 }
 
+/// The uuid of a row's event.
+pub(super) fn uuid(project: &str, row_id: &str) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, format!("{project}-{row_id}").as_bytes())
+}
+
 fn envelope(
     kind: Kind,
     project: &Project<'_>,
@@ -111,7 +116,7 @@ fn envelope(
     trace: &TraceColumns,
     mut properties: Value,
 ) -> Value {
-    let uuid = Uuid::new_v5(&NAMESPACE, format!("{}-{row_id}", project.id).as_bytes()).to_string();
+    let uuid = uuid(project.id, row_id).to_string();
     let chosen_id = json_text(trace.distinct_id_json.as_deref()).filter(|id| is_person(id));
     let person = trace.user().filter(|user| is_person(user));
     if let Some(session) = json_text(trace.session_id_json.as_deref()) {

@@ -28,6 +28,9 @@ pub struct Report {
     pub altered: usize,
     /// Events of which PostHog keeps more than one copy.
     pub copies_kept: usize,
+    /// Copies under the distinct id that their row had before it changed, as far as the oracle was
+    /// told to remember it; not counted elsewhere.
+    pub former_copies: usize,
     /// Copies that PostHog folded away.
     pub resent: usize,
     /// The same per project and day.
@@ -160,6 +163,7 @@ impl Add for Report {
         self.unexpected += other.unexpected;
         self.altered += other.altered;
         self.copies_kept += other.copies_kept;
+        self.former_copies += other.former_copies;
         self.resent += other.resent;
         for (day, found) in other.by_day {
             self.by_day.entry(day).or_default().add(found);
@@ -185,6 +189,9 @@ impl fmt::Display for Report {
         )?;
         if self.altered > 0 {
             write!(out, ", {} altered", self.altered)?;
+        }
+        if self.former_copies > 0 {
+            write!(out, ", {} under a former distinct id", self.former_copies)?;
         }
         Ok(())
     }

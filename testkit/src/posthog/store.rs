@@ -44,11 +44,20 @@ pub(crate) struct Kept {
     pub(crate) text: Arc<str>,
 }
 
+/// How often each event was taken, by its name and uuid, whatever was folded.
+pub(crate) type Copies = HashMap<(String, Uuid), usize>;
+
+/// Where the text of an event is, and how often the event was taken.
+struct Row {
+    at: usize,
+    taken: usize,
+}
+
 #[derive(Default)]
 struct Project {
     known: bool,
     billing_limit: bool,
-    rows: HashMap<Identity, usize>,
+    rows: HashMap<Identity, Row>,
     texts: Vec<Arc<str>>,
     counts: Counts,
 }
@@ -96,12 +105,20 @@ impl Store {
         let Some(project) = self.projects.get(key) else {
             return Vec::new();
         };
-        let kept = project.rows.iter().map(|(identity, at)| Kept {
+        let kept = project.rows.iter().map(|(identity, row)| Kept {
             event: identity.event.clone(),
             uuid: identity.uuid,
-            text: Arc::clone(&project.texts[*at]),
+            text: Arc::clone(&project.texts[row.at]),
         });
         kept.collect()
+    }
+
+    pub(super) fn copies(&self, key: &str) -> Copies {
+        let mut copies = Copies::new();
+        for (identity, row) in self.projects.get(key).iter().flat_map(|project| &project.rows) {
+            *copies.entry((identity.event.clone(), identity.uuid)).or_default() += row.taken;
+        }
+        copies
     }
 
     pub(super) fn texts(&self, key: &str) -> Vec<Arc<str>> {
@@ -156,15 +173,15 @@ impl Project {
         } = stored;
         self.counts.received += 1;
         let next = self.texts.len();
-        let at = *self
-            .rows
-            .entry(Identity {
-                uuid,
-                event,
-                distinct_id,
-                date,
-            })
-            .or_insert(next);
+        let identity = Identity {
+            uuid,
+            event,
+            distinct_id,
+            date,
+        };
+        let row = self.rows.entry(identity).or_insert(Row { at: next, taken: 0 });
+        row.taken += 1;
+        let at = row.at;
         if at == next {
             self.texts.push(text.into());
             return;

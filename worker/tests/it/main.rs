@@ -18,6 +18,7 @@ mod neighbour;
 mod omit;
 mod pages;
 mod small_days;
+mod steps;
 mod stop;
 mod tls;
 mod upgrade;

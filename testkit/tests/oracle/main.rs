@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends so")]
 
+mod sequence;
+
 use chrono::NaiveDate;
 use serde_json::{Value, json};
 use testkit::oracle::{Kind, Oracle, Report, altered};
