@@ -64,6 +64,11 @@ impl Steps {
         self.every.to_std().unwrap_or(DAY)
     }
 
+    /// How long after its end a step is due.
+    pub fn lag(&self) -> Duration {
+        self.lag.to_std().unwrap_or(DAY)
+    }
+
     /// Until when today is to be exported by now: the last border that is `STEP_LAG` ago. `None`
     /// when today has none yet. The border at midnight is none: the `daily` run follows it.
     pub fn border(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {

@@ -15,6 +15,7 @@ mod queue;
 mod reports;
 mod state;
 mod statement;
+mod steps;
 mod sweeps;
 
 use chrono::{DateTime, Utc};
@@ -32,6 +33,7 @@ pub use queue::Discard;
 pub use reports::{Counts, Filter, RejectRow, RunRow, StreamRow, Summary};
 pub use state::State;
 use statement::answered;
+pub use steps::FailedStep;
 pub use sweeps::Sweep;
 
 /// Our schema; `_sqlx_migrations` lives in it too.

@@ -11,6 +11,7 @@ mod management;
 mod newest;
 mod projects;
 mod queues;
+mod steps;
 mod times;
 
 use std::time::Duration;
@@ -24,6 +25,7 @@ use shared::settings::{SecretString, Settings, variables};
 use crate::config::{self, Horizon, Key, Server};
 use crate::error::CommandError;
 use crate::output::{self, Exit, count, line};
+use crate::steps::Steps;
 
 use broker::QueueArguments;
 use check::Check;
@@ -49,6 +51,7 @@ pub struct Config {
     ladder: Option<Ladder>,
     slice: Duration,
     horizon: Horizon,
+    steps: Option<Steps>,
     observations: bool,
     key: Key,
     egress: Egress,
@@ -67,6 +70,7 @@ impl Config {
             ladder: config::ladder(settings),
             slice: settings.duration(&variables::JOB_SLICE),
             horizon: config::horizon(settings),
+            steps: config::steps(settings),
             observations: config::observations(settings),
             key: Key::read(settings),
             egress: Egress::read(settings),
@@ -122,6 +126,9 @@ async fn examine(config: &Config) -> Vec<Finding> {
         if let Some(ledger) = &ledger {
             findings.push(held_back::check(config, source, ledger).await);
         }
+    }
+    if let (Some(ledger), Some(steps)) = (&ledger, &config.steps) {
+        findings.push(steps::check(steps, ledger).await);
     }
     findings
 }

@@ -172,6 +172,9 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
             ledger.record_swept(&held, until, &nothing).await?;
             if arguments.projects.is_empty() {
                 ledger.record_enqueued().await?;
+                if config.steps.is_none() {
+                    ledger.forget_steps().await?;
+                }
             }
         }
         report.published(sent);

@@ -9,6 +9,7 @@ mod enqueue;
 mod errors;
 mod first;
 mod fleet;
+mod fresh;
 mod heal;
 mod integrations;
 mod late;

@@ -15,25 +15,33 @@ pub struct Gauges {
     /// The end of the oldest unfinished day that was asked for on the following day, as the
     /// producer does
     pub daily_since: Option<DateTime<Utc>>,
-    /// When the oldest other unfinished run was asked for: a project's history, and most replays
+    /// When the oldest other unfinished run was asked for: a project's history, and most replays.
+    /// Steps and `settled` runs are in neither
     pub backfill_since: Option<DateTime<Utc>>,
+    /// When the oldest unfinished `settled` run was asked for
+    pub settled_since: Option<DateTime<Utc>>,
     /// When a run was completed last
     pub last_completed: Option<DateTime<Utc>>,
 }
 
 impl Ledger {
     /// Reads the gauges. A run is unfinished when it is `queued`, `running` or `waiting`. Dead runs
-    /// have a metric of their own: the depth of the dead-letter queue.
+    /// have a metric of their own: the depth of the dead-letter queue. A step is no day, and what
+    /// `settled` exports was exported before: neither makes a day late.
     pub async fn gauges(&self) -> Result<Gauges, LedgerError> {
         let gauges = sqlx::query_as(
             "-- ledger_gauges
              select clock_timestamp() as now,
                (select min(day) + 1 from posthog_export.runs
                 where state in ('queued', 'running', 'waiting') and (asked_at at time zone 'UTC')::date <= day + 1
+                  and run <> 'settled' and run not like 'step-%'
                )::timestamp at time zone 'UTC' as daily_since,
                (select min(asked_at) from posthog_export.runs
                 where state in ('queued', 'running', 'waiting') and (asked_at at time zone 'UTC')::date > day + 1
+                  and run <> 'settled' and run not like 'step-%'
                ) as backfill_since,
+               (select min(asked_at) from posthog_export.runs
+                where state in ('queued', 'running', 'waiting') and run = 'settled') as settled_since,
                (select max(completed_at) from posthog_export.runs where state = 'completed') as last_completed",
         );
         answered(gauges.fetch_one(&self.pool)).await

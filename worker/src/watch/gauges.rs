@@ -7,36 +7,46 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use lapin::{Channel, Connection};
 use shared::amqp::{AmqpError, CONNECT_TIMEOUT, connect, look, within};
+use shared::freshness::Freshness;
+use shared::job::Day;
 use shared::ladder::Ladder;
 use shared::ledger::{Gauges, Ledger, LedgerError};
 use shared::settings::SecretString;
 use tokio::time::Instant;
 
-use crate::watch::metrics;
+use crate::watch::metrics::{self, Lag};
 
 /// Reads the ledger for ever. While it cannot be read, known lags go on growing.
 pub async fn watch_ledger(ledger: &Ledger, every: Duration) -> Infallible {
-    let mut known: Option<(Gauges, Instant)> = None;
+    let mut known: Option<(Gauges, Freshness, Instant)> = None;
     loop {
         match read_ledger(ledger).await {
-            Ok(gauges) => known = Some((gauges, Instant::now())),
+            Ok((gauges, freshness)) => known = Some((gauges, freshness, Instant::now())),
             Err(error) => tracing::debug!(%error, "the ledger cannot be read for the metrics"),
         }
-        if let Some((gauges, read)) = &known {
+        if let Some((gauges, freshness, read)) = &known {
             let late = |since: Option<DateTime<Utc>>| lateness(since, gauges.now, read.elapsed());
-            metrics::lag(late(gauges.daily_since), late(gauges.backfill_since));
+            metrics::lag(Lag {
+                daily: late(gauges.daily_since),
+                backfill: late(gauges.backfill_since),
+                step: late(freshness.late_since),
+                settled: late(gauges.settled_since),
+            });
+            metrics::freshness(late(freshness.covered_until));
         }
         tokio::time::sleep(every).await;
     }
 }
 
-async fn read_ledger(ledger: &Ledger) -> Result<Gauges, LedgerError> {
+async fn read_ledger(ledger: &Ledger) -> Result<(Gauges, Freshness), LedgerError> {
     let gauges = ledger.gauges().await?;
     metrics::paused(&ledger.paused_projects().await?);
     metrics::last_completed(gauges.last_completed.map_or(0, |completed| completed.timestamp()));
     metrics::last_enqueued(ledger.last_enqueued().await?.map_or(0, |ended| ended.timestamp()));
+    let steps = ledger.steps(Day::of(gauges.now)).await?;
+    let freshness = Freshness::of(gauges.now, ledger.last_steps().await?, &steps);
     metrics::looked(metrics::LEDGER);
-    Ok(gauges)
+    Ok((gauges, freshness))
 }
 
 /// PURE. How late it is: by the database's clock, plus the time that has passed here since the

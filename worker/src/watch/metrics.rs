@@ -17,8 +17,9 @@ use shared::topology::{DEAD_LETTER_QUEUE, Lane, rung_queue};
 
 use crate::watch::outcome::{Outcome, SplitCause};
 use catalogue::{
-    BATCHES, BLOCKED, BUILD, BYTES, CONNECTED, CONSUMERS, DEPTH, EVENTS, IN_FLIGHT, JOBS, LAG, LAST_COMPLETED,
-    LAST_ENQUEUE, LOOKED, PAGE, PAUSED, REJECTS, RETRIES, RUNNING, SEND, SESSIONS_LOST, SPLITS, TAKEOVERS,
+    BATCHES, BLOCKED, BUILD, BYTES, CONNECTED, CONSUMERS, DEPTH, EVENTS, FRESHNESS, IN_FLIGHT, JOBS, LAG,
+    LAST_COMPLETED, LAST_ENQUEUE, LOOKED, PAGE, PAUSED, REJECTS, RETRIES, RUNNING, SEND, SESSIONS_LOST, SPLITS,
+    TAKEOVERS,
 };
 pub use catalogue::{Kind, METRICS, Metric};
 
@@ -71,9 +72,8 @@ fn at_zero() {
     for name in [RUNNING, IN_FLIGHT, CONNECTED, BLOCKED, LAST_COMPLETED, LAST_ENQUEUE] {
         gauge!(name).set(0.0);
     }
-    for class in [DAILY, BACKFILL] {
-        gauge!(LAG, "class" => class).set(0.0);
-    }
+    lag(Lag::default());
+    freshness(Duration::ZERO);
     for source in [LEDGER, BROKER] {
         gauge!(LOOKED, "source" => source).set(0.0);
     }
@@ -192,13 +192,35 @@ pub fn queues_unknown(ladder: &Ladder) {
     }
 }
 
-const DAILY: &str = "daily";
-const BACKFILL: &str = "backfill";
+/// How late the oldest of each class is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lag {
+    /// A day that was asked for in time: since its end
+    pub daily: Duration,
+    /// A day of the history, or a replay: since it was asked for
+    pub backfill: Duration,
+    /// A step: since it was due
+    pub step: Duration,
+    /// A `settled` run: since it was asked for
+    pub settled: Duration,
+}
 
-/// How late the oldest unfinished day of each class is.
-pub fn lag(daily: Duration, backfill: Duration) {
-    gauge!(LAG, "class" => DAILY).set(daily.as_secs_f64());
-    gauge!(LAG, "class" => BACKFILL).set(backfill.as_secs_f64());
+/// Shows it.
+pub fn lag(lag: Lag) {
+    let classes = [
+        ("daily", lag.daily),
+        ("backfill", lag.backfill),
+        ("step", lag.step),
+        ("settled", lag.settled),
+    ];
+    for (class, late) in classes {
+        gauge!(LAG, "class" => class).set(late.as_secs_f64());
+    }
+}
+
+/// How long ago the moment is up to which today is exported in every project that gets steps.
+pub fn freshness(age: Duration) {
+    gauge!(FRESHNESS).set(age.as_secs_f64());
 }
 
 /// When a job was completed last, in seconds since 1970.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
+use shared::freshness::Freshness;
 use shared::job::{Day, Job};
 use shared::ledger::{Gauges, Ledger};
 use testkit::{Worker, World, lines};
@@ -116,6 +118,128 @@ async fn add(world: &World, days_ago: i32, run: &str, state: &str, asked_days_ag
     .unwrap();
 }
 
+const HOUR: std::time::Duration = std::time::Duration::from_secs(3_600);
+
+/// A step of today; its times are minutes after midnight.
+async fn add_step(world: &World, project: &str, from: i32, until: i32, state: &str) {
+    sqlx::query(
+        "insert into posthog_export.runs (project_id, day, run, state, asked_at, changed, span_from, span_until)
+         select $1, d, format('step-%s', to_char(d + make_interval(mins => $2), 'HH24MI')), $4, clock_timestamp(), true,
+                (d + make_interval(mins => $2)) at time zone 'UTC', (d + make_interval(mins => $3)) at time zone 'UTC'
+         from (select (clock_timestamp() at time zone 'UTC')::date as d) today",
+    )
+    .bind(project)
+    .bind(from)
+    .bind(until)
+    .bind(state)
+    .execute(&world.pool())
+    .await
+    .unwrap();
+}
+
+/// What is read of the ledger's steps: until when today is covered, and since when a step is late.
+async fn freshness(world: &World) -> (Option<String>, Option<String>) {
+    let ledger = Ledger::new(world.pool());
+    let now = ledger.now().await.unwrap();
+    let steps = ledger.steps(Day::of(now)).await.unwrap();
+    let found = Freshness::of(now, ledger.last_steps().await.unwrap(), &steps);
+    let time = |moment: chrono::DateTime<chrono::Utc>| moment.format("%H:%M").to_string();
+    (found.covered_until.map(time), found.late_since.map(time))
+}
+
+#[tokio::test]
+async fn the_freshness_is_that_of_the_project_that_is_furthest_behind() {
+    let (world, _) = world().await;
+    let clock = world.clock("2024-06-01 23:31").await;
+    let ledger = Ledger::new(world.pool());
+    let both = |covered: &str, late: &str| {
+        let told = |time: &str| (!time.is_empty()).then(|| time.to_owned());
+        (told(covered), told(late))
+    };
+    ledger.record_steps(HOUR, HOUR / 2).await.unwrap();
+
+    // Near midnight, until the first border of the day is due, there is nothing to be late.
+    for (now, late) in [
+        ("2024-06-02 00:00", ""),
+        ("2024-06-02 01:29", ""),
+        ("2024-06-02 01:31", "01:30"),
+    ] {
+        clock.set(now).await;
+        assert_eq!(freshness(&world).await, both("", late), "{now}");
+    }
+
+    clock.set("2024-06-02 10:40").await;
+    ledger.record_steps(HOUR, HOUR / 2).await.unwrap();
+    for (project, until) in [("p1", 600), ("p2", 600), ("paused", 600), ("disabled", 480)] {
+        add_step(&world, project, 0, 420, "completed").await;
+        let state = if project == "p1" { "completed" } else { "discarded" };
+        add_step(&world, project, 420, until, state).await;
+    }
+    sqlx::query("insert into posthog_export.paused (project_id, error, paused_by) values ('paused', 'why', 'human')")
+        .execute(&world.pool())
+        .await
+        .unwrap();
+    assert_eq!(freshness(&world).await, both("07:00", "08:30"));
+    let worker = world.ready_worker(&[OFTEN]).await;
+    let shown = async |minutes: f64, late: f64| {
+        let age = samples(&worker, "posthog_export_freshness_seconds").await[""] / 60.0;
+        let lag = samples(&worker, "posthog_export_lag_seconds").await["{class=\"step\"}"] / 60.0;
+        (minutes..minutes + 10.0).contains(&age) && (late..late + 10.0).contains(&lag)
+    };
+    let behind = async || shown(220.0, 130.0).await;
+    world.wait_until("the freshness is shown", PATIENCE, behind).await;
+
+    // The next border's step covers the gap as well, and the project that was left out counts no more.
+    clock.set("2024-06-02 11:31").await;
+    for project in ["p1", "p2"] {
+        add_step(
+            &world,
+            project,
+            if project == "p1" { 600 } else { 419 },
+            660,
+            "completed",
+        )
+        .await;
+    }
+    ledger.record_steps(HOUR, HOUR / 2).await.unwrap();
+    assert_eq!(freshness(&world).await, both("11:00", ""));
+    let well = async || shown(31.0, 0.0).await;
+    world.wait_until("all is well", PATIENCE, well).await;
+
+    // Switched off in the middle of the day.
+    ledger.forget_steps().await.unwrap();
+    clock.set("2024-06-02 20:00").await;
+    assert_eq!(freshness(&world).await, both("11:00", ""));
+}
+
+#[tokio::test]
+async fn a_step_is_no_late_day_and_a_settled_run_has_a_lag_of_its_own() {
+    let (world, _) = world().await;
+    let ledger = Ledger::new(world.pool());
+    add(&world, 0, "step-0000", "queued", 0).await;
+    add(&world, 1, "step-2200", "waiting", 1).await;
+    add(&world, 1, "settled", "running", 0).await;
+    add(&world, 8, "settled", "queued", 6).await;
+    add(&world, 9, "step-0100", "waiting", 3).await;
+    let gauges = ledger.gauges().await.unwrap();
+    assert_eq!(days_late(&gauges), (None, None));
+    let settled = gauges.settled_since.map(|since| (gauges.now - since).num_days());
+    assert_eq!(settled, Some(6));
+
+    // They hide no day that is late.
+    add(&world, 3, "daily", "waiting", 2).await;
+    add(&world, 400, "daily", "queued", 5).await;
+    assert_eq!(days_late(&ledger.gauges().await.unwrap()), (Some(2), Some(5)));
+    let worker = world.ready_worker(&[OFTEN]).await;
+    let shown = async || {
+        let lag = samples(&worker, "posthog_export_lag_seconds").await;
+        lag["{class=\"settled\"}"] >= 6.0 * 86_400.0
+    };
+    world
+        .wait_until("the lag of settled runs is shown", PATIENCE, shown)
+        .await;
+}
+
 fn days_late(gauges: &Gauges) -> (Option<i64>, Option<i64>) {
     let days = |since: Option<chrono::DateTime<chrono::Utc>>| since.map(|since| (gauges.now - since).num_days());
     (days(gauges.daily_since), days(gauges.backfill_since))
@@ -161,7 +285,7 @@ async fn a_day_that_was_skipped_is_late_from_when_it_was_resumed() {
     let ledger = Ledger::new(world.pool());
     add(&world, 25, "daily", "skipped", 24).await;
     add(&world, 3, "daily", "queued", 2).await;
-    let day = |days_ago| Day::of(chrono::Utc::now() - chrono::TimeDelta::days(days_ago));
+    let day = |days_ago| Day::of(chrono::Utc::now() - TimeDelta::days(days_ago));
     let (resumed, healed) = (Job::daily(PROJECT, day(25), false), Job::daily(PROJECT, day(3), false));
     ledger.record_queued(&[&resumed, &healed]).await.unwrap();
     // The other one was asked for in time, and is late although its message was published again.
@@ -180,18 +304,74 @@ async fn the_ledger_is_read_from_indexes_however_large_it_is() {
     ] {
         sqlx::query(statement).execute(&world.pool()).await.unwrap();
     }
-    let text = include_str!("../../../shared/src/ledger/gauges.rs");
-    let statement = text
-        .split('"')
-        .find(|part| part.starts_with("-- ledger_gauges"))
+    let plan = plan(
+        &world,
+        include_str!("../../../shared/src/ledger/gauges.rs"),
+        "ledger_gauges",
+    )
+    .await;
+    let indexes = [
+        "runs_unfinished_daily",
+        "runs_unfinished_backfill",
+        "runs_unfinished_settled",
+        "runs_completed",
+    ];
+    for index in indexes {
+        assert!(plan.contains(index), "{index} in\n{plan}");
+    }
+    assert!(!plan.contains("Seq Scan"), "{plan}");
+}
+
+/// How a statement of this file is executed, by the planner's word.
+async fn plan(world: &World, file: &str, name: &str) -> String {
+    let mut statements = file.split('"');
+    let statement = statements
+        .find(|part| part.starts_with(&format!("-- {name}\n")))
         .unwrap();
+    let statement = statement.replace("$1", "current_date");
     let plan: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("explain {statement}")))
         .fetch_all(&world.pool())
         .await
         .unwrap();
-    let plan = plan.join("\n");
-    for index in ["runs_unfinished_daily", "runs_unfinished_backfill", "runs_completed"] {
-        assert!(plan.contains(index), "{index} in\n{plan}");
+    plan.join("\n")
+}
+
+/// 400 projects with a run a day for three years, and hourly steps for the last week.
+#[tokio::test]
+async fn of_a_large_ledger_the_steps_of_today_are_read_and_nothing_else() {
+    let (world, _) = world().await;
+    for statement in [
+        "insert into posthog_export.runs (project_id, day, run, state, asked_at, completed_at)
+         select 'p' || p, current_date - d, 'daily', 'completed', now(), now()
+         from generate_series(1, 400) p, generate_series(1, 1095) d",
+        "insert into posthog_export.runs (project_id, day, run, state, changed, span_from, span_until, error_code)
+         select 'p' || p, current_date - d, format('step-%s00', lpad(h::text, 2, '0')),
+                case when h = 7 then 'discarded' else 'completed' end, true,
+                current_date - d + h * interval '1 hour', current_date - d + (h + 1) * interval '1 hour',
+                case when h = 7 then 'posthog_unavailable' end
+         from generate_series(1, 400) p, generate_series(0, 7) d, generate_series(0, 22) h",
+        "analyze posthog_export.runs",
+    ] {
+        sqlx::query(statement).execute(&world.pool()).await.unwrap();
     }
-    assert!(!plan.contains("Seq Scan"), "{plan}");
+    let file = include_str!("../../../shared/src/ledger/steps.rs");
+    let of_today = plan(&world, file, "ledger_steps").await;
+    assert!(
+        of_today.contains("runs_steps") && !of_today.contains("Seq Scan on runs"),
+        "{of_today}"
+    );
+    let failed = plan(&world, file, "ledger_failed_steps").await;
+    assert!(!failed.contains("Seq Scan"), "{failed}");
+    let ledger = Ledger::new(world.pool());
+    let today: chrono::NaiveDate = sqlx::query_scalar("select current_date")
+        .fetch_one(&world.pool())
+        .await
+        .unwrap();
+    let today = Day(today);
+    let began = std::time::Instant::now();
+    let steps = ledger.steps(today).await.unwrap();
+    assert_eq!((steps.len(), steps[0].completed.len()), (400, 22));
+    assert_eq!(ledger.failed_steps(today).await.unwrap().len(), 400);
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+    println!("{:?}", began.elapsed());
 }

@@ -208,6 +208,7 @@ async fn every_panel_and_every_alert_has_its_data() {
     let expected = [
         ("PosthogExportDeadLetters", true),
         ("PosthogExportLate", false),
+        ("PosthogExportStepsLate", false),
         ("PosthogExportNothingExported", false),
         ("PosthogExportNoEnqueue", false),
         ("PosthogExportRetriesRising", true),

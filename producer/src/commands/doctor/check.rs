@@ -27,6 +27,7 @@ pub(super) enum Check {
     Projects,
     ProjectsPaused,
     ProjectsHeldBack,
+    StepsAskedFor,
 }
 
 impl Check {
@@ -55,6 +56,7 @@ impl Check {
             Self::Projects => "projects",
             Self::ProjectsPaused => "projects.paused",
             Self::ProjectsHeldBack => "projects.held_back",
+            Self::StepsAskedFor => "steps.asked_for",
         }
     }
 }

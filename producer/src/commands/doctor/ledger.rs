@@ -8,7 +8,15 @@ use super::finding::{Checked, Finding};
 use crate::config::Server;
 use crate::servers;
 
-const TABLES: &[&str] = &["runs", "streams", "rejects", "sweeps", "paused", "last_enqueue"];
+const TABLES: &[&str] = &[
+    "runs",
+    "streams",
+    "rejects",
+    "sweeps",
+    "paused",
+    "last_enqueue",
+    "last_steps",
+];
 
 /// The handle is the ledger; none when its schema is missing or old.
 pub(super) async fn check(server: &Server) -> Checked<Option<Ledger>> {

@@ -41,6 +41,9 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, steps: &Step
     report.announce(arguments.json);
     if !arguments.dry_run {
         report.published(send(&opened, &jobs).await?);
+        if report.all_confirmed() && arguments.projects.is_empty() {
+            ledger.record_steps(steps.every(), steps.lag()).await?;
+        }
     }
     if let Some(lock) = lock {
         lock.release().await?;

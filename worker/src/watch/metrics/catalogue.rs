@@ -54,6 +54,7 @@ pub(super) const SESSIONS_LOST: &str = "posthog_export_broker_sessions_lost_tota
 pub(super) const DEPTH: &str = "posthog_export_queue_messages";
 pub(super) const CONSUMERS: &str = "posthog_export_queue_consumers";
 pub(super) const LAG: &str = "posthog_export_lag_seconds";
+pub(super) const FRESHNESS: &str = "posthog_export_freshness_seconds";
 pub(super) const LAST_COMPLETED: &str = "posthog_export_last_completed_timestamp_seconds";
 pub(super) const LAST_ENQUEUE: &str = "posthog_export_last_enqueue_timestamp_seconds";
 pub(super) const PAUSED: &str = "posthog_export_paused_projects";
@@ -160,7 +161,13 @@ pub const METRICS: &[Metric] = {
             LAG,
             Gauge,
             &["class"],
-            "How late the oldest unfinished day is; 0: none is. Of class daily since the day's end, of class backfill since it was asked for.",
+            "How late the oldest unfinished day is; 0: none is. Of class daily since the day's end, of class backfill since it was asked for; of class step since a step was due, of class settled since a settled run was asked for.",
+        ),
+        metric(
+            FRESHNESS,
+            Gauge,
+            &[],
+            "Age of the data of today: now less the moment up to which completed steps cover it, of the project that is furthest behind; 0: no project got a step today.",
         ),
         metric(
             LAST_COMPLETED,
