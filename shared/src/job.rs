@@ -168,6 +168,14 @@ impl RunKey {
     }
 }
 
+impl RunKey {
+    /// Whether it is a step, which exports a part of a day that is not over yet. Whatever a step does
+    /// not send, its day's `daily` run does. So a step is given up more easily than other runs are.
+    pub fn is_step(&self) -> bool {
+        self.run.starts_with(STEP_PREFIX)
+    }
+}
+
 impl fmt::Display for RunKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.project_id, self.day, self.run)

@@ -39,6 +39,10 @@ words! {
         Later = "later",
         /// It is a dead letter.
         Dead = "dead",
+        /// It is a step, and was given up.
+        Discarded = "discarded",
+        /// It is a step that came after its day was over.
+        Superseded = "superseded",
         /// Its project is disabled or paused.
         Skipped = "skipped",
         /// It was published again at a checkpoint: its slice was over, or the worker was asked to

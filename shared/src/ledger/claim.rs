@@ -17,7 +17,7 @@ use super::checkpoint::Progress;
 use super::error::LedgerError;
 use super::lease::Lease;
 use super::reports::StreamRow;
-use super::state::State;
+use super::state::{State, given_up};
 use super::statement::{BindKey, BindScope, answered, insert_run, interval, this_run};
 use crate::coverage::{Coverage, Covering};
 use crate::error_code::ErrorCode;
@@ -30,6 +30,9 @@ pub enum Claim {
     Run(Claimed),
     /// It is completed, or a human discarded it: ack.
     Done(State),
+    /// It is a step of a day that is over: it is `discarded` now, and its day's `daily` run sends what
+    /// it did not. Ack.
+    Superseded,
     /// It is `waiting`, and its time has not come: back to a rung, nothing counted.
     NotYet {
         /// Until `retry_at`
@@ -41,7 +44,7 @@ pub enum Claim {
         /// The worker and its run, for the log
         by: String,
     },
-    /// It was taken over too often without progress. It is `dead` now.
+    /// It was taken over too often without progress. It is given up ([`given_up`]) now.
     KillsWorkers {
         /// How many workers died with it
         takeovers: i32,
@@ -102,13 +105,13 @@ impl ClaimBegun {
         let key = &wanted.key;
         let claimed = async {
             let (now, found) = lock_rows(&mut tx, key).await?;
-            if !is_over(scope.span.unwrap_or(Span::of(key.day)), now) {
+            if !is_over(key, scope, now) {
                 return Ok(Claim::DayNotOver { now });
             }
             let claim = match decide(key, &found, asking.target, now) {
                 Decision::Superseded => {
                     supersede(&mut tx, key, scope).await?;
-                    Claim::Done(State::Discarded)
+                    Claim::Superseded
                 }
                 Decision::Done(state) => Claim::Done(state),
                 Decision::NotYet(wait) => Claim::NotYet { wait },
@@ -185,7 +188,7 @@ async fn give_up(tx: &mut PgConnection, key: &RunKey, takeovers: i32) -> Result<
     let statement = concat!(
         "-- ledger_claim_give_up
          update posthog_export.runs
-         set state = 'dead', takeovers = $4, error_code = $5, error = $6, retry_at = null, lease_token = null,
+         set state = $7, takeovers = $4, error_code = $5, error = $6, retry_at = null, lease_token = null,
              lease_expires_at = null, first_failed_at = coalesce(first_failed_at, clock_timestamp()),
              updated_at = clock_timestamp()
          where ",
@@ -196,6 +199,7 @@ async fn give_up(tx: &mut PgConnection, key: &RunKey, takeovers: i32) -> Result<
         .bind(takeovers)
         .bind(ErrorCode::KillsWorkers.as_str())
         .bind(format!("{takeovers} workers ended with this run before a cursor moved"))
+        .bind(given_up(key))
         .execute(tx)
         .await?;
     Ok(())

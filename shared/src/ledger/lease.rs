@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Ledger;
 use super::error::LedgerError;
-use super::state::State;
+use super::state::{State, given_up};
 use super::statement::{BindKey, answered, fence, interval, this_run};
 use crate::error_code::ErrorCode;
 use crate::job::RunKey;
@@ -43,11 +43,11 @@ pub enum Retry {
         /// the rung's delay
         delay: Duration,
     },
-    /// The ladder is used up; the state is `dead`.
+    /// The ladder is used up; the run is given up ([`given_up`]).
     Exhausted(Buried),
 }
 
-/// What the ledger counts of a run that is `dead`, for the headers of its dead letter.
+/// What the ledger counts of a run that is given up, for the headers of its dead letter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct Buried {
     /// The attempt that failed
@@ -96,12 +96,12 @@ impl Ledger {
             .await
     }
 
-    /// `running → dead`: a permanent failure; a human decides.
+    /// `running → dead`: a permanent failure; a human decides. A step is `discarded`.
     pub async fn bury(&self, lease: &Lease, code: ErrorCode, error: &str) -> Result<Buried, LedgerError> {
         let statement = concat!(
             "-- ledger_bury
              update posthog_export.runs
-             set state = 'dead', error_code = $5, error = $6, attempt = attempt + 1,
+             set state = $7, error_code = $5, error = $6, attempt = attempt + 1,
                  first_failed_at = coalesce(first_failed_at, clock_timestamp()), retry_at = null,
                  lease_token = null, lease_expires_at = null, updated_at = clock_timestamp()
              where ",
@@ -113,12 +113,13 @@ impl Ledger {
             .bind(lease.token)
             .bind(code.as_str())
             .bind(error)
+            .bind(given_up(&lease.key))
             .fetch_optional(&self.pool);
         answered(buried).await?.ok_or(LedgerError::LeaseLost)
     }
 
-    /// Counts the failure: `running → waiting`, or `dead` when the ladder has no rung for this
-    /// attempt.
+    /// Counts the failure: `running → waiting`. When the ladder has no rung for this attempt: `dead`,
+    /// and a step is `discarded`.
     pub async fn retry(
         &self,
         lease: &Lease,
@@ -156,7 +157,7 @@ impl Ledger {
             let delay = rung(attempt);
             let first_failed_at = sqlx::query_scalar(count)
                 .bind_key(&lease.key)
-                .bind(if delay.is_some() { State::Waiting } else { State::Dead })
+                .bind(delay.map_or(given_up(&lease.key), |_| State::Waiting))
                 .bind(attempt)
                 .bind(code.as_str())
                 .bind(error)

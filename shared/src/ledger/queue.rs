@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use super::Ledger;
 use super::error::LedgerError;
 use super::lease::Buried;
+use super::state::given_up;
 use super::statement::{
     BindKey, BindScope, answered, event_words, insert_run, interval, key_columns, reported, this_run,
 };
@@ -115,7 +116,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// `→ dead` without a lease, for a run whose message failed before each claim. A run that is
+    /// `→ dead` without a lease, for a run whose message failed before each claim; a step is `discarded`. A run that is
     /// running or finished stays as it is.
     pub async fn bury_at_rest(
         &self,
@@ -127,7 +128,7 @@ impl Ledger {
         let statement = concat!(
             "-- ledger_bury_at_rest
              update posthog_export.runs
-             set state = 'dead', error_code = $4, error = $5, attempt = $6,
+             set state = $8, error_code = $4, error = $5, attempt = $6,
                  first_failed_at = coalesce(first_failed_at, $7, clock_timestamp()), retry_at = null,
                  lease_token = null, lease_expires_at = null, updated_at = clock_timestamp()
              where ",
@@ -141,6 +142,7 @@ impl Ledger {
             .bind(error)
             .bind(buried.attempt)
             .bind(buried.first_failed_at)
+            .bind(given_up(key))
             .execute(&self.pool);
         answered(written).await?;
         Ok(())

@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
+use crate::job::RunKey;
+
 /// The states of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
@@ -20,8 +22,14 @@ pub enum State {
     /// The integration is disabled or the project paused. Once that ends, the day counts as not
     /// exported
     Skipped,
-    /// Given up by a human
+    /// Given up: by a human, or a step that its day's own run makes up for
     Discarded,
+}
+
+/// What a run becomes that no worker goes on with: a human decides. Nobody needs to decide about a
+/// step.
+pub(super) fn given_up(key: &RunKey) -> State {
+    if key.is_step() { State::Discarded } else { State::Dead }
 }
 
 impl State {

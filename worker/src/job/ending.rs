@@ -79,7 +79,9 @@ pub fn say(about: &About<'_>, ending: &Ending<'_>, streams: &BTreeMap<Stream, Pr
     metrics::job_ended(outcome, error_code);
     let of = |stream: Stream, count: fn(&Progress) -> i64| streams.get(&stream).map(count);
     let total = |count: fn(&Progress) -> i64| (!streams.is_empty()).then(|| streams.values().map(count).sum::<i64>());
-    let advice = error_code.filter(|_| outcome == Outcome::Dead).map(ErrorCode::advice);
+    let advice = error_code
+        .filter(|_| matches!(outcome, Outcome::Dead | Outcome::Discarded))
+        .map(ErrorCode::advice);
     // Without a parent span: text for people would repeat the job's fields.
     macro_rules! line {
         ($level:ident) => {
@@ -115,7 +117,9 @@ pub fn say(about: &About<'_>, ending: &Ending<'_>, streams: &BTreeMap<Stream, Pr
     }
     match outcome {
         Outcome::Dead => line!(error),
-        Outcome::DoneBefore | Outcome::Retry | Outcome::Abandoned => line!(warn),
-        Outcome::Completed | Outcome::Later | Outcome::Skipped | Outcome::HandedBack => line!(info),
+        Outcome::DoneBefore | Outcome::Retry | Outcome::Discarded | Outcome::Abandoned => line!(warn),
+        Outcome::Completed | Outcome::Superseded | Outcome::Later | Outcome::Skipped | Outcome::HandedBack => {
+            line!(info);
+        }
     }
 }

@@ -44,6 +44,8 @@ pub enum Exported {
     Completed(BTreeMap<Stream, Progress>),
     /// An earlier delivery ended it.
     Before(State),
+    /// It is a step of a day that is over.
+    Superseded,
 }
 
 /// A job that goes on elsewhere.
@@ -98,6 +100,7 @@ pub async fn export(app: &Arc<App>, lane: Lane, job: &Job, stop: &Stop) -> Resul
     let claimed = match claim(app, &job.scope, &wanted, asking).await? {
         Claim::Run(claimed) => claimed,
         Claim::Done(state) => return Ok(Exported::Before(state)),
+        Claim::Superseded => return Ok(Exported::Superseded),
         Claim::NotYet { wait } => return Err(JobError::NotYet { wait }.into()),
         Claim::LeaseHeld { by } => return Err(JobError::LeaseHeld { by }.into()),
         Claim::KillsWorkers { takeovers } => return Err(JobError::KillsWorkers { takeovers }.into()),

@@ -21,9 +21,10 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::job::ending::{About, Ending, say};
+use crate::job::error::JobError;
 use crate::job::export::{Exported, Failure};
 use crate::job::lease::give_back;
-use crate::job::settlement::{Plan, Settlement};
+use crate::job::settlement::{Plan, Settlement, wait};
 use crate::watch::outcome::Outcome;
 
 /// How long a log line waits for the ledger's counts.
@@ -87,6 +88,10 @@ impl<'a> Unsettled<'a> {
                 self.say(key, false, &ending).await;
                 self.ack().await
             }
+            Ok(Exported::Superseded) => {
+                self.say(key, false, &Ending::of(Outcome::Superseded)).await;
+                self.ack().await
+            }
             Err(failure) => self.failed(key, &failure).await,
         }
     }
@@ -110,6 +115,12 @@ impl<'a> Unsettled<'a> {
             Ok(settlement) => settlement,
             Err(error) => self.unrecorded(&error, lease.as_ref(), failed).await,
         };
+        // A step that was asked for too early is somebody's mistake, and no run has its rows yet.
+        let settlement = match error {
+            JobError::DayNotOver(_) => settlement,
+            _ if key.is_step() => settlement.of_step(),
+            _ => settlement,
+        };
         let ending = Ending {
             attempt: settlement.attempt(),
             delay: settlement.delay(),
@@ -117,7 +128,7 @@ impl<'a> Unsettled<'a> {
         };
         self.say(key, is_ours, &ending).await;
         match settlement {
-            Settlement::Skipped => {}
+            Settlement::Skipped | Settlement::Discarded { .. } => {}
             Settlement::HandedBack => {
                 let headers = Headers {
                     slice: Some(self.slice().saturating_add(1)),
@@ -185,7 +196,9 @@ impl<'a> Unsettled<'a> {
             }
             Plan::Refuse => Ok(Settlement::Dead(None)),
             Plan::Count(lease) => {
-                let retry = ledger.retry(lease, code, text, |attempt| ladder.delay(attempt)).await?;
+                let retry = ledger
+                    .retry(lease, code, text, |attempt| wait(ladder, &lease.key, attempt))
+                    .await?;
                 Ok(match retry {
                     Retry::Wait { attempt, delay } => Settlement::Waits {
                         delay,
@@ -222,7 +235,7 @@ impl<'a> Unsettled<'a> {
     /// headers of its message.
     async fn count_in_message(&self, failed: Failed<'_>) -> Settlement {
         let attempt = self.carried.unrecorded.unwrap_or(0).max(0).saturating_add(1);
-        if let Some(delay) = self.app.config.ladder.delay(attempt) {
+        if let Some(delay) = wait(&self.app.config.ladder, failed.key, attempt) {
             return Settlement::WaitsUnrecorded { delay, attempt };
         }
         Settlement::Dead(Some(self.bury_at_rest(failed, attempt).await))

@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use shared::job::RunKey;
+use shared::ladder::Ladder;
 use shared::ledger::{Buried, Lease};
 
 use crate::job::error::Disposition;
 use crate::watch::outcome::Outcome;
+
+/// The longest wait of a step.
+const LONGEST_OF_STEP: Duration = Duration::from_mins(30);
 
 /// What is done at the end of a job that did not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,11 +88,28 @@ pub enum Settlement {
     /// It is published to the dead letters, and acked; with what the ledger says of the run, if it
     /// was told.
     Dead(Option<Buried>),
+    /// It is acked; the run is a step, and `discarded`.
+    Discarded {
+        /// The attempt that failed
+        attempt: Option<i32>,
+    },
     /// It is left unacked; the broker delivers it again.
     Abandoned,
 }
 
 impl Settlement {
+    /// The same for a step: it never becomes a dead letter. Its day's own run sends what it did not,
+    /// and becomes the dead letter if the cause stays. Else one cause would make a dead letter at
+    /// each border.
+    pub fn of_step(self) -> Self {
+        match self {
+            Self::Dead(buried) => Self::Discarded {
+                attempt: buried.map(|buried| buried.attempt),
+            },
+            other => other,
+        }
+    }
+
     /// The word in logs and metrics.
     pub const fn outcome(self) -> Outcome {
         match self {
@@ -96,6 +118,7 @@ impl Settlement {
             Self::Waits { attempt: Some(_), .. } | Self::WaitsUnrecorded { .. } => Outcome::Retry,
             Self::Waits { attempt: None, .. } => Outcome::Later,
             Self::Dead(_) => Outcome::Dead,
+            Self::Discarded { .. } => Outcome::Discarded,
             Self::Abandoned => Outcome::Abandoned,
         }
     }
@@ -106,6 +129,7 @@ impl Settlement {
             Self::Waits { attempt, .. } => attempt,
             Self::WaitsUnrecorded { attempt, .. } => Some(attempt),
             Self::Dead(Some(buried)) => Some(buried.attempt),
+            Self::Discarded { attempt } => attempt,
             Self::Dead(None) | Self::Skipped | Self::HandedBack | Self::Abandoned => None,
         }
     }
@@ -114,15 +138,20 @@ impl Settlement {
     pub const fn delay(self) -> Option<Duration> {
         match self {
             Self::Waits { delay, .. } | Self::WaitsUnrecorded { delay, .. } => Some(delay),
-            Self::Skipped | Self::HandedBack | Self::Dead(_) | Self::Abandoned => None,
+            Self::Skipped | Self::HandedBack | Self::Dead(_) | Self::Discarded { .. } | Self::Abandoned => None,
         }
     }
 }
 
+/// How long a run waits after its failed attempt of this number. `None`: it is given up. A step does
+/// not wait for long: the next step exports its rows, too.
+pub fn wait(ladder: &Ladder, key: &RunKey, attempt: i32) -> Option<Duration> {
+    let delay = ladder.delay(attempt);
+    delay.filter(|delay| !key.is_step() || *delay <= LONGEST_OF_STEP)
+}
+
 #[cfg(test)]
 mod tests {
-    use shared::job::RunKey;
-
     use super::*;
 
     #[test]
@@ -146,6 +175,34 @@ mod tests {
             assert_eq!(Plan::of(disposition, Some(lease)), with_lease);
             assert_eq!(Plan::of(disposition, None), without);
         }
+    }
+
+    #[test]
+    fn a_step_waits_on_the_short_rungs_only_and_never_becomes_a_dead_letter() {
+        let key = |run: &str| RunKey::new("p", "2024-06-01".parse().unwrap(), run);
+        let ladder: Ladder = "30s×1,30m×1,2h×20".parse().unwrap();
+        for (attempt, of_step, of_others) in [
+            (1, Some(30), Some(30)),
+            (2, Some(1_800), Some(1_800)),
+            (3, None, Some(7_200)),
+        ] {
+            let seconds = |run| wait(&ladder, &key(run), attempt).map(|delay| delay.as_secs());
+            assert_eq!(
+                (seconds("step-0900"), seconds("daily")),
+                (of_step, of_others),
+                "{attempt}"
+            );
+        }
+        let buried = Buried {
+            attempt: 3,
+            first_failed_at: None,
+        };
+        let discarded = Settlement::Dead(Some(buried)).of_step();
+        assert_eq!(
+            (discarded.outcome(), discarded.attempt()),
+            (Outcome::Discarded, Some(3))
+        );
+        assert_eq!(Settlement::Skipped.of_step(), Settlement::Skipped);
     }
 
     #[test]

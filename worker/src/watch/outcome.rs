@@ -13,6 +13,10 @@ pub enum Outcome {
     Later,
     /// The message is a dead letter.
     Dead,
+    /// A step was given up; its day's own run sends what it did not.
+    Discarded,
+    /// A step came after its day was over; the day's own run sends what it did not.
+    Superseded,
     /// The integration is disabled, or the project is paused.
     Skipped,
     /// The message was published again at a checkpoint.
@@ -23,12 +27,14 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them.
-    pub const ALL: [Outcome; 8] = [
+    pub const ALL: [Outcome; 10] = [
         Outcome::Completed,
         Outcome::DoneBefore,
         Outcome::Retry,
         Outcome::Later,
         Outcome::Dead,
+        Outcome::Discarded,
+        Outcome::Superseded,
         Outcome::Skipped,
         Outcome::HandedBack,
         Outcome::Abandoned,
@@ -42,6 +48,8 @@ impl Outcome {
             Outcome::Retry => "retry",
             Outcome::Later => "later",
             Outcome::Dead => "dead",
+            Outcome::Discarded => "discarded",
+            Outcome::Superseded => "superseded",
             Outcome::Skipped => "skipped",
             Outcome::HandedBack => "handed_back",
             Outcome::Abandoned => "abandoned",
@@ -56,6 +64,8 @@ impl Outcome {
             Outcome::Retry => "will be tried again",
             Outcome::Later => "waits; nothing is counted",
             Outcome::Dead => "dead letter",
+            Outcome::Discarded => "this step is given up; the next step or the day's own run sends its rows",
+            Outcome::Superseded => "this step comes after its day; the day's own run sends its rows",
             Outcome::Skipped => "skipped",
             Outcome::HandedBack => "handed back at a checkpoint",
             Outcome::Abandoned => "abandoned; the broker delivers it again",

@@ -18,6 +18,7 @@ mod poison;
 mod posthog;
 mod shutdown;
 mod simulation;
+mod steps;
 mod tls;
 
 use std::sync::{Arc, OnceLock};

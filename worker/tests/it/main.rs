@@ -18,6 +18,7 @@ mod neighbour;
 mod omit;
 mod pages;
 mod small_days;
+mod step_endings;
 mod steps;
 mod stop;
 mod tls;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::job::{RunKey, STEP_PREFIX, Span};
+use crate::job::{RunKey, Scope, Span};
 use crate::ledger::state::State;
 
 /// A run is given up when so many workers died with it without moving a cursor.
@@ -65,7 +65,7 @@ pub(super) fn decide(key: &RunKey, found: &[Found], target: Option<&str>, now: D
     }
     let mine = found.iter().find(|row| row.run == key.run);
     let is_done = mine.is_some_and(|row| matches!(row.state, State::Completed | State::Discarded));
-    if key.run.starts_with(STEP_PREFIX) && Span::of(key.day).until <= now && !is_done {
+    if key.is_step() && Span::of(key.day).until <= now && !is_done {
         return Decision::Superseded;
     }
     let Some(mine) = mine else {
@@ -88,9 +88,13 @@ pub(super) fn decide(key: &RunKey, found: &[Found], target: Option<&str>, now: D
     }
 }
 
-/// Whether the day, or the part of it, has ended. Clocks may differ a little.
-pub(super) fn is_over(span: Span, now: DateTime<Utc>) -> bool {
-    span.until <= now + CLOCK_TOLERANCE
+/// Whether the day, or the part of it, has ended. The producer that asks for a day may have another
+/// clock; for parts there is no need to be generous, because they are asked for well after their end.
+pub(super) fn is_over(key: &RunKey, scope: &Scope, now: DateTime<Utc>) -> bool {
+    match scope.span {
+        Some(span) => span.until <= now,
+        None => Span::of(key.day).until <= now + CLOCK_TOLERANCE,
+    }
 }
 
 #[cfg(test)]
@@ -193,10 +197,22 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_over_within_the_tolerance() {
-        let day = Span::of("2024-06-01".parse().unwrap());
-        assert!(is_over(day, "2024-06-01T23:55:00Z".parse().unwrap()));
-        assert!(!is_over(day, "2024-06-01T23:54:59Z".parse().unwrap()));
+    fn a_day_is_over_within_the_tolerance_and_a_part_of_it_exactly() {
+        let is_over = |scope: &Scope, now: &str| {
+            let now = format!("2024-06-01T{now}Z").parse().unwrap();
+            super::is_over(&key("daily"), scope, now)
+        };
+        let day = Scope::default();
+        assert!(is_over(&day, "23:55:00") && !is_over(&day, "23:54:59"));
+        let at = |hour: u32| Span::of(key("daily").day).from + TimeDelta::hours(hour.into());
+        let part = Scope {
+            span: Some(Span {
+                from: at(9),
+                until: at(10),
+            }),
+            ..Scope::default()
+        };
+        assert!(is_over(&part, "10:00:00") && !is_over(&part, "09:59:59"));
     }
 
     #[test]

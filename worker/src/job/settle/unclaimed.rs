@@ -33,7 +33,7 @@ impl Unsettled<'_> {
 
     /// A message that kills workers before they can claim its run: to the dead letters. The broker
     /// would do the same two deliveries later, but it cannot tell the ledger, and `enqueue` would
-    /// publish a run that is still queued there again and again.
+    /// publish a run that is still queued there again and again. A step is discarded.
     pub async fn killer(self, key: Option<&RunKey>) -> Result<(), AmqpError> {
         let (code, text) = (
             ErrorCode::DeliveryLimit,
@@ -42,13 +42,17 @@ impl Unsettled<'_> {
         if let Some(key) = key {
             self.bury_at_rest(Failed { key, code, text }, self.attempt()).await;
         }
+        let is_step = key.is_some_and(RunKey::is_step);
+        let outcome = if is_step { Outcome::Discarded } else { Outcome::Dead };
         say(
             &self.about(key),
-            &Ending::failed(Outcome::Dead, Some(code), text),
+            &Ending::failed(outcome, Some(code), text),
             &BTreeMap::new(),
         );
-        self.publish_dead(&self.failed_headers(self.attempt(), code, text))
-            .await?;
+        if !is_step {
+            self.publish_dead(&self.failed_headers(self.attempt(), code, text))
+                .await?;
+        }
         self.ack().await
     }
 

@@ -69,7 +69,7 @@ pub const METRICS: &[Metric] = {
             JOBS,
             Counter,
             &["outcome", "error_code"],
-            "Deliveries by what became of their job: completed, done_before, retry, later, dead, skipped, handed_back or abandoned.",
+            "Deliveries by what became of their job: completed, done_before, retry, later, dead, discarded, superseded, skipped, handed_back or abandoned.",
         ),
         metric(
             EVENTS,
