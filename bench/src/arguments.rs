@@ -62,6 +62,8 @@ Examples:
   cargo bench-export --runs 5 --large                with the day of 7 million events: another hour
   cargo bench-export --only worker,copy --runs 3 --keep /var/tmp/rows
                                                      against the database's own limit; needs no Node.js
+  cargo bench-export --only worker,fresh --latency 0 --runs 5
+                                                     the day in steps, and what changed of it
   cargo bench-export --events 70000 --latency 0      a quick look
   cargo bench-export --fleet --runs 3 --against ../before/target/release/worker
                                                      many small days, and planning; beside another commit's worker
@@ -85,6 +87,9 @@ pub enum Part {
     Projects,
     /// Two workers, a day each
     Workers,
+    /// The same day in 24 steps and a run for the rest; what changed of the day; and two jobs within
+    /// EVENTS_PER_SECOND
+    Fresh,
     /// A worker without work
     Idle,
 }

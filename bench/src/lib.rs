@@ -8,6 +8,7 @@ pub mod arguments;
 pub mod contestants;
 pub mod database;
 pub mod fleet;
+pub mod fresh;
 pub mod machine;
 pub mod measure;
 pub mod receiver;

@@ -13,10 +13,11 @@ use crate::contestants::posthog_node::PosthogNode;
 use crate::contestants::{Outcome, copy, worker};
 use crate::database::{self, BIG, Day, LANGFUSE_URL, QUARTERS, Wanted};
 use crate::fleet;
+use crate::fresh;
 use crate::machine;
 use crate::receiver::Receiver;
 use crate::report::Report;
-use crate::sample::{Case, Sample, as_f64};
+use crate::sample::{Case, PACED, Sample, as_f64};
 use crate::targets::{Compressed, IdleWorker};
 use crate::verify::{self, Depth, Seen};
 
@@ -167,12 +168,52 @@ impl Bench {
         Ok(())
     }
 
-    /// An untimed run whose every event is looked at; the servers are warm after it.
-    async fn verify(&mut self, case: Case, depth: Depth) -> Result<()> {
+    /// Makes ledger and rows ready for a case, untimed.
+    async fn prepare(&mut self, case: Case) -> Result<()> {
+        if !matches!(case, Case::Steps | Case::Settled) {
+            return Ok(());
+        }
+        for day in days(case) {
+            fresh::forget(&self.world, day).await?;
+            if case == Case::Settled {
+                self.run += 1;
+                worker::export(&self.world, &[day], 1, 1, &format!("bench-{}", self.run)).await?;
+                fresh::touch(&self.world, day).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Undoes what was done to the rows.
+    async fn leave(&self, case: Case) -> Result<()> {
+        if case == Case::Settled {
+            for day in days(case) {
+                fresh::lie_still(&self.world, day).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn expected(&self, case: Case) -> Result<Vec<u128>> {
         let mut expected = Vec::new();
         for day in days(case) {
-            expected.extend(database::expected(&self.world, day).await?);
+            expected.extend(match case {
+                Case::Settled => fresh::expected(&self.world, day).await?,
+                _ => database::expected(&self.world, day).await?,
+            });
         }
+        Ok(expected)
+    }
+
+    /// How many events a second [`Case::Paced`] asks for. Each of its days has a quarter's events.
+    fn pace(&self) -> f64 {
+        f64::from(self.arguments.traces() / 4) * 3.5 * 2.0 / PACED
+    }
+
+    /// An untimed run whose every event is looked at; the servers are warm after it.
+    async fn verify(&mut self, case: Case, depth: Depth) -> Result<()> {
+        let expected = self.expected(case).await?;
+        self.prepare(case).await?;
         let (seen, outcome) = if let Case::Copy(connections) = case {
             let (outcome, uuids) = copy::read(&self.world, Day::of(BIG, 0), connections, true).await?;
             let seen = Seen {
@@ -187,6 +228,7 @@ impl Bench {
             self.receiver.hand_on_no_more();
             (looking.await??, outcome?)
         };
+        self.leave(case).await?;
         let verdict = verify::compare(&expected, &seen.uuids);
         self.say(&format!("verified {case}: {} events arrived", verdict.arrived));
         ensure!(verdict.is_good(), "{case}: not every event arrived once: {verdict:?}");
@@ -219,6 +261,7 @@ impl Bench {
             Case::Worker(latency) | Case::PosthogNode(latency) => latency,
             _ => 0,
         };
+        self.prepare(case).await?;
         self.receiver.expect(Duration::from_millis(latency));
         let receiver_before = self.receiver.cpu()?;
         let outcome = self
@@ -226,8 +269,11 @@ impl Bench {
             .await
             .with_context(|| format!("{case}, round {round}"))?;
         let received = self.receiver.received();
+        self.leave(case).await?;
         let verdicts = &self.report.verdicts;
-        let verdict = verdicts.iter().find(|(other, _)| days(*other) == days(case));
+        let verdict = verdicts
+            .iter()
+            .find(|(other, _)| std::mem::discriminant(other) == std::mem::discriminant(&case));
         let expected = verdict.map_or(0, |(_, verdict)| verdict.expected);
         ensure!(
             outcome.events == expected as u64,
@@ -262,6 +308,15 @@ impl Bench {
             Case::Worker(_) | Case::ProjectsInTurn | Case::BareDay | Case::LargeDay => {
                 worker::export(&self.world, &days, 1, 1, &run).await
             }
+            Case::Steps => {
+                let messages = days.iter().flat_map(|day| fresh::in_steps(*day, &run));
+                worker::export_messages(&self.world, &messages.collect::<Vec<_>>(), &run).await
+            }
+            Case::Settled => {
+                let messages = days.iter().map(|day| fresh::changed(*day, &run));
+                worker::export_messages(&self.world, &messages.collect::<Vec<_>>(), &run).await
+            }
+            Case::Paced => worker::export_paced(&self.world, &days, self.pace(), &run).await,
             Case::Projects => worker::export(&self.world, &days, 1, days.len(), &run).await,
             Case::Workers => worker::export(&self.world, &days, days.len(), 1, &run).await,
             Case::Copy(connections) => Ok(copy::read(&self.world, Day::of(BIG, 0), connections, false).await?.0),
@@ -276,7 +331,10 @@ impl Bench {
 /// The days that a case exports.
 fn days(case: Case) -> Vec<Day> {
     match case {
-        Case::Worker(_) | Case::PosthogNode(_) | Case::Copy(_) | Case::BareDay => vec![Day::of(BIG, 0)],
+        Case::Worker(_) | Case::PosthogNode(_) | Case::Copy(_) | Case::BareDay | Case::Steps | Case::Settled => {
+            vec![Day::of(BIG, 0)]
+        }
+        Case::Paced => QUARTERS[..2].iter().map(|project| Day::of(project, 2)).collect(),
         Case::LargeDay => vec![Day::of(BIG, 1)],
         Case::Projects | Case::ProjectsInTurn => QUARTERS.map(|project| Day::of(project, 2)).to_vec(),
         Case::Workers => vec![Day::of(BIG, 0), Day::of(BIG, 1)],
@@ -300,6 +358,9 @@ fn cases(arguments: &Arguments) -> Vec<Case> {
         (Part::Projects, Case::Projects),
         (Part::Projects, Case::ProjectsInTurn),
         (Part::Workers, Case::Workers),
+        (Part::Fresh, Case::Steps),
+        (Part::Fresh, Case::Settled),
+        (Part::Fresh, Case::Paced),
     ];
     let wanted = others.into_iter().filter(|(part, _)| arguments.wants(*part));
     cases.extend(wanted.map(|(_, case)| case));

@@ -19,11 +19,20 @@ pub enum Case {
     ProjectsInTurn,
     /// Two workers, a day each
     Workers,
+    /// The worker, the day in 24 steps and a run for the rest
+    Steps,
+    /// The worker, what changed of the day: one event of a hundred
+    Settled,
+    /// The worker with `EVENTS_PER_SECOND`, a job of each lane at once
+    Paced,
     /// The worker, a day without inputs and outputs
     BareDay,
     /// The same, ten times as large
     LargeDay,
 }
+
+/// For how many seconds the events of [`Case::Paced`] are enough, at the rate that is asked for.
+pub const PACED: f64 = 10.0;
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,6 +44,9 @@ impl fmt::Display for Case {
             Self::Projects => f.write_str("worker, four projects at once"),
             Self::ProjectsInTurn => f.write_str("worker, the same four in turn"),
             Self::Workers => f.write_str("two workers, a day each"),
+            Self::Steps => f.write_str("worker, the day in 24 steps and the rest"),
+            Self::Settled => f.write_str("worker, what changed of the day, 1 %"),
+            Self::Paced => write!(f, "worker, two jobs within EVENTS_PER_SECOND, {PACED:.0} s of it"),
             Self::BareDay => f.write_str("worker, bare day"),
             Self::LargeDay => f.write_str("worker, bare day, ten times as large"),
         }

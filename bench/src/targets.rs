@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::sample::{Case, Sample, Spread, as_f64, ratio};
+use crate::sample::{Case, PACED, Sample, Spread, as_f64, ratio};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -46,15 +46,17 @@ pub struct Target {
 pub(crate) enum Bound {
     AtMost(f64),
     AtLeast(f64),
+    Between(f64, f64),
 }
 
-use Bound::{AtLeast, AtMost};
+use Bound::{AtLeast, AtMost, Between};
 
 impl Bound {
     fn holds(self, found: f64) -> bool {
         match self {
             AtMost(bound) => found <= bound,
             AtLeast(bound) => found >= bound,
+            Between(low, high) => (low..=high).contains(&found),
         }
     }
 
@@ -62,6 +64,7 @@ impl Bound {
         match self {
             AtMost(bound) => format!("≤ {bound}{unit}"),
             AtLeast(bound) => format!("≥ {bound}{unit}"),
+            Between(low, high) => format!("{low}–{high}{unit}"),
         }
     }
 }
@@ -146,6 +149,41 @@ pub fn targets(samples: &[Sample], idle: Option<IdleWorker>, compressed: Option<
             "time per event, two workers with a day each over one job",
             AtMost(1.0),
             per_event(Case::Workers, day),
+        ),
+        times(
+            "PostgreSQL's CPU, the day in 24 steps and the rest over one job",
+            AtMost(2.2),
+            ratio(samples, Case::Steps, day, |sample| Some(sample.postgres_cpu)),
+        ),
+        times(
+            "the worker's CPU, the same",
+            AtMost(1.6),
+            ratio(samples, Case::Steps, day, |sample| sample.cpu),
+        ),
+        times(
+            "bytes sent, the same",
+            AtMost(1.05),
+            ratio(samples, Case::Steps, day, |sample| Some(as_f64(sample.bytes))),
+        ),
+        times(
+            "PostgreSQL's CPU, what changed of a day (1 %) over the day",
+            AtMost(1.0),
+            ratio(samples, Case::Settled, day, |sample| Some(sample.postgres_cpu)),
+        ),
+        times(
+            "bytes sent, the same",
+            AtMost(0.02),
+            ratio(samples, Case::Settled, day, |sample| Some(as_f64(sample.bytes))),
+        ),
+        times(
+            "events a second over EVENTS_PER_SECOND",
+            Between(0.95, 1.05),
+            Spread::of(
+                samples
+                    .iter()
+                    .filter(|sample| sample.case == Case::Paced)
+                    .map(|sample| PACED / sample.wall),
+            ),
         ),
         number(
             "memory of an idle worker",

@@ -21,6 +21,9 @@ pub(crate) const DEFAULTS: [(&str, &str); 8] = [
     ("LOG_FORMAT", ""),
     ("RUST_LOG", ""),
 ];
+/// The routing keys of the lanes.
+const JOB: &str = "job";
+const BACKFILL: &str = "backfill";
 /// How often the ledger is asked whether all is done; the time itself is the ledger's own.
 const POLL: Duration = Duration::from_millis(100);
 /// A job that takes longer than this hangs.
@@ -41,7 +44,50 @@ pub struct Idle {
 
 /// Exports each of the days as a job, by so many fresh workers that take so many jobs at once.
 pub async fn export(world: &World, days: &[Day], workers: usize, jobs_at_once: usize, run: &str) -> Result<Outcome> {
-    let workers = start(world, workers, jobs_at_once).await?;
+    let workers = start(world, workers, jobs_at_once, &[]).await?;
+    let messages: Vec<_> = days
+        .iter()
+        .map(|day| (JOB, job(day.project, day.date, Some(run))))
+        .collect();
+    work(world, workers, &messages, run).await
+}
+
+/// Works these messages off, one after the other, by a fresh worker. The name of each run is `run`,
+/// or begins with it and a dot.
+pub async fn export_messages(world: &World, messages: &[Vec<u8>], run: &str) -> Result<Outcome> {
+    let workers = start(world, 1, 1, &[]).await?;
+    let messages: Vec<_> = messages.iter().map(|message| (JOB, message.clone())).collect();
+    work(world, workers, &messages, run).await
+}
+
+/// Exports two days at once by a fresh worker that sends so many events a second: one as a job of
+/// the jobs lane, the other as one of the backfill, which must let the first go.
+pub async fn export_paced(world: &World, days: &[Day], per_second: f64, run: &str) -> Result<Outcome> {
+    let per_second = format!("{per_second:.0}");
+    let workers = start(
+        world,
+        1,
+        1,
+        &[("BACKFILL_CONCURRENCY", "1"), ("EVENTS_PER_SECOND", &per_second)],
+    )
+    .await?;
+    let lanes = [BACKFILL, JOB].into_iter();
+    let messages: Vec<_> = days
+        .iter()
+        .zip(lanes)
+        .map(|(day, lane)| (lane, job(day.project, day.date, Some(run))))
+        .collect();
+    let outcome = work(world, workers, &messages, run).await?;
+    let first = "select project_id from posthog_export.runs where run = $1 order by completed_at limit 1";
+    let first: String = sqlx::query_scalar(first).bind(run).fetch_one(&world.pool()).await?;
+    ensure!(
+        days.last().is_some_and(|day| day.project == first),
+        "the backfill did not let the other job go"
+    );
+    Ok(outcome)
+}
+
+async fn work(world: &World, workers: Vec<Worker>, messages: &[(&str, Vec<u8>)], run: &str) -> Result<Outcome> {
     let cpu = || {
         workers
             .iter()
@@ -50,10 +96,13 @@ pub async fn export(world: &World, days: &[Day], workers: usize, jobs_at_once: u
     };
     let (cpu_before, postgres_before) = (cpu()?, postgres_cpu(world)?);
     let began = Utc::now();
-    for day in days {
-        world.publish_job(&job(day.project, day.date, Some(run))).await;
+    for (lane, message) in messages {
+        ensure!(
+            world.publish("posthog-export", lane, message).await,
+            "no queue took a message"
+        );
     }
-    let ended = completed(world, days.len(), run).await?;
+    let ended = completed(world, messages.len(), run).await?;
     let outcome = Outcome {
         wall: (ended - began).to_std()?,
         cpu: Some(cpu()?.saturating_sub(cpu_before)),
@@ -77,7 +126,7 @@ pub async fn export(world: &World, days: &[Day], workers: usize, jobs_at_once: u
 
 /// Watches a fresh worker that has nothing to do.
 pub async fn idle(world: &World, watched: Duration) -> Result<Idle> {
-    let workers = start(world, 1, 2).await?;
+    let workers = start(world, 1, 2, &[]).await?;
     let pid = workers[0].pid();
     tokio::time::sleep(SETTLE).await;
     let before = measure::cpu(pid)?;
@@ -91,10 +140,11 @@ pub async fn idle(world: &World, watched: Duration) -> Result<Idle> {
     Ok(idle)
 }
 
-async fn start(world: &World, count: usize, jobs_at_once: usize) -> Result<Vec<Worker>> {
+async fn start(world: &World, count: usize, jobs_at_once: usize, others: &[(&str, &str)]) -> Result<Vec<Worker>> {
     let concurrency = jobs_at_once.to_string();
     let mut settings = vec![("WORKER_CONCURRENCY", concurrency.as_str())];
     settings.extend(DEFAULTS);
+    settings.extend(others);
     let mut workers = Vec::new();
     for _ in 0..count {
         let worker = world.worker(&settings).await;
@@ -113,7 +163,8 @@ async fn stop(workers: Vec<Worker>) {
 
 /// When the last of the runs was completed, by the ledger.
 async fn completed(world: &World, count: usize, run: &str) -> Result<DateTime<Utc>> {
-    let query = "select state, completed_at, error from posthog_export.runs where run = $1";
+    let query =
+        "select state, completed_at, error from posthog_export.runs where run = $1 or starts_with(run, $1 || '.')";
     let began = tokio::time::Instant::now();
     loop {
         let runs: Vec<(String, Option<DateTime<Utc>>, Option<String>)> =
@@ -135,13 +186,13 @@ async fn completed(world: &World, count: usize, run: &str) -> Result<DateTime<Ut
 
 /// How many workers had a part in the run.
 async fn workers_of(world: &World, run: &str) -> Result<usize> {
-    let query = "select count(distinct worker) from posthog_export.runs where run = $1";
+    let query = "select count(distinct worker) from posthog_export.runs where run = $1 or starts_with(run, $1 || '.')";
     let count: i64 = sqlx::query_scalar(query).bind(run).fetch_one(&world.pool()).await?;
     Ok(usize::try_from(count)?)
 }
 
 async fn sent(world: &World, run: &str) -> Result<u64> {
-    let query = "select coalesce(sum(sent), 0)::bigint, coalesce(sum(rejected), 0)::bigint from posthog_export.streams where run = $1";
+    let query = "select coalesce(sum(sent), 0)::bigint, coalesce(sum(rejected), 0)::bigint from posthog_export.streams where run = $1 or starts_with(run, $1 || '.')";
     let (sent, rejected): (i64, i64) = sqlx::query_as(query).bind(run).fetch_one(&world.pool()).await?;
     ensure!(rejected == 0, "{rejected} rows were refused");
     Ok(sent.unsigned_abs())
