@@ -5,6 +5,8 @@
 //! when the last handle is dropped. What it imitates was measured on PostHog's own capture server,
 //! or read in its source.
 
+mod answer;
+mod app;
 mod behavior;
 mod capture;
 mod gate;
@@ -98,6 +100,12 @@ impl FakePosthog {
     /// Puts a key over its billing limit, or back under it: 200, and every event is dropped.
     pub fn billing_limit(&self, key: &str, over: bool) {
         self.state.store().set_billing_limit(key, over);
+    }
+
+    /// Lets a key reach its billing limit after so many more events: the batch that reaches it is
+    /// still stored, and every later one is dropped, with 200.
+    pub fn billing_limit_after(&self, key: &str, events: usize) {
+        self.state.store().set_billing_limit_after(key, events);
     }
 
     /// Whether there is a `/flags/` here at all; without, it answers 404 as a bare capture proxy
@@ -208,6 +216,7 @@ impl FakePosthog {
     /// Forgets events, counts, requests and rules; keys stay known.
     pub fn reset(&self) {
         self.behave();
+        self.behave_in_app();
         self.state.store().clear();
         self.state.log.clear();
     }
@@ -216,6 +225,7 @@ impl FakePosthog {
 /// What the handles and the server share.
 struct State {
     store: Mutex<store::Store>,
+    app: Mutex<app::App>,
     script: Mutex<behavior::Script>,
     log: log::Log,
     gate: gate::Gate,
@@ -227,6 +237,7 @@ impl State {
     fn new() -> Self {
         Self {
             store: Mutex::default(),
+            app: Mutex::new(app::App::new()),
             script: Mutex::default(),
             log: log::Log::default(),
             gate: gate::Gate::new(),
@@ -237,6 +248,10 @@ impl State {
 
     fn store(&self) -> MutexGuard<'_, store::Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn app(&self) -> MutexGuard<'_, app::App> {
+        self.app.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn script(&self) -> MutexGuard<'_, behavior::Script> {

@@ -42,6 +42,9 @@ pub enum Behavior {
     /// The whole request gets a 400 when one event fits; otherwise as usual. See
     /// [`Behavior::reject_events_where`].
     RejectEventsWhere(EventTest),
+    /// Answered as usual, but the events that fit are dropped in silence. See
+    /// [`Behavior::drop_events_where`].
+    DropEventsWhere(EventTest),
     /// 413 for a request with more events than this; otherwise as usual.
     MaxEventsPerBatch(usize),
 }
@@ -86,6 +89,11 @@ impl Behavior {
     pub fn reject_events_where(test: impl Fn(&Value) -> bool + Send + Sync + 'static) -> Self {
         Self::RejectEventsWhere(Arc::new(test))
     }
+
+    /// 200, and every event for which `test` is true is gone.
+    pub fn drop_events_where(test: impl Fn(&Value) -> bool + Send + Sync + 'static) -> Self {
+        Self::DropEventsWhere(Arc::new(test))
+    }
 }
 
 impl fmt::Debug for Behavior {
@@ -104,6 +112,7 @@ impl fmt::Debug for Behavior {
             Self::SlowDrip(pause) => write!(out, "SlowDrip({pause:?})"),
             Self::HangAfterAccept => write!(out, "HangAfterAccept"),
             Self::RejectEventsWhere(_) => write!(out, "RejectEventsWhere"),
+            Self::DropEventsWhere(_) => write!(out, "DropEventsWhere"),
             Self::MaxEventsPerBatch(most) => write!(out, "MaxEventsPerBatch({most})"),
         }
     }
@@ -116,6 +125,12 @@ pub enum Route {
     Batch,
     /// `/flags/`, where a key can be checked.
     Flags,
+    /// `GET /api/projects/`: the list of projects in the app.
+    Projects,
+    /// `GET /api/personal_api_keys/@current/`: what the app says of the personal key that asks.
+    OwnKey,
+    /// `POST /api/projects/:id/query/`: a query.
+    Query,
     /// Anything else: 404.
     Unknown,
 }
@@ -127,7 +142,7 @@ pub struct Seen<'a> {
     pub number: usize,
     /// Where it came in.
     pub route: Route,
-    /// The key it carries; `None` when it carries none.
+    /// The key it carries, or for a query that of the project it is about; `None` when there is none.
     pub key: Option<&'a str>,
     /// Its events; empty on other routes than [`Route::Batch`].
     pub events: &'a [Value],

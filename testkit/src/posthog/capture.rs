@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use chrono::{DateTime, Duration, NaiveDate, Utc};
+use chrono::{DateTime, Duration, Utc};
 use flate2::read::GzDecoder;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -42,7 +42,9 @@ pub(super) struct Stored {
     pub(super) uuid: Uuid,
     pub(super) event: String,
     pub(super) distinct_id: String,
-    pub(super) date: NaiveDate,
+    pub(super) time: DateTime<Utc>,
+    /// The Langfuse project, as a query has it: its JSON without the quotes.
+    pub(super) project: Option<String>,
     pub(super) text: String,
 }
 
@@ -263,7 +265,8 @@ fn store(mut event: Value, now: DateTime<Utc>) -> Option<Stored> {
         .and_then(Value::as_str)
         .and_then(|uuid| Uuid::parse_str(uuid).ok());
     let uuid = given_uuid.unwrap_or_else(Uuid::new_v4);
-    let date = event_time(event.get("timestamp").and_then(Value::as_str), now).date_naive();
+    let time = event_time(event.get("timestamp").and_then(Value::as_str), now);
+    let project = event["properties"].get("langfuse_project_id").and_then(as_queried);
     let unchanged = sent_id == distinct_id && given_uuid.is_some();
     let text = if unchanged {
         text
@@ -278,9 +281,18 @@ fn store(mut event: Value, now: DateTime<Utc>) -> Option<Stored> {
         uuid,
         event: name,
         distinct_id,
-        date,
+        time,
+        project,
         text,
     })
+}
+
+/// A property as PostHog hands it to queries: its JSON text, less a quote at each end.
+fn as_queried(property: &Value) -> Option<String> {
+    let json = property.to_string();
+    let json = json.strip_prefix('"').unwrap_or(&json);
+    let text = json.strip_suffix('"').unwrap_or(json);
+    (!text.is_empty() && !property.is_null()).then(|| text.to_owned())
 }
 
 /// The time PostHog files an event under: what cannot be read, or is far in the future, is now.

@@ -7,15 +7,18 @@ use bytes::Bytes;
 use chrono::Utc;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::CONTENT_TYPE;
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::State;
+use super::answer::Answer;
+use super::app::{self, Question};
 use super::behavior::{Behavior, Cut, Route, Seen};
 use super::capture::{self, Batch, Refusal, WIRE_LIMIT};
 use super::wire::{Faults, Wire};
@@ -65,44 +68,12 @@ impl std::fmt::Display for Ended {
 
 impl std::error::Error for Ended {}
 
-/// An answer before it is HTTP.
-struct Answer {
-    status: u16,
-    body: String,
-    headers: Vec<(String, String)>,
-}
-
-impl Answer {
-    fn json(body: &Value) -> Self {
-        let headers = vec![(CONTENT_TYPE.to_string(), "application/json".to_owned())];
-        Self {
-            status: 200,
-            body: body.to_string(),
-            headers,
-        }
-    }
-
-    fn text(status: u16, body: &str) -> Self {
-        let headers = vec![(CONTENT_TYPE.to_string(), "text/plain; charset=utf-8".to_owned())];
-        Self {
-            status,
-            body: body.to_owned(),
-            headers,
-        }
-    }
-}
-
-impl From<Refusal> for Answer {
-    fn from(refusal: Refusal) -> Self {
-        Self::text(refusal.status, &refusal.text)
-    }
-}
-
 /// A request once its body was read: what a rule may look at, and what the endpoint would make of
 /// it.
 enum Received {
     Batch(Batch),
     Flags(Option<String>),
+    Question(Question, Option<String>),
     Refused(Refusal),
 }
 
@@ -110,7 +81,7 @@ impl Received {
     fn key(&self) -> Option<&str> {
         match self {
             Self::Batch(batch) => Some(&batch.key),
-            Self::Flags(key) => key.as_deref(),
+            Self::Flags(key) | Self::Question(_, key) => key.as_deref(),
             Self::Refused(_) => None,
         }
     }
@@ -118,7 +89,7 @@ impl Received {
     fn events(&self) -> &[Value] {
         match self {
             Self::Batch(batch) => &batch.events,
-            Self::Flags(_) | Self::Refused(_) => &[],
+            Self::Flags(_) | Self::Question(..) | Self::Refused(_) => &[],
         }
     }
 }
@@ -139,7 +110,7 @@ async fn answer(request: Request<Incoming>, state: Arc<State>, faults: Faults) -
         Some(Behavior::HangAfterAccept) => return pending().await,
         _ => {}
     }
-    let received = receive(body, route, &head.headers, &state, number).await?;
+    let received = receive(body, route, &head, &state, number).await?;
     let behavior = early.unwrap_or_else(|| {
         let seen = Seen {
             number,
@@ -151,7 +122,7 @@ async fn answer(request: Request<Incoming>, state: Arc<State>, faults: Faults) -
     });
     let answer = behave(behavior, received, &state, &faults).await?;
     state.log.answered(number, answer.status);
-    Ok(into_http(answer))
+    Ok(answer.into_http())
 }
 
 async fn behave(behavior: Behavior, received: Received, state: &State, faults: &Faults) -> Result<Answer, Ended> {
@@ -202,6 +173,15 @@ async fn behave(behavior: Behavior, received: Received, state: &State, faults: &
         Behavior::MaxEventsPerBatch(most) if received.events().len() > most => {
             Answer::text(413, "Failed to buffer the request body: length limit exceeded")
         }
+        Behavior::DropEventsWhere(test) => {
+            let mut received = received;
+            if let Received::Batch(batch) = &mut received {
+                let before = batch.events.len();
+                batch.events.retain(|event| !test(event));
+                state.store().count_dropped(&batch.key, before - batch.events.len());
+            }
+            usual(received, usize::MAX, state)
+        }
         Behavior::RejectEventsWhere(_) | Behavior::MaxEventsPerBatch(_) => usual(received, usize::MAX, state),
     })
 }
@@ -216,6 +196,7 @@ fn usual(received: Received, most: usize, state: &State) -> Answer {
     match received {
         Received::Refused(refusal) => refusal.into(),
         Received::Flags(key) => flags(key.as_deref(), state),
+        Received::Question(question, _) => app::answer(&question, state),
         Received::Batch(batch) => {
             let mut checked = capture::check(batch.events, Utc::now());
             checked.acceptable.truncate(most);
@@ -244,17 +225,11 @@ fn route_of(path: &str) -> Route {
     match path.trim_end_matches('/') {
         "/batch" | "/i/v0/e" | "/e" | "/capture" | "/track" | "/engage" => Route::Batch,
         "/flags" | "/decide" => Route::Flags,
-        _ => Route::Unknown,
+        path => app::route_of(path).unwrap_or(Route::Unknown),
     }
 }
 
-async fn receive(
-    body: Incoming,
-    route: Route,
-    headers: &HeaderMap,
-    state: &State,
-    number: usize,
-) -> Result<Received, Ended> {
+async fn receive(body: Incoming, route: Route, head: &Parts, state: &State, number: usize) -> Result<Received, Ended> {
     let wire = match Limited::new(body, READ_BEFORE_413).collect().await {
         Ok(body) => Some(body.to_bytes()).filter(|bytes| bytes.len() <= WIRE_LIMIT),
         Err(error) if error.is::<LengthLimitError>() => None,
@@ -265,7 +240,7 @@ async fn receive(
             status: 413,
             text: "Failed to buffer the request body: length limit exceeded".to_owned(),
         }),
-        Some(wire) => read(&wire, route, headers),
+        Some(wire) => read(&wire, route, head, state),
     };
     let received = received.unwrap_or_else(Received::Refused);
     if let Received::Batch(batch) = &received {
@@ -277,13 +252,18 @@ async fn receive(
     Ok(received)
 }
 
-fn read(wire: &[u8], route: Route, headers: &HeaderMap) -> Result<Received, Refusal> {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+fn read(wire: &[u8], route: Route, head: &Parts, state: &State) -> Result<Received, Refusal> {
+    let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     match route {
         Route::Unknown => Err(Refusal {
             status: 404,
             text: String::new(),
         }),
+        Route::Projects | Route::OwnKey | Route::Query => {
+            let question = Question::new(head, route, wire);
+            let key = state.app().key_of(question.project);
+            Ok(Received::Question(question, key))
+        }
         Route::Batch if !capture::is_json(content_type) => Err(Refusal {
             status: 400,
             text: "failed to parse request: the body is not application/json".to_owned(),
@@ -298,15 +278,4 @@ fn read(wire: &[u8], route: Route, headers: &HeaderMap) -> Result<Received, Refu
             Ok(Received::Flags(key.map(|key| key.trim().to_owned())))
         }
     }
-}
-
-fn into_http(answer: Answer) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
-    *response.status_mut() = StatusCode::from_u16(answer.status).expect("the script gives a valid HTTP status");
-    for (name, value) in answer.headers {
-        let name: HeaderName = name.parse().expect("the script gives valid header names");
-        let value: HeaderValue = value.parse().expect("the script gives valid header values");
-        response.headers_mut().append(name, value);
-    }
-    response
 }

@@ -1,12 +1,16 @@
 //! What the fake PostHog keeps: per key, one copy of each event, the last one winning.
 
+mod shown;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
 use super::capture::{self, Checked, Refusal};
+
+pub(super) use shown::Shown;
 
 /// What happened under one key since the start or the last reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,16 +51,27 @@ pub(crate) struct Kept {
 /// How often each event was taken, by its name and uuid, whatever was folded.
 pub(crate) type Copies = HashMap<(String, Uuid), usize>;
 
-/// Where the text of an event is, and how often the event was taken.
+/// Where the text of an event is, how often the event was taken, and what queries ask for.
 struct Row {
     at: usize,
     taken: usize,
+    time: DateTime<Utc>,
+    /// The times of copies of another time.
+    earlier: Vec<DateTime<Utc>>,
+    project: Option<Arc<str>>,
 }
 
 #[derive(Default)]
 struct Project {
     known: bool,
     billing_limit: bool,
+    /// Events until the billing limit is reached.
+    left: Option<usize>,
+    /// Queries see no text from this one on.
+    shown_until: Option<usize>,
+    unfolded: bool,
+    /// The Langfuse projects of its events.
+    langfuse: Vec<Arc<str>>,
     rows: HashMap<Identity, Row>,
     texts: Vec<Arc<str>>,
     counts: Counts,
@@ -77,11 +92,17 @@ impl Store {
     }
 
     pub(super) fn set_billing_limit(&mut self, key: &str, over: bool) {
-        self.project(key).billing_limit = over;
+        let project = self.project(key);
+        project.billing_limit = over;
+        project.left = None;
     }
 
     pub(super) fn count_request(&mut self, key: &str) {
         self.project(key).counts.requests += 1;
+    }
+
+    pub(super) fn count_dropped(&mut self, key: &str, events: usize) {
+        self.project(key).counts.dropped += events;
     }
 
     /// Takes what was checked, as far as it was acceptable; the answer is PostHog's.
@@ -91,6 +112,7 @@ impl Store {
             project.counts.dropped += checked.events;
             return Ok(());
         }
+        project.count_down(checked.events);
         for event in checked.acceptable {
             if project.known {
                 project.fold(event);
@@ -163,12 +185,30 @@ impl Store {
 }
 
 impl Project {
+    fn count_down(&mut self, events: usize) {
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(events);
+            self.billing_limit |= *left == 0;
+        }
+    }
+
+    /// One text for all events of a Langfuse project.
+    fn interned(&mut self, project: String) -> Arc<str> {
+        if let Some(known) = self.langfuse.iter().find(|known| ***known == *project) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = project.into();
+        self.langfuse.push(Arc::clone(&new));
+        new
+    }
+
     fn fold(&mut self, stored: capture::Stored) {
         let capture::Stored {
             uuid,
             event,
             distinct_id,
-            date,
+            time,
+            project,
             text,
         } = stored;
         self.counts.received += 1;
@@ -177,9 +217,20 @@ impl Project {
             uuid,
             event,
             distinct_id,
-            date,
+            date: time.date_naive(),
         };
-        let row = self.rows.entry(identity).or_insert(Row { at: next, taken: 0 });
+        let project = project.map(|project| self.interned(project));
+        let row = self.rows.entry(identity).or_insert(Row {
+            at: next,
+            taken: 0,
+            time,
+            earlier: Vec::new(),
+            project: None,
+        });
+        if row.time != time {
+            row.earlier.push(row.time);
+        }
+        (row.time, row.project) = (time, project);
         row.taken += 1;
         let at = row.at;
         if at == next {

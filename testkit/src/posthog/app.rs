@@ -1,0 +1,164 @@
+//! PostHog's app, beside the capture endpoint: who may ask, which projects there are, and the
+//! queries by which an exporter asks what has arrived. They are answered from what the fake stores.
+
+mod access;
+mod ask;
+mod errors;
+mod forms;
+mod query;
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+
+use super::{FakePosthog, Request, Route};
+
+pub(super) use ask::{Question, answer, route_of};
+
+/// Most rows of an answer.
+const ROW_CAP: usize = 50_000;
+
+/// A personal API key.
+#[derive(Clone)]
+struct PersonalKey {
+    scopes: Vec<String>,
+    /// The projects it may see; `None` is all of them.
+    only: Option<Vec<i64>>,
+}
+
+/// A project as the app knows it.
+#[derive(Clone)]
+struct Project {
+    api_key: String,
+    zone: String,
+    /// How far its zone is ahead of UTC.
+    ahead_minutes: i32,
+}
+
+/// What the app knows beside what is stored.
+pub(super) struct App {
+    keys: HashMap<String, PersonalKey>,
+    projects: BTreeMap<i64, Project>,
+    /// Answers by project, query and values: what is asked again without force is answered from here.
+    cache: HashMap<String, Value>,
+    /// Before `groupBitXor` was allowed in queries, and requests had a name.
+    is_old: bool,
+    row_cap: usize,
+    /// The status for queries that have to read more rows than this.
+    too_heavy: Option<(usize, u16)>,
+}
+
+impl App {
+    pub(super) fn new() -> Self {
+        Self {
+            keys: HashMap::new(),
+            projects: BTreeMap::new(),
+            cache: HashMap::new(),
+            is_old: false,
+            row_cap: ROW_CAP,
+            too_heavy: None,
+        }
+    }
+
+    /// Behaves again; who may ask, and which projects there are, stays.
+    fn clear(&mut self) {
+        *self = Self {
+            keys: std::mem::take(&mut self.keys),
+            projects: std::mem::take(&mut self.projects),
+            ..Self::new()
+        };
+    }
+
+    /// The project key that a question is about, so that rules may be for it.
+    pub(super) fn key_of(&self, project: Option<i64>) -> Option<String> {
+        Some(self.projects.get(&project?)?.api_key.clone())
+    }
+}
+
+impl FakePosthog {
+    /// Makes a personal API key known, with these scopes (`query:read`, `*`, …).
+    pub fn personal_key(&self, key: &str, scopes: &[&str]) {
+        let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        self.state
+            .app()
+            .keys
+            .insert(key.to_owned(), PersonalKey { scopes, only: None });
+    }
+
+    /// Lets a personal API key see these projects only.
+    ///
+    /// # Panics
+    /// When the key is not known.
+    pub fn narrow_personal_key(&self, key: &str, projects: &[i64]) {
+        let mut app = self.state.app();
+        app.keys.get_mut(key).expect("the personal key is known").only = Some(projects.to_vec());
+    }
+
+    /// Makes a personal API key unknown again.
+    pub fn forget_personal_key(&self, key: &str) {
+        self.state.app().keys.remove(key);
+    }
+
+    /// Gives the project with this key a number in the app; its key becomes a known one.
+    pub fn app_project(&self, number: i64, api_key: &str) {
+        self.known_key(api_key);
+        let project = Project {
+            api_key: api_key.to_owned(),
+            zone: "UTC".to_owned(),
+            ahead_minutes: 0,
+        };
+        self.state.app().projects.insert(number, project);
+    }
+
+    /// Puts a project into another time zone.
+    ///
+    /// # Panics
+    /// When the app does not know the project.
+    pub fn project_zone(&self, number: i64, zone: &str, ahead_minutes: i32) {
+        let mut app = self.state.app();
+        let project = app.projects.get_mut(&number).expect("the app knows the project");
+        zone.clone_into(&mut project.zone);
+        project.ahead_minutes = ahead_minutes;
+    }
+
+    /// Events that are stored from now on under this key are not shown by queries yet.
+    pub fn hold_back(&self, key: &str) {
+        self.state.store().hold_back(key);
+    }
+
+    /// Queries show everything again that is stored under this key.
+    pub fn show(&self, key: &str) {
+        self.state.store().show(key);
+    }
+
+    /// Whether queries see the copies of an event that are not folded yet.
+    pub fn unfolded(&self, key: &str, unfolded: bool) {
+        self.state.store().set_unfolded(key, unfolded);
+    }
+
+    /// Makes the app one of before `groupBitXor` was allowed in queries.
+    pub fn old_server(&self, old: bool) {
+        self.state.app().is_old = old;
+    }
+
+    /// Lowers the most rows of an answer from 50,000; what a query gives beyond is cut off silently.
+    pub fn row_cap(&self, rows: usize) {
+        self.state.app().row_cap = rows;
+    }
+
+    /// Queries that have to read more rows than this end with this status, 504 or 512.
+    pub fn too_heavy(&self, rows: usize, status: u16) {
+        self.state.app().too_heavy = Some((rows, status));
+    }
+
+    /// The queries among [`requests`](Self::requests).
+    pub fn queries(&self) -> Vec<Request> {
+        let mut requests = self.requests();
+        requests.retain(|request| request.route == Route::Query);
+        requests
+    }
+
+    pub(super) fn behave_in_app(&self) {
+        self.state.app().clear();
+    }
+}

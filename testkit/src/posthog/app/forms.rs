@@ -1,0 +1,116 @@
+//! The queries that the fake understands, each in one form only: a query with a slip in it is
+//! refused here, as PostHog would refuse it.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+use super::super::answer::Answer;
+use super::errors::invalid;
+
+/// What a query asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// By event and hour, with the XOR of the uuids.
+    Hours,
+    /// By event and hour, counts only.
+    Counts,
+    /// Uuids by their first digits.
+    Uuids,
+}
+
+const FROM_EVENTS: &str = "from ( \
+    select event, uuid, intDiv(toUnixTimestamp(timestamp), 3600) as h, count() as c \
+    from events \
+    where event in ({event_1}, {event_2}, {event_3}, {event_4}) \
+    and timestamp >= toDateTime({since}) \
+    and timestamp < toDateTime({until}) \
+    and properties.langfuse_project_id = {project} \
+    group by event, uuid, h \
+    ) \
+    group by event, h \
+    order by event, h \
+    limit 100";
+
+const FOLDED: &str =
+    "toString(groupBitXor(reinterpretAsUInt64(unhex(substring(replaceAll(toString(uuid), '-', ''), 1, 16)))))";
+
+const UUIDS: &str = "select distinct toString(uuid) as id, intDiv(toUnixTimestamp(timestamp), 3600) as h \
+    from events \
+    where event = {event} \
+    and timestamp >= toDateTime({since}) \
+    and timestamp < toDateTime({until}) \
+    and properties.langfuse_project_id = {project} \
+    and startsWith(toString(uuid), {prefix}) \
+    limit 50000";
+
+impl Form {
+    fn text(self) -> String {
+        let by_hour =
+            |folded: &str| format!("select event, h, count() as n, {folded} as folded, sum(c) as copies {FROM_EVENTS}");
+        match self {
+            Self::Hours => by_hour(FOLDED),
+            Self::Counts => by_hour("''"),
+            Self::Uuids => UUIDS.to_owned(),
+        }
+    }
+
+    /// Which one a query is.
+    pub(super) fn of(query: &str) -> Result<Self, Answer> {
+        let query = bare(query);
+        [Self::Hours, Self::Counts, Self::Uuids]
+            .into_iter()
+            .find(|form| form.text() == query)
+            .ok_or_else(|| invalid(&format!("Syntax error: the fake PostHog knows no such query: {query}")))
+    }
+
+    /// Names and types of what it selects.
+    pub(super) fn columns(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Hours | Self::Counts => &[
+                ("event", "String"),
+                ("h", "UInt32"),
+                ("n", "UInt64"),
+                ("folded", "String"),
+                ("copies", "UInt64"),
+            ],
+            Self::Uuids => &[("id", "String"), ("h", "UInt32")],
+        }
+    }
+
+    pub(super) fn limit(self) -> usize {
+        match self {
+            Self::Hours | Self::Counts => 100,
+            Self::Uuids => 50_000,
+        }
+    }
+
+    fn placeholders(self) -> &'static [&'static str] {
+        match self {
+            Self::Hours | Self::Counts => &["event_1", "event_2", "event_3", "event_4", "since", "until", "project"],
+            Self::Uuids => &["event", "since", "until", "project", "prefix"],
+        }
+    }
+
+    /// The texts that are bound to its names.
+    pub(super) fn bind(self, values: &Map<String, Value>) -> Result<HashMap<&'static str, String>, Answer> {
+        let mut bound = HashMap::new();
+        for name in self.placeholders() {
+            let value = values
+                .get(*name)
+                .ok_or_else(|| invalid(&format!("Unresolved placeholder: {{{name}}}")))?;
+            let text = value
+                .as_str()
+                .ok_or_else(|| invalid(&format!("Illegal type of argument {{{name}}}")))?;
+            bound.insert(*name, text.to_owned());
+        }
+        Ok(bound)
+    }
+}
+
+/// Without comments, and with one space between words.
+fn bare(query: &str) -> String {
+    let code = query.lines().map(|line| line.split("--").next().unwrap_or_default());
+    let words: Vec<&str> = code.flat_map(str::split_whitespace).collect();
+    words.join(" ")
+}

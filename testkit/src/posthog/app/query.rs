@@ -1,0 +1,198 @@
+//! `POST /api/projects/:id/query/`: the body's shape, the cache, and the rows.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::super::answer::Answer;
+use super::super::store::Shown;
+use super::errors::{error, invalid, too_heavy};
+use super::forms::Form;
+use super::{App, Project};
+
+const REQUEST: [&str; 8] = [
+    "async",
+    "client_query_id",
+    "filters_override",
+    "limit_context",
+    "name",
+    "query",
+    "refresh",
+    "variables_override",
+];
+const QUERY: [&str; 9] = [
+    "explain",
+    "filters",
+    "kind",
+    "modifiers",
+    "name",
+    "query",
+    "tags",
+    "values",
+    "variables",
+];
+
+/// Answers a query about what `stored` gives of a project key: each copy that is not folded is one.
+pub(super) fn run<'a>(
+    app: &mut App,
+    number: i64,
+    project: &Project,
+    body: &Value,
+    stored: impl Fn(&str) -> Vec<Shown<'a>>,
+) -> Result<Answer, Answer> {
+    let query = &body["query"];
+    only(body, &REQUEST)?;
+    only(query, &QUERY)?;
+    if app.is_old && body.get("name").is_some() {
+        return Err(invalid("name: Extra inputs are not permitted"));
+    }
+    if query["kind"] != "HogQLQuery" {
+        return Err(invalid("query: Input tag does not match any of the expected tags"));
+    }
+    let text = query["query"]
+        .as_str()
+        .ok_or_else(|| invalid("query: Field required"))?;
+    let nothing = Map::new();
+    let values = match &query["values"] {
+        Value::Null => &nothing,
+        Value::Object(values) => values,
+        _ => return Err(invalid("values: Input should be a valid dictionary")),
+    };
+    let is_forced = match &body["refresh"] {
+        Value::Null | Value::Bool(false) => false,
+        Value::Bool(true) => true,
+        Value::String(mode) => match mode.as_str() {
+            "force_blocking" => true,
+            "blocking" => false,
+            "async" | "async_except_on_cache_miss" | "force_async" | "force_cache" | "lazy_async" => {
+                return Err(invalid(
+                    "the fake PostHog answers at once only: refresh is blocking or force_blocking",
+                ));
+            }
+            _ => {
+                return Err(invalid(
+                    "refresh: Input should be 'async', 'blocking', 'force_blocking', …",
+                ));
+            }
+        },
+        _ => return Err(invalid("refresh: Input should be a valid string")),
+    };
+    let form = Form::of(text)?;
+    if app.is_old && form == Form::Hours {
+        return Err(invalid(
+            "Unsupported function call 'groupBitXor(...)'. Perhaps you meant 'groupBitOr(...)'?",
+        ));
+    }
+    let bound = form.bind(values)?;
+    let cached = format!("{number} {query}");
+    if let (false, Some(answer)) = (is_forced, app.cache.get(&cached)) {
+        let mut answer = answer.clone();
+        answer["is_cached"] = true.into();
+        return Ok(Answer::json(&answer));
+    }
+
+    // Times without a zone are the project's, unless the modifier switches that off.
+    let is_project_time = query["modifiers"]["convertToProjectTimezone"] != false;
+    let ahead = if is_project_time { project.ahead_minutes } else { 0 };
+    let range = time(&bound["since"], ahead).zip(time(&bound["until"], ahead));
+    let events: Vec<&str> = ["event", "event_1", "event_2", "event_3", "event_4"]
+        .iter()
+        .filter_map(|name| bound.get(name).map(String::as_str))
+        .collect();
+    // What a condition on event and time leaves is read, whatever else is asked.
+    let read: Vec<Shown<'_>> = stored(&project.api_key)
+        .into_iter()
+        .filter(|row| events.contains(&row.event))
+        .filter(|row| range.is_some_and(|(since, until)| (since..until).contains(&row.time)))
+        .collect();
+    if let Some((most, status)) = app.too_heavy
+        && read.len() > most
+    {
+        return Err(too_heavy(status));
+    }
+    let ours = read
+        .into_iter()
+        .filter(|row| row.project == Some(bound["project"].as_str()));
+    let mut results = match form {
+        Form::Hours => hours(ours, true),
+        Form::Counts => hours(ours, false),
+        Form::Uuids => uuids(ours, &bound["prefix"]),
+    };
+    results.truncate(form.limit().min(app.row_cap));
+    let now = Utc::now().to_rfc3339();
+    let answer = json!({
+        "cache_key": format!("cache_{number}"),
+        "columns": form.columns().iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        "error": null,
+        // Only where a query has no limit of its own does PostHog look for more.
+        "hasMore": null,
+        "hogql": text,
+        "is_cached": false,
+        "last_refresh": now,
+        "limit": null,
+        "offset": null,
+        "query_status": null,
+        "results": results,
+        "timezone": project.zone,
+        "types": form.columns(),
+    });
+    app.cache.insert(cached, answer.clone());
+    Ok(Answer::json(&answer))
+}
+
+/// PostHog's models forbid fields that they do not know.
+fn only(object: &Value, names: &[&str]) -> Result<(), Answer> {
+    let fields = object.as_object().ok_or_else(|| invalid("query: Field required"))?;
+    match fields.keys().find(|field| !names.contains(&field.as_str())) {
+        None => Ok(()),
+        Some(field) => Err(error(
+            400,
+            "validation_error",
+            "invalid_input",
+            &format!("{field}: Extra inputs are not permitted"),
+        )),
+    }
+}
+
+/// As `toDateTime` reads a text; what it cannot read is NULL, and nothing is before or after that.
+fn time(text: &str, ahead_minutes: i32) -> Option<DateTime<Utc>> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Some(time.with_timezone(&Utc));
+    }
+    let local = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
+        .iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())?;
+    Some(local.and_utc() - chrono::Duration::minutes(ahead_minutes.into()))
+}
+
+fn hour(row: &Shown<'_>) -> i64 {
+    row.time.timestamp().div_euclid(3_600)
+}
+
+fn hours<'a>(rows: impl Iterator<Item = Shown<'a>>, is_folded: bool) -> Vec<Value> {
+    let mut distinct: HashMap<(&str, i64, Uuid), u64> = HashMap::new();
+    for row in rows {
+        *distinct.entry((row.event, hour(&row), row.uuid)).or_default() += 1;
+    }
+    let mut by_hour: BTreeMap<(&str, i64), (u64, u64, u64)> = BTreeMap::new();
+    for ((event, hour, uuid), copies) in distinct {
+        let of = by_hour.entry((event, hour)).or_default();
+        let first = uuid.as_bytes().first_chunk().expect("a uuid has sixteen bytes");
+        *of = (of.0 + 1, of.1 ^ u64::from_le_bytes(*first), of.2 + copies);
+    }
+    let row = |((event, hour), (n, xor, copies))| {
+        let xor = if is_folded { u64::to_string(&xor) } else { String::new() };
+        json!([event, hour, n, xor, copies])
+    };
+    by_hour.into_iter().map(row).collect()
+}
+
+fn uuids<'a>(rows: impl Iterator<Item = Shown<'a>>, prefix: &str) -> Vec<Value> {
+    let distinct: BTreeSet<(String, i64)> = rows
+        .map(|row| (row.uuid.to_string(), hour(&row)))
+        .filter(|(uuid, _)| uuid.starts_with(prefix))
+        .collect();
+    distinct.into_iter().map(|(uuid, hour)| json!([uuid, hour])).collect()
+}
