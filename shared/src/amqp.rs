@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use url::Url;
 
 use crate::headers::Headers;
+use crate::message::{UNDERSTANDS, VERSION};
 use crate::settings::{AMQP_CA, ExposeSecret, SecretString};
 
 /// Time limit for connecting, and for each operation but publishing.
@@ -77,7 +78,9 @@ pub async fn connect(url: &SecretString, name: &str) -> Result<Connection, AmqpE
     };
     let plain_port = uri.scheme == AMQPScheme::AMQPS;
     // Without lapin's automatic recovery: after a channel error it leaves consumers that hang.
-    let properties = ConnectionProperties::default().with_connection_name(name.to_owned().into());
+    let properties = ConnectionProperties::default()
+        .with_connection_name(name.to_owned().into())
+        .with_client_property(UNDERSTANDS.into(), VERSION.to_string().into());
     let runtime = lapin::runtime::default_runtime()?;
     let connected = Connection::connect_uri_with_config(uri, properties, tls, runtime);
     match within(CONNECT_TIMEOUT, connected).await {

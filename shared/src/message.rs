@@ -8,6 +8,12 @@ use serde_json::Value;
 
 use crate::job::{DAILY, Day, Job, RunKey, STEP_PREFIX, Scope, Span, Stream, fresh_run};
 
+/// The version of the messages that this program makes and understands. It grows with each field
+/// that a program of before would take for a typo. 1: without `changed`, `from` and `until`.
+pub const VERSION: u32 = 2;
+/// The client property of a connection to the broker that says it. `doctor` looks at it.
+pub const UNDERSTANDS: &str = "posthog_export_messages";
+
 /// Bytes of a project's id. A longer one would not fit into an index of the ledger.
 const LONGEST_ID: usize = 512;
 /// Characters of a wrong value that an error repeats.

@@ -13,6 +13,7 @@ mod projects;
 mod queues;
 mod steps;
 mod times;
+mod workers;
 
 use std::time::Duration;
 
@@ -142,7 +143,14 @@ async fn by_management(config: &Config, ladder: &Ladder, arguments: QueueArgumen
         )];
     };
     match Management::new(url, &config.broker.url, config.amqp_ca.clone()) {
-        Some(management) => management::check(&management, ladder, config.slice, arguments).await,
+        Some(management) => {
+            let mut findings = management::check(&management, ladder, config.slice, arguments).await;
+            // Only these make messages that a worker of before does not understand.
+            if config.steps.is_some() || config.horizon.settle_after.is_some() {
+                findings.extend(workers::check(&management).await.ok());
+            }
+            findings
+        }
         None => Vec::new(),
     }
 }

@@ -19,15 +19,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use shared::coverage;
 use shared::job::{Day, Job, LATE_PREFIX, RunKey, Scope};
 use shared::langfuse::Newest;
 use shared::ledger::{RunRow, State};
 
 use super::{Planned, Reason, Rules, before, by_day, lane, settled};
 
-/// See above. It is well below the default of `EXPORT_LAG`, so that an ordinary day needs no late
-/// run.
-pub const MARGIN: Duration = Duration::from_secs(5 * 60);
+/// See above; the same as a run with `changed` allows for. It is well below the default of
+/// `EXPORT_LAG`, so that an ordinary day needs no late run.
+pub const MARGIN: Duration = Duration::from_secs(coverage::MARGIN.num_seconds().unsigned_abs());
 
 /// The rows that arrived since the last sweep, by project and day.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

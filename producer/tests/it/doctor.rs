@@ -83,6 +83,10 @@ async fn a_sound_deployment_passes() {
     alter(&world, "create index on scores (project_id, timestamp)").await;
     let (_, checks) = examined(&world, &[]).await;
     finds(&checks, "database.indexes", "ok", &[]);
+    // What workers understand matters only where messages of this version are made.
+    assert!(of_check(&checks, "broker.workers").is_empty());
+    let (_, checks) = examined(&world, &[("SETTLE_AFTER", "24h")]).await;
+    finds(&checks, "broker.workers", "ok", &["1 consuming, each understands"]);
 }
 
 #[tokio::test]

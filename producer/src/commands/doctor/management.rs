@@ -41,8 +41,13 @@ impl Management {
         })
     }
 
+    /// The virtual host of AMQP_URL.
+    pub(super) fn vhost(&self) -> &str {
+        &self.vhost
+    }
+
     /// Asks the API. Answers with the document, and how far the broker's clock is ahead of ours.
-    async fn get(&self, segments: &[&str]) -> Result<(Value, Option<TimeDelta>), String> {
+    pub(super) async fn get(&self, segments: &[&str]) -> Result<(Value, Option<TimeDelta>), String> {
         let mut url = self.url.clone();
         url.path_segments_mut()
             .map_err(|()| "AMQP_MANAGEMENT_URL has no path".to_owned())?
