@@ -1,5 +1,6 @@
 //! A simulation: a seeded random sequence of everything that operators, machines and networks do to
-//! the exporter, against real workers and servers, judged by the oracle when all has settled.
+//! the exporter, against real workers and servers, judged by the oracle when all has settled. The
+//! database's clock is the simulation's own: today is exported in parts, ends, and settles.
 
 mod ambush;
 mod bites;
@@ -45,7 +46,7 @@ pub async fn run(servers: &Arc<Servers>, steps: &[Step]) -> Verdict {
         stage.play(*step).await;
     }
     let (report, failure) = stage.settle().await;
-    let bites = Bites::read(&stage.world, &cast::PROJECTS.map(|(_, key)| key));
+    let bites = Bites::read(&stage.world, &cast::PROJECTS.map(|(_, key)| key)).await;
     let letters = stage.letters();
     let unexplained = letters.unexplained();
     let failure = failure

@@ -28,14 +28,15 @@ Usage: cargo soak [--minutes N] [--seed SEED] [--steps N] [--json]
   --json        answer in JSON
   --help        this text
 
-Each simulation has three workers on private servers, and steps that are drawn from its seed. Then
-all is left alone, and when it has settled the oracle compares what PostHog keeps with what the
-database holds. A failure prints its seed and its steps, shrunk to fewer that still fail, and ends
+Each simulation has three workers on private servers, and steps that are drawn from its seed; the
+database's clock goes on by hours, today is exported in parts, and its rows change. Then all is left
+alone, the day ends and settles, and the oracle compares what PostHog keeps with what the database
+holds. A failure prints its seed and its steps, shrunk to fewer that still fail, and ends
 the soak.
 
 Exit code: 0 when all arrived, no dead letter was without a cause, and faults bit (in each simulation
-sends again, deliveries again and take-overs; in 10 minutes or more each kind of them); 1 when not;
-2 for wrong arguments.";
+sends again, deliveries again, take-overs and a settled day; in 10 minutes or more each kind of
+them); 1 when not; 2 for wrong arguments.";
 
 struct Arguments {
     minutes: u64,
@@ -152,6 +153,7 @@ async fn soak(arguments: &Arguments, servers: &Arc<Servers>) -> bool {
         let answer = serde_json::json!({
             "simulations": simulations, "expected": total.expected, "delivered": total.delivered, "missing": total.missing,
             "unexpected": total.unexpected, "altered": total.altered, "copies_kept": total.copies_kept,
+            "former_copies": total.former_copies,
             "injected": injected, "bites": bites, "dead_letters": letters,
         });
         println!("{answer:#}");

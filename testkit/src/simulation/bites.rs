@@ -26,10 +26,15 @@ pub struct Bites {
     pub handed_back: usize,
     /// Deliveries of runs that had ended before
     pub done_before: usize,
+    /// Steps of today that were exported while it was going on
+    pub steps: usize,
+    /// Events that were sent again because their rows changed after the export of their day
+    pub settled: usize,
 }
 
 impl Bites {
-    pub(super) fn read(world: &World, keys: &[&str]) -> Self {
+    pub(super) async fn read(world: &World, keys: &[&str]) -> Self {
+        let (steps, settled) = in_the_ledger(world).await;
         let logs = world.logs();
         let written = |text: &str| logs.lines().filter(|line| line.contains(text)).count();
         let endings = endings(&logs);
@@ -43,11 +48,13 @@ impl Bites {
             retried: ended(Outcome::Retry),
             handed_back: ended(Outcome::HandedBack),
             done_before: ended(Outcome::DoneBefore),
+            steps,
+            settled,
         }
     }
 
     /// Names and counts.
-    pub fn rows(&self) -> [(&'static str, usize); 8] {
+    pub fn rows(&self) -> [(&'static str, usize); 10] {
         [
             ("events sent again", self.resent),
             ("deliveries made again", self.redelivered),
@@ -57,6 +64,8 @@ impl Bites {
             ("jobs retried, counted", self.retried),
             ("jobs handed back", self.handed_back),
             ("runs done before", self.done_before),
+            ("steps exported", self.steps),
+            ("events settled", self.settled),
         ]
     }
 
@@ -68,8 +77,18 @@ impl Bites {
 
     /// Whether the faults that every simulation must contain had an effect.
     pub fn bit(&self) -> bool {
-        self.resent > 0 && self.redelivered > 0 && self.taken_over > 0
+        self.resent > 0 && self.redelivered > 0 && self.taken_over > 0 && self.settled > 0
     }
+}
+
+/// Steps that are completed, and events that `settled` runs have sent.
+async fn in_the_ledger(world: &World) -> (usize, usize) {
+    let counts = "select
+        (select count(*) from posthog_export.runs where run like 'step-%' and state = 'completed'),
+        (select coalesce(sum(sent), 0)::bigint from posthog_export.streams where run = 'settled')";
+    let counts = sqlx::query_as::<_, (i64, i64)>(counts).fetch_one(&world.pool()).await;
+    let (steps, settled) = counts.expect("read the ledger");
+    (steps.unsigned_abs() as usize, settled.unsigned_abs() as usize)
 }
 
 impl AddAssign for Bites {
@@ -82,6 +101,8 @@ impl AddAssign for Bites {
         self.retried += other.retried;
         self.handed_back += other.handed_back;
         self.done_before += other.done_before;
+        self.steps += other.steps;
+        self.settled += other.settled;
     }
 }
 
@@ -111,6 +132,8 @@ mod tests {
             retried: 0,
             handed_back: 1,
             done_before: 1,
+            steps: 1,
+            settled: 1,
         };
         assert!(bites.bit());
         assert_eq!(bites.never(), ["jobs retried, counted"]);

@@ -1,47 +1,74 @@
 //! The end of a simulation: everybody works until nothing is left to do, and the oracle judges.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::NaiveDate;
 
-use crate::oracle::{Oracle, Report};
+use crate::oracle::Report;
+use crate::seed::Touch;
 use crate::wait;
-use crate::world::LANGFUSE_URL;
 
 use super::cast::{DAYS, PROJECTS, day};
 use super::letters::Letters;
 use super::stage::Stage;
 
-/// How long everything may take to settle after the last step. The limit is above five minutes
-/// because the sweep of late rows waits so long: a row that was created shortly before a run began
-/// may or may not have been read by that run.
-const SETTLING: Duration = Duration::from_mins(7);
 /// How long the jobs that are published by then may take.
 const SETTLED_JOBS: Duration = Duration::from_mins(2);
+/// How often enqueue may plan something new at one moment.
+const ROUNDS: usize = 20;
+/// When today has ended.
+const ENDED: &str = "2024-06-05 18:30";
+/// When it has settled. And a little later: a row that was created shortly before a run began may
+/// or may not have been read by that run.
+const SETTLED: [&str; 2] = ["2024-06-06 01:00", "2024-06-06 01:10"];
+/// How old changes say that they are which are made right after the export of their day: they are
+/// older than that, and younger than the margin.
+const JUST_BEFORE: u64 = 240;
 
 impl Stage {
     /// The steps are over. All workers run, and the producer enqueues until it plans nothing more.
     pub(super) async fn settle(&mut self) -> (Report, Option<String>) {
         self.let_all_work().await;
-        let deadline = Instant::now() + SETTLING;
-        loop {
-            if let Some(failure) = self.finish_jobs().await {
-                return (self.check().await, Some(failure));
-            }
-            let planned = self.plan().await;
-            if planned == Some(0) {
-                let report = self.check().await;
-                if report.missing == 0 || Instant::now() > deadline {
-                    return (report, None);
-                }
-                tokio::time::sleep(Duration::from_secs(10)).await;
-            } else if Instant::now() > deadline {
-                return (
-                    self.check().await,
-                    Some(format!("enqueue still plans {planned:?} jobs")),
-                );
+        let failure = self.go_on_until_settled().await;
+        (self.check().await, failure)
+    }
+
+    /// Today ends and is exported, its rows go on changing, and it settles.
+    async fn go_on_until_settled(&mut self) -> Option<String> {
+        if let Some(failure) = self.come_to_rest().await {
+            return Some(failure);
+        }
+        self.clock.set(ENDED).await;
+        if let Some(failure) = self.come_to_rest().await {
+            return Some(failure);
+        }
+        for (project, _) in PROJECTS {
+            for touch in Touch::ALL {
+                self.touch(project, touch, JUST_BEFORE).await;
             }
         }
+        for moment in SETTLED {
+            self.clock.set(moment).await;
+            if let Some(failure) = self.come_to_rest().await {
+                return Some(failure);
+            }
+        }
+        None
+    }
+
+    /// Until enqueue plans nothing more at this moment; why that did not come.
+    async fn come_to_rest(&self) -> Option<String> {
+        let mut planned = None;
+        for _ in 0..ROUNDS {
+            if let Some(failure) = self.finish_jobs().await {
+                return Some(failure);
+            }
+            planned = self.plan().await;
+            if planned == Some(0) {
+                return None;
+            }
+        }
+        Some(format!("enqueue still plans {planned:?} jobs"))
     }
 
     /// How many jobs `enqueue` published; `None` when it failed.
@@ -56,7 +83,9 @@ impl Stage {
     /// human would.
     async fn finish_jobs(&self) -> Option<String> {
         let finished = wait::until(SETTLED_JOBS, async || {
-            let open = "select count(*) from posthog_export.runs where state not in ('completed', 'dead')";
+            // A step that could not be sent is discarded; the day's run sends what it did not.
+            let open = "select count(*) from posthog_export.runs
+                where state not in ('completed', 'dead') and not (state = 'discarded' and run like 'step-%')";
             let open = sqlx::query_scalar::<_, i64>(open).fetch_one(&self.pool()).await;
             if !matches!(open, Ok(0)) {
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -90,12 +119,11 @@ impl Stage {
     }
 
     async fn check(&self) -> Report {
-        let oracle = Oracle::new(self.pool(), Some(LANGFUSE_URL));
         // Late observations are on the day after their trace.
-        let days: Vec<NaiveDate> = DAYS.iter().chain(["2024-06-04"].iter()).map(|text| day(text)).collect();
+        let days: Vec<NaiveDate> = DAYS.iter().chain(["2024-06-05"].iter()).map(|text| day(text)).collect();
         let mut reports = Vec::new();
         for (project, key) in PROJECTS {
-            reports.push(oracle.check(&self.world.posthog, key, project, &days).await);
+            reports.push(self.oracle.check(&self.world.posthog, key, project, &days).await);
         }
         reports.into_iter().sum()
     }

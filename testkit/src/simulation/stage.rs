@@ -3,30 +3,37 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 
+use crate::clock::Clock;
 use crate::messages::job;
+use crate::oracle::Oracle;
 use crate::posthog::{Behavior, Cut, Rule};
 use crate::proxy::TcpProxy;
+use crate::seed::{Touch, Touched};
 use crate::servers::Servers;
 use crate::worker::Worker;
-use crate::world::{Output, World};
+use crate::world::{LANGFUSE_URL, Output, World};
 use crate::{langfuse, seed};
 
 use super::ambush;
-use super::cast::{DAYS, PROJECTS, TRACES_PER_DAY, WORKERS, day};
+use super::cast::{BEGINNING, DAYS, LATEST, PROJECTS, TODAY, TRACES_PER_DAY, WORKERS, day};
 use super::letters::Letters;
 use super::step::{Mood, Step};
 
 /// A world, its workers and what lies between them and the servers.
 pub(super) struct Stage {
     pub(super) world: World,
+    pub(super) clock: Clock,
+    /// Has seen all forms of the rows
+    pub(super) oracle: Oracle,
     database: TcpProxy,
     broker: TcpProxy,
     workers: Vec<Option<Worker>>,
     /// Paused workers, and until when
     asleep: Vec<(Instant, usize)>,
-    /// How often late rows were added; it keeps their ids apart.
+    /// How often rows were added or changed; it keeps their ids apart.
     late: usize,
     letters: Mutex<Letters>,
 }
@@ -34,6 +41,7 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) async fn set(servers: &Arc<Servers>) -> Self {
         let world = World::on(servers.clone()).await;
+        let clock = world.clock(BEGINNING).await;
         let amqp_url = format!("{}?heartbeat=2", world.amqp_url);
         for (name, value) in [
             ("AMQP_URL", amqp_url.as_str()),
@@ -47,6 +55,8 @@ impl Stage {
             // No outage here lasts a minute.
             ("RETRY_RUNGS", "1s×90"),
             ("EXPORT_LAG", "0s"),
+            ("EXPORT_EVERY", "1h"),
+            ("STEP_LAG", "10m"),
         ] {
             world.set(name, value);
         }
@@ -64,7 +74,9 @@ impl Stage {
         }
         let (database, broker) = tokio::join!(world.database_proxy(), world.amqp_proxy());
         let mut stage = Self {
+            oracle: Oracle::new(world.pool(), Some(LANGFUSE_URL)),
             world,
+            clock,
             database,
             broker,
             workers: Vec::new(),
@@ -190,8 +202,31 @@ impl Stage {
                 let label = self.late.to_string();
                 seed::late_observations(&self.pool(), PROJECTS[project].0, day(DAYS[number]), 3, &label).await;
             }
+            Step::Touch { project, touch, ago } => self.touch(PROJECTS[project].0, touch, ago).await,
+            Step::EnqueueSteps => drop(self.producer(&["enqueue", "--steps"]).await),
+            Step::Forward(minutes) => {
+                let by = TimeDelta::minutes(minutes as i64);
+                let latest: DateTime<Utc> = LATEST.parse().expect("a moment");
+                if self.clock.now().await + by < latest {
+                    self.clock.forward(by).await;
+                }
+            }
             Step::Wait(milliseconds) => tokio::time::sleep(Duration::from_millis(milliseconds)).await,
         }
+    }
+
+    /// Changes some rows of today, and the oracle remembers how they were.
+    pub(super) async fn touch(&mut self, project: &str, touch: Touch, seconds_ago: u64) {
+        self.late += 1;
+        self.oracle.remember(project, day(TODAY)).await;
+        let rows = Touched {
+            project,
+            day: day(TODAY),
+            count: 4,
+            seed: self.late as u64,
+            ago: TimeDelta::seconds(seconds_ago as i64),
+        };
+        seed::touch(&self.pool(), touch, rows).await;
     }
 
     pub(super) fn mood(&self, mood: Mood) {

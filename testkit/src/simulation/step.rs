@@ -6,7 +6,9 @@ use std::str::FromStr;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::cast::{CHOICES, WORKERS};
+use crate::seed::Touch;
+
+use super::cast::{CHOICES, OVER, WORKERS};
 
 /// How PostHog behaves from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,14 @@ const MOODS: [(Mood, &str); 8] = [
     (Mood::Lossy, "lossy"),
     (Mood::Forgetful, "forgetful"),
     (Mood::Silent, "silent"),
+];
+
+const TOUCHES: [(Touch, &str); 5] = [
+    (Touch::User, "user"),
+    (Touch::End, "end"),
+    (Touch::Value, "value"),
+    (Touch::Observation, "observation"),
+    (Touch::Late, "late"),
 ];
 
 /// One thing that happens. Workers, projects and days are numbered from 0; times are milliseconds.
@@ -102,6 +112,19 @@ pub enum Step {
         /// this day
         day: usize,
     },
+    /// Rows of today change or arrive
+    Touch {
+        /// of this project
+        project: usize,
+        /// in this way
+        touch: Touch,
+        /// and say that it was so many seconds ago
+        ago: u64,
+    },
+    /// `producer enqueue --steps`
+    EnqueueSteps,
+    /// The database's clock goes on by so many minutes
+    Forward(u64),
     /// Nothing happens for so long
     Wait(u64),
 }
@@ -111,7 +134,13 @@ pub fn generate(seed: u64, count: usize) -> Vec<Step> {
     let mut random = StdRng::seed_from_u64(seed);
     // Whatever the seed draws, a worker dies at work early on. So no simulation passes without a
     // fault that had an effect.
-    let mut steps = vec![Step::Enqueue, Step::Ambush, Step::Posthog(Mood::Slow), Step::Wait(300)];
+    let mut steps = vec![
+        Step::Enqueue,
+        Step::Ambush,
+        Step::EnqueueSteps,
+        Step::Posthog(Mood::Slow),
+        Step::Wait(300),
+    ];
     steps.extend((0..WORKERS).map(Step::Start));
     while steps.len() < count {
         steps.push(draw(&mut random));
@@ -122,26 +151,33 @@ pub fn generate(seed: u64, count: usize) -> Vec<Step> {
 
 fn draw(random: &mut StdRng) -> Step {
     let worker = random.random_range(0..WORKERS);
-    let (project, day) = (random.random_range(0..CHOICES.0), random.random_range(0..CHOICES.1));
+    let (project, day) = (random.random_range(0..CHOICES.0), random.random_range(0..OVER));
     match random.random_range(0..100) {
-        0..6 => Step::Enqueue,
-        6..14 => Step::Replay { project, day },
-        14..22 => Step::Duplicate { project, day },
-        22..30 => Step::Kill(worker),
-        30..35 => Step::Stop(worker),
-        35..41 => Step::Pause(worker, random.random_range(500..7_000)),
-        41..59 => Step::Start(worker),
-        59..62 => Step::KillPostgres,
-        62..64 => Step::StopPostgres,
-        64..66 => Step::KillRabbitmq,
-        66..67 => Step::StopRabbitmq,
-        67..71 => Step::CutDatabase,
-        71..75 => Step::CutBroker,
-        75..77 => Step::StallDatabase(random.random_range(500..5_000)),
-        77..79 => Step::StallBroker(random.random_range(500..6_000)),
-        79..92 => Step::Posthog(MOODS[random.random_range(0..MOODS.len())].0),
-        92..96 => Step::Late { project, day },
-        _ => Step::LateObservations { project, day },
+        0..5 => Step::Enqueue,
+        5..11 => Step::Replay { project, day },
+        11..17 => Step::Duplicate { project, day },
+        17..24 => Step::Kill(worker),
+        24..28 => Step::Stop(worker),
+        28..33 => Step::Pause(worker, random.random_range(500..7_000)),
+        33..48 => Step::Start(worker),
+        48..51 => Step::KillPostgres,
+        51..53 => Step::StopPostgres,
+        53..55 => Step::KillRabbitmq,
+        55..56 => Step::StopRabbitmq,
+        56..59 => Step::CutDatabase,
+        59..62 => Step::CutBroker,
+        62..64 => Step::StallDatabase(random.random_range(500..5_000)),
+        64..66 => Step::StallBroker(random.random_range(500..6_000)),
+        66..75 => Step::Posthog(MOODS[random.random_range(0..MOODS.len())].0),
+        75..77 => Step::Late { project, day },
+        77..79 => Step::LateObservations { project, day },
+        79..87 => Step::Touch {
+            project,
+            touch: TOUCHES[random.random_range(0..TOUCHES.len())].0,
+            ago: random.random_range(0..240),
+        },
+        87..94 => Step::EnqueueSteps,
+        _ => Step::Forward(random.random_range(20..200)),
     }
 }
 
@@ -173,6 +209,15 @@ impl fmt::Display for Step {
             }
             Self::Late { project, day } => write!(out, "late {project} {day}"),
             Self::LateObservations { project, day } => write!(out, "late-observations {project} {day}"),
+            Self::Touch { project, touch, ago } => {
+                let word = TOUCHES
+                    .iter()
+                    .find(|(one, _)| one == touch)
+                    .map_or("user", |(_, word)| word);
+                write!(out, "touch {project} {word} {ago}")
+            }
+            Self::EnqueueSteps => write!(out, "enqueue-steps"),
+            Self::Forward(minutes) => write!(out, "forward {minutes}"),
             Self::Wait(time) => write!(out, "wait {time}"),
         }
     }
@@ -226,6 +271,16 @@ impl FromStr for Step {
                 project: project()?,
                 day: day()?,
             },
+            "touch" => {
+                let touch = TOUCHES.iter().find(|(_, word)| words.get(2) == Some(word));
+                Self::Touch {
+                    project: project()?,
+                    touch: touch.ok_or_else(bad)?.0,
+                    ago: number(3, u64::MAX)?,
+                }
+            }
+            "enqueue-steps" => Self::EnqueueSteps,
+            "forward" => Self::Forward(number(1, u64::MAX)?),
             "wait" => Self::Wait(number(1, u64::MAX)?),
             _ => return Err(bad()),
         })
