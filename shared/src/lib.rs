@@ -6,6 +6,7 @@ pub mod coverage;
 pub mod database_url;
 pub mod egress;
 pub mod error_code;
+pub mod event_id;
 pub mod freshness;
 pub mod headers;
 pub mod ingestion;

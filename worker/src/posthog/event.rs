@@ -6,7 +6,8 @@ use std::ops::{Deref, DerefMut};
 use chrono::{Datelike as _, NaiveDateTime, TimeDelta, Timelike as _};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::Serialize;
-use sha1::{Digest as _, Sha1};
+use shared::event_id::{EventIds, event_name};
+use shared::job::Stream;
 use shared::posthog::{LIB, LIB_VERSION};
 use uuid::Uuid;
 
@@ -15,9 +16,6 @@ use crate::posthog::oversize;
 use crate::posthog::person::{filled, person};
 use crate::posthog::properties::{Omitted, bit};
 
-/// The namespace that Langfuse Cloud uses. PostHog folds a replay of ours, or an event that
-/// Langfuse itself sent, into one event.
-const NAMESPACE: Uuid = Uuid::from_u128(0x0f6c_91df_d035_4813_b838_9741_ba38_ef0b);
 /// A latency above this is no latency: a client left its start unset, at the year 1 or 1970.
 const LONGEST_SPAN: TimeDelta = TimeDelta::days(31);
 /// Version of the contract in docs/EVENTS.md.
@@ -67,8 +65,7 @@ impl DerefMut for Json<'_> {
 /// What the events of a project have in common.
 #[derive(Clone, Debug)]
 pub struct ProjectContext {
-    /// A hash that has taken in what all uuids of the project begin with
-    hash_of_uuids: Sha1,
+    ids: EventIds,
     /// The properties that all events share, as JSON text
     constants: Vec<u8>,
     /// `{langfuse_url}/project/{project_id}`, as part of a JSON text. `None` leaves the links out.
@@ -95,10 +92,7 @@ impl ProjectContext {
         property!(&mut json, "langfuse_project_id", project_id);
         property!(&mut json, "langfuse_integration_version", CONTRACT_VERSION);
         Self {
-            hash_of_uuids: Sha1::new()
-                .chain_update(NAMESPACE)
-                .chain_update(project_id)
-                .chain_update("-"),
+            ids: EventIds::of(project_id),
             constants,
             project_name: filled(project_name).map(str::to_owned),
             base_url: langfuse_url.map(base),
@@ -115,15 +109,6 @@ impl ProjectContext {
     fn base_of(&self, link: u64) -> Option<&str> {
         self.base_url.as_deref().filter(|_| !self.omitted.has(link))
     }
-
-    /// The same as `Uuid::new_v5` of the namespace and `{project}-{row}`, but with a SHA-1 that
-    /// uses the processor's instructions.
-    fn uuid(&self, row_id: &str) -> Uuid {
-        let hash = self.hash_of_uuids.clone().chain_update(row_id).finalize();
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&hash[..16]);
-        uuid::Builder::from_sha1_bytes(bytes).into_uuid()
-    }
 }
 
 /// Appends the row's event as JSON.
@@ -136,13 +121,13 @@ pub fn write(row: &Row, project: &ProjectContext, out: &mut Vec<u8>) {
     match row {
         Row::Trace(row) => write_trace(row, project, json),
         Row::Generation(row) => {
-            begin("langfuse generation", &row.id, row.time, &row.trace, project, json);
+            begin(event_name(Stream::Generation), &row.id, row.time, &row.trace, project, json);
             property!(json, "langfuse_generation_name", &row.name.as_deref());
             write_observation(row, project, json);
         }
         Row::Score(row) => write_score(row, project, json),
         Row::Observation(row) => {
-            begin("langfuse observation", &row.id, row.time, &row.trace, project, json);
+            begin(event_name(Stream::Observation), &row.id, row.time, &row.trace, project, json);
             property!(json, "langfuse_observation_name", &row.name.as_deref());
             property!(json, "langfuse_type", &row.kind.as_deref());
             write_observation(row, project, json);
@@ -152,7 +137,7 @@ pub fn write(row: &Row, project: &ProjectContext, out: &mut Vec<u8>) {
 }
 
 fn write_trace(row: &TraceRow, project: &ProjectContext, out: &mut Json<'_>) {
-    begin("langfuse trace", &row.id, row.time, &row.trace, project, out);
+    begin(event_name(Stream::Trace), &row.id, row.time, &row.trace, project, out);
     if let Some(base) = project.base_of(const { bit("langfuse_url") }) {
         link(out, "langfuse_url", base, &[("/traces/", &row.id)]);
         out.push(b',');
@@ -188,7 +173,7 @@ fn write_observation(row: &ObservationRow, project: &ProjectContext, out: &mut J
 }
 
 fn write_score(row: &ScoreRow, project: &ProjectContext, out: &mut Json<'_>) {
-    begin("langfuse score", &row.id, row.time, &row.trace, project, out);
+    begin(event_name(Stream::Score), &row.id, row.time, &row.trace, project, out);
     property!(out, "langfuse_score_name", &row.name.as_deref());
     property!(out, "langfuse_score_value", &finite(row.value));
     property!(out, "langfuse_score_string_value", &row.string_value.as_deref());
@@ -210,7 +195,7 @@ fn begin(
     out: &mut Json<'_>,
 ) {
     let mut buffer = Uuid::encode_buffer();
-    let uuid: &str = project.uuid(row_id).hyphenated().encode_lower(&mut buffer);
+    let uuid: &str = project.ids.uuid(row_id).hyphenated().encode_lower(&mut buffer);
     let distinct_id = person(trace.posthog_distinct_id.as_deref())
         .or(person(trace.user_id.as_deref()))
         .unwrap_or(uuid);
