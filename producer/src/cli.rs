@@ -9,7 +9,7 @@ use shared::settings::{BadSettings, Settings};
 use shared::telemetry;
 
 use crate::commands::{
-    dead_letters, declare, doctor, enqueue, integrations, migrate, projects, replay, schedule, status,
+    dead_letters, declare, doctor, enqueue, integrations, migrate, projects, replay, schedule, status, verify,
 };
 use crate::config;
 use crate::error::CommandError;
@@ -56,6 +56,9 @@ enum Command {
     /// Show how many runs are in each state, and which days of each project are missing
     #[command(after_help = STATUS_EXAMPLES)]
     Status(status::Arguments),
+    /// Ask PostHog whether it holds what was exported, and send again what it misses
+    #[command(after_help = verify::EXAMPLES)]
+    Verify(verify::Arguments),
     /// Show dead letters, put them back into the queue, or give them up
     DeadLetters(DeadLetters),
     /// Check everything that a deployment needs, and say what to do
@@ -242,6 +245,10 @@ async fn dispatch(command: Command) -> Result<Exit> {
         Command::Schedule(arguments) => Ok(schedule(&arguments, read(enqueue::Config::read)?).await?),
         Command::Replay(arguments) => Ok(replay::execute(&arguments, read(replay::Config::read)?).await?),
         Command::Status(arguments) => Ok(status::execute(&arguments, read(status::Config::read)?).await?),
+        Command::Verify(arguments) => {
+            let config = read(|settings| verify::Config::read(arguments.repair, settings))?;
+            Ok(verify::execute(&arguments, &config).await?)
+        }
         Command::DeadLetters(DeadLetters { command }) => {
             Ok(dead_letters::execute(&command, read(dead_letters::Config::read)?).await?)
         }

@@ -11,3 +11,4 @@ pub mod projects;
 pub mod replay;
 pub mod schedule;
 pub mod status;
+pub mod verify;

@@ -4,6 +4,7 @@
 //! Each command that the user can type has a file or folder in [`commands`]. What they share is
 //! beside it. [`plan`] decides without I/O; the other modules talk to servers and to the user.
 
+mod arrival;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -17,6 +18,7 @@ mod newest;
 pub mod output;
 mod pauses;
 pub mod plan;
+mod posthog_app;
 pub mod publish;
 mod report;
 pub mod servers;

@@ -43,6 +43,18 @@ pub fn ingestion_url(configured: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// The URL of the web app, and of its API, that belongs to a URL which takes events.
+pub fn app_url(ingestion: &Url) -> Url {
+    let mut url = ingestion.clone();
+    let app = match url.host_str().map(|host| host.trim_end_matches('.')) {
+        Some("us.i.posthog.com") => "us.posthog.com",
+        Some("eu.i.posthog.com") => "eu.posthog.com",
+        _ => return url,
+    };
+    let _ = url.set_host(Some(app));
+    url
+}
+
 /// Which of PostHog's own hosts takes the events; `None` for a host of somebody else's.
 fn of_posthog(host: &str) -> Result<Option<&str>, String> {
     match host {
@@ -78,6 +90,23 @@ mod tests {
                 endpoint(&ingestion_url(configured).unwrap(), "batch/").as_str(),
                 ingestion
             );
+        }
+    }
+
+    #[test]
+    fn the_app_of_posthogs_own_hosts_is_another_host_and_any_other_is_its_own() {
+        for (configured, app) in [
+            ("https://eu.i.posthog.com", "https://eu.posthog.com/api/"),
+            ("https://app.posthog.com", "https://us.posthog.com/api/"),
+            ("https://us.i.posthog.com.", "https://us.posthog.com/api/"),
+            (
+                "https://us.i.posthog.com.evil.example",
+                "https://us.i.posthog.com.evil.example/api/",
+            ),
+            ("http://127.0.0.1:8000/at/", "http://127.0.0.1:8000/at/api/"),
+        ] {
+            let app_of = app_url(&ingestion_url(configured).unwrap());
+            assert_eq!(endpoint(&app_of, "api/").as_str(), app);
         }
     }
 

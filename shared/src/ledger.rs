@@ -2,6 +2,7 @@
 //! token of its lease, and change nothing once another worker has the lease. All times are of the
 //! database's clock.
 
+mod arrivals;
 mod checkpoint;
 mod claim;
 mod columns;
@@ -22,6 +23,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
+pub use arrivals::{Arrival, CompletedRun, NotArrived, Verdict, Wanted};
 pub use checkpoint::{Cursor, Progress, Reject, Unsaved};
 pub use claim::{Asking, Claim, ClaimBegun, Claimed};
 pub use error::LedgerError;

@@ -145,7 +145,26 @@ impl Posthog {
             .timeout(timeout)
             .send()
             .await?;
-        read(response).await
+        read(response, ANSWER_LIMIT).await
+    }
+
+    /// Asks PostHog's app for something: a POST when there is a body, else a GET. Keeps up to
+    /// `limit` bytes of the answer. The time limit covers everything.
+    pub async fn ask(
+        &self,
+        url: Url,
+        headers: HeaderMap,
+        body: Option<String>,
+        timeout: Duration,
+        limit: usize,
+    ) -> Result<Answer, CallError> {
+        self.egress.check_url(&url)?;
+        let request = match body {
+            Some(body) => self.client.post(url).body(body),
+            None => self.client.get(url),
+        };
+        let response = request.headers(headers).timeout(timeout).send().await?;
+        read(response, limit).await
     }
 
     /// Asks `/flags/?v=2` whether the host knows the key. Capture itself answers 200 to any
@@ -181,7 +200,7 @@ impl Posthog {
     }
 }
 
-async fn read(mut response: Response) -> Result<Answer, CallError> {
+async fn read(mut response: Response, limit: usize) -> Result<Answer, CallError> {
     let status = response.status();
     let retry_after = response
         .headers()
@@ -192,7 +211,7 @@ async fn read(mut response: Response) -> Result<Answer, CallError> {
     // Reads to the end, so that the connection can be used again. The request's time limit ends an
     // answer that has no end.
     while let Some(part) = response.chunk().await? {
-        let room = ANSWER_LIMIT.saturating_sub(text.len());
+        let room = limit.saturating_sub(text.len());
         text.extend_from_slice(&part[..part.len().min(room)]);
     }
     Ok(Answer {

@@ -26,6 +26,7 @@ mod settled;
 mod status;
 mod steps;
 mod tls;
+mod verify;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

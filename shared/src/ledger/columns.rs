@@ -6,6 +6,7 @@ use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef, Postgres};
 use sqlx::{Decode, Encode, Type};
 
+use super::arrivals::Verdict;
 use super::state::State;
 use crate::job::Stream;
 
@@ -49,3 +50,4 @@ macro_rules! word_column {
 
 word_column!(State);
 word_column!(Stream);
+word_column!(Verdict);

@@ -121,13 +121,27 @@ pub fn write(row: &Row, project: &ProjectContext, out: &mut Vec<u8>) {
     match row {
         Row::Trace(row) => write_trace(row, project, json),
         Row::Generation(row) => {
-            begin(event_name(Stream::Generation), &row.id, row.time, &row.trace, project, json);
+            begin(
+                event_name(Stream::Generation),
+                &row.id,
+                row.time,
+                &row.trace,
+                project,
+                json,
+            );
             property!(json, "langfuse_generation_name", &row.name.as_deref());
             write_observation(row, project, json);
         }
         Row::Score(row) => write_score(row, project, json),
         Row::Observation(row) => {
-            begin(event_name(Stream::Observation), &row.id, row.time, &row.trace, project, json);
+            begin(
+                event_name(Stream::Observation),
+                &row.id,
+                row.time,
+                &row.trace,
+                project,
+                json,
+            );
             property!(json, "langfuse_observation_name", &row.name.as_deref());
             property!(json, "langfuse_type", &row.kind.as_deref());
             write_observation(row, project, json);

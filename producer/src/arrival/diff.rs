@@ -1,0 +1,230 @@
+//! What is missing and what is extra, by uuid. PURE.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::tally::EventKey;
+
+/// So many extra events are looked for in the rest of the day, and no more.
+const MOST_EXTRA: usize = 200_000;
+/// So many missing rows are named.
+pub(super) const SAMPLES: usize = 5;
+
+/// A row of ours, as little of it as a comparison needs: a day may have millions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Own {
+    pub(super) key: EventKey,
+    /// Hours since the beginning of the day
+    pub(super) hour: u8,
+    /// Whether it must be there
+    pub(super) must: bool,
+}
+
+/// What a stream's comparison has found, part by part.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Diff {
+    /// Missing events by hour of the day
+    pub(super) missing: BTreeMap<u8, u64>,
+    /// Some of them
+    pub(super) sample: Vec<EventKey>,
+    /// Events that no row of ours calls for, as far as they are remembered
+    pub(super) extra: HashSet<EventKey>,
+    /// Extra events beyond those
+    pub(super) more_extra: u64,
+}
+
+impl Diff {
+    /// Takes in the events of one prefix: ours, and theirs. Theirs may have copies, and any order.
+    pub(super) fn compare(&mut self, ours: &mut [Own], theirs: &mut Vec<EventKey>) {
+        ours.sort_unstable_by_key(|own| own.key);
+        theirs.sort_unstable();
+        theirs.dedup();
+        for own in ours.iter() {
+            if own.must && theirs.binary_search(&own.key).is_err() {
+                *self.missing.entry(own.hour).or_default() += 1;
+                if self.sample.len() < SAMPLES {
+                    self.sample.push(own.key);
+                }
+            }
+        }
+        for key in theirs.iter() {
+            if ours.binary_search_by_key(key, |own| own.key).is_ok() {
+                continue;
+            }
+            if self.extra.len() < MOST_EXTRA {
+                self.extra.insert(*key);
+            } else {
+                self.more_extra += 1;
+            }
+        }
+    }
+
+    /// A row of ours at another hour of the day: its event is not extra, its time has moved.
+    pub(super) fn found_elsewhere(&mut self, key: EventKey) {
+        self.extra.remove(&key);
+    }
+
+    /// How many are missing.
+    pub(super) fn missing(&self) -> u64 {
+        self.missing.values().sum()
+    }
+
+    /// How many are extra.
+    pub(super) fn extra(&self) -> u64 {
+        self.more_extra + u64::try_from(self.extra.len()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use shared::job::Stream;
+    use uuid::Uuid;
+
+    use super::super::tally::{Expected, Held, Hour, Prefix, Tally, differing};
+    use super::*;
+
+    /// What became of a row and of its event.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Fate {
+        Arrived,
+        Dropped,
+        /// Kept twice and not folded yet
+        Doubled,
+        /// Its time moved to this hour after it was sent
+        Moved(u8),
+        /// The same, and sent again: both copies are there
+        MovedAndSent(u8),
+        /// Deleted in Langfuse after it was sent
+        Deleted,
+        /// Came after the run, and was sent by another, or not
+        Late {
+            sent: bool,
+        },
+    }
+
+    fn fate() -> impl Strategy<Value = Fate> {
+        prop_oneof![
+            6 => Just(Fate::Arrived),
+            1 => Just(Fate::Dropped),
+            1 => Just(Fate::Doubled),
+            1 => (0..24_u8).prop_map(Fate::Moved),
+            1 => (0..24_u8).prop_map(Fate::MovedAndSent),
+            1 => Just(Fate::Deleted),
+            1 => any::<bool>().prop_map(|sent| Fate::Late { sent }),
+        ]
+    }
+
+    /// The whole way from rows to numbers: by hour, and by uuid where hours differ.
+    fn verify(rows: &[(EventKey, u8, Fate)], weak: bool, length: u32) -> (HashSet<EventKey>, HashSet<EventKey>, Diff) {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut missing, mut extra) = (HashSet::new(), HashSet::new());
+        for (key, hour, fate) in rows.iter().copied() {
+            let own = |hour, must| Own { key, hour, must };
+            match fate {
+                Fate::Arrived | Fate::Doubled => {
+                    ours.push(own(hour, true));
+                    theirs.push((key, hour));
+                    if fate == Fate::Doubled {
+                        theirs.push((key, hour));
+                    }
+                }
+                Fate::Dropped => {
+                    ours.push(own(hour, true));
+                    missing.insert(key);
+                }
+                Fate::Moved(now) => {
+                    ours.push(own(now, true));
+                    theirs.push((key, hour));
+                }
+                Fate::MovedAndSent(now) => {
+                    ours.push(own(now, true));
+                    theirs.push((key, hour));
+                    theirs.push((key, now));
+                }
+                Fate::Deleted => {
+                    theirs.push((key, hour));
+                    extra.insert(key);
+                }
+                Fate::Late { sent } => {
+                    ours.push(own(hour, false));
+                    if sent {
+                        theirs.push((key, hour));
+                    }
+                }
+            }
+        }
+        let place = |hour: u8| (Stream::Trace, Hour(i64::from(hour)));
+        let mut expected: BTreeMap<_, Expected> = BTreeMap::new();
+        for own in &ours {
+            let at = expected.entry(place(own.hour)).or_default();
+            if own.must {
+                at.must.add(own.key);
+            } else {
+                at.may.add(own.key);
+            }
+        }
+        // `select distinct event, uuid, timestamp`
+        let distinct: HashSet<_> = theirs.iter().copied().collect();
+        let mut tallies: BTreeMap<_, Tally> = BTreeMap::new();
+        for (key, hour) in &distinct {
+            tallies.entry(place(*hour)).or_default().add(*key);
+        }
+        let held = tallies.into_iter().map(|(at, Tally { count, xor })| {
+            (
+                at,
+                Held {
+                    count,
+                    xor: (!weak).then_some(xor),
+                },
+            )
+        });
+        let ranges = differing(&expected, &held.collect(), &[Stream::Trace], Hour(0)..Hour(24));
+        let mut diff = Diff::default();
+        for range in &ranges {
+            let within = |hour: u8| (range.from.0..range.until.0).contains(&i64::from(hour));
+            for prefix in Prefix::default().to_length(length) {
+                let mut a: Vec<Own> = ours
+                    .iter()
+                    .copied()
+                    .filter(|own| within(own.hour) && own.key.begins_with(&[prefix]))
+                    .collect();
+                let b = theirs
+                    .iter()
+                    .filter(|(key, hour)| within(*hour) && key.begins_with(&[prefix]));
+                diff.compare(&mut a, &mut b.map(|(key, _)| *key).collect());
+            }
+            ours.iter()
+                .filter(|own| !within(own.hour))
+                .for_each(|own| diff.found_elsewhere(own.key));
+        }
+        (missing, extra, diff)
+    }
+
+    proptest! {
+        /// Any set of dropped, doubled, moved and deleted rows: missing and extra are exactly those.
+        #[test]
+        fn missing_and_extra_are_exactly_those(
+            rows in proptest::collection::vec((0..24_u8, fate()), 0..80), length in 0..2_u32, seed in any::<u64>(),
+        ) {
+            let rows: Vec<_> = rows.into_iter().enumerate().map(|(at, (hour, fate))| {
+                let uuid = Uuid::new_v5(&Uuid::from_u64_pair(seed, 0), &at.to_le_bytes());
+                (EventKey::of(uuid), hour, fate)
+            }).collect();
+            let (missing, extra, diff) = verify(&rows, false, length);
+            prop_assert_eq!(diff.missing(), missing.len() as u64);
+            prop_assert!(diff.sample.iter().all(|key| missing.contains(key)));
+            prop_assert_eq!(&diff.extra, &extra);
+        }
+
+        /// With counts alone a difference may stay hidden, but what is found is true.
+        #[test]
+        fn counts_alone_never_accuse(rows in proptest::collection::vec((0..24_u8, fate()), 0..80)) {
+            let rows: Vec<_> = rows.into_iter().enumerate().map(|(at, (hour, fate))| {
+                (EventKey::of(Uuid::new_v5(&Uuid::nil(), &at.to_le_bytes())), hour, fate)
+            }).collect();
+            let (missing, extra, diff) = verify(&rows, true, 0);
+            prop_assert!(diff.missing() <= missing.len() as u64);
+            prop_assert!(diff.extra.is_subset(&extra));
+        }
+    }
+}

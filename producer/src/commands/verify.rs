@@ -1,0 +1,240 @@
+//! `verify`: whether PostHog holds what was exported, day by day; and sends again what it misses.
+
+mod hosts;
+mod repair;
+mod say;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use chrono::Days;
+use clap::Args;
+use reqwest::Certificate;
+use shared::egress::Egress;
+use shared::integration;
+use shared::job::Day;
+use shared::ledger::{Arrival, Ledger, Verdict, Wanted};
+use shared::settings::variables::POSTHOG_CA_FILE;
+use shared::settings::{Settings, parse_duration};
+
+use crate::config::{self, Horizon, Key, Server};
+use crate::day_range::DayRange;
+use crate::error::CommandError;
+use crate::facts::check_project;
+use crate::output::Exit;
+use crate::posthog_app::{App, PersonalKeys};
+use crate::servers;
+
+use hosts::{Host, Work};
+use repair::Repaired;
+
+/// How far back it looks by itself.
+const DAYS_BACK: u64 = 30;
+
+/// What `--help` ends with.
+pub const EXAMPLES: &str = "\
+Examples:
+  producer verify
+  producer verify --project clx1abc --from 2024-06-01 --to 2024-06-30
+  producer verify --project clx1abc --day 2024-06-01 --json
+  producer verify --repair
+  producer verify --project clx1abc --day 2024-06-01 --posthog-project 12345
+
+PostHog answers 200 also where it drops events: with a wrong key, or above a billing limit. So this
+asks PostHog's database what it holds of each exported day, and compares it with Langfuse's: first
+by hour, and by uuid where hours differ. It reads ids and times only. Without days it looks at those
+of the last 30 that are due: once an hour after their last run was completed and their SETTLE_AFTER
+is over, and each hour while not everything is there yet. Oldest first.
+
+Verdicts:
+  arrived   everything is there
+  not_yet   something is not there, and the export is not a day old
+  missing   something is not there: look at the hours, then --repair
+  extra     more is there than the database calls for: rows that were deleted or moved later
+  unknown   PostHog could not be asked; the reason is told
+
+It needs a personal API key of PostHog with the scopes query:read and project:read
+(POSTHOG_PERSONAL_API_KEY, POSTHOG_PERSONAL_API_KEYS_FILE). --repair publishes a replay of the days
+and the kinds of events that miss something, once for a verdict. It refuses where that looks like
+PostHog's billing limit, or was done before, unless --force.
+
+JSON: {days: [{project_id, day, run, run_completed_at, verdict, says, expected, missing, extra, late,
+copies, weaker, nothing_after, streams, sample, hours: {stream: {hour: [expected, missing]}},
+checked_at, repaired_at}], left, warnings, repaired: [{project_id, day, run, refused}]}.
+
+Exit code: 1 when something is missing, or could not be sent again. A day of which nothing is known is no failure.";
+
+/// Arguments of `verify`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Arguments {
+    /// Only this project (Langfuse's id); may be repeated
+    #[arg(long = "project", value_name = "ID")]
+    pub projects: Vec<String>,
+    /// Which days, whatever is known of them [default: those that are due, of the last 30 days]
+    #[command(flatten)]
+    pub days: DayRange,
+    /// Export again what these days miss, once for a verdict
+    #[arg(long)]
+    pub repair: bool,
+    /// With --repair: also where it looks like PostHog's billing limit, or was done before
+    #[arg(long, requires = "repair")]
+    pub force: bool,
+    /// The number of the project in PostHog, where the personal API key may not list projects; it is
+    /// remembered
+    #[arg(long, value_name = "NUMBER", requires = "projects")]
+    pub posthog_project: Option<i64>,
+    /// Begin with no further day after this time
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub at_most: Option<Duration>,
+    /// Write the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `verify` reads from the environment.
+#[derive(Debug)]
+pub struct Config {
+    source: Server,
+    ledger: Server,
+    broker: Option<Server>,
+    key: Key,
+    keys: PersonalKeys,
+    egress: Egress,
+    authorities: Vec<Certificate>,
+    horizon: Horizon,
+}
+
+impl Config {
+    /// Reads it. The broker is needed only where something may be published.
+    pub fn read(repair: bool, settings: &mut Settings) -> Self {
+        Self {
+            source: config::source(settings),
+            ledger: config::ledger(settings),
+            broker: repair.then(|| config::broker(settings)),
+            key: Key::read(settings),
+            keys: PersonalKeys::read(settings),
+            egress: Egress::read(settings),
+            authorities: settings.certificates(&POSTHOG_CA_FILE),
+            horizon: config::horizon(settings),
+        }
+    }
+
+    /// Whether there is a personal API key. Without one nothing is verified.
+    pub fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+struct Report {
+    /// The verdicts of this run
+    days: Vec<Arrival>,
+    /// What a host said that holds for all its days, or of its key
+    warnings: Vec<String>,
+    /// Days that are due and were not begun in time
+    left: usize,
+    repaired: Vec<Repaired>,
+}
+
+/// Executes the command.
+pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, CommandError> {
+    let report = verify(arguments, config).await?;
+    say::say(arguments, &report);
+    let is_missing = report.days.iter().any(|day| day.verdict == Verdict::Missing);
+    let is_done = report.repaired.iter().all(Repaired::is_well);
+    Ok(Exit::of(!is_missing && is_done))
+}
+
+/// Verifies what is due, for nobody in particular: what needs somebody goes to the log.
+pub async fn execute_unattended(at_most: Duration, config: &Config) -> Result<(), CommandError> {
+    let arguments = Arguments {
+        at_most: Some(at_most),
+        ..Arguments::default()
+    };
+    say::log(&verify(&arguments, config).await?);
+    Ok(())
+}
+
+async fn verify(arguments: &Arguments, config: &Config) -> Result<Report, CommandError> {
+    if !config.has_keys() {
+        return Err(CommandError::refused(
+            "there is no personal API key to ask PostHog with: set POSTHOG_PERSONAL_API_KEY (for us.posthog.com and \
+             eu.posthog.com) or POSTHOG_PERSONAL_API_KEYS_FILE (a line `host key` for each other host)",
+        ));
+    }
+    if arguments.posthog_project.is_some() && arguments.projects.len() != 1 {
+        return Err(CommandError::refused("--posthog-project needs exactly one --project"));
+    }
+    let source = servers::source(&config.source).await?;
+    let ledger = servers::ledger(&config.ledger).await?;
+    for project in &arguments.projects {
+        check_project(&source, project).await?;
+    }
+    let app = App::new(config.keys.clone(), config.egress.clone(), config.authorities.clone())?;
+    let (from, to) = days(arguments, &ledger).await?;
+    let due = due(arguments, config.horizon, &ledger, from, to).await?;
+    let integrations = integration::list(&source, None).await?;
+    let integrations: BTreeMap<&str, _> = integrations
+        .iter()
+        .map(|stored| (stored.project_id.as_str(), stored))
+        .collect();
+    let work = Work {
+        source: &source,
+        ledger: &ledger,
+        app: &app,
+        posthog_project: arguments.posthog_project,
+        until: arguments.at_most.map(|most| Instant::now() + most),
+    };
+    let hosts = Host::of(due, &integrations, config.key.get()?);
+    let mut report = work.all(hosts).await;
+    report
+        .days
+        .sort_by(|a, b| (a.day, &a.project_id).cmp(&(b.day, &b.project_id)));
+    if let (true, Some(broker)) = (arguments.repair, &config.broker) {
+        let range = from..=to;
+        report.repaired = repair::repair(arguments, &ledger, broker, &range, &integrations).await?;
+    }
+    Ok(report)
+}
+
+/// The first and the last day to look at.
+async fn days(arguments: &Arguments, ledger: &Ledger) -> Result<(Day, Day), CommandError> {
+    let now = ledger.now().await?;
+    let yesterday = Day::of(now).previous();
+    let (from, to) = arguments.days.bounds()?;
+    let to = to.unwrap_or(yesterday);
+    if to > yesterday {
+        return Err(CommandError::refused(format!("{to} is not over yet")));
+    }
+    let back = yesterday
+        .0
+        .checked_sub_days(Days::new(DAYS_BACK))
+        .map_or(Day::FIRST, Day);
+    Ok((from.unwrap_or(back.min(to)), to))
+}
+
+/// The days to verify: those that were asked for, or those that are due.
+async fn due(
+    arguments: &Arguments,
+    horizon: Horizon,
+    ledger: &Ledger,
+    from: Day,
+    to: Day,
+) -> Result<Vec<(String, Day)>, CommandError> {
+    let (first, last) = arguments.days.bounds()?;
+    let asked = first.or(last).is_some();
+    let wanted = Wanted {
+        projects: &arguments.projects,
+        from,
+        to,
+        all: asked,
+    };
+    let mut days = ledger.days_to_verify(&wanted).await?;
+    if !asked && let Some(after) = horizon.settle_after {
+        // What changed since the export is still to be sent: one look is enough.
+        let now = ledger.now().await?;
+        days.retain(|(_, day)| day.end().and_utc() + after <= now);
+    }
+    Ok(days)
+}

@@ -1,0 +1,131 @@
+//! The client of the app API. A key goes to the host of its own entry, over the guarded client: no
+//! redirects, no proxy, https or a host of `EGRESS_ALLOW`.
+
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Certificate, Url};
+use serde_json::Value;
+use shared::egress::Egress;
+use shared::ingestion::endpoint;
+use shared::posthog::{Answer, CallError, Posthog, json_headers};
+use shared::settings::ExposeSecret;
+
+use super::error::{AppError, judge};
+use super::keys::PersonalKeys;
+use crate::error::CommandError;
+
+/// PostHog ends a query after 10 s, and waits up to 30 s for a place before it begins one.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// An answer of 50,000 uuids has 2 MB.
+const LIMIT: usize = 8_000_000;
+/// How often a question is asked whose answer was to wait, or got lost.
+const TRIES: u32 = 3;
+/// A longer wait ends the questions to a host; the next verify goes on.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// PostHog's app API.
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    posthog: Posthog,
+    keys: PersonalKeys,
+}
+
+/// One question.
+pub(crate) struct Question<'a> {
+    /// The app
+    pub(crate) app: &'a Url,
+    /// The path, behind the app's own
+    pub(crate) path: String,
+    /// What follows the question mark
+    pub(crate) query: Option<String>,
+    /// A POST when there is one
+    pub(crate) body: Option<String>,
+    /// The PostHog project that is asked
+    pub(crate) project: Option<i64>,
+}
+
+impl App {
+    /// With these keys.
+    pub(crate) fn new(keys: PersonalKeys, egress: Egress, authorities: Vec<Certificate>) -> Result<Self, CommandError> {
+        let posthog = Posthog::trusting(egress, 4, authorities)
+            .map_err(|error| CommandError::refused(format!("cannot make an HTTP client: {error}")))?;
+        Ok(Self { posthog, keys })
+    }
+
+    /// Asks, and waits where PostHog says so.
+    pub(super) async fn ask(&self, question: Question<'_>) -> Result<Value, AppError> {
+        let mut tried = 1;
+        loop {
+            let error = match self.ask_once(&question).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let wait = match &error {
+                AppError::Busy { wait, .. } => *wait,
+                AppError::NoAnswer { .. } => Duration::from_secs(1),
+                _ => return Err(error),
+            };
+            if tried == TRIES || wait > LONGEST_WAIT {
+                return Err(error);
+            }
+            tokio::time::sleep(wait).await;
+            tried += 1;
+        }
+    }
+
+    async fn ask_once(&self, question: &Question<'_>) -> Result<Value, AppError> {
+        let host = named(question.app);
+        let key = self
+            .keys
+            .of(question.app)
+            .ok_or_else(|| AppError::NoKey(host.clone()))?;
+        let mut url = endpoint(question.app, &question.path);
+        url.set_query(question.query.as_deref());
+        let mut headers = json_headers();
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()))
+            .map_err(|_| AppError::BadKey(host.clone()))?;
+        bearer.set_sensitive(true);
+        headers.insert(AUTHORIZATION, bearer);
+        let asked = self.posthog.ask(url, headers, question.body.clone(), TIMEOUT, LIMIT);
+        let Answer {
+            status,
+            text,
+            retry_after,
+        } = asked.await.map_err(|error| match error {
+            CallError::NotAllowed(refused) => AppError::NotAllowed(refused.to_string()),
+            CallError::Transport(why) => AppError::NoAnswer {
+                host: host.clone(),
+                why,
+            },
+        })?;
+        // A host that repeats what it was sent must not bring the key into a log.
+        let text = text.replace(key.expose_secret(), "(key)");
+        if status.is_success() {
+            return serde_json::from_str(&text).map_err(|_| unreadable(host, &text));
+        }
+        let wait = retry_after.and_then(|seconds| seconds.trim().parse().ok());
+        let wait = wait.map(Duration::from_secs);
+        Err(judge(&host, question.project, status.as_u16(), &text, wait))
+    }
+}
+
+/// An answer that is no JSON: a page of a web server, or one whose end was lost.
+fn unreadable(host: String, text: &str) -> AppError {
+    if text.trim_start().starts_with('<') {
+        AppError::NoApi(host)
+    } else if text.len() >= LIMIT {
+        AppError::Cut(host)
+    } else {
+        AppError::NoAnswer {
+            host,
+            why: "its answer has no end".to_owned(),
+        }
+    }
+}
+
+/// How errors name an app.
+pub(super) fn named(app: &Url) -> String {
+    let port = app.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}{port}", app.host_str().unwrap_or_default())
+}

@@ -1,0 +1,169 @@
+//! Why PostHog's app did not answer what it was asked: one sentence, and what to do. PURE.
+
+use std::time::Duration;
+
+/// The key is in none of these.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum AppError {
+    /// No key may be sent there; nothing was sent.
+    #[error(
+        "there is no personal API key for {0}: us.posthog.com and eu.posthog.com get POSTHOG_PERSONAL_API_KEY, any other host needs its own line in POSTHOG_PERSONAL_API_KEYS_FILE"
+    )]
+    NoKey(String),
+    /// The host may not be called; nothing was sent.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// Network, TLS, a time limit, or a proxy that says 502
+    #[error("{host} gave no answer: {why}; it is asked again by the next verify")]
+    NoAnswer { host: String, why: String },
+    /// 401
+    #[error(
+        "{0} does not know the personal API key; make a new one there (phx_…, scopes query:read and project:read), and mind that the regions US and EU do not share keys"
+    )]
+    BadKey(String),
+    /// 403 with the name of a scope
+    #[error("the personal API key lacks the scope {scope} at {host}; add it to the key in PostHog's settings")]
+    LacksScope { host: String, scope: String },
+    /// Any other 403
+    #[error(
+        "the personal API key may not use this at {host} ({detail}); give it access to the project, or name the project with `producer verify --project ID --posthog-project NUMBER`"
+    )]
+    NoAccess { host: String, detail: String },
+    /// 404 of a project
+    #[error(
+        "{host} knows no project {project} that the key may see; look its number up in PostHog's address bar and name it with `producer verify --project ID --posthog-project NUMBER`"
+    )]
+    NoProject { host: String, project: i64 },
+    /// 404 of the API itself
+    #[error(
+        "{0} has no API of PostHog's app there: if the project's host is a proxy in front of PostHog, arrival cannot be verified through it"
+    )]
+    NoApi(String),
+    /// None of the listed projects has our key.
+    #[error(
+        "none of the {listed} projects that the personal API key may see at {host} has this project's API key; give it access to the right one, or correct the integration's key"
+    )]
+    NotListed { host: String, listed: usize },
+    /// The number that was given is another project's.
+    #[error(
+        "PostHog project {project} at {host} has another project API key than this integration; look its number up"
+    )]
+    OtherKey { host: String, project: i64 },
+    /// 429 and 503
+    #[error("{host} is busy and asks to wait {}; the next verify goes on", minutes(*.wait))]
+    Busy { host: String, wait: Duration },
+    /// 504 and 512: the query is too much for it.
+    #[error("{0} cannot answer the query within its limits, however small a part of the day it is asked for")]
+    TooHeavy(String),
+    /// The query is not accepted.
+    #[error("{host} refused the query (status {status}): {detail}")]
+    Refused { host: String, status: u16, detail: String },
+    /// More rows than an answer may have
+    #[error("{0} has cut its answer, however small a part of the day it was asked for")]
+    Cut(String),
+    /// An answer that makes no sense
+    #[error("{host} gave an answer that cannot be read: {why}; if it is PostHog, please report this")]
+    Garbled { host: String, why: String },
+}
+
+impl AppError {
+    /// Whether every other question to this host would end in the same way.
+    pub(crate) fn is_of_host(&self) -> bool {
+        match self {
+            Self::NoKey(_) | Self::NotAllowed(_) | Self::NoAnswer { .. } | Self::BadKey(_) | Self::NoApi(_) => true,
+            Self::LacksScope { scope, .. } => scope == "query:read",
+            Self::Busy { .. } => true,
+            Self::NoAccess { .. } | Self::NoProject { .. } | Self::NotListed { .. } | Self::OtherKey { .. } => false,
+            Self::TooHeavy(_) | Self::Refused { .. } | Self::Cut(_) | Self::Garbled { .. } => false,
+        }
+    }
+
+    /// Whether a smaller question may be answered.
+    pub(crate) fn asks_for_less(&self) -> bool {
+        matches!(self, Self::TooHeavy(_) | Self::Cut(_))
+    }
+}
+
+fn minutes(wait: Duration) -> String {
+    match wait.as_secs() {
+        0..=119 => format!("{} s", wait.as_secs()),
+        seconds => format!("{} min", seconds.div_ceil(60)),
+    }
+}
+
+/// What an answer that is no success means. `project` is the PostHog project that was asked.
+pub(crate) fn judge(host: &str, project: Option<i64>, status: u16, text: &str, wait: Option<Duration>) -> AppError {
+    let host = host.to_owned();
+    let said: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let detail = said["detail"].as_str().unwrap_or_default();
+    let detail: String = detail.chars().filter(|c| !c.is_control()).take(300).collect();
+    match status {
+        401 => AppError::BadKey(host),
+        403 => match scope(&detail) {
+            Some(scope) => AppError::LacksScope { host, scope },
+            None => AppError::NoAccess { host, detail },
+        },
+        404 => match project.filter(|_| said["code"] == "not_found") {
+            Some(project) => AppError::NoProject { host, project },
+            None => AppError::NoApi(host),
+        },
+        429 | 503 => AppError::Busy {
+            host,
+            wait: wait.unwrap_or(Duration::from_secs(10)),
+        },
+        504 | 512 => AppError::TooHeavy(host),
+        502 | 520..=530 => AppError::NoAnswer {
+            host,
+            why: format!("status {status}"),
+        },
+        300..=399 => AppError::NoApi(host),
+        status => AppError::Refused { host, status, detail },
+    }
+}
+
+/// `… missing required scope 'query:read'`
+fn scope(detail: &str) -> Option<String> {
+    let (_, behind) = detail.split_once("required scope")?;
+    let scope = behind.trim_start().strip_prefix('\'')?.split('\'').next()?;
+    Some(scope.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_answer_is_one_sentence_that_says_what_to_do() {
+        let detail = |detail: &str| format!(r#"{{"type":"x","code":"not_found","detail":"{detail}","attr":null}}"#);
+        for (status, text, said) in [
+            (401, detail("invalid"), "make a new one"),
+            (
+                403,
+                detail("API key missing required scope 'query:read'"),
+                "lacks the scope query:read at h",
+            ),
+            (
+                403,
+                detail("API key does not have access to the requested project: ID 7."),
+                "give it access",
+            ),
+            (404, detail("Project not found."), "knows no project 7"),
+            (404, "<html>".to_owned(), "is a proxy"),
+            (302, String::new(), "is a proxy"),
+            (429, detail("throttled"), "asks to wait 62 s"),
+            (504, String::new(), "within its limits"),
+            (512, String::new(), "within its limits"),
+            (
+                400,
+                detail("Unsupported function"),
+                "(status 400): Unsupported function",
+            ),
+            (502, String::new(), "status 502"),
+        ] {
+            let error = judge("h", Some(7), status, &text, Some(Duration::from_secs(62))).to_string();
+            assert!(error.contains(said), "{status}: {error}");
+        }
+        let long = judge("h", None, 429, "", Some(Duration::from_secs(3_000))).to_string();
+        assert!(long.contains("50 min"), "{long}");
+    }
+}

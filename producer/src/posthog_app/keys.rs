@@ -1,0 +1,193 @@
+//! The personal API keys, each with the only host that it may be sent to. Such a key reads a
+//! company's data, and a project's host is entered by whoever administers that project: so the key
+//! never follows the host. PURE but for the file.
+
+use std::collections::BTreeMap;
+
+use reqwest::Url;
+use shared::settings::variables::{POSTHOG_PERSONAL_API_KEY, POSTHOG_PERSONAL_API_KEYS_FILE};
+use shared::settings::{ExposeSecret, SecretString, Settings};
+
+/// Where `POSTHOG_PERSONAL_API_KEY` goes, and nowhere else.
+const CLOUD: [&str; 2] = ["us.posthog.com", "eu.posthog.com"];
+
+/// Which key goes to which host.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PersonalKeys {
+    cloud: Option<SecretString>,
+    /// By host, with its port and path where these are not the usual ones
+    others: BTreeMap<String, SecretString>,
+}
+
+impl PersonalKeys {
+    /// Reads both variables.
+    pub(crate) fn read(settings: &mut Settings) -> Self {
+        let cloud = settings.optional_secret(&POSTHOG_PERSONAL_API_KEY);
+        if let Some(key) = &cloud
+            && let Err(fault) = check(key)
+        {
+            settings.complain(format!("{} {fault}", POSTHOG_PERSONAL_API_KEY.name));
+        }
+        let mut keys = Self {
+            cloud,
+            others: BTreeMap::new(),
+        };
+        if let Some(path) = settings.text(&POSTHOG_PERSONAL_API_KEYS_FILE) {
+            match std::fs::read_to_string(&path) {
+                Ok(text) => match parse(&text) {
+                    Ok(others) => keys.others = others,
+                    Err(fault) => settings.complain(format!("{}: {fault}", POSTHOG_PERSONAL_API_KEYS_FILE.name)),
+                },
+                Err(error) => {
+                    settings.complain(format!(
+                        "{}: cannot read {path}: {error}",
+                        POSTHOG_PERSONAL_API_KEYS_FILE.name
+                    ));
+                }
+            }
+        }
+        keys
+    }
+
+    /// Whether there is none: then nothing can be asked.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.cloud.is_none() && self.others.is_empty()
+    }
+
+    /// The key that may be sent to this app.
+    pub(crate) fn of(&self, app: &Url) -> Option<&SecretString> {
+        let place = place(app)?;
+        self.others.get(&place).or_else(|| {
+            let is_cloud = app.scheme() == "https" && CLOUD.contains(&place.as_str());
+            self.cloud.as_ref().filter(|_| is_cloud)
+        })
+    }
+}
+
+/// Host, port and path of an app; a line of the file must say the same.
+fn place(app: &Url) -> Option<String> {
+    let host = app.host_str()?.trim_end_matches('.').to_ascii_lowercase();
+    let port = app.port().map(|port| format!(":{port}")).unwrap_or_default();
+    Some(format!("{host}{port}{}", app.path().trim_end_matches('/')))
+}
+
+/// The lines `host key`. An error names the line and never what stands in it.
+fn parse(text: &str) -> Result<BTreeMap<String, SecretString>, String> {
+    let mut keys = BTreeMap::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let mut words = line.split_whitespace();
+        let (Some(host), Some(key), None) = (words.next(), words.next(), words.next()) else {
+            return Err(format!(
+                "line {number} is not `host key`, for example `posthog.example.com phx_…`"
+            ));
+        };
+        let typed = if host.contains("://") {
+            host.to_owned()
+        } else {
+            format!("https://{host}")
+        };
+        let place = typed.parse::<Url>().ok().as_ref().and_then(place);
+        let Some(place) = place else {
+            return Err(format!("line {number} does not begin with a host"));
+        };
+        let key = SecretString::from(key);
+        check(&key).map_err(|fault| format!("line {number}: the key {fault}"))?;
+        if keys.insert(place, key).is_some() {
+            return Err(format!("line {number} has a host that an earlier line has; keep one"));
+        }
+    }
+    Ok(keys)
+}
+
+fn check(key: &SecretString) -> Result<(), &'static str> {
+    let key = key.expose_secret();
+    if key.starts_with("phc_") {
+        return Err(
+            "is a project API key (phc_…), which cannot read anything; make a personal API key (phx_…) in PostHog's \
+                    settings of your user, with the scopes query:read and project:read",
+        );
+    }
+    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("holds a blank or a character that no personal API key (phx_…) has");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(values: &[(&str, &str)]) -> (PersonalKeys, Result<(), String>) {
+        let map = values
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut settings = Settings::from_map(map.collect());
+        let keys = PersonalKeys::read(&mut settings);
+        (keys, settings.finish().map(|_| ()).map_err(|error| error.to_string()))
+    }
+
+    fn goes(keys: &PersonalKeys, app: &str) -> Option<String> {
+        keys.of(&app.parse().unwrap()).map(|key| key.expose_secret().to_owned())
+    }
+
+    #[test]
+    fn a_key_goes_to_its_own_host_and_to_no_other() {
+        let cloud = PersonalKeys {
+            cloud: Some("phx_cloud".into()),
+            others: parse(
+                "# ours\nposthog.example.com phx_a\n\n  https://gate.example.com:8443/at/ phx_b\n127.0.0.1:8000 phx_c",
+            )
+            .unwrap(),
+        };
+        for (app, key) in [
+            ("https://us.posthog.com", Some("phx_cloud")),
+            ("https://eu.posthog.com/", Some("phx_cloud")),
+            ("http://eu.posthog.com/", None),
+            ("https://eu.posthog.com:8443/", None),
+            ("https://eu.posthog.com/path", None),
+            ("https://us.i.posthog.com", None),
+            ("https://us.posthog.com.evil.example", None),
+            ("https://evil.posthog.com", None),
+            ("https://posthog.example.com", Some("phx_a")),
+            ("https://POSTHOG.example.com./", Some("phx_a")),
+            ("https://posthog.example.com:444", None),
+            ("https://posthog.example.com/other", None),
+            ("https://x.posthog.example.com", None),
+            ("https://gate.example.com:8443/at", Some("phx_b")),
+            ("https://gate.example.com:8443", None),
+            ("http://127.0.0.1:8000", Some("phx_c")),
+            ("http://127.0.0.1:8001", None),
+        ] {
+            assert_eq!(goes(&cloud, app).as_deref(), key, "{app}");
+        }
+        assert!(!cloud.is_empty() && PersonalKeys::default().is_empty());
+        assert!(!format!("{cloud:?}").contains("phx_"));
+    }
+
+    #[test]
+    fn what_cannot_be_a_key_is_refused_and_never_shown() {
+        let (_, refused) = read(&[("POSTHOG_PERSONAL_API_KEY", "phc_hunter2")]);
+        let said = refused.unwrap_err();
+        assert!(
+            said.contains("project API key") && said.contains("query:read"),
+            "{said}"
+        );
+        assert!(!said.contains("hunter2"));
+        for (bad, place) in [
+            ("posthog.example.com", "line 1"),
+            ("\na.example phx_hunter2 more", "line 2"),
+            ("a.example phc_hunter2", "project API key"),
+            ("a.example phx_hunter2\nhttps://a.example/ phx_hunter3", "line 2"),
+            ("a.example phx_hünter2", "line 1"),
+        ] {
+            let said = parse(bad).unwrap_err();
+            assert!(said.contains(place) && !said.contains("nter"), "{bad}: {said}");
+        }
+        let (_, refused) = read(&[("POSTHOG_PERSONAL_API_KEYS_FILE", "/nowhere/at/all")]);
+        assert!(refused.unwrap_err().contains("cannot read"));
+    }
+}

@@ -1,0 +1,110 @@
+//! Which PostHog project a project key belongs to, and what the personal key may do beside reading.
+
+use reqwest::Url;
+use serde_json::Value;
+use shared::settings::{ExposeSecret, SecretString};
+
+use super::client::{App, Question, named};
+use super::error::AppError;
+use super::query::Place;
+
+/// Projects on a page of the list.
+const PAGE: usize = 100;
+/// No organisation has more.
+const PAGES: usize = 100;
+
+impl App {
+    /// The number of the project that has this project API key.
+    pub(crate) async fn project_with_key(&self, app: &Url, api_key: &SecretString) -> Result<i64, AppError> {
+        let mut listed = 0;
+        for page in 0..PAGES {
+            let answer = self
+                .ask(Question {
+                    app,
+                    path: "api/projects/".to_owned(),
+                    query: Some(format!("limit={PAGE}&offset={}", page * PAGE)),
+                    body: None,
+                    project: None,
+                })
+                .await?;
+            let Some(projects) = answer["results"].as_array() else {
+                return Err(AppError::Garbled {
+                    host: named(app),
+                    why: "a list of projects without `results`".to_owned(),
+                });
+            };
+            listed += projects.len();
+            let ours = projects
+                .iter()
+                .find(|project| project["api_token"].as_str() == Some(api_key.expose_secret()));
+            if let Some(id) = ours.and_then(|project| project["id"].as_i64()) {
+                return Ok(id);
+            }
+            // Its `next` is a URL, which is never followed: it could lead elsewhere.
+            if answer["next"].is_null() || projects.is_empty() {
+                break;
+            }
+        }
+        Err(AppError::NotListed {
+            host: named(app),
+            listed,
+        })
+    }
+
+    /// Whether the project of this number has this project API key; `None` where PostHog does not tell.
+    pub(crate) async fn has_key(&self, place: &Place, api_key: &SecretString) -> Option<bool> {
+        let asked = self.ask(Question {
+            app: &place.app,
+            path: format!("api/projects/{}/", place.project),
+            query: None,
+            body: None,
+            project: Some(place.project),
+        });
+        let answer = asked.await.ok()?;
+        Some(answer["api_token"].as_str()? == api_key.expose_secret())
+    }
+
+    /// A sentence for the operator where the key may do more than read. A PostHog that does not tell
+    /// is believed.
+    pub(crate) async fn key_warning(&self, app: &Url) -> Option<String> {
+        let asked = self.ask(Question {
+            app,
+            path: "api/personal_api_keys/@current/".to_owned(),
+            query: None,
+            body: None,
+            project: None,
+        });
+        let scopes = too_much(&asked.await.ok()?)?;
+        Some(format!(
+            "the personal API key at {} may do more than it needs ({scopes}); narrow it to query:read and project:read in \
+             PostHog's settings",
+            named(app)
+        ))
+    }
+}
+
+/// The scopes that allow to change something. PURE.
+fn too_much(key: &Value) -> Option<String> {
+    let scopes = key["scopes"].as_array()?.iter().filter_map(Value::as_str);
+    let writing: Vec<&str> = scopes
+        .filter(|scope| *scope == "*" || scope.ends_with(":write"))
+        .collect();
+    (!writing.is_empty()).then(|| writing.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_may_write_is_noticed() {
+        assert_eq!(too_much(&json!({"scopes": ["query:read", "project:read"]})), None);
+        assert_eq!(too_much(&json!({"detail": "?"})), None);
+        let all = too_much(&json!({"scopes": ["*"]}));
+        assert_eq!(all.as_deref(), Some("*"));
+        let some = too_much(&json!({"scopes": ["query:read", "insight:write", "person:write"]}));
+        assert_eq!(some.as_deref(), Some("insight:write, person:write"));
+    }
+}
