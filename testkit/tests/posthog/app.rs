@@ -392,3 +392,28 @@ async fn it_is_busy_or_overcharged_or_falls_silent() {
     let wrong_way = sender.client.get(url).bearer_auth(PERSONAL).send().await.unwrap();
     assert_eq!(wrong_way.status(), 405);
 }
+
+/// `.ci/run clickhouse` holds ClickHouse itself to the same file.
+#[tokio::test]
+async fn it_answers_as_clickhouse_does() {
+    let sender = asked().await;
+    let said: Value = include_str!("arrival.json").parse().unwrap();
+    for event in said["events"].as_array().unwrap() {
+        let mut sent = event.clone();
+        sent["properties"] = json!({"langfuse_project_id": event["project"]});
+        sender.store(&[sent]).await;
+    }
+    let project = said["project"].to_string();
+    for (state, unfolded) in [("unfolded", true), ("folded", false)] {
+        sender.posthog.unfolded(KEY, unfolded);
+        for (name, query) in [("hours", HOURS), ("counts", COUNTS), ("uuids", UUIDS)] {
+            let mut asking = asking(query);
+            let values = &mut asking["query"]["values"];
+            values["project"] = project[1..project.len() - 1].into();
+            for bound in ["since", "until", "prefix"] {
+                values[bound] = said[bound].clone();
+            }
+            assert_eq!(sender.rows(&asking).await, said[state][name], "{state} {name}");
+        }
+    }
+}
