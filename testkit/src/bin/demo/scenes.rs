@@ -4,17 +4,18 @@ mod enqueue;
 mod export;
 mod fill;
 mod replay;
+mod today;
 mod verdict;
 mod wrong_key;
 
-use chrono::{Days, NaiveDate, Utc};
+use chrono::{Days, NaiveDate};
 
 use crate::progress::Progress;
 use crate::stage::Stage;
 
 /// Plays all scenes. The first one that does not show what it should is the demo's failure.
 pub(crate) async fn play(stage: &mut Stage) -> anyhow::Result<()> {
-    let yesterday = Utc::now().date_naive() - Days::new(1);
+    let yesterday = stage.today - Days::new(1);
     let days: Vec<NaiveDate> = (0..4).map(|back| yesterday - Days::new(back)).collect();
 
     fill::langfuse_has_rows(stage, &days).await;
@@ -28,5 +29,7 @@ pub(crate) async fn play(stage: &mut Stage) -> anyhow::Result<()> {
     wrong_key::its_days_are_exported(stage, &progress).await?;
     progress.finish();
     replay::a_day_is_sent_again(stage, yesterday).await?;
+    today::its_morning_arrives_before_it_is_over(stage).await?;
+    today::what_changed_is_sent_again_and_nothing_else(stage).await?;
     verdict::every_event_is_compared(stage).await
 }

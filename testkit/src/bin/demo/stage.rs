@@ -4,15 +4,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
+use chrono::{NaiveDate, Utc};
 use indicatif::MultiProgress;
 use testkit::oracle::Oracle;
 use testkit::world::LANGFUSE_URL;
-use testkit::{Servers, Worker, World, program, wait};
+use testkit::{Clock, Servers, Worker, World, program, wait};
 
 /// How long all scenes may take together, once servers and programs are there.
 const DEADLINE: Duration = Duration::from_mins(3);
 /// The default is two minutes; here somebody may want to kill a worker and watch.
 const LEASE: &str = "5s";
+/// When the demo plays.
+const MORNING: &str = "10:35";
 /// Lines are no longer than this, apart from what the producer prints.
 const COLUMNS: usize = 100;
 /// As wide as the time at the beginning of a line.
@@ -21,6 +24,10 @@ const INDENT: &str = "         ";
 /// The servers, the programs and the clock of the demo.
 pub(crate) struct Stage {
     pub(crate) world: World,
+    /// The time that both programs go by
+    pub(crate) clock: Clock,
+    /// The day on which the demo plays
+    pub(crate) today: NaiveDate,
     pub(crate) workers: Vec<Worker>,
     pub(crate) bars: MultiProgress,
     began: Instant,
@@ -45,6 +52,15 @@ impl Stage {
         let servers = Arc::new(Servers::start().await);
         started(servers.clone());
         let world = World::on(servers).await;
+        let today = Utc::now().date_naive();
+        let clock = world.clock(format!("{today} {MORNING}")).await;
+        say(
+            began,
+            &format!(
+                "the programs take the time from the database, where it is {MORNING} today: \
+                 so the demo shows the same at any time"
+            ),
+        );
         for (name, value) in [
             ("LEASE", LEASE),
             ("PAGE_ROWS", "500"),
@@ -55,6 +71,8 @@ impl Stage {
         }
         Ok(Self {
             world,
+            clock,
+            today,
             workers: Vec::new(),
             bars: MultiProgress::new(),
             began,
