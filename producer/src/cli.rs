@@ -129,16 +129,16 @@ events, it asks first. --yes answers for you, and nothing is asked where --from,
 BACKFILL_DAYS says how far back to go. Without a terminal these days are held back, and all others
 are published. --count, with --dry-run, counts the events exactly: first look at it, then decide.
 
---steps publishes the parts of today that are over, as EXPORT_EVERY divides it, and nothing else. Run
-it at each border, STEP_LAG later; `producer schedule` does it by itself. What the steps miss, the
-day's own job sends.
+--steps publishes the parts of today that are over, as EXPORT_EVERY divides it, and nothing else.
+Run it at each border, STEP_LAG later; `producer schedule` does it by itself. What the steps miss,
+the day's own job sends.
 
-JSON: {now, dry_run, planned: {new, resumed, late, step, settled, healed}, queues, from, to, confirmed,
-failed: [{id, error}], paused: [project_id], looked_at, dead: [id],
-undated: [{project_id, table, rows, example}],
-first_exports: [{project_id, from, to, days, events, held_back}],
-jobs: [{id, project_id, day, run, queue, reason}]}. With --steps also next_step_at. With --count also counts: [{project_id, jobs,
-events: {trace, generation, score, observation}, total}]; `observation` where EVENTS asks for it.
+JSON: {now, dry_run, planned: {new, resumed, late, step, settled, healed}, queues, from, to,
+confirmed, failed: [{id, error}], paused: [project_id], looked_at, dead: [id], undated:
+[{project_id, table, rows, example}], first_exports: [{project_id, from, to, days, events,
+held_back}], jobs: [{id, project_id, day, run, queue, reason}]}. With --steps also next_step_at.
+With --count also counts: [{project_id, jobs, events: {trace, generation, score, observation},
+total}]; `observation` where EVENTS asks for it.
 
 Exit code: 0 when the broker confirmed every job, also when days were held back, which standard
 error says; 1 when it did not confirm one. Such a job is not in the ledger, so the next `enqueue`
@@ -151,11 +151,12 @@ Examples:
   BACKFILL_DAYS=30 producer schedule
 
 Enqueues at the start, which catches up with every missed day, and then every day at that time
-(UTC). With EXPORT_EVERY it also enqueues each part of the day, STEP_LAG after its end. It may run as several replicas. One is at work; the others stand by and take over when it
-ends. It asks nobody: a long history is held back, as `producer enqueue --help` tells, and
-`producer enqueue --project ID --yes` publishes it. With --yes, schedule publishes that of every
-project, also of those that are set up later. After a failure it tries again within minutes. Reads
-the same settings as `enqueue`. SIGTERM and SIGINT end it with exit code 0.";
+(UTC). With EXPORT_EVERY it also enqueues each part of the day, STEP_LAG after its end. It may run
+as several replicas. One is at work; the others stand by and take over when it ends. It asks nobody:
+a long history is held back, as `producer enqueue --help` tells, and `producer enqueue --project ID
+--yes` publishes it. With --yes, schedule publishes that of every project, also of those that are
+set up later. After a failure it tries again within minutes. Reads the same settings as `enqueue`.
+SIGTERM and SIGINT end it with exit code 0.";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
@@ -178,7 +179,7 @@ Examples:
 
 Looks at:
   Langfuse's database   columns, indexes, rights, times, the newest row
-  the ledger            version, rights
+  the ledger            version, rights; with EXPORT_EVERY whether steps are asked for
   the broker            queues and their arguments, consumers; with AMQP_MANAGEMENT_URL also
                         policies, bindings and the consumer timeout
   each enabled project  ENCRYPTION_KEY, host, key, pause, a history that is held back
@@ -210,16 +211,24 @@ again for each run that sent it.
 
 NEWEST ROW is the age of a project's newest trace or observation.
 
+With EXPORT_EVERY the totals and each project also say until when today is exported, in UTC, and
+which step failed, until another one has sent what it did not. With --project the steps of a day are
+one line, and the daily run of a day that has settled is `completed, settled`.
+
 JSON: {now, totals: {projects, need_somebody, behind, paused, up_to_date, disabled, completed,
 running, queued, waiting, dead, skipped, discarded, events_sent, rows_rejected, oldest_missing_day,
-missing_days, days_without_job, days_held_back}, newest_row_at, projects: [{project_id, name,
-enabled, paused: null | {error_code, error, paused_by, paused_at}, standing: needs_somebody | behind
-| paused | up_to_date | disabled, completed, running, queued, waiting, dead, skipped, discarded,
-events_sent, rows_rejected, oldest_missing_day, days_behind, missing_days, days_without_job,
-days_held_back, newest_row_at}], runs: […]}. `projects` has all of them. `runs` comes only with
---project or --state: {project_id, day, run, state, attempt, takeovers, worker, full, created_after,
-events, error_code, error, first_failed_at, retry_at, lease_expires_at, queued_at, started_at,
-completed_at, sent, rejected}.";
+missing_days, days_without_job, days_held_back, today: null | {projects, exported_until,
+furthest_behind, with_failed_step}}, newest_row_at, projects: [{project_id, name, enabled, paused:
+null | {error_code, error, paused_by, paused_at}, standing: needs_somebody | behind | paused |
+up_to_date | disabled, completed, running, queued, waiting, dead, skipped, discarded, events_sent,
+rows_rejected, oldest_missing_day, days_behind, missing_days, days_without_job, days_held_back,
+newest_row_at, today: null | {exported_until, failed_step: null | {run, state, until, error_code,
+error}}}], days: […], runs: […]}. `projects` has all of them. `days` comes only with --project and
+without --state: {project_id, day, standing: settled | exported | on_its_way | dead | given_up |
+in_part, steps: null | {completed, on_their_way, discarded, skipped, events_sent, rows_rejected}}.
+`runs` comes only with --project or --state: {project_id, day, run, state, attempt, takeovers,
+worker, full, created_after, changed, span_from, span_until, events, error_code, error,
+first_failed_at, retry_at, lease_expires_at, queued_at, started_at, completed_at, sent, rejected}.";
 
 /// Does what was typed. Says on standard error what went wrong.
 pub async fn execute(cli: Cli) -> ExitCode {

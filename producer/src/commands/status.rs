@@ -1,8 +1,11 @@
 //! `status`: shows how many runs are in each state, and how far behind each project is.
 
+mod days;
 mod known;
 mod line;
+mod runs;
 mod say;
+mod today;
 mod totals;
 
 use std::collections::BTreeMap;
@@ -25,6 +28,7 @@ use crate::pauses::paused;
 use crate::plan::Rules;
 use crate::servers;
 
+use days::DayLine;
 use known::{forget_given_up, refuse_unknown};
 use line::{Line, Missing};
 use totals::Totals;
@@ -74,6 +78,9 @@ struct Report {
     /// The newest row of any project that is shown, or the newest score of any project
     newest_row_at: Option<DateTime<Utc>>,
     projects: Vec<Line>,
+    /// With `--project`, and without `--state`: what became of each day
+    #[serde(skip_serializing_if = "Option::is_none")]
+    days: Option<Vec<DayLine>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     runs: Option<Vec<RunRow>>,
     #[serde(skip)]
@@ -102,11 +109,13 @@ pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, Comm
         };
         Some(ledger.list(&filter).await?)
     };
+    let whole_days = runs.as_ref().filter(|_| arguments.state.is_none());
     let report = Report {
         now: rules.now,
         totals: Totals::of(&projects),
         newest_row_at: newest.of_all,
         projects,
+        days: whole_days.map(|runs| days::days(runs)),
         runs,
         newest,
     };
@@ -157,6 +166,7 @@ async fn lines(
     forget_given_up(source, &mut summaries).await?;
     let shown: Vec<String> = summaries.keys().cloned().collect();
     let newest = newest(source, &shown, rules.now).await?;
+    let mut of_today = today::read(ledger, rules.now).await?;
     let named: BTreeMap<&str, &StoredIntegration> = integrations
         .iter()
         .map(|found| (found.project_id.as_str(), found))
@@ -166,6 +176,7 @@ async fn lines(
         Line {
             paused: pauses.remove(&id),
             newest_row_at: newest.by_project.get(&id).copied(),
+            today: of_today.remove(&id),
             days_held_back: held_back.get(&id).copied().unwrap_or(0),
             ..Line::new(rules, &missing, &id, named.get(id.as_str()).copied(), &summary)
         }

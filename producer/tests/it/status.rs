@@ -47,6 +47,7 @@ async fn a_project_by_the_numbers() {
             "queued": 0, "waiting": 1, "dead": 1, "skipped": 0, "discarded": 1, "events_sent": 2000, "rows_rejected": 4,
             "oldest_missing_day": back(2).to_string(), "days_behind": 3, "missing_days": 3,
             "standing": "needs_somebody", "days_without_job": 1, "days_held_back": 0, "newest_row_at": format!("{}T12:00:00Z", back(0)),
+            "today": null,
         })
     );
     assert_eq!(
@@ -63,6 +64,7 @@ async fn a_project_by_the_numbers() {
             "projects": 3, "need_somebody": 1, "behind": 0, "paused": 0, "up_to_date": 1, "disabled": 1, "completed": 1,
             "running": 0, "queued": 0, "waiting": 1, "dead": 1, "skipped": 0, "discarded": 1, "events_sent": 2000,
             "rows_rejected": 4, "oldest_missing_day": back(2).to_string(), "missing_days": 3, "days_without_job": 1, "days_held_back": 0,
+            "today": null,
         })
     );
     let dead = json(&world, &["status", "--state", "dead", "--json"]).await;

@@ -67,7 +67,7 @@ impl Ledger {
              select distinct on (project_id) project_id, run, state, span_until, error_code, error
              from posthog_export.runs
              where day = $1 and run like 'step-%' and span_until is not null
-               and state <> 'completed' and error_code is not null
+               and state not in ('completed', 'skipped') and error_code is not null
              order by project_id, span_until desc, updated_at desc",
         )
         .bind(day.0)

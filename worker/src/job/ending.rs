@@ -77,6 +77,9 @@ pub fn say(about: &About<'_>, ending: &Ending<'_>, streams: &BTreeMap<Stream, Pr
         outcome, error_code, ..
     } = *ending;
     metrics::job_ended(outcome, error_code);
+    if about.key.is_some_and(RunKey::is_step) {
+        metrics::step_ended(outcome);
+    }
     let of = |stream: Stream, count: fn(&Progress) -> i64| streams.get(&stream).map(count);
     let total = |count: fn(&Progress) -> i64| (!streams.is_empty()).then(|| streams.values().map(count).sum::<i64>());
     let advice = error_code

@@ -18,7 +18,7 @@ use shared::topology::{DEAD_LETTER_QUEUE, Lane, rung_queue};
 use crate::watch::outcome::{Outcome, SplitCause};
 use catalogue::{
     BATCHES, BLOCKED, BUILD, BYTES, CONNECTED, CONSUMERS, DEPTH, EVENTS, FRESHNESS, IN_FLIGHT, JOBS, LAG,
-    LAST_COMPLETED, LAST_ENQUEUE, LOOKED, PAGE, PAUSED, REJECTS, RETRIES, RUNNING, SEND, SESSIONS_LOST, SPLITS,
+    LAST_COMPLETED, LAST_ENQUEUE, LOOKED, PAGE, PAUSED, REJECTS, RETRIES, RUNNING, SEND, SESSIONS_LOST, SPLITS, STEPS,
     TAKEOVERS,
 };
 pub use catalogue::{Kind, METRICS, Metric};
@@ -55,6 +55,9 @@ fn at_zero() {
             counter!(JOBS, "outcome" => outcome.as_str(), "error_code" => code.as_str()).absolute(0);
         }
     }
+    for outcome in Outcome::OF_STEPS {
+        counter!(STEPS, "outcome" => outcome.as_str()).absolute(0);
+    }
     for kind in Stream::ALL.map(Stream::as_str) {
         for name in [EVENTS, BATCHES, BYTES, REJECTS, RETRIES] {
             counter!(name, "kind" => kind).absolute(0);
@@ -84,6 +87,13 @@ fn at_zero() {
 pub fn job_ended(outcome: Outcome, code: Option<ErrorCode>) {
     let code = code.map_or("", ErrorCode::as_str);
     counter!(JOBS, "outcome" => outcome.as_str(), "error_code" => code).increment(1);
+}
+
+/// A delivery of a step has ended. Counted where the step has ended with it.
+pub fn step_ended(outcome: Outcome) {
+    if Outcome::OF_STEPS.contains(&outcome) {
+        counter!(STEPS, "outcome" => outcome.as_str()).increment(1);
+    }
 }
 
 /// A batch was accepted.

@@ -40,6 +40,14 @@ impl Outcome {
         Outcome::Abandoned,
     ];
 
+    /// Those with which a step has ended.
+    pub const OF_STEPS: [Outcome; 4] = [
+        Outcome::Completed,
+        Outcome::Discarded,
+        Outcome::Superseded,
+        Outcome::Skipped,
+    ];
+
     /// The word in metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {

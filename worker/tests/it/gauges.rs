@@ -6,9 +6,9 @@ use chrono::TimeDelta;
 use shared::freshness::Freshness;
 use shared::job::{Day, Job};
 use shared::ledger::{Gauges, Ledger};
-use testkit::{Worker, World, lines};
+use testkit::{Outcome, Worker, World, lines};
 
-use crate::{DAY, PATIENCE, PROJECT, world};
+use crate::{DAY, KEY, PATIENCE, PROJECT, world};
 
 const OFTEN: (&str, &str) = ("METRICS_INTERVAL", "1s");
 
@@ -374,4 +374,44 @@ async fn of_a_large_ledger_the_steps_of_today_are_read_and_nothing_else() {
     assert_eq!(ledger.failed_steps(today).await.unwrap().len(), 400);
     assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
     println!("{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn steps_are_counted_by_how_they_ended() {
+    let (world, project) = world().await;
+    let clock = world.clock(format!("{DAY} 10:35")).await;
+    let worker = world.ready_worker(&[]).await;
+    let publish = async |run: &str| {
+        let message = format!(
+            r#"{{"project_id":"{PROJECT}","day":"{DAY}","run":"{run}","from":"{DAY}T00:00:00Z","until":"{DAY}T10:00:00Z"}}"#
+        );
+        world.publish_job(message.as_bytes()).await;
+    };
+    world.posthog.forget_key(KEY);
+    publish("step-0100").await;
+    project.wait_state(DAY, "step-0100", "discarded").await;
+    publish("step-0200").await;
+    project.wait_state(DAY, "step-0200", "skipped").await;
+    world.posthog.known_key(KEY);
+    sqlx::query("delete from posthog_export.paused")
+        .execute(&world.pool())
+        .await
+        .unwrap();
+    publish("step-0000").await;
+    project.wait_state(DAY, "step-0000", "completed").await;
+    // A second delivery of it ends nothing.
+    publish("step-0000").await;
+    worker.wait_outcome(Outcome::DoneBefore, None).await;
+    clock.set("2024-06-02 00:01").await;
+    publish("step-0300").await;
+    project.wait_state(DAY, "step-0300", "discarded").await;
+    let expected: BTreeMap<String, String> = ["completed", "discarded", "skipped", "superseded"]
+        .map(|outcome| (format!("{{outcome=\"{outcome}\"}}"), "1".to_owned()))
+        .into();
+    let found = async || {
+        let found = samples(&worker, "posthog_export_steps_total").await;
+        let counts = found.into_iter().map(|(outcome, count)| (outcome, count.to_string()));
+        counts.collect::<BTreeMap<_, _>>() == expected
+    };
+    world.wait_until("each is counted once", PATIENCE, found).await;
 }

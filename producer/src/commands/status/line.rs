@@ -8,6 +8,7 @@ use shared::integration::StoredIntegration;
 use shared::job::{DAILY, Day};
 use shared::ledger::{HUMAN, Pause, RunRow, State, Summary};
 
+use super::today::Today;
 use crate::output::{age, cell, count};
 use crate::plan::{Project, Rules};
 
@@ -88,6 +89,8 @@ pub(super) struct Line {
     pub(super) days_held_back: usize,
     /// Its newest trace or observation
     pub(super) newest_row_at: Option<DateTime<Utc>>,
+    /// `None`: it has no steps today
+    pub(super) today: Option<Today>,
 }
 
 impl Line {
@@ -120,6 +123,7 @@ impl Line {
             days_without_job: missing.without_job,
             days_held_back: 0,
             newest_row_at: None,
+            today: None,
         }
     }
 
@@ -138,8 +142,16 @@ impl Line {
         self
     }
 
-    /// How many days are missing, and the oldest.
+    /// How many days are missing, and the oldest; and until when today is exported, where it has steps.
     fn lag(&self) -> String {
+        let days = self.days_lag();
+        match &self.today {
+            Some(today) => format!("{days}; {}", today.words()),
+            None => days,
+        }
+    }
+
+    fn days_lag(&self) -> String {
         match self.oldest_missing_day {
             None => "up to date".to_owned(),
             Some(day) if self.missing_days == 1 => format!("1 day missing: {day}"),

@@ -1,13 +1,13 @@
 //! What `status` writes for people: the totals, then the projects that need somebody, then the rest.
 
 use chrono::{DateTime, Utc};
-use shared::ledger::{RunRow, State};
 
 use super::Report;
 use super::line::{Line, Standing};
+use super::runs;
 use super::totals::Totals;
 use crate::newest::WRITES_ELSEWHERE;
-use crate::output::{self, age, cell, count, line, moment, shorten};
+use crate::output::{self, age, count, line, moment};
 
 /// As many projects are all listed: they fit on a screen.
 const FEW: usize = 20;
@@ -23,6 +23,9 @@ pub(super) fn say(report: &Report, all: bool) {
     for text in totals(&report.totals) {
         line(text);
     }
+    if let Some(today) = &report.totals.today {
+        line(today.words());
+    }
     line(newest(report));
     line("");
     let (listed, left_out) = listed(&report.projects, all);
@@ -34,7 +37,7 @@ pub(super) fn say(report: &Report, all: bool) {
     }
     if let Some(of_projects) = &report.runs {
         line("");
-        runs(of_projects);
+        runs::say(of_projects, report.days.as_deref());
     }
 }
 
@@ -139,35 +142,4 @@ fn projects(listed: &[&Line], now: DateTime<Utc>) {
         "LAG",
     ];
     output::table(header, listed.iter().map(|line| line.row(now)));
-}
-
-fn runs(runs: &[RunRow]) {
-    if runs.is_empty() {
-        line("No runs.");
-        return;
-    }
-    let header = [
-        "DAY", "RUN", "STATE", "ATTEMPT", "EVENTS", "REJECTED", "SINCE", "CAUSE", "ERROR",
-    ];
-    let row = |run: &RunRow| {
-        let since = match run.state {
-            State::Completed => run.completed_at,
-            State::Running => run.started_at,
-            State::Waiting => run.retry_at,
-            State::Queued | State::Skipped | State::Discarded => Some(run.queued_at),
-            State::Dead => run.first_failed_at,
-        };
-        [
-            format!("{}/{}", run.project_id, run.day),
-            run.run.clone(),
-            run.state.to_string(),
-            run.attempt.to_string(),
-            run.counts.sent.to_string(),
-            run.counts.rejected.to_string(),
-            cell(since.map(moment)),
-            cell(run.error_code.as_ref()),
-            shorten(run.error.as_deref().unwrap_or("-"), 80),
-        ]
-    };
-    output::table(header, runs.iter().map(row));
 }

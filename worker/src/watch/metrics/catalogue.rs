@@ -37,6 +37,7 @@ pub struct Metric {
 }
 
 pub(super) const JOBS: &str = "posthog_export_jobs_total";
+pub(super) const STEPS: &str = "posthog_export_steps_total";
 pub(super) const EVENTS: &str = "posthog_export_events_total";
 pub(super) const BATCHES: &str = "posthog_export_batches_total";
 pub(super) const BYTES: &str = "posthog_export_sent_bytes_total";
@@ -70,6 +71,12 @@ pub const METRICS: &[Metric] = {
             Counter,
             &["outcome", "error_code"],
             "Deliveries by what became of their job: completed, done_before, retry, later, dead, discarded, superseded, skipped, handed_back or abandoned.",
+        ),
+        metric(
+            STEPS,
+            Counter,
+            &["outcome"],
+            "Steps that ended: completed, discarded (given up after a failure), superseded (their day was over first) or skipped.",
         ),
         metric(
             EVENTS,
