@@ -10,7 +10,7 @@ create index runs_unfinished_settled on posthog_export.runs (asked_at)
 -- one row, and none where the day is exported once (EXPORT_EVERY=1d).
 create table posthog_export.last_steps (
     only_row      boolean     primary key default true check (only_row),
-    ended_at      timestamptz not null,
+    asked_at      timestamptz not null,
     every_seconds integer     not null,
     lag_seconds   integer     not null
 );

@@ -4,12 +4,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::job::{Day, Span};
 
-/// When the steps of all projects were last asked for, with all messages confirmed, and the settings
-/// of then.
+/// The last time that the steps of all projects were asked for, with all messages confirmed, and the
+/// settings of then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastSteps {
-    /// When that ended
-    pub ended: DateTime<Utc>,
+    /// Up to when borders were looked at
+    pub asked: DateTime<Utc>,
     /// `EXPORT_EVERY`
     pub every: TimeDelta,
     /// `STEP_LAG`
@@ -29,10 +29,18 @@ impl LastSteps {
 
     /// When steps are to be asked for next, after they were last.
     fn next_due(&self) -> Option<DateTime<Utc>> {
-        let today = Span::of(Day::of(self.ended));
-        // What was asked for then reached to the last border whose lag had passed.
-        let asked_until = (self.ended - self.lag).max(today.from);
+        let today = Span::of(Day::of(self.asked));
+        let asked_until = (self.asked - self.lag).max(today.from);
         self.due_behind(asked_until).or_else(|| self.due_behind(today.until))
+    }
+
+    /// The last border that steps were asked for: the last whose lag had passed. Midnight: none of
+    /// that day had.
+    fn border(&self) -> Option<DateTime<Utc>> {
+        let today = Span::of(Day::of(self.asked));
+        let passed = (self.asked - self.lag - today.from).num_seconds().max(0);
+        let steps = passed.checked_div_euclid(self.every.num_seconds())?;
+        Some(today.from + self.every * i32::try_from(steps).ok()?)
     }
 }
 
@@ -75,12 +83,13 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// `steps` are those of the day that `now` lies in. A project counts that was asked for a step
-    /// at the last border that any project was asked at: the others were paused, disabled or removed
+    /// `steps` are those of the day that `now` lies in. A project counts if it was asked for a step
+    /// at the last border that steps were asked for: the others were paused, disabled or removed
     /// before.
     pub fn of(now: DateTime<Utc>, last: Option<LastSteps>, steps: &[Steps]) -> Self {
         let today = Day::of(now);
-        let border = steps.iter().map(|steps| steps.asked_until).max();
+        let asked = steps.iter().map(|steps| steps.asked_until);
+        let border = asked.chain(last.and_then(|last| last.border())).max();
         let counts = |steps: &&Steps| !steps.paused && Some(steps.asked_until) == border;
         let covered: Vec<DateTime<Utc>> = steps
             .iter()
@@ -142,9 +151,9 @@ mod tests {
         Steps { paused: true, ..steps }
     }
 
-    fn last(ended: &str) -> LastSteps {
+    fn last(asked: &str) -> LastSteps {
         LastSteps {
-            ended: time(ended),
+            asked: time(asked),
             every: TimeDelta::hours(1),
             lag: TimeDelta::minutes(30),
         }
@@ -248,6 +257,14 @@ mod tests {
                 None,
                 Some("25:30"),
             ),
+            (
+                "the only project was disabled",
+                "12:40",
+                Some("12:31"),
+                vec![done.clone()],
+                None,
+                None,
+            ),
             ("nobody has a project", "10:20", Some("09:31"), vec![], None, None),
             (
                 "the producer is away since yesterday noon",
@@ -282,7 +299,7 @@ mod tests {
         };
         assert_eq!(late.next_due(), Some(time("22:00")));
         let last = LastSteps {
-            ended: time("23:00"),
+            asked: time("23:00"),
             ..late
         };
         assert_eq!(last.next_due(), Some(time("28:00")));
@@ -329,7 +346,7 @@ mod tests {
                 if asked > border(of_day - 1, every, lag) {
                     due = Some(minute);
                 }
-                let last = due.map(|due| LastSteps { ended: at(due), every: TimeDelta::minutes(every), lag: TimeDelta::minutes(lag) });
+                let last = due.map(|due| LastSteps { asked: at(due), every: TimeDelta::minutes(every), lag: TimeDelta::minutes(lag) });
                 let steps = Steps {
                     project_id: String::new(), paused: false, asked_until: at(start + asked), completed: vec![span(start, start + asked)],
                 };
@@ -347,7 +364,7 @@ mod tests {
             let covered = border(stopped, every, lag);
             let asked = border(now, every, lag);
             prop_assume!(now >= stopped && asked > 0);
-            let last = LastSteps { ended: at(now), every: TimeDelta::minutes(every), lag: TimeDelta::minutes(lag) };
+            let last = LastSteps { asked: at(now), every: TimeDelta::minutes(every), lag: TimeDelta::minutes(lag) };
             let completed = if covered > 0 { vec![span(0, covered)] } else { Vec::new() };
             let steps = [Steps { project_id: String::new(), paused: false, asked_until: at(asked), completed }];
             let late = (asked > covered).then(|| at(covered + every + lag));

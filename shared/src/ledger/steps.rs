@@ -78,25 +78,27 @@ impl Ledger {
     /// When the steps of all projects were last asked for; `None` where the day is exported once.
     pub async fn last_steps(&self) -> Result<Option<LastSteps>, LedgerError> {
         let row = sqlx::query_as(
-            "-- ledger_last_steps\nselect ended_at, every_seconds, lag_seconds from posthog_export.last_steps",
+            "-- ledger_last_steps\nselect asked_at, every_seconds, lag_seconds from posthog_export.last_steps",
         );
         let row: Option<(DateTime<Utc>, i32, i32)> = answered(row.fetch_optional(&self.pool)).await?;
-        Ok(row.map(|(ended, every, lag)| LastSteps {
-            ended,
+        Ok(row.map(|(asked, every, lag)| LastSteps {
+            asked,
             every: TimeDelta::seconds(i64::from(every)),
             lag: TimeDelta::seconds(i64::from(lag)),
         }))
     }
 
-    /// Records that the steps of all projects have just been asked for, with these settings.
-    pub async fn record_steps(&self, every: Duration, lag: Duration) -> Result<(), LedgerError> {
+    /// Records that the steps of all projects were asked for, up to the last border that had passed at
+    /// this moment, with these settings.
+    pub async fn record_steps(&self, asked: DateTime<Utc>, every: Duration, lag: Duration) -> Result<(), LedgerError> {
         let seconds = |length: Duration| i32::try_from(length.as_secs()).unwrap_or(i32::MAX);
         let written = sqlx::query(
             "-- ledger_record_steps
-             insert into posthog_export.last_steps (ended_at, every_seconds, lag_seconds) values (clock_timestamp(), $1, $2)
+             insert into posthog_export.last_steps (asked_at, every_seconds, lag_seconds) values ($1, $2, $3)
              on conflict (only_row) do update
-             set ended_at = excluded.ended_at, every_seconds = excluded.every_seconds, lag_seconds = excluded.lag_seconds",
+             set asked_at = excluded.asked_at, every_seconds = excluded.every_seconds, lag_seconds = excluded.lag_seconds",
         )
+        .bind(asked)
         .bind(seconds(every))
         .bind(seconds(lag))
         .execute(&self.pool);

@@ -156,7 +156,7 @@ async fn the_freshness_is_that_of_the_project_that_is_furthest_behind() {
         let told = |time: &str| (!time.is_empty()).then(|| time.to_owned());
         (told(covered), told(late))
     };
-    ledger.record_steps(HOUR, HOUR / 2).await.unwrap();
+    ledger.record_steps(clock.now().await, HOUR, HOUR / 2).await.unwrap();
 
     // Near midnight, until the first border of the day is due, there is nothing to be late.
     for (now, late) in [
@@ -169,7 +169,7 @@ async fn the_freshness_is_that_of_the_project_that_is_furthest_behind() {
     }
 
     clock.set("2024-06-02 10:40").await;
-    ledger.record_steps(HOUR, HOUR / 2).await.unwrap();
+    ledger.record_steps(clock.now().await, HOUR, HOUR / 2).await.unwrap();
     for (project, until) in [("p1", 600), ("p2", 600), ("paused", 600), ("disabled", 480)] {
         add_step(&world, project, 0, 420, "completed").await;
         let state = if project == "p1" { "completed" } else { "discarded" };
@@ -201,7 +201,7 @@ async fn the_freshness_is_that_of_the_project_that_is_furthest_behind() {
         )
         .await;
     }
-    ledger.record_steps(HOUR, HOUR / 2).await.unwrap();
+    ledger.record_steps(clock.now().await, HOUR, HOUR / 2).await.unwrap();
     assert_eq!(freshness(&world).await, both("11:00", ""));
     let well = async || shown(31.0, 0.0).await;
     world.wait_until("all is well", PATIENCE, well).await;

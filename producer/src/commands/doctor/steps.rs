@@ -34,10 +34,10 @@ fn judge(steps: &Steps, now: DateTime<Utc>, last: Option<LastSteps>) -> Finding 
     };
     let found = format!(
         "EXPORT_EVERY is {every}; steps were last asked for at {}, {} ago",
-        moment(last.ended),
-        age(now, last.ended)
+        moment(last.asked),
+        age(now, last.asked)
     );
-    if now > steps.next(steps.next(last.ended)) {
+    if now > steps.next(steps.next(last.asked)) {
         Finding::warning(CHECK, found, ADVICE)
     } else {
         Finding::ok(CHECK, found)
@@ -59,7 +59,7 @@ mod tests {
         let steps = Steps::new(hour, hour / 2).unwrap().unwrap();
         let moment = |text: &str| format!("2024-06-0{text}:00Z").parse::<DateTime<Utc>>().unwrap();
         let last = |text: &str| LastSteps {
-            ended: moment(text),
+            asked: moment(text),
             every: TimeDelta::hours(1),
             lag: TimeDelta::minutes(30),
         };

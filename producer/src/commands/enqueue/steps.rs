@@ -42,7 +42,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, steps: &Step
     if !arguments.dry_run {
         report.published(send(&opened, &jobs).await?);
         if report.all_confirmed() && arguments.projects.is_empty() {
-            ledger.record_steps(steps.every(), steps.lag()).await?;
+            ledger.record_steps(rules.now, steps.every(), steps.lag()).await?;
         }
     }
     if let Some(lock) = lock {
