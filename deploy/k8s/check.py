@@ -223,6 +223,10 @@ def reference_faults(objects, known):
     for thing in of_kind(objects, "NetworkPolicy"):
         if not any(selects(thing["spec"]["podSelector"], labels) for labels in pods.values()):
             faults.append(f"{name(thing)} selects nothing")
+        # One that was left out could call whom it likes.
+        if thing["metadata"]["name"] == "posthog-export":
+            left = [pod for pod, labels in pods.items() if not selects(thing["spec"]["podSelector"], labels)]
+            faults += [f"{name(thing)} does not select the pods of {pod}" for pod in left]
         faults += nat64_faults(thing)
     for thing in of_kind(objects, "PodMonitor"):
         faults += [f"{name(thing)}: no port {end['port']}" for end in thing["spec"]["podMetricsEndpoints"] if end["port"] not in ports]

@@ -44,6 +44,7 @@ PLANTED = [
     (("Policy", "posthog-export"), ("spec", "definition"), "consumer-timeuot", 7200000, "consumer-timeuot"),
     (("TriggerAuthentication", "posthog-export-rabbitmq"), ("spec",), "secretTargetRefs", [], "secretTargetRefs"),
     # More rights than needed.
+    (("CronJob", "posthog-export-enqueue"), (*CRON_POD[:-1], "metadata", "labels"), "app.kubernetes.io/name", "other", "does not select the pods of"),
     (WORKER, (*POD, "securityContext"), "runAsNonRoot", None, "runs as root"),
     (WORKER, (*POD, "securityContext"), "seccompProfile", None, "lacks seccomp"),
     (WORKER, POD, "automountServiceAccountToken", True, "mounts a token"),
