@@ -90,29 +90,50 @@ impl Stage {
         sent
     }
 
+    /// A run that the producer asks for.
+    async fn asked_by(&mut self, arguments: &[&str], run: &str, window: Window) -> Sent {
+        self.sequence.begins(window).await;
+        self.world.succeeds(arguments).await;
+        self.project.wait_state(DAY, run, "completed").await;
+        let sent = self.sequence.completed().await;
+        sent.assert_exact(run);
+        sent
+    }
+
     /// The step of an hour, half an hour after the hour.
     async fn step(&mut self, hour: u32, meanwhile: Option<Touch>) -> Sent {
         self.clock.set(format!("{DAY} {:02}:30", hour + 1)).await;
-        let time = |hour| NaiveTime::from_hms_opt(hour, 0, 0).unwrap();
-        let window = Some((time(hour), time(hour + 1)));
-        self.run(&format!("step-{hour:02}00"), window, meanwhile).await
+        self.run(&format!("step-{hour:02}00"), Some(hour_from(hour)), meanwhile)
+            .await
     }
+}
+
+fn hour_from(hour: u32) -> (NaiveTime, NaiveTime) {
+    let time = |hour| NaiveTime::from_hms_opt(hour, 0, 0).unwrap();
+    (time(hour), time(hour + 1))
 }
 
 #[tokio::test]
 async fn an_undisturbed_day_in_steps_is_sent_once() {
     let mut stage = Stage::set(60, 4).await;
+    for (name, value) in [("EXPORT_EVERY", "1h"), ("EVENTS", "trace,generation,score,observation")] {
+        stage.world.set(name, value);
+    }
     let mut steps = 0;
     // The last hour is over when its day is: the daily run sends it.
     for hour in 0..23 {
-        let sent = stage.step(hour, None).await;
+        stage.clock.set(format!("{DAY} {:02}:30", hour + 1)).await;
+        let run = format!("step-{hour:02}00");
+        let sent = stage
+            .asked_by(&["enqueue", "--steps"], &run, Some(hour_from(hour)))
+            .await;
         assert_eq!(sent.called_for, sent.sent);
         steps += sent.sent;
     }
     stage.clock.set("2024-06-02 01:00").await;
-    let daily = stage.run("daily", None, None).await;
+    let daily = stage.asked_by(&["enqueue"], "daily", None).await;
     stage.clock.forward(TimeDelta::hours(24)).await;
-    let settled = stage.run("settled", None, None).await;
+    let settled = stage.asked_by(&["enqueue"], "settled", None).await;
     assert!(steps > 200 && daily.sent > 0);
     assert_eq!(settled.sent, 0);
     let counts = stage.world.posthog.counts(KEY);
@@ -132,7 +153,7 @@ async fn an_undisturbed_day_in_steps_is_sent_once() {
 
 #[tokio::test]
 async fn what_was_touched_between_the_runs_of_a_day_is_sent_again_once() {
-    for seed in [1, 2, 3] {
+    for seed in [1, 2] {
         let mut random = StdRng::seed_from_u64(seed);
         let mut stage = Stage::set(40, seed).await;
         let draw = |random: &mut StdRng, of: f64| {
