@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver as Bodies, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use bytes::{Bytes, BytesMut};
@@ -31,12 +31,16 @@ pub struct Received {
     pub batches: u64,
     /// Bytes of them, as they came
     pub bytes: u64,
+    /// From the first of them to the last
+    pub span: Duration,
 }
 
 #[derive(Default)]
 struct State {
     latency: Duration,
     received: Received,
+    /// When the first batch came
+    first: Option<Instant>,
     /// Where the bodies of a verifying run go
     bodies: Option<SyncSender<Bytes>>,
 }
@@ -176,6 +180,8 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
         let mut state = lock(&state);
         state.received.batches += 1;
         state.received.bytes += bytes;
+        let first = *state.first.get_or_insert_with(Instant::now);
+        state.received.span = first.elapsed();
     }
     if let Some(to) = to {
         // Waits while too many are being looked at: a verifying run is not timed.

@@ -296,6 +296,7 @@ impl Bench {
             events: outcome.events,
             batches: received.batches,
             bytes: received.bytes,
+            sending: received.span.as_secs_f64(),
             receiver_cpu: self.receiver.cpu()?.saturating_sub(receiver_before).as_secs_f64(),
         });
         Ok(())

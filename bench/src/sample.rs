@@ -80,6 +80,8 @@ pub struct Sample {
     pub batches: u64,
     /// Bytes the receiver got
     pub bytes: u64,
+    /// Seconds from the first batch to the last
+    pub sending: f64,
     /// CPU seconds of the receiver
     pub receiver_cpu: f64,
 }
@@ -198,6 +200,7 @@ pub(crate) mod tests {
             events: 700,
             batches: 1,
             bytes: 1000,
+            sending: 1.0,
             receiver_cpu: 0.0,
         }
     }

@@ -182,7 +182,8 @@ pub fn targets(samples: &[Sample], idle: Option<IdleWorker>, compressed: Option<
                 samples
                     .iter()
                     .filter(|sample| sample.case == Case::Paced)
-                    .map(|sample| PACED / sample.wall),
+                    // What the last batch holds is charged after it has come.
+                    .map(|sample| PACED * (1.0 - 1.0 / as_f64(sample.batches)) / sample.sending),
             ),
         ),
         number(

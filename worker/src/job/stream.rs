@@ -172,8 +172,8 @@ impl Streams {
         })
     }
 
-    /// Adds the totals of traces, then makes JSON and gzip of a page on a thread of its own. Leaves
-    /// out what was sent before.
+    /// Leaves out what was sent before, adds the totals of traces, then makes JSON and gzip of a page
+    /// on a thread of its own.
     async fn pack(&self, stream: Stream, mut page: Page) -> Result<Vec<Batch>, JobError> {
         let (project, preamble, limits) = (Arc::clone(&self.project), self.preamble.clone(), self.app.config.limits);
         let (app, project_id) = (Arc::clone(&self.app), self.window.project_id.clone());
@@ -181,16 +181,14 @@ impl Streams {
         // On a task of its own: nobody polls a stream that waits for its host, and it would keep
         // its packing permit from all the others.
         let packed = AbortOnDropHandle::new(tokio::spawn(async move {
+            let end = page.rows.last().map(Row::cursor);
+            if let Some(coverage) = coverage {
+                let left = app.source.leave_out(&project_id, stream, &coverage, &mut page.rows);
+                left.await?;
+            }
             app.source.add_totals(&project_id, &mut page.rows).await?;
             let is_small = page.rows.len() <= FEW;
-            let packed = move || {
-                let end = page.rows.last().map(Row::cursor);
-                if let Some(coverage) = coverage {
-                    page.rows
-                        .retain(|row| coverage.must_send(stream, row.time(), row.touched()));
-                }
-                up_to(pack(&page.rows, page.last, &project, &preamble, limits), end)
-            };
+            let packed = move || up_to(pack(&page.rows, page.last, &project, &preamble, limits), end);
             let _permit = app.packing.acquire().await;
             if is_small {
                 return Ok(packed());

@@ -99,7 +99,7 @@ pub struct TraceRow {
     pub last_end: Option<NaiveDateTime>,
     /// USD, summed
     pub cost: Option<f64>,
-    /// when the last of its observations was created or updated
+    /// when the last of its observations was created or updated, if that was asked
     pub observations_touched: Option<NaiveDateTime>,
 }
 
@@ -337,7 +337,6 @@ impl TraceRow {
         self.first_start = get(row, 1)?;
         self.last_end = get(row, 2)?;
         self.cost = get(row, 3)?;
-        self.observations_touched = get(row, 4)?;
         Ok(())
     }
 }

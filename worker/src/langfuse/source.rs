@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
+use shared::coverage::Coverage;
 use shared::error_code::ErrorCode;
 use shared::integration::{self, EncryptionKey, Loaded};
 use shared::job::{Day, Job, Span, Stream};
@@ -26,7 +27,7 @@ mod connections;
 mod scores;
 mod statements;
 use connections::{Connections, Turn};
-pub use statements::{OWN_SCORES, TOTALS, TRACE_COLUMNS, statement};
+pub use statements::{OBSERVATIONS_TOUCHED, OWN_SCORES, TOTALS, TRACE_COLUMNS, statement};
 
 /// What went wrong while reading.
 #[derive(Debug, thiserror::Error)]
@@ -217,6 +218,31 @@ impl Source {
         drop(fetched);
         connection.keep();
         Ok(rows)
+    }
+
+    /// Leaves out the rows that completed runs have sent and nobody touched since. The observations of
+    /// a trace are asked for only where nothing else says that it was touched; and what they add up to
+    /// is then asked for few traces, or for none.
+    pub async fn leave_out(
+        &self,
+        project_id: &str,
+        stream: Stream,
+        coverage: &Coverage,
+        rows: &mut Vec<Row>,
+    ) -> Result<(), SourceError> {
+        let must_send = |row: &Row| coverage.must_send(stream, row.time(), row.touched());
+        let quiet = rows.iter_mut().filter(|row| !must_send(row));
+        let mut quiet: Vec<_> = quiet.filter_map(Row::as_trace_mut).collect();
+        if !quiet.is_empty() {
+            let ids: Vec<&str> = quiet.iter().map(|trace| trace.id.as_str()).collect();
+            let touched = sqlx::query(OBSERVATIONS_TOUCHED).bind(project_id).bind(ids);
+            let touched = self.all(touched).await?;
+            for (trace, row) in quiet.iter_mut().zip(&touched) {
+                trace.observations_touched = get(row, 0)?;
+            }
+        }
+        rows.retain(must_send);
+        Ok(())
     }
 
     /// Adds to each trace what its observations add up to. This is a statement of its own because

@@ -56,9 +56,10 @@ async fn a_limit_of_rows_a_second_is_held() {
     let took = began.elapsed();
     project.assert_delivered(&[DAY]).await;
     let rows = u32::try_from(world.posthog.counts(KEY).stored).unwrap();
-    // The first page is read without waiting.
+    // The first page is read without waiting, and what was late by a tenth of a second is made up for.
     let least = Duration::from_secs(1) * (rows - 250) / 250;
-    assert!(rows > 500 && took >= least, "{rows} rows in {took:?}");
+    let late = Duration::from_millis(100);
+    assert!(rows > 500 && took + late >= least, "{rows} rows in {took:?}");
 }
 
 #[tokio::test]
@@ -89,9 +90,10 @@ async fn a_limit_of_events_a_second_is_held_and_a_job_that_waits_for_it_stops_at
     let took = began.elapsed();
     project.assert_delivered(&[DAY]).await;
     let events = u32::try_from(world.posthog.counts(KEY).stored).unwrap();
-    // The first body leaves without waiting.
+    // The first body leaves without waiting, and what was late by a tenth of a second is made up for.
     let least = Duration::from_secs(1) * (events - 250) / 250;
-    assert!(events > 500 && took >= least, "{events} events in {took:?}");
+    let late = Duration::from_millis(100);
+    assert!(events > 500 && took + late >= least, "{events} events in {took:?}");
     worker.terminate();
     worker.wait_exit().await;
 

@@ -335,7 +335,8 @@ async fn pages_and_lookups_are_read_by_index_without_sorting_the_day() {
         (source::statement(stream), types)
     });
     let own = (source::OWN_SCORES, pages[2].1);
-    let lookups = [source::TOTALS, source::TRACE_COLUMNS].map(|statement| (statement, "text, text[]"));
+    let lookups = [source::TOTALS, source::OBSERVATIONS_TOUCHED, source::TRACE_COLUMNS]
+        .map(|statement| (statement, "text, text[]"));
     for (number, (statement, types)) in pages.into_iter().chain([own]).chain(lookups).enumerate() {
         let prepare = format!("prepare s{number} ({types}) as {statement}");
         sqlx::raw_sql(sqlx::AssertSqlSafe(prepare))

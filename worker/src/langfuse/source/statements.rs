@@ -112,7 +112,7 @@ const TRACES: &str = concat!(
 /// One row for each id, in the same order.
 pub const TOTALS: &str = concat!(
     "-- source_totals
-     select a.observations::int8, a.first_start::timestamp, a.last_end::timestamp, a.cost::float8, a.touched::timestamp
+     select a.observations::int8, a.first_start::timestamp, a.last_end::timestamp, a.cost::float8
      from unnest($2) with ordinality as p (id, place)
      cross join lateral (
        select count(*) as observations, min(",
@@ -124,10 +124,19 @@ pub const TOTALS: &str = concat!(
     sane!("o.end_time"),
     ")) as last_end, sum(",
     cost!(),
-    ") as cost, max(",
-    touched!("o"),
-    ") as touched
+    ") as cost
        from observations o where o.trace_id = p.id and o.project_id = $1) a
+     order by p.place"
+);
+
+/// When the last of the observations of traces was created or updated. $1 project, $2 ids of traces.
+/// One row for each id, in the same order.
+pub const OBSERVATIONS_TOUCHED: &str = concat!(
+    "-- source_observations_touched
+     select (select max(",
+    touched!("o"),
+    ") from observations o where o.trace_id = p.id and o.project_id = $1)::timestamp
+     from unnest($2) with ordinality as p (id, place)
      order by p.place"
 );
 
