@@ -22,8 +22,13 @@ async fn a_ledger_that_is_too_old_is_waited_for() {
 #[tokio::test]
 async fn a_ledger_of_the_version_before_is_waited_for() {
     let (world, _) = world().await;
-    let before = "alter table posthog_export.sweeps drop column looked_from, drop column looked_to;
-                  delete from posthog_export._sqlx_migrations where version = 7";
+    let newest = shared::ledger::migrator()
+        .iter()
+        .map(|migration| migration.version)
+        .max();
+    assert_eq!(newest, Some(10), "what is undone here is the newest migration");
+    let before = "drop table posthog_export.arrivals, posthog_export.posthog_projects;
+                  delete from posthog_export._sqlx_migrations where version = 10";
     sqlx::raw_sql(before).execute(&world.pool()).await.unwrap();
     let worker = world.worker(&[]).await;
     worker.wait_log(lines::LEDGER_TOO_OLD).await;
