@@ -13,7 +13,6 @@ use uuid::Uuid;
 use super::tally::{EventKey, Held, Hour, Place, Prefix, Range};
 use crate::posthog_app::{self, App, AppError, Values};
 
-const NAME: &str = "langfuse_export_verify";
 const BY_HOUR: &str = include_str!("../posthog_app/arrival/hours.hogql");
 const BY_HOUR_COUNTS: &str = include_str!("../posthog_app/arrival/counts.hogql");
 const BY_UUID: &str = include_str!("../posthog_app/arrival/uuids.hogql");
@@ -63,7 +62,7 @@ impl<'a> Theirs<'a> {
                 let stream = streams.get(at).unwrap_or(first);
                 values.insert(name, event_name(*stream).into());
             }
-            let error = match self.app.query(self.place, NAME, hogql, &values).await {
+            let error = match self.app.query(self.place, hogql, &values).await {
                 Ok(rows) => return read_hours(&rows).map_err(|why| self.garbled(why)),
                 Err(error) => error,
             };
@@ -105,7 +104,7 @@ impl<'a> Theirs<'a> {
             let mut values = self.values(hours.clone());
             values.insert("event", event_name(stream).into());
             values.insert("prefix", prefix.text().into());
-            let error = match self.app.query(self.place, NAME, BY_UUID, &values).await {
+            let error = match self.app.query(self.place, BY_UUID, &values).await {
                 Ok(rows) if rows.len() < MOST_ROWS => {
                     return read_keys(&rows).map_err(|why| self.garbled(why));
                 }

@@ -21,14 +21,9 @@ pub(crate) struct Place {
 }
 
 impl App {
-    /// The rows of a query, computed now: never from PostHog's cache, and never a part of them.
-    pub(crate) async fn query(
-        &self,
-        place: &Place,
-        name: &str,
-        hogql: &str,
-        values: &Values,
-    ) -> Result<Vec<Vec<Value>>, AppError> {
+    /// The rows of a query, computed now: never from PostHog's cache, and never a part of them. The
+    /// request says no more than it must: an older PostHog refuses what it does not know.
+    pub(crate) async fn query(&self, place: &Place, hogql: &str, values: &Values) -> Result<Vec<Vec<Value>>, AppError> {
         let body = json!({
             "query": {
                 "kind": "HogQLQuery",
@@ -37,7 +32,6 @@ impl App {
                 "modifiers": {"convertToProjectTimezone": false},
             },
             "refresh": "force_blocking",
-            "name": name,
         });
         let answer = self
             .ask(Question {

@@ -16,6 +16,7 @@ mod late;
 mod least_rights;
 mod line;
 mod observations;
+mod oracle;
 mod poolers;
 mod projects;
 mod replay;

@@ -127,6 +127,8 @@ pub enum Route {
     Flags,
     /// `GET /api/projects/`: the list of projects in the app.
     Projects,
+    /// `GET /api/projects/:id/`: one of them.
+    Project,
     /// `GET /api/personal_api_keys/@current/`: what the app says of the personal key that asks.
     OwnKey,
     /// `POST /api/projects/:id/query/`: a query.

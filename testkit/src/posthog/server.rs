@@ -259,7 +259,7 @@ fn read(wire: &[u8], route: Route, head: &Parts, state: &State) -> Result<Receiv
             status: 404,
             text: String::new(),
         }),
-        Route::Projects | Route::OwnKey | Route::Query => {
+        Route::Projects | Route::Project | Route::OwnKey | Route::Query => {
             let question = Question::new(head, route, wire);
             let key = state.app().key_of(question.project);
             Ok(Received::Question(question, key))

@@ -248,6 +248,9 @@ async fn projects_come_in_pages_and_a_key_tells_its_scopes() {
     );
     assert_eq!(second["results"][50]["api_token"], "phc_250");
 
+    assert_eq!(sender.list(PERSONAL, "7/").await.1["api_token"], KEY);
+    assert_eq!(sender.list(PERSONAL, "8/").await.0, 404);
+
     let url = format!("{}/api/personal_api_keys/@current/", sender.posthog.url());
     let (_, own) = read(sender.client.get(url).bearer_auth(PERSONAL).send().await.unwrap()).await;
     assert_eq!(own["scopes"], json!(["query:read", "project:read"]));

@@ -8,7 +8,7 @@ use super::super::State;
 use super::super::answer::Answer;
 use super::super::behavior::Route;
 use super::errors::{error, invalid};
-use super::{App, PersonalKey, query};
+use super::{App, PersonalKey, Project, query};
 
 /// Projects on a page, unless fewer or more are asked for.
 const PAGE: usize = 100;
@@ -30,16 +30,17 @@ pub(in super::super) fn route_of(path: &str) -> Option<Route> {
     match path {
         "/api/projects" => Some(Route::Projects),
         "/api/personal_api_keys/@current" => Some(Route::OwnKey),
-        _ => project_of(path).map(|_| Route::Query),
+        _ if project_of(path).is_some() => Some(Route::Project),
+        _ => queried(path).map(|_| Route::Query),
     }
 }
 
 fn project_of(path: &str) -> Option<i64> {
-    path.trim_end_matches('/')
-        .strip_prefix("/api/projects/")?
-        .strip_suffix("/query")?
-        .parse()
-        .ok()
+    path.trim_end_matches('/').strip_prefix("/api/projects/")?.parse().ok()
+}
+
+fn queried(path: &str) -> Option<i64> {
+    project_of(path.trim_end_matches('/').strip_suffix("/query")?)
 }
 
 impl Question {
@@ -52,7 +53,7 @@ impl Question {
             is_json: super::super::capture::is_json(header("content-type")),
             host: header("host").unwrap_or_default().to_owned(),
             parameters: head.uri.query().unwrap_or_default().to_owned(),
-            project: project_of(head.uri.path()),
+            project: project_of(head.uri.path()).or_else(|| queried(head.uri.path())),
             body: body.to_vec(),
         }
     }
@@ -88,6 +89,11 @@ fn try_answer(question: &Question, state: &State) -> Result<Answer, Answer> {
             key.may_list()?;
             Ok(Answer::json(&page(&app, question)))
         }
+        Route::Project => {
+            let number = question.project.unwrap_or_default();
+            let project = app.project(&key, number, "project:read")?;
+            Ok(Answer::json(&described(number, project)))
+        }
         Route::OwnKey => Ok(Answer::json(&own_key(&key))),
         _ => {
             let number = question.project.unwrap_or_default();
@@ -121,22 +127,24 @@ fn page(app: &App, question: &Question) -> Value {
         .iter()
         .skip(offset)
         .take(limit)
-        .map(|(number, project)| {
-            json!({
-                "id": number,
-                "organization": "0190a1b2-0000-0000-0000-000000000000",
-                "api_token": project.api_key,
-                "name": format!("Project {number}"),
-                "timezone": project.zone,
-                "is_demo": false,
-            })
-        })
+        .map(|(number, project)| described(*number, project))
         .collect();
     let count = app.projects.len();
     let link = |offset: usize| format!("http://{}/api/projects/?limit={limit}&offset={offset}", question.host);
     let next = (offset + limit < count).then(|| link(offset + limit));
     let previous = (offset > 0).then(|| link(offset.saturating_sub(limit)));
     json!({"count": count, "next": next, "previous": previous, "results": results})
+}
+
+fn described(number: i64, project: &Project) -> Value {
+    json!({
+        "id": number,
+        "organization": "0190a1b2-0000-0000-0000-000000000000",
+        "api_token": project.api_key,
+        "name": format!("Project {number}"),
+        "timezone": project.zone,
+        "is_demo": false,
+    })
 }
 
 fn own_key(key: &PersonalKey) -> Value {
