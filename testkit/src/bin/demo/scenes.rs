@@ -1,5 +1,6 @@
 //! The story, scene by scene, in the order of the output.
 
+mod arrival;
 mod enqueue;
 mod export;
 mod fill;
@@ -17,10 +18,12 @@ use crate::stage::Stage;
 pub(crate) async fn play(stage: &mut Stage) -> anyhow::Result<()> {
     let yesterday = stage.today - Days::new(1);
     let days: Vec<NaiveDate> = (0..4).map(|back| yesterday - Days::new(back)).collect();
+    let lossy = days[1];
 
     fill::langfuse_has_rows(stage, &days).await;
     enqueue::jobs_wait_in_the_queues(stage).await?;
     export::two_workers_start(stage).await;
+    arrival::posthog_drops_a_part_in_silence(stage, lossy);
     let progress = Progress::new(stage).await?;
     export::projects_with_the_right_key_are_exported(stage, &progress).await?;
     export::failed_requests_were_sent_again(stage)?;
@@ -31,5 +34,7 @@ pub(crate) async fn play(stage: &mut Stage) -> anyhow::Result<()> {
     replay::a_day_is_sent_again(stage, yesterday).await?;
     today::its_morning_arrives_before_it_is_over(stage).await?;
     today::what_changed_is_sent_again_and_nothing_else(stage).await?;
+    arrival::verify_finds_what_is_missing(stage, lossy).await?;
+    arrival::what_is_missing_is_sent_again(stage, lossy).await?;
     verdict::every_event_is_compared(stage).await
 }
