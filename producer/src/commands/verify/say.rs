@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde_json::Value;
 use shared::ledger::{Arrival, Verdict};
 
 use super::repair::Repaired;
 use super::{Arguments, Report};
 use crate::output::{self, count, line};
+
+/// So many hours of a day are named; `--json` has all.
+const HOURS_SHOWN: usize = 6;
 
 #[derive(Serialize)]
 struct Json<'a> {
@@ -32,6 +36,9 @@ pub(super) fn say(arguments: &Arguments, report: &Report) {
     }
     for day in &report.days {
         line(format!("{} {}: {}", day.project_id, day.day, day.says));
+        if let Some(hours) = hours(&day.hours).filter(|_| day.nothing_after.is_none()) {
+            line(format!("  missing, by hour: {hours}"));
+        }
         if day.missing > 0 && !day.sample.is_empty() {
             line(format!("  missing, for example: {}", day.sample.join(", ")));
         }
@@ -58,6 +65,26 @@ pub(super) fn say(arguments: &Arguments, report: &Report) {
             "Send what is missing again with `producer verify --repair`; docs/OPERATIONS.md tells how to find the cause first.",
         );
     }
+}
+
+/// `14:00 126 of 130, 15:00 all 127`: the first hours that miss events. PURE.
+fn hours(by_stream: &Value) -> Option<String> {
+    let mut hours: BTreeMap<u8, (u64, u64)> = BTreeMap::new();
+    for (hour, numbers) in by_stream.as_object()?.values().filter_map(Value::as_object).flatten() {
+        let (of, missing) = hours.entry(hour.parse().ok()?).or_default();
+        *of += numbers[0].as_u64()?;
+        *missing += numbers[1].as_u64()?;
+    }
+    hours.retain(|_, (_, missing)| *missing > 0);
+    let say = |(hour, (of, missing)): (&u8, &(u64, u64))| match missing {
+        missing if missing == of => format!("{hour:02}:00 all {of}"),
+        missing => format!("{hour:02}:00 {missing} of {of}"),
+    };
+    let mut said: Vec<String> = hours.iter().take(HOURS_SHOWN).map(say).collect();
+    if hours.len() > HOURS_SHOWN {
+        said.push(format!("and {} more", count(hours.len() - HOURS_SHOWN, "hour")));
+    }
+    (!said.is_empty()).then(|| said.join(", "))
 }
 
 /// `3 days verified: 2 arrived, 1 missing`. PURE.
@@ -109,5 +136,25 @@ mod tests {
         };
         assert_eq!(summary(&report), "0 days verified; no time was left for 2 days.");
         assert!(summary(&Report::default()).starts_with("Nothing is due"));
+    }
+
+    #[test]
+    fn the_hours_that_miss_events_are_named() {
+        let said = |day: serde_json::Value| hours(&day);
+        let day = serde_json::json!({
+            "trace": {"4": [5, 0], "9": [2, 1], "14": [7, 7]},
+            "score": {"9": [1, 1], "14": [3, 3]},
+        });
+        assert_eq!(said(day).as_deref(), Some("09:00 2 of 3, 14:00 all 10"));
+        let all: serde_json::Map<_, _> = (0..8)
+            .map(|hour| (hour.to_string(), serde_json::json!([1, 1])))
+            .collect();
+        let day = said(serde_json::json!({"trace": all})).unwrap();
+        assert!(
+            day.starts_with("00:00 all 1, ") && day.ends_with("05:00 all 1, and 2 hours more"),
+            "{day}"
+        );
+        assert_eq!(said(serde_json::json!({})), None);
+        assert_eq!(said(serde_json::Value::Null), None);
     }
 }
