@@ -265,7 +265,7 @@ def first_export_faults(objects):
     for thing in of_kind(objects, "CronJob"):
         for container in containers_of(pod_of(thing)):
             settings = {key for source in container.get("envFrom", []) for key in maps[source["configMapRef"]["name"]]}
-            if "BACKFILL_DAYS" not in settings and "--yes" not in container["args"]:
+            if "enqueue" in container["args"] and "BACKFILL_DAYS" not in settings and "--yes" not in container["args"]:
                 faults.append(f"{name(thing)}: neither BACKFILL_DAYS nor --yes: a long first export is held back")
     return faults
 

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -54,7 +55,7 @@ enum Command {
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(replay::Arguments),
     /// Show how many runs are in each state, and which days of each project are missing
-    #[command(after_help = STATUS_EXAMPLES)]
+    #[command(after_help = status::EXAMPLES)]
     Status(status::Arguments),
     /// Ask PostHog whether it holds what was exported, and send again what it misses
     #[command(after_help = verify::EXAMPLES)]
@@ -156,7 +157,8 @@ as several replicas. One is at work; the others stand by and take over when it e
 a long history is held back, as `producer enqueue --help` tells, and `producer enqueue --project ID
 --yes` publishes it. With --yes, schedule publishes that of every project, also of those that are
 set up later. After a failure it tries again within minutes. Reads the same settings as `enqueue`.
-SIGTERM and SIGINT end it with exit code 0.";
+With a personal API key of PostHog it also does what `producer verify` does, every hour, and then
+needs ENCRYPTION_KEY. SIGTERM and SIGINT end it with exit code 0.";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
@@ -184,6 +186,7 @@ Looks at:
                         policies, bindings and the consumer timeout
   each enabled project  ENCRYPTION_KEY, host, key, pause, a history that is held back
   clocks                of the databases and the broker
+  arrival               whether PostHog holds what was exported, as `verify` found last
 It changes nothing. Run it where the workers run, with their settings.
 
 One cause is one line, however many projects have it. The line names the first of them; JSON has
@@ -193,42 +196,6 @@ JSON: {problems, warnings, checks: [{check, status: ok | unknown | warning | pro
 projects: [project_id]}]}. `projects` comes only with findings about some projects.
 
 Exit code: 0 when there is no problem, 1 when there is one. Warnings do not count.";
-
-const STATUS_EXAMPLES: &str = "\
-Examples:
-  producer status
-  producer status --all
-  producer status --project clx1abc
-  producer status --state dead --json
-
-First come the totals, then the projects that need somebody: those with a dead letter, those that
-are paused because of their key or host, and those whose long history is held back. Up to 20
-projects are all listed, more of them with --all.
-
-A day is missing when it is over, holds data and has no completed run. `days_behind` counts the days
-of the calendar since the oldest missing one. The counts are runs. `events_sent` counts an event
-again for each run that sent it.
-
-NEWEST ROW is the age of a project's newest trace or observation.
-
-With EXPORT_EVERY the totals and each project also say until when today is exported, in UTC, and
-which step failed, until another one has sent what it did not. With --project the steps of a day are
-one line, and the daily run of a day that has settled is `completed, settled`.
-
-JSON: {now, totals: {projects, need_somebody, behind, paused, up_to_date, disabled, completed,
-running, queued, waiting, dead, skipped, discarded, events_sent, rows_rejected, oldest_missing_day,
-missing_days, days_without_job, days_held_back, today: null | {projects, exported_until,
-furthest_behind, with_failed_step}}, newest_row_at, projects: [{project_id, name, enabled, paused:
-null | {error_code, error, paused_by, paused_at}, standing: needs_somebody | behind | paused |
-up_to_date | disabled, completed, running, queued, waiting, dead, skipped, discarded, events_sent,
-rows_rejected, oldest_missing_day, days_behind, missing_days, days_without_job, days_held_back,
-newest_row_at, today: null | {exported_until, failed_step: null | {run, state, until, error_code,
-error}}}], days: […], runs: […]}. `projects` has all of them. `days` comes only with --project and
-without --state: {project_id, day, standing: settled | exported | on_its_way | dead | given_up |
-in_part, steps: null | {completed, on_their_way, discarded, skipped, events_sent, rows_rejected}}.
-`runs` comes only with --project or --state: {project_id, day, run, state, attempt, takeovers,
-worker, full, created_after, changed, span_from, span_until, events, error_code, error,
-first_failed_at, retry_at, lease_expires_at, queued_at, started_at, completed_at, sent, rejected}.";
 
 /// Does what was typed. Says on standard error what went wrong.
 pub async fn execute(cli: Cli) -> ExitCode {
@@ -251,7 +218,16 @@ async fn dispatch(command: Command) -> Result<Exit> {
         Command::Migrate => Ok(migrate::execute(read(migrate::Config::read)?).await?),
         Command::Declare => Ok(declare::execute(read(declare::Config::read)?).await?),
         Command::Enqueue(arguments) => Ok(enqueue::execute(&arguments, &read(enqueue::Config::read)?).await?),
-        Command::Schedule(arguments) => Ok(schedule(&arguments, read(enqueue::Config::read)?).await?),
+        Command::Schedule(arguments) => {
+            let both = |settings: &mut Settings| {
+                (
+                    enqueue::Config::read(settings),
+                    verify::Config::read_where_wanted(settings),
+                )
+            };
+            let (enqueue, verify) = read(both)?;
+            Ok(schedule(&arguments, enqueue, verify).await?)
+        }
         Command::Replay(arguments) => Ok(replay::execute(&arguments, read(replay::Config::read)?).await?),
         Command::Status(arguments) => Ok(status::execute(&arguments, read(status::Config::read)?).await?),
         Command::Verify(arguments) => {
@@ -283,8 +259,16 @@ async fn dispatch(command: Command) -> Result<Exit> {
     }
 }
 
-/// Commands do not import each other, so `schedule` is given `enqueue` here.
-async fn schedule(arguments: &schedule::Arguments, config: enqueue::Config) -> Result<Exit, CommandError> {
+/// How long `schedule` verifies in an hour; it begins with no day after that.
+const VERIFYING: Duration = Duration::from_secs(30 * 60);
+
+/// Commands do not import each other, so `schedule` is given `enqueue` and `verify` here.
+async fn schedule(
+    arguments: &schedule::Arguments,
+    config: enqueue::Config,
+    verifying: Option<verify::Config>,
+) -> Result<Exit, CommandError> {
+    let verifying = Arc::new(verifying);
     let scheduler = schedule::Config {
         ledger: config.ledger.clone(),
         horizon: config.horizon,
@@ -304,7 +288,16 @@ async fn schedule(arguments: &schedule::Arguments, config: enqueue::Config) -> R
         };
         async move { enqueue::execute(&arguments, &config).await }
     };
-    schedule::execute(arguments, scheduler, enqueue).await
+    let verify = move || {
+        let verifying = verifying.clone();
+        async move {
+            match &*verifying {
+                Some(config) => verify::execute_unattended(VERIFYING, config).await,
+                None => Ok(()),
+            }
+        }
+    };
+    schedule::execute(arguments, scheduler, enqueue, verify).await
 }
 
 /// Reads a command's settings and starts the log. One error names all settings that are wrong.

@@ -1,5 +1,6 @@
 //! `doctor`: checks everything that a deployment needs and says what to do. It changes nothing.
 
+mod arrival;
 mod broker;
 mod check;
 mod clocks;
@@ -26,6 +27,7 @@ use shared::settings::{SecretString, Settings, variables};
 use crate::config::{self, Horizon, Key, Server};
 use crate::error::CommandError;
 use crate::output::{self, Exit, count, line};
+use crate::posthog_app::PersonalKeys;
 use crate::steps::Steps;
 
 use broker::QueueArguments;
@@ -56,6 +58,7 @@ pub struct Config {
     observations: bool,
     key: Key,
     egress: Egress,
+    keys: PersonalKeys,
     posthog_ca: Vec<reqwest::Certificate>,
 }
 
@@ -75,6 +78,7 @@ impl Config {
             observations: config::observations(settings),
             key: Key::read(settings),
             egress: Egress::read(settings),
+            keys: PersonalKeys::read(settings),
             posthog_ca: settings.certificates(&variables::POSTHOG_CA_FILE),
         }
     }
@@ -130,6 +134,9 @@ async fn examine(config: &Config) -> Vec<Finding> {
     }
     if let (Some(ledger), Some(steps)) = (&ledger, &config.steps) {
         findings.push(steps::check(steps, ledger).await);
+    }
+    if let Some(ledger) = &ledger {
+        findings.push(arrival::check(&config.keys, ledger).await);
     }
     findings
 }

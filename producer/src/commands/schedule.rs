@@ -3,6 +3,7 @@
 //! Each enqueue looks at every day that is missing. So one enqueue at the start catches up with
 //! whatever was missed. Of several replicas, the one that holds a lock of the ledger is at work.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 /// How long an enqueue may go on after SIGTERM. When it is cut off, some jobs are published and not
 /// recorded. The next enqueue publishes those again.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// How often arrival is verified.
+const VERIFY_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Arguments of `schedule`.
 #[derive(Args, Clone, Copy, Debug)]
@@ -78,11 +82,19 @@ pub enum What {
     Steps,
 }
 
-/// Enqueues until a signal ends it. `enqueue` is the command of that name.
-pub async fn execute<F, R>(arguments: &Arguments, config: Config, enqueue: F) -> Result<Exit, CommandError>
+/// Enqueues until a signal ends it, and verifies beside that. `enqueue` is the command of that name;
+/// `verify` ends by itself, also where there is nothing to verify with.
+pub async fn execute<F, R, V, W>(
+    arguments: &Arguments,
+    config: Config,
+    enqueue: F,
+    verify: V,
+) -> Result<Exit, CommandError>
 where
     F: Fn(What) -> R + Send + Sync + 'static,
     R: Future<Output = Result<Exit, CommandError>> + Send + 'static,
+    V: Fn() -> W + Send + Sync + 'static,
+    W: Future<Output = Result<(), CommandError>> + Send + 'static,
 {
     let lag = config.horizon.lag;
     if arguments.at - NaiveTime::MIN < TimeDelta::from_std(lag).unwrap_or(TimeDelta::MAX) {
@@ -100,7 +112,7 @@ where
         at: arguments.at,
         steps: config.steps,
     };
-    let work = tokio::spawn(forever(turns, config.ledger, Arc::clone(&busy), enqueue));
+    let work = tokio::spawn(forever(turns, config.ledger, Arc::clone(&busy), enqueue, verify));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -115,10 +127,12 @@ fn no_signals(error: &std::io::Error) -> CommandError {
     CommandError::refused(format!("cannot listen for signals: {error}"))
 }
 
-async fn forever<F, R>(turns: Turns, ledger: Server, busy: Arc<Mutex<()>>, enqueue: F)
+async fn forever<F, R, V, W>(turns: Turns, ledger: Server, busy: Arc<Mutex<()>>, enqueue: F, verify: V)
 where
     F: Fn(What) -> R,
     R: Future<Output = Result<Exit, CommandError>>,
+    V: Fn() -> W,
+    W: Future<Output = Result<(), CommandError>>,
 {
     let mut standing_by = false;
     loop {
@@ -127,7 +141,11 @@ where
                 standing_by = false;
                 let every = turns.steps.map(|steps| format_duration(steps.every()));
                 tracing::info!(at = %turns.at.format("%H:%M"), every, "this scheduler is at work; catching up first");
-                at_work(turns, &busy, &mut lock, &enqueue).await;
+                // Neither waits for the other: a PostHog that is slow to answer delays no enqueue.
+                tokio::select! {
+                    () = at_work(turns, &busy, &mut lock, &enqueue) => {}
+                    never = verifying(&verify) => match never {},
+                }
                 tracing::warn!("the ledger's connection was lost, and the lock with it; standing by");
             }
             Ok(None) => {
@@ -145,6 +163,20 @@ where
 async fn take_lock(server: &Server) -> Result<Option<Lock>, CommandError> {
     let ledger = servers::ledger_unchecked(server).await?;
     Ok(ledger.try_lock(LOCK).await?)
+}
+
+/// Verifies every hour what is due then.
+async fn verifying<V, W>(verify: &V) -> Infallible
+where
+    V: Fn() -> W,
+    W: Future<Output = Result<(), CommandError>>,
+{
+    loop {
+        if let Err(error) = verify().await {
+            tracing::warn!(%error, "what arrived in PostHog cannot be verified; trying again in an hour");
+        }
+        tokio::time::sleep(VERIFY_EVERY).await;
+    }
 }
 
 /// When what is enqueued.

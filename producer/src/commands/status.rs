@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
 use shared::integration::{self, StoredIntegration};
-use shared::ledger::{Filter, Ledger, RunRow, State, Summary};
+use shared::ledger::{Arrival, Filter, Ledger, RunRow, State, Summary};
 use shared::settings::Settings;
 use sqlx::PgPool;
 
@@ -32,6 +32,46 @@ use days::DayLine;
 use known::{forget_given_up, refuse_unknown};
 use line::{Line, Missing};
 use totals::Totals;
+
+/// What `--help` ends with.
+pub const EXAMPLES: &str = "\
+Examples:
+  producer status
+  producer status --all
+  producer status --project clx1abc
+  producer status --state dead --json
+
+First come the totals, then the projects that need somebody: those with a dead letter, those that
+are paused because of their key or host, those whose long history is held back, and those of which
+PostHog does not hold what was exported, as `producer verify` found. Up to 20 projects are all
+listed, more of them with --all.
+
+A day is missing when it is over, holds data and has no completed run. `days_behind` counts the days
+of the calendar since the oldest missing one. The counts are runs. `events_sent` counts an event
+again for each run that sent it.
+
+NEWEST ROW is the age of a project's newest trace or observation.
+
+With EXPORT_EVERY the totals and each project also say until when today is exported, in UTC, and
+which step failed, until another one has sent what it did not. With --project the steps of a day are
+one line, and the daily run of a day that has settled is `completed, settled`.
+
+JSON: {now, totals: {projects, need_somebody, behind, paused, up_to_date, disabled, completed,
+running, queued, waiting, dead, skipped, discarded, events_sent, rows_rejected, oldest_missing_day,
+missing_days, days_without_job, days_held_back, days_not_arrived, today: null | {projects,
+exported_until, furthest_behind, with_failed_step}}, newest_row_at, projects: [{project_id, name,
+enabled, paused: null | {error_code, error, paused_by, paused_at}, standing: needs_somebody | behind
+| paused | up_to_date | disabled, completed, running, queued, waiting, dead, skipped, discarded,
+events_sent, rows_rejected, oldest_missing_day, days_behind, missing_days, days_without_job,
+days_held_back, days_not_arrived, oldest_not_arrived_day, days_verified, newest_row_at, today: null
+| {exported_until, failed_step: null | {run, state, until, error_code, error}}}], days: […], runs:
+[…], arrivals: […]}. `projects` has all of them. `arrivals`, the days of `producer verify --json`,
+comes only with --project. `days` comes only with --project and without --state: {project_id, day,
+standing: settled | exported | on_its_way | dead | given_up | in_part, steps: null | {completed,
+on_their_way, discarded, skipped, events_sent, rows_rejected}}. `runs` comes only with --project or
+--state: {project_id, day, run, state, attempt, takeovers, worker, full, created_after, changed,
+span_from, span_until, events, error_code, error, first_failed_at, retry_at, lease_expires_at,
+queued_at, started_at, completed_at, sent, rejected}.";
 
 /// Arguments of `status`.
 #[derive(Args, Clone, Debug, Default)]
@@ -83,6 +123,9 @@ struct Report {
     days: Option<Vec<DayLine>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     runs: Option<Vec<RunRow>>,
+    /// What is known of each day in PostHog
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arrivals: Option<Vec<Arrival>>,
     #[serde(skip)]
     newest: Newest,
 }
@@ -98,7 +141,8 @@ pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, Comm
         to: None,
         observations: config.observations,
     };
-    let (projects, newest) = lines(arguments, &rules, &source, &ledger).await?;
+    let arrivals = ledger.arrivals(&arguments.projects).await?;
+    let (projects, newest) = lines(arguments, &rules, &source, &ledger, &arrivals).await?;
     let runs = if arguments.projects.is_empty() && arguments.state.is_none() {
         None
     } else {
@@ -117,6 +161,7 @@ pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, Comm
         projects,
         days: whole_days.map(|runs| days::days(runs)),
         runs,
+        arrivals: (!arguments.projects.is_empty()).then_some(arrivals),
         newest,
     };
     if arguments.json {
@@ -132,6 +177,7 @@ async fn lines(
     rules: &Rules,
     source: &PgPool,
     ledger: &Ledger,
+    arrivals: &[Arrival],
 ) -> Result<(Vec<Line>, Newest), CommandError> {
     let wanted = |id: &String| arguments.projects.is_empty() || arguments.projects.contains(id);
     let mut integrations = integration::list(source, None).await?;
@@ -171,7 +217,12 @@ async fn lines(
         .iter()
         .map(|found| (found.project_id.as_str(), found))
         .collect();
+    let mut arrived: BTreeMap<&str, Vec<&Arrival>> = BTreeMap::new();
+    for arrival in arrivals {
+        arrived.entry(&arrival.project_id).or_default().push(arrival);
+    }
     let lines = summaries.into_iter().map(|(id, summary)| {
+        let of_project = arrived.remove(id.as_str()).unwrap_or_default();
         let missing = missing.remove(&id).unwrap_or_default();
         Line {
             paused: pauses.remove(&id),
@@ -180,6 +231,7 @@ async fn lines(
             days_held_back: held_back.get(&id).copied().unwrap_or(0),
             ..Line::new(rules, &missing, &id, named.get(id.as_str()).copied(), &summary)
         }
+        .arrived(&of_project)
         .judged()
     });
     let lines = lines.collect();

@@ -38,6 +38,7 @@ Examples:
   producer verify --project clx1abc --from 2024-06-01 --to 2024-06-30
   producer verify --project clx1abc --day 2024-06-01 --json
   producer verify --repair
+  producer verify --log --at-most 30m          for cron; `producer schedule` does it by itself
   producer verify --project clx1abc --day 2024-06-01 --posthog-project 12345
 
 PostHog answers 200 also where it drops events: with a wrong key, or above a billing limit. So this
@@ -58,14 +59,16 @@ It needs a personal API key of PostHog with the scopes query:read and project:re
 and the kinds of events that miss something, once for a verdict. It refuses where that looks like
 PostHog's billing limit, or was done before, unless --force.
 
-JSON: {days: [{project_id, day, run, run_completed_at, verdict, says, expected, missing, extra, late,
-copies, weaker, nothing_after, streams, sample, hours: {stream: {hour: [expected, missing]}},
+JSON: {days: [{project_id, day, run, run_completed_at, verdict, says, expected, missing, extra,
+late, copies, weaker, nothing_after, streams, sample, hours: {stream: {hour: [expected, missing]}},
 checked_at, repaired_at}], left, warnings, repaired: [{project_id, day, run, refused}]}.
 
-Exit code: 1 when something is missing, or could not be sent again. A day of which nothing is known is no failure.";
+Exit code: 1 when something is missing, or could not be sent again. A day of which nothing is known
+is no failure.";
 
 /// Arguments of `verify`.
 #[derive(Args, Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that is typed")]
 pub struct Arguments {
     /// Only this project (Langfuse's id); may be repeated
     #[arg(long = "project", value_name = "ID")]
@@ -89,6 +92,9 @@ pub struct Arguments {
     /// Write the result as JSON
     #[arg(long)]
     pub json: bool,
+    /// For cron: write log lines in place of a report, and end with exit code 0 whatever was found
+    #[arg(long, conflicts_with_all = ["json", "repair"])]
+    pub log: bool,
 }
 
 /// What `verify` reads from the environment.
@@ -119,6 +125,12 @@ impl Config {
         }
     }
 
+    /// Reads it where there is a personal API key, and nothing else where there is none.
+    pub fn read_where_wanted(settings: &mut Settings) -> Option<Self> {
+        let wanted = !PersonalKeys::read(settings).is_empty();
+        wanted.then(|| Self::read(false, settings))
+    }
+
     /// Whether there is a personal API key. Without one nothing is verified.
     pub fn has_keys(&self) -> bool {
         !self.keys.is_empty()
@@ -140,6 +152,10 @@ struct Report {
 /// Executes the command.
 pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, CommandError> {
     let report = verify(arguments, config).await?;
+    if arguments.log {
+        say::log(&report);
+        return Ok(Exit::Done);
+    }
     say::say(arguments, &report);
     let is_missing = report.days.iter().any(|day| day.verdict == Verdict::Missing);
     let is_done = report.repaired.iter().all(Repaired::is_well);

@@ -4,6 +4,7 @@
 mod app;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -427,10 +428,9 @@ async fn a_key_follows_no_host_and_an_id_is_no_query() {
     );
 }
 
-#[tokio::test]
-async fn a_day_is_due_once_until_it_is_exported_again() {
-    let (world, app, events) = exported(PROJECT).await;
-    // A day of last week, whenever the tests run.
+/// The same, with a day of last week, whenever the tests run.
+async fn exported_last_week() -> (Arc<World>, App, Vec<Event>) {
+    let (world, app, mut events) = exported(PROJECT).await;
     let back = "(now() at time zone 'UTC')::date - 5";
     for change in [
         format!("update traces set timestamp = {back} + timestamp::time"),
@@ -443,19 +443,25 @@ async fn a_day_is_due_once_until_it_is_exported_again() {
              delete from posthog_export.runs where day = '{DAY}'"
         ),
     ] {
-        alter_all(&world, &change).await;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(change))
+            .execute(&world.pool())
+            .await
+            .unwrap();
     }
     let days = (Utc::now().date_naive() - chrono::Days::new(5)) - day(DAY);
-    app.holds(
-        events
-            .into_iter()
-            .map(|event| Event {
-                time: event.time + days,
-                ..event
-            })
-            .collect(),
-    );
+    for event in &mut events {
+        event.time += days;
+    }
+    app.holds(events.clone());
+    (world, app, events)
+}
+
+#[tokio::test]
+async fn a_day_is_due_once_until_it_is_exported_again() {
+    let (world, _, _) = exported_last_week().await;
     let due = async || json(&world, &["verify", "--json"]).await["days"].clone();
+    let none = json(&world, &["verify", "--json", "--at-most", "0s"]).await;
+    assert_eq!((&none["days"], &none["left"]), (&json!([]), &json!(1)));
     assert_eq!(due().await[0]["verdict"], "arrived");
     assert_eq!(due().await, json!([]));
     alter(
@@ -469,14 +475,57 @@ async fn a_day_is_due_once_until_it_is_exported_again() {
         "update posthog_export.runs set completed_at = now() - interval '70 minutes'",
     )
     .await;
+    world.set("SETTLE_AFTER", "30d");
+    assert_eq!(due().await, json!([]), "what changed since is still to be sent");
+    world.set("SETTLE_AFTER", "off");
     assert_eq!(due().await[0]["verdict"], "arrived");
-    let none = json(&world, &["verify", "--json", "--at-most", "0s"]).await;
-    assert_eq!((&none["days"], &none["left"]), (&json!([]), &json!(0)));
 }
 
-async fn alter_all(world: &World, change: &str) {
-    sqlx::raw_sql(sqlx::AssertSqlSafe(change.to_owned()))
-        .execute(&world.pool())
-        .await
-        .unwrap();
+#[tokio::test]
+async fn the_scheduler_verifies_by_itself_and_status_shows_it() {
+    let (world, app, mut events) = exported_last_week().await;
+    let lost = uuid(PROJECT, "t9");
+    events.retain(|event| event.uuid != lost);
+    app.holds(events);
+    // What is found is no failure of a job.
+    assert_eq!(world.producer(&["verify", "--log"]).await.code, 0);
+    alter(&world, "delete from posthog_export.arrivals").await;
+    let scheduler = world.spawn_producer(&["schedule"], &[]).await;
+    let found = async || {
+        let verdicts: Vec<String> = sqlx::query_scalar("select verdict from posthog_export.arrivals")
+            .fetch_all(&world.pool())
+            .await
+            .unwrap();
+        verdicts == ["missing"]
+    };
+    let verified = testkit::wait::until(Duration::from_secs(60), found).await;
+    assert!(verified.is_some(), "{}", scheduler.tail());
+    let log = "PostHog does not hold what was exported";
+    let said = testkit::wait::until(Duration::from_secs(60), async || scheduler.stderr().contains(log)).await;
+    assert!(said.is_some(), "{}", scheduler.tail());
+    scheduler.terminate();
+
+    let status = json(&world, &["status", "--json", "--project", PROJECT]).await;
+    let line = &status["projects"][0];
+    assert_eq!(
+        (
+            &line["days_not_arrived"],
+            &line["standing"],
+            &status["totals"]["days_not_arrived"]
+        ),
+        (&json!(1), &json!("needs_somebody"), &json!(1))
+    );
+    assert_eq!(status["arrivals"][0]["sample"], json!(["trace/t9"]));
+    let text = world.succeeds(&["status", "--project", PROJECT]).await.stdout;
+    assert!(
+        text.contains("1 day MISSING") && text.contains("119 of 120 arrived"),
+        "{text}"
+    );
+    assert!(text.contains("PostHog does not hold all of 1 exported day"), "{text}");
+    let doctor = world.producer(&["doctor", "--json"]).await;
+    assert!(
+        doctor.stdout.contains("does not hold all events of 1 exported days"),
+        "{}",
+        doctor.stdout
+    );
 }

@@ -10,7 +10,7 @@ use shared::amqp::{AmqpError, CONNECT_TIMEOUT, connect, look, within};
 use shared::freshness::Freshness;
 use shared::job::Day;
 use shared::ladder::Ladder;
-use shared::ledger::{Gauges, Ledger, LedgerError};
+use shared::ledger::{Gauges, Ledger, LedgerError, NotArrived};
 use shared::settings::SecretString;
 use tokio::time::Instant;
 
@@ -43,6 +43,8 @@ async fn read_ledger(ledger: &Ledger) -> Result<(Gauges, Freshness), LedgerError
     metrics::paused(&ledger.paused_projects().await?);
     metrics::last_completed(gauges.last_completed.map_or(0, |completed| completed.timestamp()));
     metrics::last_enqueued(ledger.last_enqueued().await?.map_or(0, |ended| ended.timestamp()));
+    let NotArrived { days, oldest } = ledger.not_arrived().await?;
+    metrics::not_arrived(days, lateness(oldest, gauges.now, Duration::ZERO));
     let steps = ledger.steps(Day::of(gauges.now)).await?;
     let freshness = Freshness::of(gauges.now, ledger.last_steps().await?, &steps);
     metrics::looked(metrics::LEDGER);

@@ -18,8 +18,8 @@ use shared::topology::{DEAD_LETTER_QUEUE, Lane, rung_queue};
 use crate::watch::outcome::{Outcome, SplitCause};
 use catalogue::{
     BATCHES, BLOCKED, BUILD, BYTES, CONNECTED, CONSUMERS, DEPTH, EVENTS, FRESHNESS, IN_FLIGHT, JOBS, LAG,
-    LAST_COMPLETED, LAST_ENQUEUE, LOOKED, PAGE, PAUSED, REJECTS, RETRIES, RUNNING, SEND, SESSIONS_LOST, SPLITS, STEPS,
-    TAKEOVERS,
+    LAST_COMPLETED, LAST_ENQUEUE, LOOKED, NOT_ARRIVED, NOT_ARRIVED_AGE, PAGE, PAUSED, REJECTS, RETRIES, RUNNING, SEND,
+    SESSIONS_LOST, SPLITS, STEPS, TAKEOVERS,
 };
 pub use catalogue::{Kind, METRICS, Metric};
 
@@ -80,6 +80,7 @@ fn at_zero() {
     for source in [LEDGER, BROKER] {
         gauge!(LOOKED, "source" => source).set(0.0);
     }
+    not_arrived(0, Duration::ZERO);
     paused(&[]);
 }
 
@@ -243,6 +244,13 @@ pub fn last_completed(unix_seconds: i64) {
 #[expect(clippy::cast_precision_loss, reason = "a number of seconds")]
 pub fn last_enqueued(unix_seconds: i64) {
     gauge!(LAST_ENQUEUE).set(unix_seconds as f64);
+}
+
+/// How many days have not arrived in PostHog, and how long ago the oldest of them ended.
+#[expect(clippy::cast_precision_loss, reason = "a number of days")]
+pub fn not_arrived(days: i64, oldest: Duration) {
+    gauge!(NOT_ARRIVED).set(days as f64);
+    gauge!(NOT_ARRIVED_AGE).set(oldest.as_secs_f64());
 }
 
 /// Paused projects by cause. A cause that is not in `counts` has none.

@@ -29,6 +29,7 @@ pub(super) enum Check {
     ProjectsPaused,
     ProjectsHeldBack,
     StepsAskedFor,
+    Arrival,
 }
 
 impl Check {
@@ -59,6 +60,7 @@ impl Check {
             Self::ProjectsPaused => "projects.paused",
             Self::ProjectsHeldBack => "projects.held_back",
             Self::StepsAskedFor => "steps.asked_for",
+            Self::Arrival => "arrival",
         }
     }
 }

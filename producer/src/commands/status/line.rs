@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::integration::StoredIntegration;
 use shared::job::{DAILY, Day};
-use shared::ledger::{HUMAN, Pause, RunRow, State, Summary};
+use shared::ledger::{Arrival, HUMAN, Pause, RunRow, State, Summary, Verdict};
 
 use super::today::Today;
 use crate::output::{age, cell, count};
@@ -16,8 +16,8 @@ use crate::plan::{Project, Rules};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Standing {
-    /// It has a dead letter, is paused because of its PostHog settings, or its long history waits for
-    /// a decision: somebody must act
+    /// It has a dead letter, is paused because of its PostHog settings, its long history waits for a
+    /// decision, or PostHog does not hold what was exported: somebody must act
     NeedsSomebody,
     /// Days are missing, and are on their way or wait for the next enqueue
     Behind,
@@ -87,6 +87,11 @@ pub(super) struct Line {
     pub(super) days_without_job: usize,
     /// How many of these no enqueue publishes until somebody decides
     pub(super) days_held_back: usize,
+    /// How many exported days PostHog does not hold whole, and the oldest
+    pub(super) days_not_arrived: usize,
+    pub(super) oldest_not_arrived_day: Option<Day>,
+    /// How many days were verified; 0 where nobody verifies
+    pub(super) days_verified: usize,
     /// Its newest trace or observation
     pub(super) newest_row_at: Option<DateTime<Utc>>,
     /// `None`: it has no steps today
@@ -122,8 +127,29 @@ impl Line {
             missing_days: missing.days.len(),
             days_without_job: missing.without_job,
             days_held_back: 0,
+            days_not_arrived: 0,
+            oldest_not_arrived_day: None,
+            days_verified: 0,
             newest_row_at: None,
             today: None,
+        }
+    }
+
+    /// The same, with what is known of its days in PostHog.
+    pub(super) fn arrived(mut self, arrivals: &[&Arrival]) -> Self {
+        let of = |verdict| arrivals.iter().filter(move |arrival| arrival.verdict == verdict);
+        self.days_not_arrived = of(Verdict::Missing).count();
+        self.oldest_not_arrived_day = of(Verdict::Missing).map(|arrival| arrival.day).min();
+        self.days_verified = arrivals.len() - of(Verdict::Unknown).count();
+        self
+    }
+
+    /// Whether what was exported has arrived.
+    fn arrival(&self) -> String {
+        match self.days_not_arrived {
+            0 if self.days_verified == 0 => "-".to_owned(),
+            0 => "ok".to_owned(),
+            number => format!("{} MISSING", count(number, "day")),
         }
     }
 
@@ -136,6 +162,7 @@ impl Line {
             Some(true) => Standing::NeedsSomebody,
             Some(false) => Standing::Paused,
             None if self.days_held_back > 0 => Standing::NeedsSomebody,
+            None if self.days_not_arrived > 0 => Standing::NeedsSomebody,
             None if self.missing_days > 0 => Standing::Behind,
             None => Standing::UpToDate,
         };
@@ -159,7 +186,7 @@ impl Line {
         }
     }
 
-    pub(super) fn row(&self, now: DateTime<Utc>) -> [String; 12] {
+    pub(super) fn row(&self, now: DateTime<Utc>) -> [String; 13] {
         let pause = self.paused.as_ref();
         let behind = match pause {
             _ if !self.enabled => "disabled".to_owned(),
@@ -183,6 +210,7 @@ impl Line {
             self.skipped.to_string(),
             self.events_sent.to_string(),
             self.rows_rejected.to_string(),
+            self.arrival(),
             cell(self.newest_row_at.map(|newest| age(now, newest))),
             behind,
         ]
@@ -251,7 +279,12 @@ mod tests {
         assert_eq!(standing(day, &refused), Standing::NeedsSomebody);
         let held_back = |line: &mut Line| line.days_held_back = 31;
         assert_eq!(standing(day, &held_back), Standing::NeedsSomebody);
-        assert!(line(day, held_back).row(DateTime::UNIX_EPOCH)[11].starts_with("HELD BACK (31 days), 1 day missing"));
+        let lost = |line: &mut Line| (line.days_not_arrived, line.days_verified) = (2, 9);
+        assert_eq!(standing(&[], &lost), Standing::NeedsSomebody);
+        assert_eq!(line(day, lost).arrival(), "2 days MISSING");
+        assert_eq!(line(day, |line| line.days_verified = 7).arrival(), "ok");
+        assert_eq!(line(day, |_| ()).arrival(), "-");
+        assert!(line(day, held_back).row(DateTime::UNIX_EPOCH)[12].starts_with("HELD BACK (31 days), 1 day missing"));
         assert_eq!(standing(day, &|line| line.enabled = false), Standing::Disabled);
         let given_up = |line: &mut Line| (line.enabled, line.dead) = (false, 1);
         assert_eq!(standing(&[], &given_up), Standing::NeedsSomebody);

@@ -1,6 +1,7 @@
 //! What `status` writes for people: the totals, then the projects that need somebody, then the rest.
 
 use chrono::{DateTime, Utc};
+use shared::ledger::Arrival;
 
 use super::Report;
 use super::line::{Line, Standing};
@@ -34,6 +35,11 @@ pub(super) fn say(report: &Report, all: bool) {
     }
     if let Some(left_out) = left_out {
         line(left_out);
+    }
+    if let Some(arrivals) = report.arrivals.as_ref().filter(|found| !found.is_empty()) {
+        line("");
+        line("Days in PostHog, as last verified:");
+        arrived(arrivals);
     }
     if let Some(of_projects) = &report.runs {
         line("");
@@ -92,6 +98,12 @@ fn totals(totals: &Totals) -> Vec<String> {
             totals.missing_days
         ));
     }
+    if totals.days_not_arrived > 0 {
+        lines.push(format!(
+            "PostHog does not hold all of {} (`producer verify --from … --to …` tells what).",
+            count(totals.days_not_arrived, "exported day")
+        ));
+    }
     lines
 }
 
@@ -138,8 +150,21 @@ fn projects(listed: &[&Line], now: DateTime<Utc>) {
         "SKIPPED",
         "EVENTS",
         "REJECTED",
+        "ARRIVED",
         "NEWEST ROW",
         "LAG",
     ];
     output::table(header, listed.iter().map(|line| line.row(now)));
+}
+
+fn arrived(arrivals: &[Arrival]) {
+    let row = |arrival: &Arrival| {
+        [
+            format!("{}/{}", arrival.project_id, arrival.day),
+            arrival.verdict.as_str().to_owned(),
+            moment(arrival.checked_at),
+            arrival.says.clone(),
+        ]
+    };
+    output::table(["DAY", "VERDICT", "VERIFIED", "FOUND"], arrivals.iter().map(row));
 }

@@ -30,6 +30,7 @@ pub(super) struct Totals {
     pub(super) missing_days: usize,
     pub(super) days_without_job: usize,
     pub(super) days_held_back: usize,
+    pub(super) days_not_arrived: usize,
     /// `None`: no project has steps today
     pub(super) today: Option<TodayTotals>,
 }
@@ -62,6 +63,7 @@ impl Totals {
             totals.missing_days += line.missing_days;
             totals.days_without_job += line.days_without_job;
             totals.days_held_back += line.days_held_back;
+            totals.days_not_arrived += line.days_not_arrived;
         }
         totals
     }

@@ -58,6 +58,8 @@ pub(super) const LAG: &str = "posthog_export_lag_seconds";
 pub(super) const FRESHNESS: &str = "posthog_export_freshness_seconds";
 pub(super) const LAST_COMPLETED: &str = "posthog_export_last_completed_timestamp_seconds";
 pub(super) const LAST_ENQUEUE: &str = "posthog_export_last_enqueue_timestamp_seconds";
+pub(super) const NOT_ARRIVED: &str = "posthog_export_days_not_arrived";
+pub(super) const NOT_ARRIVED_AGE: &str = "posthog_export_oldest_not_arrived_seconds";
 pub(super) const PAUSED: &str = "posthog_export_paused_projects";
 pub(super) const LOOKED: &str = "posthog_export_last_look_timestamp_seconds";
 pub(super) const BUILD: &str = "posthog_export_build_info";
@@ -193,6 +195,18 @@ pub const METRICS: &[Metric] = {
             Gauge,
             &["cause"],
             "Paused projects, by the error code that led to it or `human`.",
+        ),
+        metric(
+            NOT_ARRIVED,
+            Gauge,
+            &[],
+            "Exported days of which PostHog does not hold everything, a day after their export; always 0 where nobody verifies.",
+        ),
+        metric(
+            NOT_ARRIVED_AGE,
+            Gauge,
+            &[],
+            "Seconds since the end of the oldest such day; 0 when there is none.",
         ),
         metric(
             LOOKED,
