@@ -28,6 +28,7 @@ mod status;
 mod steps;
 mod tls;
 mod verify;
+mod verify_line;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
