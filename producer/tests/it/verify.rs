@@ -230,6 +230,25 @@ async fn what_is_missing_is_sent_again_once_for_a_verdict() {
 }
 
 #[tokio::test]
+async fn a_day_of_long_ago_that_misses_events_is_looked_at_again_once_it_was_exported_again() {
+    let (world, app, mut events) = exported(PROJECT).await;
+    let whole = events.clone();
+    events.retain(|event| event.uuid != uuid(PROJECT, "g7"));
+    app.holds(events);
+    assert_eq!(verify(&world, &[]).await.0["days"][0]["verdict"], "missing");
+    let due = async || json(&world, &["verify", "--json"]).await["days"].clone();
+    assert_eq!(due().await, json!([]));
+    app.holds(whole);
+    alter(
+        &world,
+        "update posthog_export.runs set completed_at = now() - interval '2 hours'",
+    )
+    .await;
+    assert_eq!(due().await[0]["verdict"], "arrived");
+    assert_eq!(due().await, json!([]));
+}
+
+#[tokio::test]
 async fn late_rows_and_rejects_may_be_absent_and_a_fresh_export_is_not_yet_missing() {
     let (world, app, mut events) = exported(PROJECT).await;
     alter(

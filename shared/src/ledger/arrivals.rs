@@ -144,7 +144,7 @@ pub struct Wanted<'a> {
 impl Ledger {
     /// The exported days that are to be verified, oldest first. By itself a day is due an hour after
     /// its last run was completed, and while nothing is known of it, or not everything is there yet,
-    /// every hour.
+    /// every hour; a day that misses events also where it lies before `from`.
     pub async fn days_to_verify(&self, wanted: &Wanted<'_>) -> Result<Vec<(String, Day)>, LedgerError> {
         let rows = sqlx::query_as::<_, (String, NaiveDate)>(
             "-- ledger_days_to_verify
@@ -152,7 +152,10 @@ impl Ledger {
                select project_id, day, max(completed_at) filter (where state = 'completed') as completed_at,
                       bool_or(state in ('queued', 'running', 'waiting')) as moving
                from posthog_export.runs
-               where day between $1 and $2 and (cardinality($3::text[]) = 0 or project_id = any($3))
+               where (day between $1 and $2
+                      or not $4 and (project_id, day) in (select m.project_id, m.day from posthog_export.arrivals m
+                                                          where m.verdict = 'missing'))
+                 and (cardinality($3::text[]) = 0 or project_id = any($3))
                group by project_id, day
                having bool_or(state = 'completed' and created_after is null and span_from is null
                               and coalesce(events @> array['trace', 'generation', 'score'], true)))
