@@ -6,6 +6,3 @@ alter table posthog_export.runs
     add column span_from  timestamptz,
     add column span_until timestamptz,
     add check ((span_from is null) = (span_until is null));
-
--- Today's steps, and old ones.
-create index runs_parts on posthog_export.runs (day, project_id) where span_from is not null;

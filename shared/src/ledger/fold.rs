@@ -6,7 +6,7 @@
 use super::Ledger;
 use super::error::LedgerError;
 use super::statement::reported;
-use crate::job::{Day, STEP_PREFIX};
+use crate::job::Day;
 
 /// How many steps one statement folds.
 const AT_ONCE: i64 = 2_000;
@@ -34,7 +34,7 @@ impl Ledger {
             "-- ledger_fold_steps
              with old as (
                select r.project_id, r.day, r.run from posthog_export.runs r
-               where r.span_from is not null and r.day < $1 and starts_with(r.run, $3)
+               where r.run like 'step-%' and r.day < $1 and r.span_from is not null
                  and r.state in ('completed', 'discarded', 'skipped')
                  and exists (select 1 from posthog_export.runs d
                              where d.project_id = r.project_id and d.day = r.day and d.run = 'daily' and d.state = 'completed')
@@ -54,7 +54,6 @@ impl Ledger {
         )
         .bind(day.0)
         .bind(AT_ONCE)
-        .bind(STEP_PREFIX)
         .execute(&self.pool);
         Ok(reported(deleted).await?.rows_affected())
     }
