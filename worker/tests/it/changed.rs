@@ -1,6 +1,8 @@
 //! Runs that leave out what completed runs have sent, and runs of a part of a day.
 
-use testkit::{Count, World};
+use testkit::langfuse::add_integration;
+use testkit::posthog::{Behavior, Rule};
+use testkit::{Cause, Count, Outcome, World};
 
 use crate::{DAY, KEY, PROJECT, day, world};
 
@@ -121,4 +123,69 @@ async fn a_step_of_a_day_that_is_over_is_discarded_without_a_word_to_posthog() {
     world.publish_job(&message("step-0900", &span)).await;
     project.wait_state(DAY, "step-0900", "discarded").await;
     assert!(world.posthog.batches().is_empty());
+}
+
+/// A run began when it was first claimed, not when it read its first page in a later attempt: a row
+/// that it had sent by then, and that changed before it went on, is sent by the next run.
+#[tokio::test]
+async fn a_row_that_changed_behind_the_cursor_of_a_run_on_the_ladder_is_sent_by_the_next() {
+    let (world, project) = world().await;
+    let clock = world.clock("2024-06-02 00:35").await;
+    project.seed(&[day()], 60, 4).await;
+    lie_still(&world).await;
+    alter(
+        &world,
+        "update scores set created_at = timestamp, updated_at = timestamp",
+    )
+    .await;
+    world.posthog.script(Rule::next(1, Behavior::Ok));
+    world.posthog.script(Rule::always(Behavior::status(503)));
+    let worker = world
+        .ready_worker(&[
+            ("PAGE_ROWS", "7"),
+            ("BATCH_MAX_EVENTS", "5"),
+            ("SENDS_IN_FLIGHT", "1"),
+            ("SEND_TIMEOUT", "900ms"),
+            ("RETRY_BUDGET", "1s"),
+            ("RETRY_RUNGS", "5s×5"),
+        ])
+        .await;
+    world.publish_job(&message("scores", r#""events":["score"]"#)).await;
+    worker
+        .wait_outcome(Outcome::Retry, Some(Cause::PosthogUnavailable))
+        .await;
+    clock.set("2024-06-02 01:00").await;
+    alter(
+        &world,
+        "update scores set comment = 'changed', updated_at = '2024-06-02 01:00'
+         where (timestamp, id) = (select cursor_time, cursor_id from posthog_export.streams)",
+    )
+    .await;
+    let behind = "select count(*) from scores where comment = 'changed'";
+    assert_eq!(number(&world, behind).await, 1, "the fault did not bite");
+    clock.set("2024-06-02 01:30").await;
+    world.posthog.behave();
+    project.wait_state(DAY, "scores", "completed").await;
+    let changed = r#""events":["score"],"changed":true"#;
+    world.publish_job(&message("next", changed)).await;
+    project.wait_state(DAY, "next", "completed").await;
+    assert_eq!(project.count("next", Count::Sent).await, 1);
+}
+
+/// What was sent to another PostHog project was not sent to this one.
+#[tokio::test]
+async fn what_another_target_holds_is_sent_to_this_one() {
+    let (world, project) = world().await;
+    project.seed(&[day()], 30, 5).await;
+    lie_still(&world).await;
+    let _worker = world.ready_worker(&[]).await;
+    project.publish(DAY, "daily").await;
+    project.arrives(DAY).await;
+    let sent = project.count("daily", Count::Sent).await;
+    assert!(sent > 0);
+    world.posthog.known_key("phc_another");
+    add_integration(&world.pool(), PROJECT, &world.posthog.url(), "phc_another", true).await;
+    world.publish_job(&message("settled", r#""changed":true"#)).await;
+    project.wait_state(DAY, "settled", "completed").await;
+    assert_eq!(project.count("settled", Count::Sent).await, sent);
 }
