@@ -90,6 +90,8 @@ pub enum Part {
     /// The same day in 24 steps and a run for the rest; what changed of the day; and two jobs within
     /// EVENTS_PER_SECOND
     Fresh,
+    /// `producer verify` on the day
+    Arrival,
     /// A worker without work
     Idle,
 }

@@ -1,5 +1,6 @@
 //! Those who are measured side by side.
 
+pub mod arrival;
 pub mod copy;
 pub mod posthog_node;
 pub mod worker;

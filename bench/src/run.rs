@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use testkit::{Servers, World, program};
+use testkit::{Servers, World, langfuse, program};
 
 use crate::arguments::{Arguments, Part};
 use crate::contestants::posthog_node::PosthogNode;
-use crate::contestants::{Outcome, copy, worker};
-use crate::database::{self, BIG, Day, LANGFUSE_URL, QUARTERS, Wanted};
+use crate::contestants::{Outcome, arrival, copy, worker};
+use crate::database::{self, API_KEY, BIG, Day, LANGFUSE_URL, QUARTERS, Wanted};
 use crate::fleet;
 use crate::fresh;
 use crate::machine;
@@ -170,11 +170,15 @@ impl Bench {
 
     /// Makes ledger and rows ready for a case, untimed.
     async fn prepare(&mut self, case: Case) -> Result<()> {
-        if !matches!(case, Case::Steps | Case::Settled) {
+        if !matches!(case, Case::Steps | Case::Settled | Case::Arrival) {
             return Ok(());
         }
         for day in days(case) {
             fresh::forget(&self.world, day).await?;
+            if case == Case::Arrival {
+                self.run += 1;
+                arrival::prepare(&self.world, day, &format!("bench-{}", self.run)).await?;
+            }
             if case == Case::Settled {
                 self.run += 1;
                 worker::export(&self.world, &[day], 1, 1, &format!("bench-{}", self.run)).await?;
@@ -189,6 +193,11 @@ impl Bench {
         if case == Case::Settled {
             for day in days(case) {
                 fresh::lie_still(&self.world, day).await?;
+            }
+        }
+        if case == Case::Arrival {
+            for day in days(case) {
+                langfuse::add_integration(&self.world.pool(), day.project, self.receiver.url(), API_KEY, true).await;
             }
         }
         Ok(())
@@ -218,6 +227,13 @@ impl Bench {
             let (outcome, uuids) = copy::read(&self.world, Day::of(BIG, 0), connections, true).await?;
             let seen = Seen {
                 uuids,
+                ..Seen::default()
+            };
+            (seen, outcome)
+        } else if case == Case::Arrival {
+            let outcome = self.perform(case).await?;
+            let seen = Seen {
+                uuids: arrival::held(&self.world),
                 ..Seen::default()
             };
             (seen, outcome)
@@ -318,6 +334,7 @@ impl Bench {
                 worker::export_messages(&self.world, &messages.collect::<Vec<_>>(), &run).await
             }
             Case::Paced => worker::export_paced(&self.world, &days, self.pace(), &run).await,
+            Case::Arrival => arrival::verify(&self.world, Day::of(BIG, 0)).await,
             Case::Projects => worker::export(&self.world, &days, 1, days.len(), &run).await,
             Case::Workers => worker::export(&self.world, &days, days.len(), 1, &run).await,
             Case::Copy(connections) => Ok(copy::read(&self.world, Day::of(BIG, 0), connections, false).await?.0),
@@ -332,7 +349,13 @@ impl Bench {
 /// The days that a case exports.
 fn days(case: Case) -> Vec<Day> {
     match case {
-        Case::Worker(_) | Case::PosthogNode(_) | Case::Copy(_) | Case::BareDay | Case::Steps | Case::Settled => {
+        Case::Worker(_)
+        | Case::PosthogNode(_)
+        | Case::Copy(_)
+        | Case::BareDay
+        | Case::Steps
+        | Case::Settled
+        | Case::Arrival => {
             vec![Day::of(BIG, 0)]
         }
         Case::Paced => QUARTERS[..2].iter().map(|project| Day::of(project, 2)).collect(),
@@ -362,6 +385,7 @@ fn cases(arguments: &Arguments) -> Vec<Case> {
         (Part::Fresh, Case::Steps),
         (Part::Fresh, Case::Settled),
         (Part::Fresh, Case::Paced),
+        (Part::Arrival, Case::Arrival),
     ];
     let wanted = others.into_iter().filter(|(part, _)| arguments.wants(*part));
     cases.extend(wanted.map(|(_, case)| case));

@@ -25,6 +25,8 @@ pub enum Case {
     Settled,
     /// The worker with `EVENTS_PER_SECOND`, a job of each lane at once
     Paced,
+    /// `producer verify` on the day, which has arrived
+    Arrival,
     /// The worker, a day without inputs and outputs
     BareDay,
     /// The same, ten times as large
@@ -47,6 +49,7 @@ impl fmt::Display for Case {
             Self::Steps => f.write_str("worker, the day in 24 steps and the rest"),
             Self::Settled => f.write_str("worker, what changed of the day, 1 %"),
             Self::Paced => write!(f, "worker, two jobs within EVENTS_PER_SECOND, {PACED:.0} s of it"),
+            Self::Arrival => f.write_str("verify, a day that has arrived"),
             Self::BareDay => f.write_str("worker, bare day"),
             Self::LargeDay => f.write_str("worker, bare day, ten times as large"),
         }

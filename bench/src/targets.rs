@@ -78,11 +78,6 @@ pub fn targets(samples: &[Sample], idle: Option<IdleWorker>, compressed: Option<
         })
     };
     let day = Case::Worker(0);
-    let peak = samples
-        .iter()
-        .filter(|sample| matches!(sample.case, Case::Worker(_)))
-        .filter_map(|sample| sample.peak_memory)
-        .max();
     vec![
         times(
             "posthog-node's time over ours, answers at once",
@@ -119,7 +114,7 @@ pub fn targets(samples: &[Sample], idle: Option<IdleWorker>, compressed: Option<
             "peak memory of the worker",
             AtMost(64.0),
             " MiB",
-            peak.map(|peak| as_f64(peak) / MIB),
+            peak_of(samples, |case| matches!(case, Case::Worker(_))),
         ),
         times(
             "peak memory, a day ten times as large over a small one",
@@ -176,6 +171,17 @@ pub fn targets(samples: &[Sample], idle: Option<IdleWorker>, compressed: Option<
             ratio(samples, Case::Settled, day, |sample| Some(as_f64(sample.bytes))),
         ),
         times(
+            "PostgreSQL's CPU, verify over the export of the same day",
+            AtMost(0.35),
+            ratio(samples, Case::Arrival, day, |sample| Some(sample.postgres_cpu)),
+        ),
+        number(
+            "peak memory of verify",
+            AtMost(40.0),
+            " MiB",
+            peak_of(samples, |case| matches!(case, Case::Arrival)),
+        ),
+        times(
             "events a second over EVENTS_PER_SECOND",
             Between(0.95, 1.05),
             Spread::of(
@@ -205,6 +211,13 @@ pub fn targets(samples: &[Sample], idle: Option<IdleWorker>, compressed: Option<
             compressed.map(|size| as_f64(size.worker) / as_f64(size.gzip_6)),
         ),
     ]
+}
+
+/// The greatest peak of some cases, in MiB.
+fn peak_of(samples: &[Sample], of: fn(&Case) -> bool) -> Option<f64> {
+    let own = samples.iter().filter(|sample| of(&sample.case));
+    let peak = own.filter_map(|sample| sample.peak_memory).max()?;
+    Some(as_f64(peak) / MIB)
 }
 
 /// A target for a ratio.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use shared::job::{DAILY, Day, Job, RunKey, STEP_PREFIX};
+use shared::job::{DAILY, Day, Job, RunKey};
 use shared::langfuse::Days;
 use shared::ledger::{RunRow, State};
 use shared::topology::Lane;
@@ -176,7 +176,7 @@ pub fn plan(rules: &Rules, projects: &[Project], arrived: &Arrived, stuck: Vec<P
                 let was_skipped = runs.iter().any(|run| run.run == DAILY && run.state == State::Skipped);
                 let mut job = Job::daily(&project.id, *day, rules.observations);
                 // What the day's steps have sent need not be sent again.
-                job.scope.changed = runs.iter().any(|run| is_step(run));
+                job.scope.changed = runs.iter().any(|run| run.is_step());
                 jobs.push(Planned {
                     job,
                     lane: lane(*day, rules.now),
@@ -206,29 +206,23 @@ fn by_day(runs: &[RunRow]) -> BTreeMap<Day, Vec<&RunRow>> {
     by_day
 }
 
-/// The projects with rows that arrived late and are left to a `settled` run. Until that has ended,
-/// they must be found again: a sweep that does not record them would forget them.
-pub fn left_to_settled(rules: &Rules, projects: &[Project], arrived: &Arrived) -> BTreeSet<String> {
-    let leaves = |project: &&Project| {
-        let mut days = by_day(&project.runs).into_values();
-        days.any(|runs| late::is_left_to_settled(rules, &runs, arrived))
+/// The projects with rows that arrived late and are left to a `settled` run, and since when such rows
+/// were created. Until that run has ended they must be found again, so the next sweep begins there.
+pub fn left_to_settled(rules: &Rules, projects: &[Project], arrived: &Arrived) -> BTreeMap<String, DateTime<Utc>> {
+    let since = |project: &Project| {
+        let days = by_day(&project.runs);
+        let left = days
+            .values()
+            .filter_map(|runs| late::left_to_settled(rules, runs, arrived));
+        Some((project.id.clone(), left.min()?))
     };
-    projects
-        .iter()
-        .filter(leaves)
-        .map(|project| project.id.clone())
-        .collect()
-}
-
-/// Whether it is a step: its day's `daily` run sends what it did not.
-fn is_step(run: &RunRow) -> bool {
-    run.run.starts_with(STEP_PREFIX)
+    projects.iter().filter_map(since).collect()
 }
 
 /// Replays and late runs that were skipped. Each comes back under its own name.
 fn resumed(now: DateTime<Utc>, runs: &[&RunRow]) -> impl Iterator<Item = Planned> {
     runs.iter()
-        .filter(|run| run.state == State::Skipped && run.run != DAILY && !is_step(run))
+        .filter(|run| run.state == State::Skipped && run.run != DAILY && !run.is_step())
         .map(move |run| again(run, now, Reason::Resumed))
 }
 

@@ -88,9 +88,10 @@ impl Freshness {
     /// before.
     pub fn of(now: DateTime<Utc>, last: Option<LastSteps>, steps: &[Steps]) -> Self {
         let today = Day::of(now);
-        let asked = steps.iter().map(|steps| steps.asked_until);
-        let border = asked.chain(last.and_then(|last| last.border())).max();
-        let counts = |steps: &&Steps| !steps.paused && Some(steps.asked_until) == border;
+        let of_today = last.filter(|last| Day::of(last.asked) == today);
+        let asked = || steps.iter().map(|steps| steps.asked_until).max();
+        let border = of_today.and_then(|last| last.border()).or_else(asked);
+        let counts = |steps: &&Steps| !steps.paused && border.is_some_and(|border| steps.asked_until >= border);
         let covered: Vec<DateTime<Utc>> = steps
             .iter()
             .filter(counts)

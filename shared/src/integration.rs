@@ -254,7 +254,9 @@ pub async fn load(source: impl PgExecutor<'_>, key: &EncryptionKey, project_id: 
     let found: Option<Found> = sqlx::query_as(
         "-- integration_load
          select coalesce(p.name, ''), i.encrypted_posthog_api_key, i.posthog_host_name, i.enabled,
-                case when pg_is_in_recovery() then coalesce(pg_last_xact_replay_timestamp(), clock_timestamp()) end
+                case when pg_is_in_recovery()
+                     -- A replica that has replayed nothing since its start does not say how old it is.
+                     then coalesce(pg_last_xact_replay_timestamp(), pg_postmaster_start_time() - interval '1 day') end
          from projects p left join posthog_integrations i on i.project_id = p.id where p.id = $1",
     )
     .bind(project_id)

@@ -6,7 +6,7 @@ mod first;
 mod report;
 mod steps;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
@@ -167,6 +167,9 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
         {
             let looked = now.window();
             ledger.record_swept(&projects, until, &looked).await?;
+            for (project, since) in found.left_to_settled {
+                ledger.record_swept(&[project], until.min(since), &looked).await?;
+            }
             // Days that were held back hold data and have no run: the next enqueue looks at them again.
             let nothing = looked.end().next()..=*looked.end();
             ledger.record_swept(&held, until, &nothing).await?;
@@ -199,8 +202,9 @@ struct Found {
     /// Projects whose late rows were looked for, and up to when. `None` when only some days were
     /// looked at.
     swept: Option<(Vec<String>, DateTime<Utc>)>,
-    /// Projects whose late rows are left to `settled` runs: the next enqueue looks for them again
-    unswept: BTreeSet<String>,
+    /// Projects whose late rows are left to `settled` runs, and from when on the next enqueue looks for
+    /// them again
+    left_to_settled: BTreeMap<String, DateTime<Utc>>,
     /// What no job is published for
     left: Left,
     /// Pauses that no longer hold, of any project
@@ -209,14 +213,14 @@ struct Found {
 
 impl Found {
     /// Leaves out the days that wait for somebody's decision. Answers whose they are; `swept` keeps
-    /// the other projects. Neither has those that the next enqueue must look at again.
+    /// the other projects.
     fn hold_back(&mut self, long: &LongFirst) -> Vec<String> {
         self.jobs.retain(|planned| !long.holds(planned));
-        let mut held: Vec<String> = long.held_back().map(|export| export.project_id.clone()).collect();
+        let held: Vec<String> = long.held_back().map(|export| export.project_id.clone()).collect();
         if let Some((swept, _)) = &mut self.swept {
-            swept.retain(|id| !held.contains(id) && !self.unswept.contains(id));
+            swept.retain(|id| !held.contains(id) && !self.left_to_settled.contains_key(id));
         }
-        held.retain(|id| !self.unswept.contains(id));
+        self.left_to_settled.retain(|id, _| !held.contains(id));
         held
     }
 }
@@ -279,7 +283,7 @@ impl Opened {
                 first: first_exports(rules, &projects, &jobs),
                 jobs,
                 swept: None,
-                unswept: BTreeSet::new(),
+                left_to_settled: BTreeMap::new(),
                 left,
                 over,
             });
@@ -288,12 +292,12 @@ impl Opened {
         let stuck = self.stuck(rules, asked).await?;
         let whole = rules.from.is_none() && rules.to.is_none();
         let jobs = plan(rules, &projects, &arrived, stuck);
-        let unswept = left_to_settled(rules, &projects, &arrived);
+        let left_to_settled = left_to_settled(rules, &projects, &arrived);
         Ok(Found {
             first: first_exports(rules, &projects, &jobs),
             jobs,
             swept: whole.then_some((enabled, until)),
-            unswept,
+            left_to_settled,
             left: Left::new(rules, &projects, paused, undated),
             over,
         })

@@ -130,17 +130,11 @@ fn is_late(rules: &Rules, first: &RunRow, covered: Coverage, arrived: &Arrived) 
     newest.is_some_and(missed) || (arrived.ahead.contains(&of_day) && !covered.is_late)
 }
 
-/// Whether rows arrived late and are left to the day's `settled` run.
-pub(super) fn is_left_to_settled(rules: &Rules, runs: &[&RunRow], arrived: &Arrived) -> bool {
-    let late = || {
-        Some(is_late(
-            rules,
-            runs.first()?,
-            covered(runs, rules.observations)?.0,
-            arrived,
-        ))
-    };
-    settled::takes_late_rows(rules, runs) && late().unwrap_or(false)
+/// Since when the rows were created that arrived late and are left to the day's `settled` run.
+pub(super) fn left_to_settled(rules: &Rules, runs: &[&RunRow], arrived: &Arrived) -> Option<DateTime<Utc>> {
+    let (covered, _) = covered(runs, rules.observations)?;
+    let is_left = settled::takes_late_rows(rules, runs) && is_late(rules, runs.first()?, covered, arrived);
+    is_left.then_some(covered.began)
 }
 
 /// The late run that a day needs, if any.

@@ -4,7 +4,7 @@
 //! A day that was exported later than that is settled already, so a backfill leads to none.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use shared::job::{DAILY, Day, Job, RunKey, SETTLED, Scope, Span};
+use shared::job::{Day, Job, RunKey, SETTLED, Scope, Span};
 use shared::ledger::{RunRow, State};
 
 use super::{Planned, Reason, Rules, lane};
@@ -27,12 +27,12 @@ enum Standing {
 fn standing(rules: &Rules, day: Day, runs: &[&RunRow]) -> Standing {
     if let Some(settled) = runs.iter().find(|run| run.run == SETTLED) {
         return match settled.state {
-            State::Queued | State::Running | State::Waiting => Standing::ToCome,
-            State::Completed | State::Dead | State::Skipped | State::Discarded => Standing::None,
+            // Skipped, it comes back as soon as its project is planned for.
+            State::Queued | State::Running | State::Waiting | State::Skipped => Standing::ToCome,
+            State::Completed | State::Dead | State::Discarded => Standing::None,
         };
     }
-    let is_exported = runs.iter().any(|run| run.run == DAILY && run.state == State::Completed);
-    let (Some(after), Some(began), true) = (rules.horizon.settle_after, last_began(runs), is_exported) else {
+    let (Some(after), Some(began)) = (rules.horizon.settle_after, last_began(runs)) else {
         return Standing::None;
     };
     let due = Span::of(day).until + after;
@@ -80,6 +80,7 @@ mod tests {
     use std::time::Duration;
 
     use proptest::prelude::*;
+    use shared::job::DAILY;
     use shared::langfuse::Newest;
 
     use super::*;
@@ -138,6 +139,12 @@ mod tests {
             ("a week late", "16T23:59", vec![daily()], true),
             ("too late", "17T00:00", vec![daily()], false),
             ("not exported", "10T00:00", vec![run(day(), DAILY, State::Dead)], false),
+            (
+                "exported by a replay",
+                "10T00:00",
+                vec![run(day(), "replay-1", State::Completed)],
+                true,
+            ),
             ("exported late", "10T06:00", vec![began("10T00:00", daily())], false),
             (
                 "replayed late",
@@ -207,6 +214,7 @@ mod tests {
             ("10T03:00", with(State::Queued), true),
             ("10T03:00", with(State::Running), true),
             ("10T03:00", with(State::Waiting), true),
+            ("10T03:00", with(State::Skipped), true),
             ("10T03:00", with(State::Dead), false),
             ("10T03:00", with(State::Discarded), false),
         ] {
@@ -214,7 +222,8 @@ mod tests {
             let jobs = plan(&rules(at(now)), &projects, &arrived, Vec::new());
             let late = jobs.iter().any(|planned| planned.reason == Reason::Late);
             let kept = left_to_settled(&rules(at(now)), &projects, &arrived);
-            assert_eq!((late, kept.contains("p")), (!left, left), "{now}");
+            let since = left.then(|| at("09T01:00"));
+            assert_eq!((late, kept.get("p").copied()), (!left, since), "{now}");
         }
     }
 
@@ -260,9 +269,8 @@ mod tests {
                     ..run(key.day, &key.run, State::Queued)
                 });
             }
-            if left.is_empty() {
-                self.swept = Some(now);
-            }
+            let until = left.get("p").map_or(now, |began| now.min(*began));
+            self.swept = self.swept.max(Some(until));
             for run in &mut self.runs {
                 if matches!(run.state, State::Completed | State::Discarded)
                     || run.run == SETTLED && run.state == State::Dead

@@ -22,7 +22,7 @@ pub fn plan_steps(
     let mut planned = Vec::new();
     for project in projects {
         let own: Vec<&RunRow> = runs.iter().filter(|run| run.project_id == *project).collect();
-        let stands = |run: &&&RunRow| !matches!(run.state, State::Discarded | State::Skipped);
+        let stands = |run: &&&RunRow| run.is_step() && !matches!(run.state, State::Discarded | State::Skipped);
         let asked: Vec<Span> = own.iter().filter(stands).filter_map(|run| run.span()).collect();
         for span in steps.missing(now, &asked) {
             let scope = Scope {

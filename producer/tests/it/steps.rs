@@ -206,6 +206,8 @@ async fn old_steps_are_folded_into_the_run_of_their_day() {
         ("2024-06-09", "step-0300", "waiting"),
         ("2024-06-08", "daily", "dead"),
         ("2024-06-08", "step-0000", "completed"),
+        // A day without rows has steps and no other run.
+        ("2024-06-07", "step-0000", "completed"),
         ("2024-06-09", "replay-1", "completed"),
         ("2024-06-13", "daily", "completed"),
         ("2024-06-13", "step-0000", "completed"),
@@ -232,6 +234,7 @@ async fn old_steps_are_folded_into_the_run_of_their_day() {
         ("2024-06-09/step-0200", true),
         ("2024-06-09/step-0300", true),
         ("2024-06-08/step-0000", true),
+        ("2024-06-07/step-0000", false),
         ("2024-06-09/replay-1", true),
         ("2024-06-13/step-0000", true),
     ] {

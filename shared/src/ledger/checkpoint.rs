@@ -75,7 +75,7 @@ impl Ledger {
              with fence as (
                update posthog_export.runs
                set attempt = case when $15 then 0 else attempt end,
-                   takeovers = case when $15 then 0 else takeovers end, updated_at = clock_timestamp()
+                   takeovers = 0, updated_at = clock_timestamp()
                where ",
             fence!(),
             " returning 1),

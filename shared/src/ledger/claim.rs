@@ -44,7 +44,7 @@ pub enum Claim {
         /// The worker and its run, for the log
         by: String,
     },
-    /// It was taken over too often without progress. It is given up ([`given_up`]) now.
+    /// It was taken over too often without progress. It is `dead` now, or `discarded` where it is a step.
     KillsWorkers {
         /// How many workers died with it
         takeovers: i32,
@@ -120,8 +120,11 @@ impl ClaimBegun {
                     give_up(&mut tx, key, takeovers).await?;
                     Claim::KillsWorkers { takeovers }
                 }
-                Decision::Run(start) => {
+                Decision::Run(mut start) => {
                     let mine = found.iter().find(|row| row.run == key.run);
+                    // Two messages of one name may ask for other rows, when the ledger was not told of
+                    // the first. What the row says was read must be what this message reads.
+                    start.anew |= mine.is_some_and(|row| !row.is_of(scope));
                     match mine {
                         None => insert(&mut tx, key, scope).await?,
                         Some(_) if start.anew => forget_progress(&mut tx, key).await?,
@@ -163,7 +166,8 @@ async fn lock_rows(tx: &mut PgConnection, key: &RunKey) -> Result<(DateTime<Utc>
     .await?;
     let found = sqlx::query_as(
         "-- ledger_claim_rows
-         select run, state, attempt, takeovers, lease_expires_at, worker, retry_at, target
+         select run, state, attempt, takeovers, lease_expires_at, worker, retry_at, target, span_from, span_until,
+                created_after
          from posthog_export.runs where project_id = $1 and day = $2 order by run for update",
     )
     .bind(&key.project_id)
@@ -245,7 +249,9 @@ async fn take(
            set state = 'running', lease_token = $4, lease_expires_at = clock_timestamp() + $5, worker = $6,
                target = coalesce($7, target), attempt = $8, takeovers = $9, retry_at = null, completed_at = null,
                asked_at = case when state in ('dead', 'skipped') then clock_timestamp() else asked_at end,
-               started_at = case when $10 or started_at is null then least(clock_timestamp(), $12) else started_at end,
+               started_at = case when $10 or started_at is null then least(clock_timestamp(), $12)
+                                 else least(started_at, $12) end,
+               span_from = $13, span_until = $14, created_after = $15,
                updated_at = clock_timestamp()
            where ",
         this_run!(),
@@ -269,6 +275,9 @@ async fn take(
         .bind(anew)
         .bind(scope.streams().collect::<Vec<_>>())
         .bind(visible_until)
+        .bind(scope.span.map(|span| span.from))
+        .bind(scope.span.map(|span| span.until))
+        .bind(scope.created_after)
         .fetch_all(tx)
         .await?;
     Ok(saved.into_iter().map(StreamRow::progress).collect())

@@ -43,7 +43,7 @@ pub enum Retry {
         /// the rung's delay
         delay: Duration,
     },
-    /// The ladder is used up; the run is given up ([`given_up`]).
+    /// The ladder is used up; the run is `dead`, or `discarded` where it is a step.
     Exhausted(Buried),
 }
 

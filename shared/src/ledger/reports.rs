@@ -8,7 +8,7 @@ use super::checkpoint::{Cursor, Progress};
 use super::error::LedgerError;
 use super::state::State;
 use super::statement::{BindKey, answered, key_columns, reported, this_run};
-use crate::job::{Day, Job, RunKey, Scope, Span, Stream};
+use crate::job::{Day, Job, RunKey, STEP_PREFIX, Scope, Span, Stream};
 
 /// The counts of a run, over all its streams and slices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, sqlx::FromRow)]
@@ -75,6 +75,11 @@ impl RunRow {
     /// Its key.
     pub fn key(&self) -> RunKey {
         RunKey::new(&self.project_id, self.day, &self.run)
+    }
+
+    /// Whether it is a step.
+    pub fn is_step(&self) -> bool {
+        self.run.starts_with(STEP_PREFIX)
     }
 
     /// The part of the day that it exports; `None`: all of it.

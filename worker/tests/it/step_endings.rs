@@ -84,3 +84,38 @@ async fn a_part_that_has_not_ended_is_refused() {
     world.publish_job(&until("step-0000", 10)).await;
     project.wait_state(DAY, "step-0000", "completed").await;
 }
+
+#[tokio::test]
+async fn a_row_never_says_more_than_the_message_that_was_worked_on() {
+    let (world, project, _clock) = world_at("11:35").await;
+    // The producer's record of an earlier message of that name is lost; a later one is recorded.
+    sqlx::raw_sql(
+        "insert into posthog_export.runs (project_id, day, run, span_from, span_until)
+         values ('project one', '2024-06-01', 'step-0000', '2024-06-01 00:00Z', '2024-06-01 11:00Z')",
+    )
+    .execute(&world.pool())
+    .await
+    .unwrap();
+    let worker = world.ready_worker(&[]).await;
+    world.publish_job(&until("step-0000", 10)).await;
+    project.wait_state(DAY, "step-0000", "completed").await;
+    let says = project.field("step-0000", "span_until").await.unwrap();
+    assert!(says.starts_with("2024-06-01T10:00:00"), "{says}");
+    world.publish_job(&until("step-0000", 11)).await;
+    worker.wait_outcome(Outcome::DoneBefore, None).await;
+    // What is left of the morning is the rest of the day's.
+    let rest = format!(
+        r#"{{"project_id":"{PROJECT}","day":"{DAY}","run":"rest","changed":true,"from":"{DAY}T00:00:00Z","until":"{DAY}T11:00:00Z"}}"#
+    );
+    world.publish_job(rest.as_bytes()).await;
+    project.wait_state(DAY, "rest", "completed").await;
+    let of_the_morning: i64 = sqlx::query_scalar(
+        "select (select count(*) from traces where timestamp < '2024-06-01 11:00')
+              + (select count(*) from observations where start_time < '2024-06-01 11:00' and type = 'GENERATION')
+              + (select count(*) from scores where timestamp < '2024-06-01 11:00')",
+    )
+    .fetch_one(&world.pool())
+    .await
+    .unwrap();
+    assert_eq!(i64::try_from(world.posthog.counts(KEY).stored), Ok(of_the_morning));
+}

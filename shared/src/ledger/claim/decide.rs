@@ -23,6 +23,17 @@ pub(super) struct Found {
     pub(super) worker: Option<String>,
     pub(super) retry_at: Option<DateTime<Utc>>,
     pub(super) target: Option<String>,
+    pub(super) span_from: Option<DateTime<Utc>>,
+    pub(super) span_until: Option<DateTime<Utc>>,
+    pub(super) created_after: Option<DateTime<Utc>>,
+}
+
+impl Found {
+    /// Whether it says that a run of this scope reads the same rows of each stream.
+    pub(super) fn is_of(&self, scope: &Scope) -> bool {
+        let span = scope.span.map(|span| (span.from, span.until));
+        self.span_from.zip(self.span_until) == span && self.created_after == scope.created_after
+    }
 }
 
 /// How a run begins or continues.
@@ -115,6 +126,9 @@ mod tests {
             worker: Some("w1".into()),
             retry_at: None,
             target: Some("t".into()),
+            span_from: None,
+            span_until: None,
+            created_after: None,
         }
     }
 
