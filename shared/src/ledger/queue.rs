@@ -12,7 +12,7 @@ use super::statement::{
     BindKey, BindScope, answered, event_words, insert_run, interval, key_columns, reported, this_run,
 };
 use crate::error_code::ErrorCode;
-use crate::job::{Job, RunKey};
+use crate::job::{Job, RunKey, Span};
 
 /// Which runs may be given up together with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +146,24 @@ impl Ledger {
             .execute(&self.pool);
         answered(written).await?;
         Ok(())
+    }
+
+    /// `→ discarded` for a step of a day that is over, while nobody works on it: what the claim would
+    /// do. Answers whether it was.
+    pub async fn supersede(&self, key: &RunKey) -> Result<bool, LedgerError> {
+        if !key.is_step() {
+            return Ok(false);
+        }
+        let statement = concat!(
+            "-- ledger_supersede
+             update posthog_export.runs
+             set state = 'discarded', retry_at = null, updated_at = clock_timestamp()
+             where ",
+            this_run!(),
+            " and state in ('queued', 'waiting', 'skipped') and $4 <= clock_timestamp()"
+        );
+        let written = sqlx::query(statement).bind_key(key).bind(Span::of(key.day).until);
+        Ok(answered(written.execute(&self.pool)).await?.rows_affected() == 1)
     }
 
     /// Records that a whole enqueue has just ended well.

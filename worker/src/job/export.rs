@@ -82,10 +82,12 @@ pub async fn export(app: &Arc<App>, lane: Lane, job: &Job, stop: &Stop) -> Resul
         .await?;
     // A host in trouble has its one job already: this job is not even claimed.
     let receiver = match integration {
-        Ok(integration) => {
-            let place = app.hosts.enter(&integration.host, lane).ok_or(JobError::HostBusy)?;
-            Ok((integration, Arc::new(place)))
-        }
+        Ok(integration) => match app.hosts.enter(&integration.host, lane) {
+            Some(place) => Ok((integration, Arc::new(place))),
+            // Else the steps of days that are over would go round for as long as the host is away.
+            None if app.ledger.supersede(&job.key).await? => return Ok(Exported::Superseded),
+            None => return Err(JobError::HostBusy.into()),
+        },
         Err(fault) => Err(fault),
     };
     let target = receiver.as_ref().ok().map(|(integration, _)| integration.target());

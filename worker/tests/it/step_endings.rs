@@ -75,7 +75,7 @@ async fn a_step_with_a_wrong_key_pauses_its_project_without_a_dead_letter() {
 
 #[tokio::test]
 async fn a_part_that_has_not_ended_is_refused() {
-    let (world, project, clock) = world_at("09:59").await;
+    let (world, project, clock) = world_at("08:30").await;
     let worker = world.ready_worker(&[]).await;
     world.publish_job(&until("step-0000", 10)).await;
     worker.wait_outcome(Outcome::Dead, Some(Cause::DayNotOver)).await;
@@ -118,4 +118,26 @@ async fn a_row_never_says_more_than_the_message_that_was_worked_on() {
     .await
     .unwrap();
     assert_eq!(i64::try_from(world.posthog.counts(KEY).stored), Ok(of_the_morning));
+}
+
+#[tokio::test]
+async fn a_step_of_a_day_that_is_over_does_not_wait_for_a_host_that_is_away() {
+    let (world, project, clock) = world_at("10:35").await;
+    let other = "2024-05-31";
+    project.seed(&[other.parse().unwrap()], 10, 2).await;
+    let worker = world
+        .ready_worker(&[
+            ("WORKER_CONCURRENCY", "2"),
+            ("RETRY_BUDGET", "30s"),
+            ("RETRY_RUNGS", "1s×9"),
+        ])
+        .await;
+    world.posthog.script(Rule::always(Behavior::status(503)));
+    project.publish(other, "daily").await;
+    world.posthog.until(|posthog| posthog.batches().len() > 1).await;
+    world.publish_job(&until("step-0000", 10)).await;
+    worker.wait_outcome(Outcome::Later, Some(Cause::HostBusy)).await;
+    clock.set("2024-06-02 00:35").await;
+    worker.wait_outcome(Outcome::Superseded, None).await;
+    project.wait_state(DAY, "step-0000", "discarded").await;
 }
