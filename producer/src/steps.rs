@@ -82,14 +82,13 @@ impl Steps {
     /// When the next border is due.
     pub fn next(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         let today = Span::of(Day::of(now));
-        let border = self.border(now).unwrap_or(today.from) + self.every;
-        // The one at midnight is none; the first one of tomorrow follows.
-        let border = if border < today.until {
-            border
+        let due = self.border(now).unwrap_or(today.from) + self.every + self.lag;
+        // What is due tomorrow is exported by the `daily` run; the first border of tomorrow follows.
+        if due < today.until {
+            due
         } else {
-            border + self.every
-        };
-        border + self.lag
+            today.until + self.every + self.lag
+        }
     }
 
     /// What no step of today has been asked for yet: one step for each gap. After a time without a
@@ -169,6 +168,10 @@ mod tests {
         assert_eq!(hourly.next(moment("09:31")), moment("10:30"));
         let tomorrow = moment("01:30") + TimeDelta::days(1);
         assert_eq!(hourly.next(moment("23:31")), tomorrow, "the daily run follows midnight");
+        // Nor is there a step that would be due tomorrow.
+        let late = steps(60, 90);
+        assert_eq!(late.next(moment("22:31")), moment("23:30"));
+        assert_eq!(late.next(moment("23:30")), moment("02:30") + TimeDelta::days(1));
     }
 
     #[test]
