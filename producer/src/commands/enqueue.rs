@@ -181,10 +181,7 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
             }
         }
         report.published(sent);
-        let folded = ledger.fold_steps(Day::of(now.now - KEEP_STEPS)).await?;
-        if folded > 0 {
-            tracing::info!(steps = folded, "folded old steps into the daily runs of their days");
-        }
+        fold(ledger, &now).await;
     }
     if let Some(lock) = lock {
         lock.release().await?;
@@ -192,6 +189,15 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
     opened.broker.close().await;
     report.finish(arguments.json);
     Ok(Exit::of(report.all_confirmed()))
+}
+
+/// Folds old steps. A failure takes nothing back that was published: the next enqueue tries again.
+async fn fold(ledger: &Ledger, rules: &Rules) {
+    match ledger.fold_steps(Day::of(rules.now - KEEP_STEPS)).await {
+        Ok(0) => {}
+        Ok(steps) => tracing::info!(steps, "folded old steps into the daily runs of their days"),
+        Err(error) => tracing::warn!(%error, "old steps were not folded; the next enqueue tries again"),
+    }
 }
 
 /// What to publish, and what to record once it is published.
