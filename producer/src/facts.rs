@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use shared::integration::IntegrationFault;
 use shared::job::Day;
 use shared::langfuse::{Days, created_between, created_from, known_projects, visible_until};
-use shared::ledger::{Filter, Ledger, RunRow};
+use shared::ledger::{Filter, Ledger, RunRow, Sweep};
 use sqlx::PgPool;
 
 use crate::error::CommandError;
@@ -107,11 +107,10 @@ pub(crate) async fn sweep_until(source: &PgPool, rules: &Rules) -> Result<DateTi
 /// swept.
 pub(crate) async fn late(
     source: &PgPool,
-    ledger: &Ledger,
+    swept: &BTreeMap<String, Sweep>,
     rules: &Rules,
     projects: &[Project],
 ) -> Result<Arrived, CommandError> {
-    let swept = ledger.sweeps().await?;
     let from = |project: &Project| {
         sweep_from(
             &project.runs,

@@ -23,7 +23,7 @@ use crate::config::Horizon;
 
 pub use heal::{STUCK, heal};
 pub use history::{FirstExport, first_exports, long_ones};
-pub use late::{Arrived, MARGIN, sweep_from};
+pub use late::{Arrived, MARGIN, sweep_from, swept_until};
 pub use missing::{missing_days, union, without};
 pub use steps::plan_steps;
 
@@ -204,19 +204,6 @@ fn by_day(runs: &[RunRow]) -> BTreeMap<Day, Vec<&RunRow>> {
         by_day.entry(run.day).or_default().push(run);
     }
     by_day
-}
-
-/// The projects with rows that arrived late and are left to a `settled` run, and since when such rows
-/// were created. Until that run has ended they must be found again, so the next sweep begins there.
-pub fn left_to_settled(rules: &Rules, projects: &[Project], arrived: &Arrived) -> BTreeMap<String, DateTime<Utc>> {
-    let since = |project: &Project| {
-        let days = by_day(&project.runs);
-        let left = days
-            .values()
-            .filter_map(|runs| late::left_to_settled(rules, runs, arrived));
-        Some((project.id.clone(), left.min()?))
-    };
-    projects.iter().filter_map(since).collect()
 }
 
 /// Replays and late runs that were skipped. Each comes back under its own name.

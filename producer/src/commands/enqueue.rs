@@ -6,7 +6,7 @@ mod first;
 mod report;
 mod steps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
@@ -26,7 +26,7 @@ use crate::facts::{self, Effort, counts};
 use crate::lock;
 use crate::output::Exit;
 use crate::pauses;
-use crate::plan::{Arrived, FirstExport, Planned, Rules, first_exports, heal, left_to_settled, plan};
+use crate::plan::{Arrived, FirstExport, Planned, Project, Rules, first_exports, heal, plan, swept_until};
 use crate::publish::publish;
 use crate::servers::{self, Broker};
 use crate::setup;
@@ -163,16 +163,14 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
         let publisher = broker.publisher().await?;
         let sent = publish(&publisher, ledger, &found.jobs).await?;
         if sent.failed.is_empty()
-            && let Some((projects, until)) = found.swept
+            && let Some(swept) = found.swept
         {
             let looked = now.window();
-            ledger.record_swept(&projects, until, &looked).await?;
-            for (project, since) in found.left_to_settled {
-                ledger.record_swept(&[project], until.min(since), &looked).await?;
-            }
+            let (held, swept): (Vec<_>, Vec<_>) = swept.into_iter().partition(|(id, _)| held.contains(id));
+            ledger.record_swept(&swept, &looked).await?;
             // Days that were held back hold data and have no run: the next enqueue looks at them again.
             let nothing = looked.end().next()..=*looked.end();
-            ledger.record_swept(&held, until, &nothing).await?;
+            ledger.record_swept(&held, &nothing).await?;
             if arguments.projects.is_empty() {
                 ledger.record_enqueued().await?;
                 if config.steps.is_none() {
@@ -205,12 +203,9 @@ struct Found {
     jobs: Vec<Planned>,
     /// The days from before the nightly export of their project began
     first: Vec<FirstExport>,
-    /// Projects whose late rows were looked for, and up to when. `None` when only some days were
+    /// Projects whose late rows were looked for, and up to when each. `None` when only some days were
     /// looked at.
-    swept: Option<(Vec<String>, DateTime<Utc>)>,
-    /// Projects whose late rows are left to `settled` runs, and from when on the next enqueue looks for
-    /// them again
-    left_to_settled: BTreeMap<String, DateTime<Utc>>,
+    swept: Option<Vec<(String, DateTime<Utc>)>>,
     /// What no job is published for
     left: Left,
     /// Pauses that no longer hold, of any project
@@ -218,16 +213,10 @@ struct Found {
 }
 
 impl Found {
-    /// Leaves out the days that wait for somebody's decision. Answers whose they are; `swept` keeps
-    /// the other projects.
-    fn hold_back(&mut self, long: &LongFirst) -> Vec<String> {
+    /// Leaves out the days that wait for somebody's decision. Answers whose they are.
+    fn hold_back(&mut self, long: &LongFirst) -> BTreeSet<String> {
         self.jobs.retain(|planned| !long.holds(planned));
-        let held: Vec<String> = long.held_back().map(|export| export.project_id.clone()).collect();
-        if let Some((swept, _)) = &mut self.swept {
-            swept.retain(|id| !held.contains(id) && !self.left_to_settled.contains_key(id));
-        }
-        self.left_to_settled.retain(|id, _| !held.contains(id));
-        held
+        long.held_back().map(|export| export.project_id.clone()).collect()
     }
 }
 
@@ -289,21 +278,23 @@ impl Opened {
                 first: first_exports(rules, &projects, &jobs),
                 jobs,
                 swept: None,
-                left_to_settled: BTreeMap::new(),
                 left,
                 over,
             });
         }
-        let arrived = facts::late(&self.source, &self.ledger, rules, &projects).await?;
+        let last = self.ledger.sweeps().await?;
+        let arrived = facts::late(&self.source, &last, rules, &projects).await?;
         let stuck = self.stuck(rules, asked).await?;
         let whole = rules.from.is_none() && rules.to.is_none();
         let jobs = plan(rules, &projects, &arrived, stuck);
-        let left_to_settled = left_to_settled(rules, &projects, &arrived);
+        let swept = |project: &Project| {
+            let last = last.get(&project.id).map(|sweep| sweep.until);
+            (project.id.clone(), swept_until(rules, project, &arrived, until, last))
+        };
         Ok(Found {
             first: first_exports(rules, &projects, &jobs),
             jobs,
-            swept: whole.then_some((enabled, until)),
-            left_to_settled,
+            swept: whole.then(|| projects.iter().map(swept).collect()),
             left: Left::new(rules, &projects, paused, undated),
             over,
         })

@@ -24,7 +24,7 @@ use shared::job::{Day, Job, LATE_PREFIX, RunKey, Scope};
 use shared::langfuse::Newest;
 use shared::ledger::{RunRow, State};
 
-use super::{Planned, Reason, Rules, before, by_day, lane, settled};
+use super::{Planned, Project, Reason, Rules, before, by_day, lane, settled};
 
 /// See above; the same as a run with `changed` allows for. It is well below the default of
 /// `EXPORT_LAG`, so that an ordinary day needs no late run.
@@ -130,11 +130,31 @@ fn is_late(rules: &Rules, first: &RunRow, covered: Coverage, arrived: &Arrived) 
     newest.is_some_and(missed) || (arrived.ahead.contains(&of_day) && !covered.is_late)
 }
 
-/// Since when the rows were created that arrived late and are left to the day's `settled` run.
-pub(super) fn left_to_settled(rules: &Rules, runs: &[&RunRow], arrived: &Arrived) -> Option<DateTime<Utc>> {
+/// Since when rows of the day may have been created that are left to its `settled` run; `None` where
+/// none are.
+fn left_since(rules: &Rules, runs: &[&RunRow], arrived: &Arrived) -> Option<DateTime<Utc>> {
     let (covered, _) = covered(runs, rules.observations)?;
     let is_left = settled::takes_late_rows(rules, runs) && is_late(rules, runs.first()?, covered, arrived);
     is_left.then_some(covered.began)
+}
+
+/// Until when the project's late rows count as looked for, after a sweep up to `until`. Those that are
+/// left to a `settled` run must be found again as long as that has not ended, so the next sweep begins
+/// with the export that they follow. But no earlier than this one: of a project with late rows each
+/// day, some day is always left.
+pub fn swept_until(
+    rules: &Rules,
+    project: &Project,
+    arrived: &Arrived,
+    until: DateTime<Utc>,
+    last: Option<DateTime<Utc>>,
+) -> DateTime<Utc> {
+    let by_day = by_day(&project.runs);
+    let left = by_day
+        .values()
+        .filter_map(|runs| left_since(rules, runs, arrived))
+        .min();
+    left.map_or(until, |began| last.map_or(began, |last| began.max(last)).min(until))
 }
 
 /// The late run that a day needs, if any.

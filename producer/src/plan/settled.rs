@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use crate::config::Horizon;
     use crate::plan::tests::run;
-    use crate::plan::{Arrived, MARGIN, Project, left_to_settled, plan, sweep_from};
+    use crate::plan::{Arrived, MARGIN, Project, plan, sweep_from, swept_until};
 
     /// The day; its `daily` run begins at one o'clock of the next.
     const DAY: &str = "2024-06-08";
@@ -221,9 +221,11 @@ mod tests {
             let projects = [project(runs)];
             let jobs = plan(&rules(at(now)), &projects, &arrived, Vec::new());
             let late = jobs.iter().any(|planned| planned.reason == Reason::Late);
-            let kept = left_to_settled(&rules(at(now)), &projects, &arrived);
-            let since = left.then(|| at("09T01:00"));
-            assert_eq!((late, kept.get("p").copied()), (!left, since), "{now}");
+            assert_eq!(late, !left, "{now}");
+            let swept = |last| swept_until(&rules(at(now)), &projects[0], &arrived, at(now), last);
+            assert_eq!(swept(None), if left { at("09T01:00") } else { at(now) }, "{now}");
+            let last = at("09T13:00");
+            assert_eq!(swept(Some(last)), if left { last } else { at(now) }, "{now}");
         }
     }
 
@@ -259,7 +261,7 @@ mod tests {
                 ..Arrived::default()
             };
             let projects = [project(self.runs.clone())];
-            let left = left_to_settled(&rules, &projects, &arrived);
+            let swept = swept_until(&rules, &projects[0], &arrived, now, self.swept);
             for planned in plan(&rules, &projects, &arrived, Vec::new()) {
                 let key = planned.key();
                 self.runs.retain(|run| run.key() != key);
@@ -269,8 +271,7 @@ mod tests {
                     ..run(key.day, &key.run, State::Queued)
                 });
             }
-            let until = left.get("p").map_or(now, |began| now.min(*began));
-            self.swept = self.swept.max(Some(until));
+            self.swept = Some(swept);
             for run in &mut self.runs {
                 if matches!(run.state, State::Completed | State::Discarded)
                     || run.run == SETTLED && run.state == State::Dead
@@ -299,6 +300,43 @@ mod tests {
                 .iter()
                 .filter(|run| run.state == State::Completed && reads(run));
             done.any(|run| run.started_at.unwrap() - margin >= row)
+        }
+    }
+
+    /// Else the nightly enqueue of a project with a late row a day would read further back each time.
+    #[test]
+    fn a_late_row_each_day_does_not_hold_up_the_sweep() {
+        let start = at("09T01:00");
+        let mut runs = Vec::new();
+        let mut swept = None;
+        for number in 0..40 {
+            let now = start + TimeDelta::days(number);
+            let from = sweep_from(&runs, swept, false);
+            assert!(
+                from.is_none_or(|from| now - from < TimeDelta::days(3)),
+                "{number}: {from:?}"
+            );
+            // At noon a row arrived for the day before.
+            let day = Day::of(now - TimeDelta::days(2));
+            let arrived = Arrived {
+                newest: [(("p".to_owned(), day), now - TimeDelta::hours(13))].into(),
+                ..Arrived::default()
+            };
+            let today = Project {
+                days_with_data: [Day::of(now).previous()].into(),
+                ..project(runs.clone())
+            };
+            let projects = [today];
+            swept = Some(swept_until(&rules(now), &projects[0], &arrived, now, swept));
+            for planned in plan(&rules(now), &projects, &arrived, Vec::new()) {
+                let key = planned.key();
+                assert_ne!(planned.reason, Reason::Late, "{key}");
+                runs.push(RunRow {
+                    started_at: Some(now + TimeDelta::minutes(2)),
+                    completed_at: Some(now + TimeDelta::minutes(3)),
+                    ..run(key.day, &key.run, State::Completed)
+                });
+            }
         }
     }
 

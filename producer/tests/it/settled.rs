@@ -73,22 +73,41 @@ async fn a_day_is_settled_once() {
 #[tokio::test]
 async fn late_rows_wait_for_it_and_are_found_again_when_it_dies() {
     let (world, clock) = exported("09T15:00").await;
+    late_rows_wait(&world, &clock, true).await;
+}
+
+#[tokio::test]
+async fn so_do_those_of_a_project_whose_history_waits_for_a_decision() {
+    let (world, clock) = exported("09T15:00").await;
+    let old: Vec<_> = (1..=31).map(|number| day(&format!("2024-01-{number:02}"))).collect();
+    add_traces(&world, PROJECT, &old).await;
+    late_rows_wait(&world, &clock, false).await;
+    let report = json(&world, &["enqueue", "--dry-run", "--json"]).await;
+    assert_eq!(report["first_exports"][0]["days"], 31);
+}
+
+/// `looked`: whether it is known which days were looked at, so that they are not looked at anew.
+async fn late_rows_wait(world: &World, clock: &Clock, looked: bool) {
     assert!(
-        enqueued(&world).await.is_empty(),
+        enqueued(world).await.is_empty(),
         "this enqueue has looked for late rows"
     );
-    late_row(&world, "late", "09T14:59").await;
+    late_row(world, "late", "09T14:59").await;
     clock.set(moment("09T16:00").naive_utc()).await;
-    assert!(enqueued(&world).await.is_empty(), "it is left to the settled run");
+    assert!(enqueued(world).await.is_empty(), "it is left to the settled run");
+    let swept = "select swept_until, looked_to is not null from posthog_export.sweeps";
+    let swept: (DateTime<Utc>, bool) = sqlx::query_as(swept).fetch_one(&world.pool()).await.unwrap();
+    let before = moment("09T15:00")..moment("09T15:30");
+    assert!(before.contains(&swept.0) && swept.1 == looked, "{swept:?}");
     clock.set(moment("10T00:35").naive_utc()).await;
-    assert_eq!(enqueued(&world).await[0]["run"], "settled");
+    assert_eq!(enqueued(world).await[0]["run"], "settled");
     alter(
-        &world,
+        world,
         "update posthog_export.runs set state = 'dead', error_code = 'posthog' where run = 'settled'",
     )
     .await;
     clock.set(moment("11T00:35").naive_utc()).await;
-    let jobs = enqueued(&world).await;
+    let jobs = enqueued(world).await;
     assert_eq!(
         (jobs.len(), &jobs[0]["created_after"]),
         (1, &"2024-06-09T00:30:00Z".into()),

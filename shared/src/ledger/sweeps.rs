@@ -36,25 +36,26 @@ impl Ledger {
         Ok(reported(rows).await?.into_iter().map(sweep).collect())
     }
 
-    /// Records until when late rows of these projects were looked for, which days were looked at
-    /// after that moment, and that their jobs were confirmed.
+    /// Records until when late rows of each of these projects were looked for, which days were looked
+    /// at after that moment, and that their jobs were confirmed.
     pub async fn record_swept(
         &self,
-        projects: &[String],
-        until: DateTime<Utc>,
+        swept: &[(String, DateTime<Utc>)],
         looked: &RangeInclusive<Day>,
     ) -> Result<(), LedgerError> {
+        let (projects, until): (Vec<&str>, Vec<DateTime<Utc>>) =
+            swept.iter().map(|(project, until)| (project.as_str(), *until)).unzip();
         let written = sqlx::query(
             "-- ledger_record_swept
              insert into posthog_export.sweeps (project_id, swept_until, looked_from, looked_to)
-             select p, $2, $3, $4 from unnest($1::text[]) p
+             select p, until, $3, $4 from unnest($1::text[], $2::timestamptz[]) as s (p, until)
              on conflict (project_id) do update
              set swept_until = greatest(sweeps.swept_until, excluded.swept_until),
                  looked_from = case when excluded.swept_until >= sweeps.swept_until then excluded.looked_from end,
                  looked_to = case when excluded.swept_until >= sweeps.swept_until then excluded.looked_to end",
         )
-        .bind(projects)
-        .bind(until)
+        .bind(&projects)
+        .bind(&until)
         .bind((!looked.is_empty()).then_some(looked.start().0))
         .bind((!looked.is_empty()).then_some(looked.end().0))
         .execute(&self.pool);
