@@ -38,8 +38,9 @@ pub(crate) struct Asked {
     pub(crate) found: BTreeSet<Day>,
     /// The days that an enqueue has looked at, and since when a row may have arrived there
     looked: Option<(Days, DateTime<Utc>)>,
-    /// Days that have runs. Steps do not count: they are asked for whether the day holds data or not. What an enqueue has looked at says nothing about them: they may have held
-    /// data then, and wait for another job
+    /// Days that have runs. What an enqueue has looked at says nothing about them: they may have held
+    /// data then, and wait for another job. Steps do not count: they are asked for whether the day
+    /// holds data or not
     with_runs: BTreeSet<Day>,
     effort: Effort,
 }

@@ -1,7 +1,8 @@
 //! Old steps: what they did becomes part of their day's `daily` run, and their rows go.
 //!
-//! Once a run of the whole day is completed, it covers the whole day, and nothing asks for the steps
-//! any more. A day without rows has steps, too, and no other run. With 400 projects and hourly steps their rows would be ten million after three years.
+//! Once a full run is completed, it covers the whole day, and nothing asks for the steps any more. A
+//! day without rows has steps, too, and no other run. With 400 projects and hourly steps their rows
+//! would be ten million after three years.
 
 use super::Ledger;
 use super::error::LedgerError;
@@ -14,9 +15,9 @@ const AT_ONCE: i64 = 2_000;
 const STATEMENTS: u32 = 20;
 
 impl Ledger {
-    /// Deletes the ended steps of days before `day` that are exported as a whole, or hold no rows. Their
-    /// counts are added to those of the `daily` run, where there is one. A step that has rejects keeps its row, which leads to them.
-    /// Answers how many were folded.
+    /// Deletes the ended steps of days before `day` that are exported as a whole, or hold no rows.
+    /// Their counts are added to those of the `daily` run, where there is one. A step that has rejects
+    /// keeps its row, which leads to them. Answers how many were folded.
     pub async fn fold_steps(&self, day: Day) -> Result<u64, LedgerError> {
         let mut all = 0;
         for _ in 0..STATEMENTS {
@@ -39,6 +40,7 @@ impl Ledger {
                  and (exists (select 1 from posthog_export.runs d
                               where d.project_id = r.project_id and d.day = r.day and d.span_from is null
                                 and d.created_after is null
+                                and coalesce(d.events @> array['trace', 'generation', 'score'], true)
                                 and (d.state = 'completed' or d.run = 'daily' and d.state = 'discarded'))
                       or not exists (select 1 from posthog_export.streams s
                                      where s.project_id = r.project_id and s.day = r.day and s.run = r.run and s.sent > 0)
