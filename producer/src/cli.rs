@@ -130,7 +130,8 @@ events, it asks first. --yes answers for you, and nothing is asked where --from,
 BACKFILL_DAYS says how far back to go. Without a terminal these days are held back, and all others
 are published. --count, with --dry-run, counts the events exactly: first look at it, then decide.
 
---steps publishes the parts of today that are over, as EXPORT_EVERY divides it, and nothing else.
+--steps publishes the parts of today that are over, as EXPORT_EVERY divides it, also those whose
+message seems to be lost, and nothing else.
 Run it at each border, STEP_LAG later; `producer schedule` does it by itself. What the steps miss,
 the day's own job sends.
 

@@ -313,11 +313,15 @@ impl Opened {
             };
             unfinished.extend(self.ledger.list(&filter).await?);
         }
+        Ok(heal(&unfinished, rules.now, self.queues_are_empty().await?))
+    }
+
+    async fn queues_are_empty(&self) -> Result<bool, CommandError> {
         let mut waiting = 0;
         for lane in Lane::ALL {
             waiting += self.broker.depth(lane.queue()).await?.unwrap_or(0);
         }
-        Ok(heal(&unfinished, rules.now, waiting == 0))
+        Ok(waiting == 0)
     }
 }
 

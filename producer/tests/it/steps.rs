@@ -156,6 +156,26 @@ async fn a_border_without_a_broker_is_made_up_for_at_the_next() {
 }
 
 #[tokio::test]
+async fn a_step_whose_message_is_lost_is_published_again_on_its_day() {
+    let (world, clock) = world_at("10 01:30").await;
+    world.succeeds(&["enqueue", "--steps"]).await;
+    let lost = steps(&world).await;
+    // It may be on its way.
+    clock.set(moment("10 02:20")).await;
+    world.succeeds(&["enqueue", "--steps"]).await;
+    assert!(steps(&world).await.is_empty());
+    clock.set(moment("10 02:35")).await;
+    let report = json(&world, &["enqueue", "--steps", "--json"]).await;
+    assert_eq!(
+        (&report["planned"]["step"], &report["planned"]["healed"]),
+        (&1.into(), &1.into())
+    );
+    let messages = steps(&world).await;
+    assert_eq!(messages.len(), 2);
+    assert!(messages.contains(&lost[0]), "{messages:?}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_is_refused_with_the_variables_name() {
     let world = bare_world().await;
     let refused = async |arguments: &[&str], env: &[(&str, &str)], says: &str, code: i32| {
@@ -208,6 +228,8 @@ async fn old_steps_are_folded_into_the_run_of_their_day() {
         ("2024-06-08", "step-0000", "completed"),
         // A day without rows has steps and no other run.
         ("2024-06-07", "step-0000", "completed"),
+        // A replay of some streams exports no whole day.
+        ("2024-06-08", "replay-2", "completed"),
         ("2024-06-09", "replay-1", "completed"),
         ("2024-06-13", "daily", "completed"),
         ("2024-06-13", "step-0000", "completed"),
@@ -215,7 +237,8 @@ async fn old_steps_are_folded_into_the_run_of_their_day() {
         add_run(&world, day(the_day), run, state, began).await;
     }
     for change in [
-        "update posthog_export.runs set span_from = day, span_until = day + interval '1 hour' where run like 'step-%' or run like 'replay-%'",
+        "update posthog_export.runs set span_from = day, span_until = day + interval '1 hour' where run like 'step-%' or run = 'replay-1'",
+        "update posthog_export.runs set events = array['score'] where run = 'replay-2'",
         "insert into posthog_export.streams (project_id, day, run, stream, sent, batches, bytes, done)
          select project_id, day, run, s, 10, 1, 100, true from posthog_export.runs, unnest(array['trace', 'score']) s
          where day = '2024-06-09'",

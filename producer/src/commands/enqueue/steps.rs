@@ -1,11 +1,11 @@
-//! `enqueue --steps`: publishes the parts of today that are over. It reads today's runs only, and
-//! leaves everything else to the nightly enqueue.
+//! `enqueue --steps`: publishes the parts of today that are over, also those whose message seems to be
+//! lost. It reads today's runs only, and leaves everything else to the nightly enqueue.
 
 use std::collections::BTreeMap;
 
 use shared::integration;
 use shared::job::Day;
-use shared::ledger::Filter;
+use shared::ledger::{Filter, RunRow};
 
 use super::first::LongFirst;
 use super::report::{Left, Report};
@@ -14,8 +14,7 @@ use crate::error::CommandError;
 use crate::lock;
 use crate::output::Exit;
 use crate::pauses;
-
-use crate::plan::{Planned, Rules, plan_steps};
+use crate::plan::{Planned, Rules, heal, plan_steps};
 use crate::publish::{Published, publish};
 use crate::steps::Steps;
 
@@ -81,7 +80,12 @@ async fn look(
         };
         runs = opened.ledger.list(&of_today).await?;
     }
-    let jobs = plan_steps(steps, rules.now, rules.observations, &projects, &runs);
+    let mut jobs = plan_steps(steps, rules.now, rules.observations, &projects, &runs);
+    // The nightly enqueue would come too late for them.
+    runs.retain(RunRow::is_step);
+    if !runs.is_empty() {
+        jobs.extend(heal(&runs, rules.now, opened.queues_are_empty().await?));
+    }
     Ok((jobs, Left::of_today(paused, projects.len(), steps.next(rules.now))))
 }
 
