@@ -66,7 +66,7 @@ impl<'a> Theirs<'a> {
                 Ok(rows) => return read_hours(&rows).map_err(|why| self.garbled(why)),
                 Err(error) => error,
             };
-            let middle = Hour(i64::midpoint(hours.start.0, hours.end.0));
+            let middle = Hour(hours.start.0 + (hours.end.0 - hours.start.0) / 2);
             let parts = match streams {
                 _ if !error.asks_for_less() => return Err(error),
                 [_, _, ..] => streams.chunks(1).map(|stream| (stream, hours.clone())).collect(),
@@ -111,7 +111,7 @@ impl<'a> Theirs<'a> {
                 Ok(_) => AppError::Cut(self.place.app.host_str().unwrap_or_default().to_owned()),
                 Err(error) => error,
             };
-            let middle = Hour(i64::midpoint(hours.start.0, hours.end.0));
+            let middle = Hour(hours.start.0 + (hours.end.0 - hours.start.0) / 2);
             let is_cut = matches!(error, AppError::Cut(_));
             let parts: Vec<_> = if !error.asks_for_less() {
                 return Err(error);

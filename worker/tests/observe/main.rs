@@ -214,6 +214,7 @@ async fn every_panel_and_every_alert_has_its_data() {
         ("PosthogExportStepsLate", false),
         ("PosthogExportNothingExported", false),
         ("PosthogExportNoEnqueue", false),
+        ("PosthogExportNotArrived", false),
         ("PosthogExportRetriesRising", true),
         ("PosthogExportBrokerBlocked", false),
         ("PosthogExportNoConsumers", false),
