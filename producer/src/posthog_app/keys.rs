@@ -3,6 +3,7 @@
 //! never follows the host. PURE but for the file.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use reqwest::Url;
 use shared::settings::variables::{POSTHOG_PERSONAL_API_KEY, POSTHOG_PERSONAL_API_KEYS_FILE};
@@ -16,7 +17,15 @@ const CLOUD: [&str; 2] = ["us.posthog.com", "eu.posthog.com"];
 pub(crate) struct PersonalKeys {
     cloud: Option<SecretString>,
     /// By host, with its port and path where these are not the usual ones
-    others: BTreeMap<String, SecretString>,
+    others: BTreeMap<String, Entry>,
+}
+
+/// A line of the file.
+#[derive(Clone, Debug)]
+struct Entry {
+    key: SecretString,
+    /// Whether the line says `http://`
+    is_plain: bool,
 }
 
 impl PersonalKeys {
@@ -57,11 +66,22 @@ impl PersonalKeys {
     /// The key that may be sent to this app.
     pub(crate) fn of(&self, app: &Url) -> Option<&SecretString> {
         let place = place(app)?;
-        self.others.get(&place).or_else(|| {
-            let is_cloud = app.scheme() == "https" && CLOUD.contains(&place.as_str());
+        let is_https = app.scheme() == "https";
+        // Whoever administers a Langfuse project may write http before the host. The key goes out in
+        // clear only where its own line says so, or where nothing leaves the machine.
+        let may_go = |entry: &&Entry| is_https || entry.is_plain || is_loopback(app);
+        let own = self.others.get(&place).filter(may_go).map(|entry| &entry.key);
+        own.or_else(|| {
+            let is_cloud = is_https && CLOUD.contains(&place.as_str());
             self.cloud.as_ref().filter(|_| is_cloud)
         })
     }
+}
+
+fn is_loopback(app: &Url) -> bool {
+    let host = app.host_str().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Host, port and path of an app; a line of the file must say the same.
@@ -72,7 +92,7 @@ fn place(app: &Url) -> Option<String> {
 }
 
 /// The lines `host key`. An error names the line and never what stands in it.
-fn parse(text: &str) -> Result<BTreeMap<String, SecretString>, String> {
+fn parse(text: &str) -> Result<BTreeMap<String, Entry>, String> {
     let mut keys = BTreeMap::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
@@ -96,7 +116,8 @@ fn parse(text: &str) -> Result<BTreeMap<String, SecretString>, String> {
         };
         let key = SecretString::from(key);
         check(&key).map_err(|fault| format!("line {number}: the key {fault}"))?;
-        if keys.insert(place, key).is_some() {
+        let is_plain = typed.starts_with("http://");
+        if keys.insert(place, Entry { key, is_plain }).is_some() {
             return Err(format!("line {number} has a host that an earlier line has; keep one"));
         }
     }
@@ -139,7 +160,8 @@ mod tests {
         let cloud = PersonalKeys {
             cloud: Some("phx_cloud".into()),
             others: parse(
-                "# ours\nposthog.example.com phx_a\n\n  https://gate.example.com:8443/at/ phx_b\n127.0.0.1:8000 phx_c",
+                "# ours\nposthog.example.com phx_a\n\n  https://gate.example.com:8443/at/ phx_b\n127.0.0.1:8000 phx_c\n\
+                 http://plain.example.com phx_d",
             )
             .unwrap(),
         };
@@ -159,6 +181,9 @@ mod tests {
             ("https://x.posthog.example.com", None),
             ("https://gate.example.com:8443/at", Some("phx_b")),
             ("https://gate.example.com:8443", None),
+            ("http://posthog.example.com", None),
+            ("http://gate.example.com:8443/at", None),
+            ("http://plain.example.com", Some("phx_d")),
             ("http://127.0.0.1:8000", Some("phx_c")),
             ("http://127.0.0.1:8001", None),
         ] {
