@@ -25,6 +25,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
+pub use app::{Dashboard, Insight, Tile};
 pub use behavior::{Behavior, Cut, EventTest, Part, Route, Rule, Seen};
 pub use log::Request;
 pub use store::Counts;
@@ -213,7 +214,7 @@ impl FakePosthog {
         self.state.store().counts(key)
     }
 
-    /// Forgets events, counts, requests and rules; keys stay known.
+    /// Forgets events, counts, requests, rules and dashboards; keys stay known.
     pub fn reset(&self) {
         self.behave();
         self.behave_in_app();

@@ -3,8 +3,14 @@
 
 mod access;
 mod ask;
+mod boards;
+mod dashboards;
 mod errors;
+mod fields;
 mod forms;
+mod insights;
+mod nodes;
+mod paths;
 mod query;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,9 +20,12 @@ use serde_json::Value;
 use super::{FakePosthog, Request, Route};
 
 pub(super) use ask::{Question, answer, route_of};
+pub use boards::{Dashboard, Insight, Tile};
 
 /// Most rows of an answer.
 const ROW_CAP: usize = 50_000;
+/// Most dashboards of a project.
+const MOST_DASHBOARDS: usize = 500;
 
 /// A personal API key.
 #[derive(Clone)]
@@ -27,7 +36,7 @@ struct PersonalKey {
 }
 
 /// A project as the app knows it.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Project {
     api_key: String,
     zone: String,
@@ -41,11 +50,19 @@ pub(super) struct App {
     projects: BTreeMap<i64, Project>,
     /// Answers by project, query and values: what is asked again without force is answered from here.
     cache: HashMap<String, Value>,
+    /// The bodies of the queries so far.
+    asked: Vec<Value>,
+    boards: boards::Boards,
     /// Before `groupBitXor` was allowed in queries, and requests had a name.
     is_old: bool,
+    /// Kinds, fields and functions that queries may not have here.
+    lacking: Vec<String>,
     row_cap: usize,
     /// The status for queries that have to read more rows than this.
     too_heavy: Option<(usize, u16)>,
+    has_tags: bool,
+    has_text_tiles: bool,
+    most_dashboards: usize,
 }
 
 impl App {
@@ -54,13 +71,19 @@ impl App {
             keys: HashMap::new(),
             projects: BTreeMap::new(),
             cache: HashMap::new(),
+            asked: Vec::new(),
+            boards: boards::Boards::default(),
             is_old: false,
+            lacking: Vec::new(),
             row_cap: ROW_CAP,
             too_heavy: None,
+            has_tags: true,
+            has_text_tiles: true,
+            most_dashboards: MOST_DASHBOARDS,
         }
     }
 
-    /// Behaves again; who may ask, and which projects there are, stays.
+    /// Behaves again; who may ask, and which projects there are, stays. Dashboards do not.
     fn clear(&mut self) {
         *self = Self {
             keys: std::mem::take(&mut self.keys),
@@ -136,7 +159,8 @@ impl FakePosthog {
         self.state.store().set_unfolded(key, unfolded);
     }
 
-    /// Makes the app one of before `groupBitXor` was allowed in queries.
+    /// Makes the app one of before `groupBitXor` was allowed in queries, before dashboards had
+    /// `create_text_tile/` and a search, and before queries had the newest of their fields.
     pub fn old_server(&self, old: bool) {
         self.state.app().is_old = old;
     }
@@ -156,6 +180,11 @@ impl FakePosthog {
         let mut requests = self.requests();
         requests.retain(|request| request.route == Route::Query);
         requests
+    }
+
+    /// The bodies of the queries so far, those that were refused among them.
+    pub fn asked(&self) -> Vec<Value> {
+        self.state.app().asked.clone()
     }
 
     pub(super) fn behave_in_app(&self) {

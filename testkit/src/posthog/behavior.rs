@@ -133,6 +133,14 @@ pub enum Route {
     OwnKey,
     /// `POST /api/projects/:id/query/`: a query.
     Query,
+    /// `/api/projects/:id/dashboards/`: the list of dashboards, or a new one.
+    Dashboards,
+    /// `/api/projects/:id/dashboards/:id/`: one of them, and what is below.
+    Dashboard,
+    /// `/api/projects/:id/insights/`: the list of insights, or a new one.
+    Insights,
+    /// `/api/projects/:id/insights/:id/`: one of them.
+    Insight,
     /// Anything else: 404.
     Unknown,
 }
@@ -144,6 +152,8 @@ pub struct Seen<'a> {
     pub number: usize,
     /// Where it came in.
     pub route: Route,
+    /// `POST`, usually.
+    pub method: &'a str,
     /// The key it carries, or for a query that of the project it is about; `None` when there is none.
     pub key: Option<&'a str>,
     /// Its events; empty on other routes than [`Route::Batch`].
@@ -166,6 +176,7 @@ pub struct Rule {
     behavior: Behavior,
     turn: Turn,
     route: Route,
+    method: Option<String>,
     key: Option<String>,
 }
 
@@ -214,6 +225,13 @@ impl Rule {
         self
     }
 
+    /// The same rule for requests of this method only.
+    #[must_use]
+    pub fn of_method(mut self, method: &str) -> Self {
+        self.method = Some(method.to_owned());
+        self
+    }
+
     /// The same rule for requests with this key only.
     #[must_use]
     pub fn for_key(mut self, key: &str) -> Self {
@@ -226,6 +244,7 @@ impl Rule {
             behavior,
             turn,
             route: Route::Batch,
+            method: None,
             key: None,
         }
     }
@@ -235,7 +254,9 @@ impl Rule {
     }
 
     fn is_for(&self, seen: &Seen<'_>) -> bool {
-        self.route == seen.route && (self.key.is_none() || self.key.as_deref() == seen.key)
+        self.route == seen.route
+            && self.method.as_deref().is_none_or(|method| method == seen.method)
+            && (self.key.is_none() || self.key.as_deref() == seen.key)
     }
 
     fn take_turn(&mut self, seen: &Seen<'_>) -> Option<Behavior> {
@@ -274,7 +295,7 @@ impl Script {
 
     /// What to do with a request of which only the head is known; `None` when that cannot be told
     /// without its body.
-    pub(super) fn before_reading(&mut self, number: usize, route: Route) -> Option<Behavior> {
+    pub(super) fn before_reading(&mut self, number: usize, route: Route, method: &str) -> Option<Behavior> {
         let undecidable = self
             .rules
             .iter()
@@ -283,6 +304,7 @@ impl Script {
             self.decide(&Seen {
                 number,
                 route,
+                method,
                 key: None,
                 events: &[],
             })

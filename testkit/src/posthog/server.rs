@@ -104,7 +104,7 @@ async fn answer(request: Request<Incoming>, state: Arc<State>, faults: Faults) -
         number,
     };
     state.changed();
-    let early = state.script().before_reading(number, route);
+    let early = state.script().before_reading(number, route, head.method.as_str());
     match early {
         Some(Behavior::CutBeforeReading(cut)) => return end(&faults, cut),
         Some(Behavior::HangAfterAccept) => return pending().await,
@@ -115,6 +115,7 @@ async fn answer(request: Request<Incoming>, state: Arc<State>, faults: Faults) -
         let seen = Seen {
             number,
             route,
+            method: head.method.as_str(),
             key: received.key(),
             events: received.events(),
         };
@@ -254,16 +255,11 @@ async fn receive(body: Incoming, route: Route, head: &Parts, state: &State, numb
 
 fn read(wire: &[u8], route: Route, head: &Parts, state: &State) -> Result<Received, Refusal> {
     let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if let Some(question) = Question::new(head, wire) {
+        let key = state.app().key_of(question.project());
+        return Ok(Received::Question(question, key));
+    }
     match route {
-        Route::Unknown => Err(Refusal {
-            status: 404,
-            text: String::new(),
-        }),
-        Route::Projects | Route::Project | Route::OwnKey | Route::Query => {
-            let question = Question::new(head, route, wire);
-            let key = state.app().key_of(question.project);
-            Ok(Received::Question(question, key))
-        }
         Route::Batch if !capture::is_json(content_type) => Err(Refusal {
             status: 400,
             text: "failed to parse request: the body is not application/json".to_owned(),
@@ -277,5 +273,9 @@ fn read(wire: &[u8], route: Route, head: &Parts, state: &State) -> Result<Receiv
                 .and_then(Value::as_str);
             Ok(Received::Flags(key.map(|key| key.trim().to_owned())))
         }
+        _ => Err(Refusal {
+            status: 404,
+            text: String::new(),
+        }),
     }
 }

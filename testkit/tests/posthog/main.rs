@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends so")]
 
 mod app;
+mod boards;
 mod capture;
 mod faults;
+mod nodes;
 
 use std::io::Write;
 

@@ -2,68 +2,91 @@
 
 use hyper::Method;
 use hyper::http::request::Parts;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::State;
 use super::super::answer::Answer;
 use super::super::behavior::Route;
 use super::errors::{error, invalid};
-use super::{App, PersonalKey, Project, query};
+use super::paths::Path;
+use super::{PersonalKey, Project, dashboards, insights, query};
 
-/// Projects on a page, unless fewer or more are asked for.
+/// How many stand on a page of a list, unless fewer or more are asked for.
 const PAGE: usize = 100;
 
 /// A request to the app, its body read.
 pub(in super::super) struct Question {
-    route: Route,
+    path: Path,
     method: Method,
     authorization: Option<String>,
     is_json: bool,
     host: String,
+    at: String,
     parameters: String,
-    pub(in super::super) project: Option<i64>,
     body: Vec<u8>,
 }
 
 /// Where in the app a path leads to.
 pub(in super::super) fn route_of(path: &str) -> Option<Route> {
-    match path {
-        "/api/projects" => Some(Route::Projects),
-        "/api/personal_api_keys/@current" => Some(Route::OwnKey),
-        _ if project_of(path).is_some() => Some(Route::Project),
-        _ => queried(path).map(|_| Route::Query),
-    }
-}
-
-fn project_of(path: &str) -> Option<i64> {
-    path.trim_end_matches('/').strip_prefix("/api/projects/")?.parse().ok()
-}
-
-fn queried(path: &str) -> Option<i64> {
-    project_of(path.trim_end_matches('/').strip_suffix("/query")?)
+    Path::of(path).map(Path::route)
 }
 
 impl Question {
-    pub(in super::super) fn new(head: &Parts, route: Route, body: &[u8]) -> Self {
+    /// `None` when the path does not lead into the app.
+    pub(in super::super) fn new(head: &Parts, body: &[u8]) -> Option<Self> {
         let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
-        Self {
-            route,
+        Some(Self {
+            path: Path::of(head.uri.path())?,
             method: head.method.clone(),
             authorization: header("authorization").map(str::to_owned),
             is_json: super::super::capture::is_json(header("content-type")),
             host: header("host").unwrap_or_default().to_owned(),
+            at: head.uri.path().to_owned(),
             parameters: head.uri.query().unwrap_or_default().to_owned(),
-            project: project_of(head.uri.path()).or_else(|| queried(head.uri.path())),
             body: body.to_vec(),
-        }
+        })
     }
 
-    fn parameter(&self, name: &str, otherwise: usize) -> usize {
-        let pairs = self.parameters.split('&').filter_map(|pair| pair.split_once('='));
-        let given = pairs
-            .filter(|(key, _)| *key == name)
-            .find_map(|(_, value)| value.parse().ok());
+    /// The project that it is about.
+    pub(in super::super) fn project(&self) -> Option<i64> {
+        self.path.project()
+    }
+
+    fn parameter(&self, name: &str) -> Option<&str> {
+        let mut pairs = self.parameters.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    fn number(&self, name: &str, otherwise: usize) -> usize {
+        let given = self.parameter(name).and_then(|value| value.parse().ok());
         given.unwrap_or(otherwise)
+    }
+
+    /// One page of a list.
+    fn page(&self, all: &[Value]) -> Answer {
+        let limit = self.number("limit", PAGE).clamp(1, 1_000);
+        let offset = self.number("offset", 0);
+        let results: Vec<&Value> = all.iter().skip(offset).take(limit).collect();
+        let count = all.len();
+        let link = |offset: usize| format!("http://{}{}?limit={limit}&offset={offset}", self.host, self.at);
+        let next = (offset + limit < count).then(|| link(offset + limit));
+        let previous = (offset > 0).then(|| link(offset.saturating_sub(limit)));
+        Answer::json(&json!({"count": count, "next": next, "previous": previous, "results": results}))
+    }
+
+    fn json(&self) -> Result<Map<String, Value>, Answer> {
+        if !self.is_json {
+            let detail = "Unsupported media type in request.";
+            return Err(error(415, "invalid_request", "unsupported_media_type", detail));
+        }
+        let body = serde_json::from_slice(&self.body).map_err(|why| {
+            let detail = format!("JSON parse error - {why}");
+            error(400, "validation_error", "parse_error", &detail)
+        })?;
+        match body {
+            Value::Object(body) => Ok(body),
+            _ => Err(invalid("Invalid data. Expected a dictionary.")),
+        }
     }
 }
 
@@ -74,66 +97,45 @@ pub(in super::super) fn answer(question: &Question, state: &State) -> Answer {
 
 fn try_answer(question: &Question, state: &State) -> Result<Answer, Answer> {
     let mut app = state.app();
+    let app = &mut *app;
+    let (path, method) = (question.path, question.method.as_str());
     let key = app.authenticate(question.authorization.as_deref())?.clone();
-    let wanted = if question.route == Route::Query {
-        Method::POST
-    } else {
-        Method::GET
-    };
-    if question.method != wanted {
-        let detail = format!("Method \"{}\" not allowed.", question.method);
+    if !path.methods().contains(&method) {
+        let detail = format!("Method \"{method}\" not allowed.");
         return Err(error(405, "invalid_request", "method_not_allowed", &detail));
     }
-    match question.route {
-        Route::Projects => {
+    let is_reading = method == "GET";
+    let project = path
+        .project()
+        .map(|number| app.project(&key, number, path.scope(is_reading)));
+    let project = project.transpose()?.cloned().unwrap_or_default();
+    let body = if is_reading { Map::new() } else { question.json()? };
+    match (path, is_reading) {
+        (Path::Projects, _) => {
             key.may_list()?;
-            Ok(Answer::json(&page(&app, question)))
+            let all: Vec<Value> = app.projects.iter().map(|(id, it)| described(*id, it)).collect();
+            Ok(question.page(&all))
         }
-        Route::Project => {
-            let number = question.project.unwrap_or_default();
-            let project = app.project(&key, number, "project:read")?;
-            Ok(Answer::json(&described(number, project)))
-        }
-        Route::OwnKey => Ok(Answer::json(&own_key(&key))),
-        _ => {
-            let number = question.project.unwrap_or_default();
-            let project = app.project(&key, number, "query:read")?.clone();
-            if !question.is_json {
-                let detail = "Unsupported media type in request.";
-                return Err(error(415, "invalid_request", "unsupported_media_type", detail));
-            }
-            let body: Value = serde_json::from_slice(&question.body).map_err(|why| {
-                error(
-                    400,
-                    "validation_error",
-                    "parse_error",
-                    &format!("JSON parse error - {why}"),
-                )
-            })?;
-            if !body.is_object() {
-                return Err(invalid("Invalid data. Expected a dictionary."));
-            }
+        (Path::OwnKey, _) => Ok(Answer::json(&own_key(&key))),
+        (Path::Project(number), _) => Ok(Answer::json(&described(number, &project))),
+        (Path::Query(number), _) => {
             let store = state.store();
-            query::run(&mut app, number, &project, &body, |key| store.shown(key))
+            query::run(app, number, &project, body, |key| store.shown(key))
         }
+        (Path::Dashboards(project), true) => {
+            Ok(question.page(&dashboards::list(app, project, question.parameter("search"))))
+        }
+        (Path::Dashboards(project), false) => dashboards::create(app, project, &body),
+        (Path::Dashboard(project, id), true) => dashboards::read(app, project, id),
+        (Path::Dashboard(project, id), false) => dashboards::update(app, project, id, &body),
+        (Path::TextTile(project, id), _) => dashboards::create_text(app, project, id, &body),
+        (Path::Insights(project), true) => {
+            Ok(question.page(&insights::list(app, project, question.parameter("short_id"))))
+        }
+        (Path::Insights(project), false) => insights::create(app, project, &body),
+        (Path::Insight(project, id), true) => insights::read(app, project, id),
+        (Path::Insight(project, id), false) => insights::update(app, project, id, &body),
     }
-}
-
-fn page(app: &App, question: &Question) -> Value {
-    let limit = question.parameter("limit", PAGE).clamp(1, 1_000);
-    let offset = question.parameter("offset", 0);
-    let results: Vec<Value> = app
-        .projects
-        .iter()
-        .skip(offset)
-        .take(limit)
-        .map(|(number, project)| described(*number, project))
-        .collect();
-    let count = app.projects.len();
-    let link = |offset: usize| format!("http://{}/api/projects/?limit={limit}&offset={offset}", question.host);
-    let next = (offset + limit < count).then(|| link(offset + limit));
-    let previous = (offset > 0).then(|| link(offset.saturating_sub(limit)));
-    json!({"count": count, "next": next, "previous": previous, "results": results})
 }
 
 fn described(number: i64, project: &Project) -> Value {

@@ -12,6 +12,18 @@ pub(super) fn error(status: u16, kind: &str, code: &str, detail: &str) -> Answer
     )
 }
 
+/// About one member of the body.
+pub(super) fn error_at(status: u16, kind: &str, code: &str, detail: &str, attr: &str) -> Answer {
+    Answer::json_with(
+        status,
+        &json!({"type": kind, "code": code, "detail": detail, "attr": attr}),
+    )
+}
+
+pub(super) fn invalid_at(attr: &str, detail: &str) -> Answer {
+    error_at(400, "validation_error", "invalid_input", detail, attr)
+}
+
 pub(super) fn invalid(detail: &str) -> Answer {
     error(400, "validation_error", "invalid_input", detail)
 }
@@ -42,6 +54,12 @@ impl Behavior {
         let mut answer = error(429, "throttled_error", "throttled", &detail);
         answer.headers.push(("retry-after".to_owned(), seconds.to_string()));
         answer.into()
+    }
+
+    /// 402: what was paid for is used up.
+    pub fn payment_required() -> Self {
+        let detail = "You have exceeded your usage limit. Please upgrade your plan.";
+        error(402, "quota_limited", "payment_required", detail).into()
     }
 
     /// A query that ran too long (504), or would (512).

@@ -10,6 +10,7 @@ use super::super::answer::Answer;
 use super::super::store::Shown;
 use super::errors::{error, invalid, too_heavy};
 use super::forms::Form;
+use super::nodes::Age;
 use super::{App, Project};
 
 const REQUEST: [&str; 8] = [
@@ -22,63 +23,42 @@ const REQUEST: [&str; 8] = [
     "refresh",
     "variables_override",
 ];
-const QUERY: [&str; 9] = [
-    "explain",
-    "filters",
-    "kind",
-    "modifiers",
-    "name",
-    "query",
-    "tags",
-    "values",
-    "variables",
-];
 
 /// Answers a query about what `stored` gives of a project key: each copy that is not folded is one.
 pub(super) fn run<'a>(
     app: &mut App,
     number: i64,
     project: &Project,
-    body: &Value,
+    body: Map<String, Value>,
     stored: impl Fn(&str) -> Vec<Shown<'a>>,
 ) -> Result<Answer, Answer> {
-    let query = &body["query"];
-    only(body, &REQUEST)?;
-    only(query, &QUERY)?;
+    let body = Value::Object(body);
+    app.asked.push(body.clone());
+    only(&body, &REQUEST)?;
     if app.is_old && body.get("name").is_some() {
         return Err(invalid("name: Extra inputs are not permitted"));
     }
-    if query["kind"] != "HogQLQuery" {
-        return Err(invalid("query: Input tag does not match any of the expected tags"));
+    let age = Age {
+        is_old: app.is_old,
+        lacking: &app.lacking,
+    };
+    age.check(&body["query"])?;
+    let is_forced = is_forced(&body["refresh"])?;
+    let mut query = &body["query"];
+    while let Some(source) = query.get("source") {
+        query = source;
     }
-    let text = query["query"]
-        .as_str()
-        .ok_or_else(|| invalid("query: Field required"))?;
     let nothing = Map::new();
     let values = match &query["values"] {
         Value::Null => &nothing,
         Value::Object(values) => values,
         _ => return Err(invalid("values: Input should be a valid dictionary")),
     };
-    let is_forced = match &body["refresh"] {
-        Value::Null | Value::Bool(false) => false,
-        Value::Bool(true) => true,
-        Value::String(mode) => match mode.as_str() {
-            "force_blocking" => true,
-            "blocking" => false,
-            "async" | "async_except_on_cache_miss" | "force_async" | "force_cache" | "lazy_async" => {
-                return Err(invalid(
-                    "the fake PostHog answers at once only: refresh is blocking or force_blocking",
-                ));
-            }
-            _ => {
-                return Err(invalid(
-                    "refresh: Input should be 'async', 'blocking', 'force_blocking', …",
-                ));
-            }
-        },
-        _ => return Err(invalid("refresh: Input should be a valid string")),
-    };
+    let text = query["query"].as_str().unwrap_or_default();
+    if query["kind"] != "HogQLQuery" || text.contains("{filters}") {
+        unresolved(text, values)?;
+        return Ok(Answer::json(&empty(project)));
+    }
     let form = Form::of(text)?;
     if app.is_old && form == Form::Hours {
         return Err(invalid(
@@ -140,6 +120,50 @@ pub(super) fn run<'a>(
     });
     app.cache.insert(cached, answer.clone());
     Ok(Answer::json(&answer))
+}
+
+/// Whether the answer must not come from the cache.
+fn is_forced(refresh: &Value) -> Result<bool, Answer> {
+    match refresh {
+        Value::Null | Value::Bool(false) => Ok(false),
+        Value::Bool(true) => Ok(true),
+        Value::String(mode) => match mode.as_str() {
+            "force_blocking" => Ok(true),
+            "blocking" => Ok(false),
+            "async" | "async_except_on_cache_miss" | "force_async" | "force_cache" | "lazy_async" => Err(invalid(
+                "the fake PostHog answers at once only: refresh is blocking or force_blocking",
+            )),
+            _ => Err(invalid(
+                "refresh: Input should be 'async', 'blocking', 'force_blocking', …",
+            )),
+        },
+        _ => Err(invalid("refresh: Input should be a valid string")),
+    }
+}
+
+/// What stands in braces has to be `filters`, or one of the values.
+fn unresolved(hogql: &str, values: &Map<String, Value>) -> Result<(), Answer> {
+    let code: String = hogql.lines().filter_map(|line| line.split("--").next()).collect();
+    for part in code.split('{').skip(1) {
+        let name = part.split('}').next().unwrap_or_default().trim();
+        if name != "filters" && !values.contains_key(name) {
+            return Err(invalid(&format!("Unresolved placeholder: {{{name}}}")));
+        }
+    }
+    Ok(())
+}
+
+/// The fake computes no dashboard.
+fn empty(project: &Project) -> Value {
+    json!({
+        "error": null,
+        "hasMore": false,
+        "is_cached": false,
+        "last_refresh": Utc::now().to_rfc3339(),
+        "query_status": null,
+        "results": [],
+        "timezone": project.zone,
+    })
 }
 
 /// PostHog's models forbid fields that they do not know.
