@@ -33,7 +33,7 @@ pub(super) struct Diff {
 }
 
 impl Diff {
-    /// Takes in the events of one prefix: ours, and theirs. Theirs may have copies, and any order.
+    /// Takes in the events of some cells: ours, and theirs. Theirs may have copies, and any order.
     pub(super) fn compare(&mut self, ours: &mut [Own], theirs: &mut Vec<EventKey>) {
         ours.sort_unstable_by_key(|own| own.key);
         theirs.sort_unstable();
@@ -77,10 +77,9 @@ impl Diff {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use shared::job::Stream;
     use uuid::Uuid;
 
-    use super::super::tally::{Expected, Held, Hour, Prefix, Tally, differing};
+    use super::super::tally::{Cell, Expected, Held, Hour, Tally, differing, parts, window};
     use super::*;
 
     /// What became of a row and of its event.
@@ -114,8 +113,8 @@ mod tests {
         ]
     }
 
-    /// The whole way from rows to numbers: by hour, and by uuid where hours differ.
-    fn verify(rows: &[(EventKey, u8, Fate)], weak: bool, length: u32) -> (HashSet<EventKey>, HashSet<EventKey>, Diff) {
+    /// The whole way from rows to numbers: by hour, by cell where hours differ, by uuid where cells do.
+    fn verify(rows: &[(EventKey, u8, Fate)], weak: bool, digits: u32) -> (HashSet<EventKey>, HashSet<EventKey>, Diff) {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         let (mut missing, mut extra) = (HashSet::new(), HashSet::new());
         for (key, hour, fate) in rows.iter().copied() {
@@ -153,49 +152,51 @@ mod tests {
                 }
             }
         }
-        let place = |hour: u8| (Stream::Trace, Hour(i64::from(hour)));
-        let mut expected: BTreeMap<_, Expected> = BTreeMap::new();
-        for own in &ours {
-            let at = expected.entry(place(own.hour)).or_default();
-            if own.must {
-                at.must.add(own.key);
-            } else {
-                at.may.add(own.key);
+        let hour = |hour: u8| Hour(i64::from(hour));
+        let cells = |digits: u32, hours: &dyn Fn(u8) -> bool| {
+            let mut expected: BTreeMap<Cell, Expected> = BTreeMap::new();
+            for own in ours.iter().filter(|own| hours(own.hour)) {
+                let at = expected.entry(Cell::of(own.key, hour(own.hour), digits)).or_default();
+                if own.must {
+                    at.must.add(own.key);
+                } else {
+                    at.may.add(own.key);
+                }
             }
+            // `select distinct event, uuid, timestamp`
+            let distinct: HashSet<_> = theirs.iter().copied().collect();
+            let mut tallies: BTreeMap<Cell, Tally> = BTreeMap::new();
+            for (key, at) in distinct.iter().filter(|(_, at)| hours(*at)) {
+                tallies.entry(Cell::of(*key, hour(*at), digits)).or_default().add(*key);
+            }
+            let held = tallies.into_iter().map(|(at, Tally { count, xor })| {
+                (
+                    at,
+                    Held {
+                        count,
+                        xor: (!weak).then_some(xor),
+                    },
+                )
+            });
+            differing(&expected, &held.collect())
+        };
+        let mut differs = cells(0, &|_| true);
+        if digits > 0 {
+            let within = window(&differs);
+            differs = cells(digits, &|at| within.contains(&hour(at)));
         }
-        // `select distinct event, uuid, timestamp`
-        let distinct: HashSet<_> = theirs.iter().copied().collect();
-        let mut tallies: BTreeMap<_, Tally> = BTreeMap::new();
-        for (key, hour) in &distinct {
-            tallies.entry(place(*hour)).or_default().add(*key);
-        }
-        let held = tallies.into_iter().map(|(at, Tally { count, xor })| {
-            (
-                at,
-                Held {
-                    count,
-                    xor: (!weak).then_some(xor),
-                },
-            )
-        });
-        let ranges = differing(&expected, &held.collect(), &[Stream::Trace], Hour(0)..Hour(24));
         let mut diff = Diff::default();
-        for range in &ranges {
-            let within = |hour: u8| (range.from.0..range.until.0).contains(&i64::from(hour));
-            for prefix in Prefix::default().to_length(length) {
-                let mut a: Vec<Own> = ours
-                    .iter()
-                    .copied()
-                    .filter(|own| within(own.hour) && own.key.begins_with(&[prefix]))
-                    .collect();
-                let b = theirs
-                    .iter()
-                    .filter(|(key, hour)| within(*hour) && key.begins_with(&[prefix]));
-                diff.compare(&mut a, &mut b.map(|(key, _)| *key).collect());
-            }
-            ours.iter()
-                .filter(|own| !within(own.hour))
-                .for_each(|own| diff.found_elsewhere(own.key));
+        for part in parts(&differs, 5) {
+            let is_in = |key: EventKey, at: u8| {
+                let cell = Cell::of(key, hour(at), digits);
+                part.iter().any(|differs| differs.cell == cell)
+            };
+            let mut a: Vec<Own> = ours.iter().copied().filter(|own| is_in(own.key, own.hour)).collect();
+            let b = theirs.iter().filter(|(key, at)| is_in(*key, *at));
+            diff.compare(&mut a, &mut b.map(|(key, _)| *key).collect());
+        }
+        for own in &ours {
+            diff.found_elsewhere(own.key);
         }
         (missing, extra, diff)
     }
@@ -204,13 +205,13 @@ mod tests {
         /// Any set of dropped, doubled, moved and deleted rows: missing and extra are exactly those.
         #[test]
         fn missing_and_extra_are_exactly_those(
-            rows in proptest::collection::vec((0..24_u8, fate()), 0..80), length in 0..2_u32, seed in any::<u64>(),
+            rows in proptest::collection::vec((0..24_u8, fate()), 0..80), digits in 0..3_u32, seed in any::<u64>(),
         ) {
             let rows: Vec<_> = rows.into_iter().enumerate().map(|(at, (hour, fate))| {
                 let uuid = Uuid::new_v5(&Uuid::from_u64_pair(seed, 0), &at.to_le_bytes());
                 (EventKey::of(uuid), hour, fate)
             }).collect();
-            let (missing, extra, diff) = verify(&rows, false, length);
+            let (missing, extra, diff) = verify(&rows, false, digits);
             prop_assert_eq!(diff.missing(), missing.len() as u64);
             prop_assert!(diff.sample.iter().all(|key| missing.contains(key)));
             prop_assert_eq!(&diff.extra, &extra);

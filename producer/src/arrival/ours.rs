@@ -1,6 +1,7 @@
 //! What the database calls for: ids and times of rows, by the same keyset pages as the export.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 
 use chrono::NaiveDateTime;
 use futures::TryStreamExt as _;
@@ -10,8 +11,8 @@ use shared::langfuse::has_index;
 use sqlx::{PgPool, Row as _};
 
 use super::covering::Runs;
-use super::diff::Own;
-use super::tally::{EventKey, Expected, Hour, Place, Prefix, Range};
+use super::diff::{Diff, Own};
+use super::tally::{Cell, Differs, EventKey, Expected, Hour, window};
 
 /// A row has some 70 bytes here.
 const PAGE: i64 = 10_000;
@@ -104,35 +105,37 @@ impl<'a> Ours<'a> {
         })
     }
 
-    /// What PostHog ought to hold, by hour.
-    pub(super) async fn by_hour(&self, streams: &[Stream]) -> Result<BTreeMap<Place, Expected>, sqlx::Error> {
-        let mut hours: BTreeMap<Place, Expected> = BTreeMap::new();
-        for stream in streams {
-            let all = (self.day.start(), self.day.end());
-            self.walk(*stream, all, |row| {
-                let at = hours.entry((*stream, Hour::of(row.time.and_utc()))).or_default();
-                if self.must(*stream, &row) {
-                    at.must.add(row.key);
-                } else {
-                    at.may.add(row.key);
-                }
-                true
-            })
-            .await?;
-        }
-        Ok(hours)
+    /// What PostHog ought to hold of some hours, by cell, with so many digits.
+    pub(super) async fn cells(
+        &self,
+        stream: Stream,
+        hours: Range<Hour>,
+        digits: u32,
+    ) -> Result<BTreeMap<Cell, Expected>, sqlx::Error> {
+        let mut cells: BTreeMap<Cell, Expected> = BTreeMap::new();
+        self.walk(stream, times(&hours), |row| {
+            let at = cells.entry(Cell::of(row.key, row.hour(), digits)).or_default();
+            if self.must(stream, &row) {
+                at.must.add(row.key);
+            } else {
+                at.may.add(row.key);
+            }
+            true
+        })
+        .await?;
+        Ok(cells)
     }
 
-    /// The rows of a range whose uuids begin with one of these.
-    pub(super) async fn rows(&self, range: &Range, prefixes: &[Prefix]) -> Result<Vec<Own>, sqlx::Error> {
+    /// The rows that lie in some cells, which are in order.
+    pub(super) async fn rows(&self, stream: Stream, cells: &[Differs], digits: u32) -> Result<Vec<Own>, sqlx::Error> {
         let mut rows = Vec::new();
-        self.walk(range.stream, window(range), |row| {
-            if row.key.begins_with(prefixes) {
-                let hour = Hour::of(row.time.and_utc()).0 - Hour::of(self.day.start().and_utc()).0;
+        self.walk(stream, times(&window(cells)), |row| {
+            let cell = Cell::of(row.key, row.hour(), digits);
+            if cells.binary_search_by_key(&cell, |differs| differs.cell).is_ok() {
                 rows.push(Own {
                     key: row.key,
-                    hour: u8::try_from(hour).unwrap_or(u8::MAX),
-                    must: self.must(range.stream, &row),
+                    hour: self.hour_of_day(cell.hour),
+                    must: self.must(stream, &row),
                 });
             }
             true
@@ -141,32 +144,48 @@ impl<'a> Ours<'a> {
         Ok(rows)
     }
 
-    /// The uuids of the day's other rows of the stream.
-    pub(super) async fn outside(&self, range: &Range, mut found: impl FnMut(EventKey)) -> Result<(), sqlx::Error> {
-        let (from, until) = window(range);
-        for part in [(self.day.start(), from), (until, self.day.end())] {
-            self.walk(range.stream, part, |row| {
-                found(row.key);
-                true
-            })
-            .await?;
+    /// What is missing of cells in which PostHog holds nothing: no uuid need be asked for.
+    pub(super) fn nothing_there(&self, cells: &[Differs]) -> Diff {
+        let mut diff = Diff::default();
+        for differs in cells.iter().filter(|differs| differs.must > 0) {
+            *diff.missing.entry(self.hour_of_day(differs.cell.hour)).or_default() += differs.must;
         }
-        Ok(())
+        diff
+    }
+
+    /// Hours since the beginning of the day.
+    pub(super) fn hour_of_day(&self, hour: Hour) -> u8 {
+        u8::try_from(hour.0 - Hour::of(self.day.start().and_utc()).0).unwrap_or(u8::MAX)
+    }
+
+    /// The uuids of all rows of the day.
+    pub(super) async fn all(&self, stream: Stream, mut found: impl FnMut(EventKey)) -> Result<(), sqlx::Error> {
+        self.walk(stream, (self.day.start(), self.day.end()), |row| {
+            found(row.key);
+            true
+        })
+        .await
     }
 
     /// The ids of rows with these uuids, as `trace/id`; with no uuids the first few rows that must be
     /// there.
-    pub(super) async fn name(&self, range: &Range, keys: &[EventKey], most: usize) -> Result<Vec<String>, sqlx::Error> {
+    pub(super) async fn name(
+        &self,
+        stream: Stream,
+        hours: Range<Hour>,
+        keys: &[EventKey],
+        most: usize,
+    ) -> Result<Vec<String>, sqlx::Error> {
         let mut names = Vec::new();
         let wanted = if keys.is_empty() { most } else { keys.len() };
-        self.walk(range.stream, window(range), |row| {
+        self.walk(stream, times(&hours), |row| {
             let is_wanted = if keys.is_empty() {
-                self.must(range.stream, &row)
+                self.must(stream, &row)
             } else {
                 keys.contains(&row.key)
             };
             if is_wanted {
-                names.push(format!("{}/{}", range.stream, row.id));
+                names.push(format!("{stream}/{}", row.id));
             }
             names.len() < wanted
         })
@@ -237,8 +256,14 @@ struct Row<'a> {
     created: NaiveDateTime,
 }
 
-fn window(range: &Range) -> (NaiveDateTime, NaiveDateTime) {
-    (range.from.start().naive_utc(), range.until.start().naive_utc())
+impl Row<'_> {
+    fn hour(&self) -> Hour {
+        Hour::of(self.time.and_utc())
+    }
+}
+
+fn times(hours: &Range<Hour>) -> (NaiveDateTime, NaiveDateTime) {
+    (hours.start.start().naive_utc(), hours.end.start().naive_utc())
 }
 
 async fn way_to_scores(source: &PgPool, project_id: &str) -> Result<&'static str, sqlx::Error> {

@@ -1,10 +1,10 @@
-//! What a stream holds in an hour, folded to a few numbers: how many events, and the XOR of their
-//! uuids. Two sides with the same numbers hold the same events. PURE.
+//! What a stream holds in an hour, or in a part of one, folded to a few numbers: how many events, and
+//! the XOR of their uuids. Two sides with the same numbers hold the same events. PURE.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use chrono::{DateTime, Utc};
-use shared::job::Stream;
 use uuid::Uuid;
 
 /// Seconds of an hour.
@@ -25,52 +25,35 @@ impl EventKey {
         self.0.swap_bytes()
     }
 
-    /// Whether the uuid's text begins with one of these digits; they are neighbours, in order.
-    pub(super) fn begins_with(self, prefixes: &[Prefix]) -> bool {
-        let (Some(first), Some(last)) = (prefixes.first(), prefixes.last()) else {
-            return false;
-        };
-        let own = self.0.checked_shr(64 - 4 * first.length).unwrap_or(0);
-        (first.digits..=last.digits).contains(&own)
+    /// The first hexadecimal digits of the uuid.
+    pub(super) fn prefix(self, digits: u32) -> u64 {
+        self.0.checked_shr(64 - 4 * digits).unwrap_or(0)
     }
 }
 
-/// The first hexadecimal digits of uuids.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Prefix {
-    digits: u64,
-    length: u32,
+/// An hour, or the part of it whose uuids begin with the same hexadecimal digits. Cells of one
+/// prefix are neighbours: an event whose time has moved is in another hour, under the same prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Cell {
+    pub(super) prefix: u64,
+    pub(super) hour: Hour,
 }
 
-impl Prefix {
-    /// Longer ones would be split by the first hyphen, and are never needed.
-    pub(super) const LONGEST: u32 = 6;
+impl Cell {
+    /// Two digits make 24 × 256 cells of a day, fewer than the rows that any PostHog gives.
+    pub(super) const MOST_DIGITS: u32 = 2;
 
-    /// The sixteen that are one digit longer.
-    pub(super) fn children(self) -> impl Iterator<Item = Self> {
-        (0..16).map(move |digit| Self {
-            digits: self.digits << 4 | digit,
-            length: self.length + 1,
-        })
+    /// Where an event lies.
+    pub(super) fn of(key: EventKey, hour: Hour, digits: u32) -> Self {
+        let prefix = key.prefix(digits);
+        Self { prefix, hour }
     }
 
-    /// All prefixes of that length that begin with this one.
-    pub(super) fn to_length(self, length: u32) -> Vec<Self> {
-        let mut all = vec![self];
-        while all.first().is_some_and(|prefix| prefix.length < length) {
-            all = all.into_iter().flat_map(Self::children).collect();
-        }
-        all
-    }
-
-    pub(super) fn length(self) -> u32 {
-        self.length
-    }
-
-    pub(super) fn text(self) -> String {
-        match self.length {
-            0 => String::new(),
-            length => format!("{:0width$x}", self.digits, width = length as usize),
+    /// As a query names it: the hour and the digits in one word.
+    pub(super) fn text(self, digits: u32) -> String {
+        match digits as usize {
+            0 => self.hour.0.to_string(),
+            width => format!("{}{:0width$x}", self.hour.0, self.prefix),
         }
     }
 }
@@ -117,7 +100,7 @@ impl Hour {
     }
 }
 
-/// What PostHog ought to hold of a stream's hour.
+/// What PostHog ought to hold of a stream's cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Expected {
     /// Events that must be there
@@ -126,7 +109,7 @@ pub(super) struct Expected {
     pub(super) may: Tally,
 }
 
-/// What PostHog holds of a stream's hour.
+/// What PostHog holds of a stream's cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Held {
     /// How many distinct events
@@ -149,59 +132,67 @@ impl Expected {
     }
 }
 
-pub(super) type Place = (Stream, Hour);
-
-/// The hours of a stream between which the two sides differ.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Range {
-    pub(super) stream: Stream,
-    pub(super) from: Hour,
-    /// Exclusive
-    pub(super) until: Hour,
-    /// What we expect there, together
+/// A cell in which the two sides differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Differs {
+    pub(super) cell: Cell,
+    /// Events that must be there
+    pub(super) must: u64,
+    /// Those, and events that may be there or not
     pub(super) expected: u64,
-    /// What they hold there
+    /// Events that are there
     pub(super) held: u64,
 }
 
-/// For each stream that differs, the range of hours to look at by uuid. Where the other side has
-/// counts only, equal counts may hide a difference in other hours: then it is the whole day.
-pub(super) fn differing(
-    ours: &BTreeMap<Place, Expected>,
-    theirs: &BTreeMap<Place, Held>,
-    streams: &[Stream],
-    day: std::ops::Range<Hour>,
-) -> Vec<Range> {
-    let look = |stream: Stream| {
-        let hours = || (day.start.0..day.end.0).map(Hour);
-        let at = |hour: Hour| {
-            let expected = ours.get(&(stream, hour)).copied().unwrap_or_default();
-            let held = theirs.get(&(stream, hour)).copied();
-            // An hour without events was not counted in any way.
-            (expected, held.unwrap_or(Held { count: 0, xor: Some(0) }))
-        };
-        let differs = |hour: &Hour| {
-            let (expected, held) = at(*hour);
-            !expected.is_met(held)
-        };
-        let first = hours().find(differs)?;
-        let last = hours().rfind(differs)?;
-        let is_weak = hours().any(|hour| at(hour).1.xor.is_none());
-        let (from, until) = if is_weak {
-            (day.start, day.end)
-        } else {
-            (first, last.next())
-        };
-        let within = || (from.0..until.0).map(Hour).map(at);
-        Some(Range {
-            stream,
-            from,
-            until,
-            expected: within().map(|(e, _)| e.must.count + e.may.count).sum(),
-            held: within().map(|(_, held)| held.count).sum(),
+/// The cells of a stream to look at by uuid, in order. Where the other side has counts only, equal
+/// counts may hide a difference in other cells: as soon as one differs, it is all of them.
+pub(super) fn differing(ours: &BTreeMap<Cell, Expected>, theirs: &BTreeMap<Cell, Held>) -> Vec<Differs> {
+    let cells: BTreeSet<Cell> = ours.keys().chain(theirs.keys()).copied().collect();
+    let is_weak = theirs.values().any(|held| held.xor.is_none());
+    let mut is_met_everywhere = true;
+    let differs = cells.into_iter().filter_map(|cell| {
+        let expected = ours.get(&cell).copied().unwrap_or_default();
+        // A cell without events was not counted in any way.
+        let held = theirs.get(&cell).copied().unwrap_or(Held { count: 0, xor: Some(0) });
+        let is_met = expected.is_met(held);
+        is_met_everywhere &= is_met;
+        (is_weak || !is_met).then_some(Differs {
+            cell,
+            must: expected.must.count,
+            expected: expected.must.count + expected.may.count,
+            held: held.count,
         })
-    };
-    streams.iter().copied().filter_map(look).collect()
+    });
+    let differs: Vec<Differs> = differs.collect();
+    if is_met_everywhere { Vec::new() } else { differs }
+}
+
+/// The hours from the first to the last of these cells.
+pub(super) fn window(cells: &[Differs]) -> Range<Hour> {
+    let hours = || cells.iter().map(|differs| differs.cell.hour);
+    match (hours().min(), hours().max()) {
+        (Some(first), Some(last)) => first..last.next(),
+        _ => Hour(0)..Hour(0),
+    }
+}
+
+/// The cells in parts of at most so many events of either side, as far as one prefix is no more than
+/// that: all hours of a prefix stay together.
+pub(super) fn parts(cells: &[Differs], most: u64) -> Vec<&[Differs]> {
+    let size = |cells: &[Differs]| -> u64 { cells.iter().map(|differs| differs.expected.max(differs.held)).sum() };
+    let mut parts = Vec::new();
+    let (mut start, mut end) = (0, 0);
+    for prefix in cells.chunk_by(|a, b| a.cell.prefix == b.cell.prefix) {
+        if end > start && size(&cells[start..end]) + size(prefix) > most {
+            parts.push(&cells[start..end]);
+            start = end;
+        }
+        end += prefix.len();
+    }
+    if end > start {
+        parts.push(&cells[start..end]);
+    }
+    parts
 }
 
 #[cfg(test)]
@@ -228,72 +219,94 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_are_those_of_the_text() {
-        let of = |text: &str| EventKey::of(text.parse().unwrap());
-        let key = of("0a1b2c3d-0000-0000-0000-000000000000");
-        let all = Prefix::default().to_length(2);
-        assert_eq!(all.len(), 256);
-        let fitting: Vec<String> = all
-            .into_iter()
-            .filter(|prefix| key.begins_with(&[*prefix]))
-            .map(Prefix::text)
-            .collect();
-        assert_eq!(fitting, ["0a"]);
-        assert!(key.begins_with(&[Prefix::default()]) && !key.begins_with(&[]));
-        let some = Prefix::default().to_length(1);
-        assert!(key.begins_with(&some[..3]) && !key.begins_with(&some[1..]));
-        assert_eq!(Prefix::default().text(), "");
+    fn a_cell_is_named_by_its_hour_and_the_first_digits() {
+        let key = EventKey::of("0a1b2c3d-0000-0000-0000-000000000000".parse().unwrap());
+        let named = |digits| Cell::of(key, Hour(477_000), digits).text(digits);
+        assert_eq!([named(0), named(1), named(2)], ["477000", "4770000", "4770000a"]);
+        let last = EventKey(u64::MAX);
+        assert_eq!(Cell::of(last, Hour(5), 2).text(2), "5ff");
+    }
+
+    fn must(keys: &[u64], may: &[u64]) -> Expected {
+        let mut expected = Expected::default();
+        for n in keys {
+            expected.must.add(EventKey::of(uuid(*n)));
+        }
+        for n in may {
+            expected.may.add(EventKey::of(uuid(*n)));
+        }
+        expected
+    }
+
+    fn held(keys: &[u64]) -> Held {
+        let tally = must(keys, &[]).must;
+        Held {
+            count: tally.count,
+            xor: Some(tally.xor),
+        }
+    }
+
+    fn cell(prefix: u64, hour: i64) -> Cell {
+        Cell {
+            prefix,
+            hour: Hour(hour),
+        }
     }
 
     #[test]
     fn only_what_differs_is_looked_at() {
-        use Stream::{Score, Trace};
-        let key = |n| EventKey::of(uuid(n));
-        let must = |keys: &[u64], may: &[u64]| {
-            let mut expected = Expected::default();
-            for n in keys {
-                expected.must.add(key(*n));
-            }
-            for n in may {
-                expected.may.add(key(*n));
-            }
-            expected
-        };
-        let held = |keys: &[u64]| {
-            let tally = must(keys, &[]).must;
-            Held {
-                count: tally.count,
-                xor: Some(tally.xor),
-            }
-        };
-        let ours: BTreeMap<Place, Expected> = [
-            ((Trace, Hour(0)), must(&[1, 2], &[])),
-            ((Trace, Hour(3)), must(&[3], &[4])),
-            ((Score, Hour(5)), must(&[5, 6], &[7])),
+        let ours: BTreeMap<Cell, Expected> = [
+            (cell(0, 0), must(&[1, 2], &[])),
+            (cell(0, 3), must(&[3], &[4])),
+            (cell(0, 5), must(&[5, 6], &[7])),
         ]
         .into();
-        let range = |theirs: &[(Place, Held)]| {
-            let theirs = theirs.iter().copied().collect();
-            let ranges = differing(&ours, &theirs, &[Trace, Score], Hour(0)..Hour(24));
-            let shown = |r: &Range| (r.stream, r.from.0, r.until.0, r.expected, r.held);
-            ranges.iter().map(shown).collect::<Vec<_>>()
+        let differ = |theirs: &[(Cell, Held)]| {
+            let differing = differing(&ours, &theirs.iter().copied().collect());
+            let shown = |d: &Differs| (d.cell.hour.0, d.must, d.expected, d.held);
+            differing.iter().map(shown).collect::<Vec<_>>()
         };
         let same = [
-            ((Trace, Hour(0)), held(&[1, 2])),
-            ((Trace, Hour(3)), held(&[3])),
-            ((Score, Hour(5)), held(&[5, 6, 7])),
+            (cell(0, 0), held(&[1, 2])),
+            (cell(0, 3), held(&[3])),
+            (cell(0, 5), held(&[5, 6, 7])),
         ];
-        assert_eq!(range(&same), []);
+        assert_eq!(differ(&same), []);
         let mut other = same;
         other[0].1 = held(&[1, 8]);
-        assert_eq!(range(&other), [(Trace, 0, 1, 2, 2)]);
-        assert_eq!(range(&same[..2]), [(Score, 5, 6, 3, 0)]);
+        assert_eq!(differ(&other), [(0, 2, 2, 2)]);
+        assert_eq!(differ(&same[..2]), [(5, 2, 3, 0)]);
+        let more = [&same[..], &[(cell(0, 9), held(&[9]))]].concat();
+        assert_eq!(differ(&more), [(9, 0, 0, 1)]);
         let mut weak = same;
         for (_, held) in &mut weak {
             held.xor = None;
         }
-        assert_eq!(range(&weak), [], "equal counts are all that can be said");
+        assert_eq!(differ(&weak), [], "equal counts are all that can be said");
         weak[1].1.count = 9;
-        assert_eq!(range(&weak), [(Trace, 0, 24, 4, 11)]);
+        assert_eq!(differ(&weak), [(0, 2, 2, 2), (3, 1, 2, 9), (5, 2, 3, 3)]);
+    }
+
+    #[test]
+    fn a_part_has_all_hours_of_a_prefix_and_fits_into_memory() {
+        let differs = |prefix, hour, expected, held| Differs {
+            cell: cell(prefix, hour),
+            must: expected,
+            expected,
+            held,
+        };
+        let cells = [
+            differs(0, 1, 3, 4),
+            differs(0, 2, 5, 0),
+            differs(1, 9, 1, 1),
+            differs(2, 3, 99, 0),
+            differs(3, 4, 10, 1),
+        ];
+        let lengths = |most| parts(&cells, most).iter().map(|part| part.len()).collect::<Vec<_>>();
+        assert_eq!(lengths(10), [3, 1, 1]);
+        assert_eq!(lengths(9), [2, 1, 1, 1]);
+        assert_eq!(lengths(1_000), [5]);
+        assert!(parts(&[], 10).is_empty());
+        assert_eq!(window(&cells), Hour(1)..Hour(10));
     }
 }

@@ -1,7 +1,7 @@
-//! What PostHog holds. A question that is too much for it is asked in parts: by event, then by
-//! hours; and by the first digits of the uuids, where an answer has too many.
+//! What PostHog holds. A count that is too much for it is asked for in parts: by event, then by hours.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use chrono::SecondsFormat;
 use futures::future::BoxFuture;
@@ -10,16 +10,12 @@ use shared::event_id::event_name;
 use shared::job::Stream;
 use uuid::Uuid;
 
-use super::tally::{EventKey, Held, Hour, Place, Prefix, Range};
+use super::tally::{Cell, Differs, EventKey, Held, Hour, window};
 use crate::posthog_app::{self, App, AppError, Values};
 
-const BY_HOUR: &str = include_str!("../posthog_app/arrival/hours.hogql");
-const BY_HOUR_COUNTS: &str = include_str!("../posthog_app/arrival/counts.hogql");
-const BY_UUID: &str = include_str!("../posthog_app/arrival/uuids.hogql");
-/// PostHog gives no more rows at once.
-const MOST_ROWS: usize = 50_000;
-/// So many uuids are expected of one question, which leaves room for chance.
-const ROWS: u64 = 40_000;
+const CELLS: &str = include_str!("../posthog_app/arrival/cells.hogql");
+const COUNTS: &str = include_str!("../posthog_app/arrival/counts.hogql");
+const UUIDS: &str = include_str!("../posthog_app/arrival/uuids.hogql");
 
 /// One PostHog project's events of one Langfuse project.
 #[derive(Clone, Copy, Debug)]
@@ -29,41 +25,47 @@ pub(super) struct Theirs<'a> {
     pub(super) project_id: &'a str,
 }
 
-/// What PostHog holds, by hour.
+/// What PostHog holds, by stream and cell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ByHour {
-    pub(super) held: BTreeMap<Place, Held>,
+pub(super) struct Counted {
+    pub(super) held: BTreeMap<Stream, BTreeMap<Cell, Held>>,
     /// Copies that are not folded yet
     pub(super) copies: u64,
 }
 
 impl<'a> Theirs<'a> {
-    /// Events by hour. From a server that cannot fold uuids: counts.
-    pub(super) async fn by_hour(self, streams: &'a [Stream], hours: std::ops::Range<Hour>) -> Result<ByHour, AppError> {
-        match self.hours(BY_HOUR, streams, hours.clone()).await {
+    /// Events by cell, with so many digits. From a server that cannot fold uuids: counts.
+    pub(super) async fn cells(
+        self,
+        streams: &'a [Stream],
+        hours: Range<Hour>,
+        digits: u32,
+    ) -> Result<Counted, AppError> {
+        match self.counted(CELLS, streams, hours.clone(), digits).await {
             // It does not know a function.
-            Err(AppError::Refused { status: 400, .. }) => self.hours(BY_HOUR_COUNTS, streams, hours).await,
+            Err(AppError::Refused { status: 400, .. }) => self.counted(COUNTS, streams, hours, digits).await,
             answer => answer,
         }
     }
 
-    fn hours(
+    fn counted(
         self,
         hogql: &'static str,
         streams: &'a [Stream],
-        hours: std::ops::Range<Hour>,
-    ) -> BoxFuture<'a, Result<ByHour, AppError>> {
+        hours: Range<Hour>,
+        digits: u32,
+    ) -> BoxFuture<'a, Result<Counted, AppError>> {
         Box::pin(async move {
             let Some(first) = streams.first() else {
-                return Ok(ByHour::default());
+                return Ok(Counted::default());
             };
-            let mut values = self.values(hours.clone());
+            let mut values = self.values(&hours, digits);
             for (at, name) in ["event_1", "event_2", "event_3", "event_4"].into_iter().enumerate() {
                 let stream = streams.get(at).unwrap_or(first);
                 values.insert(name, event_name(*stream).into());
             }
             let error = match self.app.query(self.place, hogql, &values).await {
-                Ok(rows) => return read_hours(&rows).map_err(|why| self.garbled(why)),
+                Ok(rows) => return read_cells(&rows, &hours, digits).map_err(|why| self.garbled(why)),
                 Err(error) => error,
             };
             let middle = Hour(hours.start.0 + (hours.end.0 - hours.start.0) / 2);
@@ -73,76 +75,48 @@ impl<'a> Theirs<'a> {
                 _ if middle > hours.start => vec![(streams, hours.start..middle), (streams, middle..hours.end)],
                 _ => return Err(error),
             };
-            let mut all = ByHour::default();
+            let mut all = Counted::default();
             for (streams, hours) in parts {
-                let part = self.hours(hogql, streams, hours).await?;
-                all.held.extend(part.held);
+                let part = self.counted(hogql, streams, hours, digits).await?;
+                for (stream, cells) in part.held {
+                    all.held.entry(stream).or_default().extend(cells);
+                }
                 all.copies += part.copies;
             }
             Ok(all)
         })
     }
 
-    /// How long the prefixes of uuids must be for one question to be answered.
-    pub(super) fn prefix_length(held: u64) -> u32 {
-        let fits = |length: &u32| held / 16_u64.pow(*length) <= ROWS;
-        (0..Prefix::LONGEST).find(fits).unwrap_or(Prefix::LONGEST)
+    /// The uuids in some cells.
+    pub(super) async fn keys(self, stream: Stream, cells: &[Differs], digits: u32) -> Result<Vec<EventKey>, AppError> {
+        let hours = window(cells);
+        let mut values = self.values(&hours, digits);
+        let cells: Vec<String> = cells.iter().map(|differs| differs.cell.text(digits)).collect();
+        values.insert("event", event_name(stream).into());
+        values.insert("cells", cells.join(",").into());
+        let rows = self.app.query(self.place, UUIDS, &values).await?;
+        read_keys(&rows).map_err(|why| self.garbled(why))
     }
 
-    /// The uuids of a range that begin so.
-    pub(super) fn keys(self, range: &'a Range, prefix: Prefix) -> BoxFuture<'a, Result<Vec<EventKey>, AppError>> {
-        self.keys_within(range.stream, range.from..range.until, prefix)
-    }
-
-    fn keys_within(
-        self,
-        stream: Stream,
-        hours: std::ops::Range<Hour>,
-        prefix: Prefix,
-    ) -> BoxFuture<'a, Result<Vec<EventKey>, AppError>> {
-        Box::pin(async move {
-            let mut values = self.values(hours.clone());
-            values.insert("event", event_name(stream).into());
-            values.insert("prefix", prefix.text().into());
-            let error = match self.app.query(self.place, BY_UUID, &values).await {
-                Ok(rows) if rows.len() < MOST_ROWS => {
-                    return read_keys(&rows).map_err(|why| self.garbled(why));
-                }
-                Ok(_) => AppError::Cut(self.place.app.host_str().unwrap_or_default().to_owned()),
-                Err(error) => error,
-            };
-            let middle = Hour(hours.start.0 + (hours.end.0 - hours.start.0) / 2);
-            let is_cut = matches!(error, AppError::Cut(_));
-            let parts: Vec<_> = if !error.asks_for_less() {
-                return Err(error);
-            } else if is_cut && prefix.length() < Prefix::LONGEST {
-                prefix.children().map(|prefix| (hours.clone(), prefix)).collect()
-            } else if !is_cut && middle > hours.start {
-                vec![(hours.start..middle, prefix), (middle..hours.end, prefix)]
-            } else {
-                return Err(error);
-            };
-            let mut all = Vec::new();
-            for (hours, prefix) in parts {
-                all.extend(self.keys_within(stream, hours, prefix).await?);
-            }
-            Ok(all)
-        })
+    /// How errors name the server.
+    pub(super) fn host(self) -> String {
+        self.place.app.host_str().unwrap_or_default().to_owned()
     }
 
     /// What every query binds.
-    fn values(self, hours: std::ops::Range<Hour>) -> Values {
+    fn values(self, hours: &Range<Hour>, digits: u32) -> Values {
         let moment = |hour: Hour| Value::from(hour.start().to_rfc3339_opts(SecondsFormat::Secs, true));
         Values::from([
             ("project", as_in_json(self.project_id).into()),
             ("since", moment(hours.start)),
             ("until", moment(hours.end)),
+            ("digits", digits.into()),
         ])
     }
 
     fn garbled(self, why: &str) -> AppError {
         AppError::Garbled {
-            host: self.place.app.host_str().unwrap_or_default().to_owned(),
+            host: self.host(),
             why: why.to_owned(),
         }
     }
@@ -156,28 +130,43 @@ fn as_in_json(text: &str) -> String {
 }
 
 /// PURE.
-fn read_hours(rows: &[Vec<Value>]) -> Result<ByHour, &'static str> {
-    let mut all = ByHour::default();
+fn read_cells(rows: &[Vec<Value>], hours: &Range<Hour>, digits: u32) -> Result<Counted, &'static str> {
+    let mut all = Counted::default();
     for row in rows {
         let read = || {
             let event = row.first()?.as_str()?;
             let stream = Stream::ALL.into_iter().find(|stream| event_name(*stream) == event)?;
-            let count = row.get(2)?.as_u64()?;
+            let hour = Hour(row.get(1)?.as_i64()?);
+            let count = row.get(3)?.as_u64()?;
             // As text, since JSON's numbers have 53 bits only; empty where it is not known.
-            let xor = match row.get(3)?.as_str()? {
+            let xor = match row.get(4)?.as_str()? {
                 "" => None,
                 folded => Some(folded.parse().ok()?),
             };
-            let copies = row.get(4)?.as_u64()?.checked_sub(count)?;
-            Some(((stream, Hour(row.get(1)?.as_i64()?)), Held { count, xor }, copies))
+            let copies = row.get(5)?.as_u64()?.checked_sub(count)?;
+            let prefix = read_prefix(row.get(2)?.as_str()?, digits)?;
+            Some((stream, Cell { prefix, hour }, Held { count, xor }, copies))
         };
-        let (place, held, copies) = read().ok_or("a row of an hour has another form")?;
+        let (stream, cell, held, copies) = read().ok_or("a count has another form")?;
+        if !hours.contains(&cell.hour) {
+            return Err("it counts an hour that was not asked for");
+        }
         all.copies += copies;
-        if all.held.insert(place, held).is_some() {
+        if all.held.entry(stream).or_default().insert(cell, held).is_some() {
             return Err("an hour comes twice");
         }
     }
     Ok(all)
+}
+
+/// PURE.
+fn read_prefix(text: &str, digits: u32) -> Option<u64> {
+    let is_asked_for = u32::try_from(text.len()) == Ok(digits) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match (is_asked_for, text) {
+        (false, _) => None,
+        (true, "") => Some(0),
+        (true, text) => u64::from_str_radix(text, 16).ok(),
+    }
 }
 
 /// PURE.
@@ -200,28 +189,49 @@ mod tests {
     #[test]
     fn rows_are_read_strictly() {
         let folded = u64::MAX.to_string();
+        let day = Hour(0)..Hour(477_024);
         let good = rows(json!([
-            ["langfuse trace", 477_000, 5, folded, 7],
-            ["langfuse score", 477_001, 1, "0", 1]
+            ["langfuse trace", 477_000, "", 5, folded, 7],
+            ["langfuse score", 477_001, "", 1, "0", 1]
         ]));
-        let read = read_hours(&good).unwrap();
+        let read = read_cells(&good, &day, 0).unwrap();
         assert_eq!(read.copies, 2);
         let held = Held {
             count: 5,
             xor: Some(u64::MAX),
         };
-        assert_eq!(read.held[&(Stream::Trace, Hour(477_000))], held);
-        let counts = read_hours(&rows(json!([["langfuse trace", 1, 5, "", 5]]))).unwrap();
-        assert_eq!(counts.held[&(Stream::Trace, Hour(1))], Held { count: 5, xor: None });
+        let cell = |prefix, hour| Cell {
+            prefix,
+            hour: Hour(hour),
+        };
+        assert_eq!(read.held[&Stream::Trace][&cell(0, 477_000)], held);
+        let counts = rows(json!([
+            ["langfuse trace", 1, "0f", 5, "", 5],
+            ["langfuse trace", 1, "a0", 1, "", 1]
+        ]));
+        let counts = read_cells(&counts, &day, 2).unwrap();
+        assert_eq!(counts.held[&Stream::Trace][&cell(15, 1)], Held { count: 5, xor: None });
+        assert_eq!(counts.held[&Stream::Trace].len(), 2);
         for bad in [
-            json!([["another event", 1, 5, "0", 5]]),
-            json!([["langfuse trace", "1", 5, "0", 5]]),
-            json!([["langfuse trace", 1, 5, "0", 4]]),
-            json!([["langfuse trace", 1, 5, 1.0, 5]]),
-            json!([["langfuse trace", 1, 5, "0", 5], ["langfuse trace", 1, 5, "0", 5]]),
+            json!([["another event", 1, "", 5, "0", 5]]),
+            json!([["langfuse trace", "1", "", 5, "0", 5]]),
+            json!([["langfuse trace", 1, "", 5, "0", 4]]),
+            json!([["langfuse trace", 1, "", 5, 1.0, 5]]),
+            json!([["langfuse trace", 1, "0", 5, "0", 5]]),
+            json!([["langfuse trace", 1, 5, "0", 5]]),
+            json!([["langfuse trace", -1, "", 5, "0", 5]]),
+            json!([["langfuse trace", 477_024, "", 5, "0", 5]]),
+            json!([
+                ["langfuse trace", 1, "", 5, "0", 5],
+                ["langfuse trace", 1, "", 5, "0", 5]
+            ]),
             json!([[]]),
         ] {
-            assert!(read_hours(&rows(bad.clone())).is_err(), "{bad}");
+            assert!(read_cells(&rows(bad.clone()), &day, 0).is_err(), "{bad}");
+        }
+        for bad in ["", "f", "fg", "+f", "0ff"] {
+            let row = rows(json!([["langfuse trace", 1, bad, 5, "0", 5]]));
+            assert!(read_cells(&row, &day, 2).is_err(), "{bad}");
         }
         assert!(read_keys(&rows(json!([["nonsense"]]))).is_err());
         assert_eq!(
@@ -230,17 +240,10 @@ mod tests {
         );
     }
 
-    #[test]
-    fn prefixes_are_as_long_as_it_takes() {
-        for (held, length) in [(0, 0), (40_000, 0), (41_000, 1), (7_000_000, 2), (u64::MAX, 6)] {
-            assert_eq!(Theirs::prefix_length(held), length, "{held}");
-        }
-    }
-
     /// What a user may have typed stands in no query.
     #[test]
     fn everything_is_bound() {
-        for hogql in [BY_HOUR, BY_HOUR_COUNTS, BY_UUID] {
+        for hogql in [CELLS, COUNTS, UUIDS] {
             assert!(hogql.contains("= {project}") && hogql.contains("toDateTime({since})"));
             assert!(!hogql.contains("langfuse trace"));
         }

@@ -328,12 +328,72 @@ async fn what_is_too_much_at_once_is_asked_in_parts() {
     for way in [
         Way::TooHeavyAbove { hours: 24, events: 1 },
         Way::TooHeavyAbove { hours: 5, events: 4 },
-        Way::Cut,
+        // One, and a few: where two hours differ, two uuids are asked for at once in each.
+        Way::Cut(1),
+        Way::Cut(3),
     ] {
         app.fails(way, usize::MAX);
         let (report, code, said) = verify(&world, &[]).await;
         assert_eq!((code, &report["days"][0]["missing"]), (1, &json!(2)), "{way:?}: {said}");
     }
+}
+
+#[tokio::test]
+async fn an_hour_that_is_too_much_for_an_answer_is_cut_by_the_digits_of_its_uuids() {
+    let (world, app, mut events) = exported(PROJECT).await;
+    let time = events
+        .iter()
+        .find(|event| event.uuid == uuid(PROJECT, "t9"))
+        .unwrap()
+        .time;
+    events.retain(|event| event.uuid != uuid(PROJECT, "t9"));
+    events.extend([0x10, 0x11, 0x12, 0x80_u128].map(|first| Event {
+        name: "langfuse trace".to_owned(),
+        uuid: Uuid::from_u128(first << 120),
+        time,
+    }));
+    app.holds(events);
+    app.fails(Way::Cut(1), usize::MAX);
+    let (report, code, said) = verify(&world, &[]).await;
+    let found = &report["days"][0];
+    assert_eq!(
+        (code, &found["missing"], &found["extra"], &found["sample"]),
+        (1, &json!(1), &json!(4), &json!(["trace/t9"])),
+        "{said}"
+    );
+    let last = app.queries().pop().unwrap();
+    assert_eq!(last["query"]["values"]["digits"], 2);
+}
+
+#[tokio::test]
+async fn a_day_that_takes_too_long_is_told_and_does_not_hold_up_the_next_verify() {
+    let (world, app, mut events) = exported(PROJECT).await;
+    events.retain(|event| event.uuid != uuid(PROJECT, "t9"));
+    app.holds(events);
+    app.fails(Way::Slow(Duration::from_secs(2)), usize::MAX);
+    let (report, code, said) = verify(&world, &["--at-most", "1s"]).await;
+    let found = &report["days"][0];
+    assert_eq!((code, &found["verdict"]), (0, &json!("unknown")), "{said}");
+    assert!(found["says"].as_str().unwrap().contains("--at-most"), "{said}");
+    assert_eq!(app.queries().len(), 1, "no question is begun after that");
+}
+
+/// PostHog counts hours from 1970 on.
+#[tokio::test]
+async fn a_day_that_posthog_cannot_count_is_unknown() {
+    let (world, app, _) = exported(PROJECT).await;
+    let statement = "insert into posthog_export.runs (project_id, day, run, state, target, started_at, completed_at)
+                     select project_id, '1969-12-31', run, state, target, started_at, completed_at
+                     from posthog_export.runs";
+    sqlx::query(statement).execute(&world.pool()).await.unwrap();
+    let output = world
+        .producer(&["verify", "--to", "1969-12-31", "--from", "1969-12-31", "--json"])
+        .await;
+    let report: Value = serde_json::from_str(&output.stdout).unwrap();
+    let found = &report["days"][0];
+    assert_eq!(found["verdict"], "unknown", "{report}");
+    assert!(found["says"].as_str().unwrap().contains("from 1970"), "{report}");
+    assert!(app.queries().is_empty());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use testkit::posthog::{Behavior, Part, Route, Rule};
 use crate::{KEY, Sender, batch, start};
 
 const PERSONAL: &str = "phx_reader";
-const HOURS: &str = include_str!("../../../producer/src/posthog_app/arrival/hours.hogql");
+const CELLS: &str = include_str!("../../../producer/src/posthog_app/arrival/cells.hogql");
 const COUNTS: &str = include_str!("../../../producer/src/posthog_app/arrival/counts.hogql");
 const UUIDS: &str = include_str!("../../../producer/src/posthog_app/arrival/uuids.hogql");
 /// Hours from 1970 to 2024-06-01.
@@ -41,7 +41,8 @@ fn asking(query: &str) -> Value {
         "since": "2024-06-01T00:00:00Z",
         "until": "2024-06-02T00:00:00Z",
         "project": "p",
-        "prefix": "",
+        "digits": 0,
+        "cells": (DAY..DAY + 24).map(|hour| hour.to_string()).collect::<Vec<_>>().join(","),
     });
     json!({
         "query": {
@@ -108,27 +109,28 @@ async fn the_exporters_queries_are_answered_from_what_is_stored() {
     other["event"] = "something else".into();
     sender.store(&[elsewhere, next_day, other]).await;
 
-    let (_, answer) = sender.ask(&asking(HOURS)).await;
-    assert_eq!(answer["columns"], json!(["event", "h", "n", "folded", "copies"]));
+    let (_, answer) = sender.ask(&asking(CELLS)).await;
+    assert_eq!(answer["columns"], json!(["event", "h", "p", "n", "folded", "copies"]));
     assert_eq!(
         (&answer["is_cached"], &answer["hasMore"]),
         (&json!(false), &Value::Null)
     );
     let by_hour = json!([
-        ["langfuse trace", DAY + 9, 2, folded(&[1, 2]), 2],
-        ["langfuse trace", DAY + 23, 1, folded(&[3]), 1],
+        ["langfuse trace", DAY + 9, "", 2, folded(&[1, 2]), 2],
+        ["langfuse trace", DAY + 23, "", 1, folded(&[3]), 1],
     ]);
     assert_eq!(answer["results"], by_hour);
     let counts = sender.rows(&asking(COUNTS)).await;
-    assert_eq!(counts[0], json!(["langfuse trace", DAY + 9, 2, "", 2]));
+    assert_eq!(counts[0], json!(["langfuse trace", DAY + 9, "", 2, "", 2]));
     let mut uuids = asking(UUIDS);
     let all = sender.rows(&uuids).await;
     assert_eq!(all.as_array().unwrap().len(), 3);
     assert_eq!(all[2], json!([events[2]["uuid"], DAY + 23]));
-    uuids["query"]["values"]["prefix"] = "02".into();
+    uuids["query"]["values"]["digits"] = 2.into();
+    uuids["query"]["values"]["cells"] = format!("{}02,{}01", DAY + 9, DAY + 8).into();
     assert_eq!(sender.rows(&uuids).await, json!([[events[1]["uuid"], DAY + 9]]));
     sender.posthog.row_cap(2);
-    uuids["query"]["values"]["prefix"] = "0".into();
+    uuids = asking(UUIDS);
     let (_, cut) = sender.ask(&uuids).await;
     assert_eq!(
         (cut["results"].as_array().unwrap().len(), &cut["hasMore"]),
@@ -144,19 +146,19 @@ async fn values_are_compared_as_posthog_has_properties() {
     let mut event = event(1, "09:00:00");
     event["properties"]["langfuse_project_id"] = odd.into();
     sender.store(&[event]).await;
-    let mut asking = asking(HOURS);
+    let mut asking = asking(CELLS);
     asking["query"]["values"]["project"] = odd.into();
     assert_eq!(sender.rows(&asking).await, json!([]));
     let json = json!(odd).to_string();
     asking["query"]["values"]["project"] = json[1..json.len() - 1].into();
-    assert_eq!(sender.rows(&asking).await[0][2], 1);
+    assert_eq!(sender.rows(&asking).await[0][3], 1);
 }
 
 #[tokio::test]
 async fn a_query_with_a_slip_is_refused() {
     let sender = asked().await;
     let refused = |change: fn(&mut Value)| {
-        let mut body = asking(HOURS);
+        let mut body = asking(CELLS);
         change(&mut body);
         let sender = &sender;
         async move {
@@ -165,9 +167,9 @@ async fn a_query_with_a_slip_is_refused() {
             answer["detail"].as_str().unwrap().to_owned()
         }
     };
-    let typo = |body: &mut Value| body["query"]["query"] = HOURS.replace("group by event, h", "group by h").into();
+    let typo = |body: &mut Value| body["query"]["query"] = CELLS.replace("group by event, h", "group by h").into();
     assert!(refused(typo).await.starts_with("Syntax error"));
-    let pasted = |body: &mut Value| body["query"]["query"] = HOURS.replace("{project}", "'p'").into();
+    let pasted = |body: &mut Value| body["query"]["query"] = CELLS.replace("{project}", "'p'").into();
     assert!(refused(pasted).await.starts_with("Syntax error"));
     let unbound = |body: &mut Value| {
         body["query"]["values"].as_object_mut().unwrap().remove("until");
@@ -192,7 +194,7 @@ async fn a_query_with_a_slip_is_refused() {
 #[tokio::test]
 async fn only_a_known_key_with_the_scope_is_answered() {
     let sender = asked().await;
-    let body = asking(HOURS);
+    let body = asking(CELLS);
     for wrong in ["phx_other", KEY] {
         let (status, answer) = read(sender.post(7, wrong, &body).await).await;
         assert_eq!((status, &answer["code"]), (401, &json!("authentication_failed")));
@@ -263,9 +265,9 @@ async fn events_are_shown_late() {
     sender.posthog.hold_back(KEY);
     sender.store(&[event(2, "09:00:00")]).await;
     assert_eq!(sender.counts().stored, 2);
-    assert_eq!(sender.rows(&asking(HOURS)).await[0][2], 1);
+    assert_eq!(sender.rows(&asking(CELLS)).await[0][3], 1);
     sender.posthog.show(KEY);
-    assert_eq!(sender.rows(&asking(HOURS)).await[0][2], 2);
+    assert_eq!(sender.rows(&asking(CELLS)).await[0][3], 2);
 }
 
 #[tokio::test]
@@ -275,7 +277,7 @@ async fn from_a_moment_on_everything_is_dropped_with_200() {
     sender.store(&[event(1, "09:00:00"), event(2, "09:00:00")]).await;
     sender.store(&[event(3, "10:00:00")]).await;
     assert_eq!((sender.counts().stored, sender.counts().dropped), (2, 1));
-    assert_eq!(sender.rows(&asking(HOURS)).await.as_array().unwrap().len(), 1);
+    assert_eq!(sender.rows(&asking(CELLS)).await.as_array().unwrap().len(), 1);
     sender.posthog.billing_limit(KEY, false);
     let rule = Rule::always(Behavior::drop_events_where(|event| {
         event["uuid"].as_str().unwrap().starts_with("05")
@@ -291,10 +293,10 @@ async fn copies_may_be_unfolded() {
     sender.store(&[event(1, "09:00:00")]).await;
     sender.store(&[event(1, "09:00:00")]).await;
     sender.store(&[event(1, "11:00:00")]).await;
-    let folded_row = |hour: i64, copies: u64| json!(["langfuse trace", DAY + hour, 1, folded(&[1]), copies]);
-    assert_eq!(sender.rows(&asking(HOURS)).await, json!([folded_row(11, 1)]));
+    let folded_row = |hour: i64, copies: u64| json!(["langfuse trace", DAY + hour, "", 1, folded(&[1]), copies]);
+    assert_eq!(sender.rows(&asking(CELLS)).await, json!([folded_row(11, 1)]));
     sender.posthog.unfolded(KEY, true);
-    let both = sender.rows(&asking(HOURS)).await;
+    let both = sender.rows(&asking(CELLS)).await;
     assert_eq!(both, json!([folded_row(9, 1), folded_row(11, 2)]));
     assert_eq!(sender.rows(&asking(UUIDS)).await.as_array().unwrap().len(), 2);
 }
@@ -303,7 +305,7 @@ async fn copies_may_be_unfolded() {
 async fn an_old_server_lacks_the_function() {
     let sender = asked().await;
     sender.posthog.old_server(true);
-    let (status, answer) = sender.ask(&asking(HOURS)).await;
+    let (status, answer) = sender.ask(&asking(CELLS)).await;
     assert_eq!(status, 400);
     assert!(
         answer["detail"]
@@ -320,15 +322,15 @@ async fn an_old_server_lacks_the_function() {
 #[tokio::test]
 async fn what_is_not_forced_comes_from_the_cache() {
     let sender = asked().await;
-    let mut lazy = asking(HOURS);
+    let mut lazy = asking(CELLS);
     lazy.as_object_mut().unwrap().remove("refresh");
     assert_eq!(sender.ask(&lazy).await.1["is_cached"], false);
     sender.store(&[event(1, "09:00:00")]).await;
     let (_, stale) = sender.ask(&lazy).await;
     assert_eq!((&stale["is_cached"], &stale["results"]), (&json!(true), &json!([])));
-    let (_, fresh) = sender.ask(&asking(HOURS)).await;
+    let (_, fresh) = sender.ask(&asking(CELLS)).await;
     assert_eq!(
-        (&fresh["is_cached"], &fresh["results"][0][2]),
+        (&fresh["is_cached"], &fresh["results"][0][3]),
         (&json!(false), &json!(1))
     );
 }
@@ -337,10 +339,10 @@ async fn what_is_not_forced_comes_from_the_cache() {
 async fn a_project_in_another_zone_gives_the_same_where_times_say_theirs() {
     let sender = asked().await;
     sender.store(&[event(1, "00:30:00"), event(2, "23:30:00")]).await;
-    let at_home = sender.rows(&asking(HOURS)).await;
+    let at_home = sender.rows(&asking(CELLS)).await;
     sender.posthog.project_zone(7, "Asia/Kolkata", 330);
-    assert_eq!(sender.rows(&asking(HOURS)).await, at_home);
-    let mut asking = asking(HOURS);
+    assert_eq!(sender.rows(&asking(CELLS)).await, at_home);
+    let mut asking = asking(CELLS);
     asking["query"]["modifiers"] = json!({});
     assert_eq!(sender.rows(&asking).await, at_home);
     asking["query"]["values"]["since"] = "2024-06-01T00:00:00".into();
@@ -358,7 +360,7 @@ async fn a_project_in_another_zone_gives_the_same_where_times_say_theirs() {
 async fn it_is_busy_or_overcharged_or_falls_silent() {
     let sender = asked().await;
     sender.store(&[event(1, "09:00:00"), event(2, "10:00:00")]).await;
-    let body = asking(HOURS);
+    let body = asking(CELLS);
     sender
         .posthog
         .script(Rule::next(1, Behavior::throttled(62)).on(Route::Query));
@@ -409,12 +411,19 @@ async fn it_answers_as_clickhouse_does() {
     let project = said["project"].to_string();
     for (state, unfolded) in [("unfolded", true), ("folded", false)] {
         sender.posthog.unfolded(KEY, unfolded);
-        for (name, query) in [("hours", HOURS), ("counts", COUNTS), ("uuids", UUIDS)] {
-            let mut asking = asking(query);
+        for (name, bound) in said["asked"].as_object().unwrap() {
+            let mut asking = asking(match bound["query"].as_str().unwrap() {
+                "cells" => CELLS,
+                "counts" => COUNTS,
+                _ => UUIDS,
+            });
             let values = &mut asking["query"]["values"];
             values["project"] = project[1..project.len() - 1].into();
-            for bound in ["since", "until", "prefix"] {
-                values[bound] = said[bound].clone();
+            for given in [&said["since"], &said["until"], &bound["digits"], &bound["cells"]]
+                .iter()
+                .zip(["since", "until", "digits", "cells"])
+            {
+                values[given.1] = (*given.0).clone();
             }
             assert_eq!(sender.rows(&asking).await, said[state][name], "{state} {name}");
         }

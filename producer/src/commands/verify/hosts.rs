@@ -15,7 +15,8 @@ use sqlx::PgPool;
 
 use super::Report;
 use crate::arrival::covering::{NotCovered, Runs};
-use crate::arrival::day::{Asked, Unknown, arrival, verify};
+use crate::arrival::day::{Asked, arrival, verify};
+use crate::arrival::unknown::Unknown;
 use crate::output;
 use crate::posthog_app::{App, AppError, Place};
 
@@ -132,6 +133,7 @@ impl Work<'_> {
                 day,
                 runs: &runs,
                 place: &place,
+                until: self.until,
             };
             verify(self.source, self.ledger, self.app, asked).await
         };

@@ -11,26 +11,27 @@ use super::errors::invalid;
 /// What a query asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// By event and hour, with the XOR of the uuids.
-    Hours,
-    /// By event and hour, counts only.
+    /// By event and cell, with the XOR of the uuids.
+    Cells,
+    /// By event and cell, counts only.
     Counts,
-    /// Uuids by their first digits.
+    /// Uuids of some cells.
     Uuids,
 }
 
 const FROM_EVENTS: &str = "from ( \
-    select event, uuid, intDiv(toUnixTimestamp(timestamp), 3600) as h, count() as c \
+    select event, uuid, intDiv(toUnixTimestamp(timestamp), 3600) as h, \
+    substring(toString(uuid), 1, {digits}) as p, count() as c \
     from events \
     where event in ({event_1}, {event_2}, {event_3}, {event_4}) \
     and timestamp >= toDateTime({since}) \
     and timestamp < toDateTime({until}) \
     and properties.langfuse_project_id = {project} \
-    group by event, uuid, h \
+    group by event, uuid, h, p \
     ) \
-    group by event, h \
-    order by event, h \
-    limit 100";
+    group by event, h, p \
+    order by event, h, p \
+    limit 10000";
 
 const FOLDED: &str =
     "toString(groupBitXor(reinterpretAsUInt64(unhex(substring(replaceAll(toString(uuid), '-', ''), 1, 16)))))";
@@ -41,16 +42,18 @@ const UUIDS: &str = "select distinct toString(uuid) as id, intDiv(toUnixTimestam
     and timestamp >= toDateTime({since}) \
     and timestamp < toDateTime({until}) \
     and properties.langfuse_project_id = {project} \
-    and startsWith(toString(uuid), {prefix}) \
+    and has(splitByChar(',', {cells}), \
+    concat(toString(intDiv(toUnixTimestamp(timestamp), 3600)), substring(toString(uuid), 1, {digits}))) \
     limit 50000";
 
 impl Form {
     fn text(self) -> String {
-        let by_hour =
-            |folded: &str| format!("select event, h, count() as n, {folded} as folded, sum(c) as copies {FROM_EVENTS}");
+        let by_cell = |folded: &str| {
+            format!("select event, h, p, count() as n, {folded} as folded, sum(c) as copies {FROM_EVENTS}")
+        };
         match self {
-            Self::Hours => by_hour(FOLDED),
-            Self::Counts => by_hour("''"),
+            Self::Cells => by_cell(FOLDED),
+            Self::Counts => by_cell("''"),
             Self::Uuids => UUIDS.to_owned(),
         }
     }
@@ -58,7 +61,7 @@ impl Form {
     /// Which one a query is.
     pub(super) fn of(query: &str) -> Result<Self, Answer> {
         let query = bare(query);
-        [Self::Hours, Self::Counts, Self::Uuids]
+        [Self::Cells, Self::Counts, Self::Uuids]
             .into_iter()
             .find(|form| form.text() == query)
             .ok_or_else(|| invalid(&format!("Syntax error: the fake PostHog knows no such query: {query}")))
@@ -67,9 +70,10 @@ impl Form {
     /// Names and types of what it selects.
     pub(super) fn columns(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Hours | Self::Counts => &[
+            Self::Cells | Self::Counts => &[
                 ("event", "String"),
                 ("h", "UInt32"),
+                ("p", "String"),
                 ("n", "UInt64"),
                 ("folded", "String"),
                 ("copies", "UInt64"),
@@ -80,29 +84,34 @@ impl Form {
 
     pub(super) fn limit(self) -> usize {
         match self {
-            Self::Hours | Self::Counts => 100,
+            Self::Cells | Self::Counts => 10_000,
             Self::Uuids => 50_000,
         }
     }
 
     fn placeholders(self) -> &'static [&'static str] {
         match self {
-            Self::Hours | Self::Counts => &["event_1", "event_2", "event_3", "event_4", "since", "until", "project"],
-            Self::Uuids => &["event", "since", "until", "project", "prefix"],
+            Self::Cells | Self::Counts => &[
+                "event_1", "event_2", "event_3", "event_4", "since", "until", "project", "digits",
+            ],
+            Self::Uuids => &["event", "since", "until", "project", "digits", "cells"],
         }
     }
 
-    /// The texts that are bound to its names.
+    /// What is bound to its names.
     pub(super) fn bind(self, values: &Map<String, Value>) -> Result<HashMap<&'static str, String>, Answer> {
         let mut bound = HashMap::new();
         for name in self.placeholders() {
             let value = values
                 .get(*name)
                 .ok_or_else(|| invalid(&format!("Unresolved placeholder: {{{name}}}")))?;
-            let text = value
-                .as_str()
-                .ok_or_else(|| invalid(&format!("Illegal type of argument {{{name}}}")))?;
-            bound.insert(*name, text.to_owned());
+            let text = match (*name, value) {
+                ("digits", Value::Number(digits)) if digits.is_u64() => digits.to_string(),
+                ("digits", _) => return Err(invalid("Illegal type of argument {digits}")),
+                (_, Value::String(text)) => text.clone(),
+                _ => return Err(invalid(&format!("Illegal type of argument {{{name}}}"))),
+            };
+            bound.insert(*name, text);
         }
         Ok(bound)
     }

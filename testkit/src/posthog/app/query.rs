@@ -60,7 +60,7 @@ pub(super) fn run<'a>(
         return Ok(Answer::json(&empty(project)));
     }
     let form = Form::of(text)?;
-    if app.is_old && form == Form::Hours {
+    if app.is_old && form == Form::Cells {
         return Err(invalid(
             "Unsupported function call 'groupBitXor(...)'. Perhaps you meant 'groupBitOr(...)'?",
         ));
@@ -95,10 +95,11 @@ pub(super) fn run<'a>(
     let ours = read
         .into_iter()
         .filter(|row| row.project == Some(bound["project"].as_str()));
+    let digits = bound["digits"].parse().unwrap_or(0);
     let mut results = match form {
-        Form::Hours => hours(ours, true),
-        Form::Counts => hours(ours, false),
-        Form::Uuids => uuids(ours, &bound["prefix"]),
+        Form::Cells => cells(ours, digits, true),
+        Form::Counts => cells(ours, digits, false),
+        Form::Uuids => uuids(ours, digits, &bound["cells"]),
     };
     results.truncate(form.limit().min(app.row_cap));
     let now = Utc::now().to_rfc3339();
@@ -195,28 +196,34 @@ fn hour(row: &Shown<'_>) -> i64 {
     row.time.timestamp().div_euclid(3_600)
 }
 
-fn hours<'a>(rows: impl Iterator<Item = Shown<'a>>, is_folded: bool) -> Vec<Value> {
+/// The first digits of a uuid.
+fn prefix(uuid: Uuid, digits: usize) -> String {
+    uuid.to_string().chars().take(digits).collect()
+}
+
+fn cells<'a>(rows: impl Iterator<Item = Shown<'a>>, digits: usize, is_folded: bool) -> Vec<Value> {
     let mut distinct: HashMap<(&str, i64, Uuid), u64> = HashMap::new();
     for row in rows {
         *distinct.entry((row.event, hour(&row), row.uuid)).or_default() += 1;
     }
-    let mut by_hour: BTreeMap<(&str, i64), (u64, u64, u64)> = BTreeMap::new();
+    let mut by_cell: BTreeMap<(&str, i64, String), (u64, u64, u64)> = BTreeMap::new();
     for ((event, hour, uuid), copies) in distinct {
-        let of = by_hour.entry((event, hour)).or_default();
+        let of = by_cell.entry((event, hour, prefix(uuid, digits))).or_default();
         let first = uuid.as_bytes().first_chunk().expect("a uuid has sixteen bytes");
         *of = (of.0 + 1, of.1 ^ u64::from_le_bytes(*first), of.2 + copies);
     }
-    let row = |((event, hour), (n, xor, copies))| {
+    let row = |((event, hour, prefix), (n, xor, copies))| {
         let xor = if is_folded { u64::to_string(&xor) } else { String::new() };
-        json!([event, hour, n, xor, copies])
+        json!([event, hour, prefix, n, xor, copies])
     };
-    by_hour.into_iter().map(row).collect()
+    by_cell.into_iter().map(row).collect()
 }
 
-fn uuids<'a>(rows: impl Iterator<Item = Shown<'a>>, prefix: &str) -> Vec<Value> {
+fn uuids<'a>(rows: impl Iterator<Item = Shown<'a>>, digits: usize, cells: &str) -> Vec<Value> {
+    let cells: BTreeSet<&str> = cells.split(',').collect();
     let distinct: BTreeSet<(String, i64)> = rows
+        .filter(|row| cells.contains(&*format!("{}{}", hour(row), prefix(row.uuid, digits))))
         .map(|row| (row.uuid.to_string(), hour(&row)))
-        .filter(|(uuid, _)| uuid.starts_with(prefix))
         .collect();
     distinct.into_iter().map(|(uuid, hour)| json!([uuid, hour])).collect()
 }

@@ -1,0 +1,215 @@
+//! Where hours differ: which events it is. Hours with too many events for one answer are cut into
+//! cells by the first digits of the uuids, and only the cells that differ are read, so that PostHog
+//! is asked as rarely as it can be: each question costs it the whole day of the event.
+
+use std::time::Instant;
+
+use shared::job::Stream;
+
+use super::diff::Diff;
+use super::ours::Ours;
+use super::tally::{Cell, Differs, EventKey, differing, parts, window};
+use super::theirs::Theirs;
+use super::unknown::Unknown;
+use crate::posthog_app::AppError;
+
+/// So many uuids are expected of one answer. PostHog gives 50,000 at most.
+const ROWS: u64 = 40_000;
+/// So many rows of ours are in memory at once, of 16 bytes each. A day with more differences is read
+/// several times.
+const ROWS_AT_ONCE: u64 = 400_000;
+
+/// One stream's comparison.
+#[derive(Debug)]
+pub(super) struct ByUuid<'a> {
+    pub(super) ours: &'a Ours<'a>,
+    pub(super) theirs: Theirs<'a>,
+    pub(super) stream: Stream,
+    /// No question is asked after that
+    pub(super) until: Option<Instant>,
+}
+
+/// Why cells could not be compared.
+enum Failure {
+    /// One cell alone is too much for an answer.
+    TooCoarse(AppError),
+    /// Anything else
+    Unknown(Unknown),
+}
+
+impl<E: Into<Unknown>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Unknown(error.into())
+    }
+}
+
+impl ByUuid<'_> {
+    /// What is missing and what is extra in these hours.
+    pub(super) async fn diff(&self, hours: &[Differs]) -> Result<Diff, Unknown> {
+        let mut digits = digits(hours);
+        loop {
+            let cells = self.cells(hours, digits).await?;
+            match self.compare(&cells, digits).await {
+                Ok(diff) => return Ok(diff),
+                Err(Failure::TooCoarse(_)) if digits < Cell::MOST_DIGITS => digits += 1,
+                Err(Failure::TooCoarse(error)) => return Err(error.into()),
+                Err(Failure::Unknown(unknown)) => return Err(unknown),
+            }
+        }
+    }
+
+    /// The parts of these hours that differ.
+    async fn cells(&self, hours: &[Differs], digits: u32) -> Result<Vec<Differs>, Unknown> {
+        if digits == 0 {
+            return Ok(hours.to_vec());
+        }
+        self.in_time()?;
+        let stream = [self.stream];
+        let mut held = self.theirs.cells(&stream, window(hours), digits).await?.held;
+        let expected = self.ours.cells(self.stream, window(hours), digits).await?;
+        Ok(differing(&expected, &held.remove(&self.stream).unwrap_or_default()))
+    }
+
+    /// Compares cells by uuid.
+    async fn compare(&self, cells: &[Differs], digits: u32) -> Result<Diff, Failure> {
+        if cells.iter().all(|cell| cell.held == 0) {
+            return Ok(self.ours.nothing_there(cells));
+        }
+        let mut diff = Diff::default();
+        let mut answers = Answers::default();
+        for part in parts(cells, ROWS_AT_ONCE) {
+            self.in_time()?;
+            let mut ours = self.ours.rows(self.stream, part, digits).await?;
+            let mut theirs = self.keys(part, digits, &mut answers).await?;
+            diff.compare(&mut ours, &mut theirs);
+        }
+        if !diff.extra.is_empty() {
+            let found = |key| diff.found_elsewhere(key);
+            self.ours.all(self.stream, found).await?;
+        }
+        Ok(diff)
+    }
+
+    /// The uuids that PostHog holds in some cells.
+    async fn keys(&self, cells: &[Differs], digits: u32, answers: &mut Answers) -> Result<Vec<EventKey>, Failure> {
+        let mut all = Vec::new();
+        // By hour, so that a question for fewer cells is one for fewer hours.
+        let mut cells: Vec<Differs> = cells.iter().filter(|cell| cell.held > 0).copied().collect();
+        cells.sort_unstable_by_key(|differs| (differs.cell.hour, differs.cell.prefix));
+        let mut left = if cells.is_empty() { Vec::new() } else { vec![&cells[..]] };
+        while let Some(some) = left.pop() {
+            let held = some.iter().map(|cell| cell.held).sum();
+            let error = if answers.may_hold(held) || some.len() == 1 {
+                self.in_time()?;
+                match self.theirs.keys(self.stream, some, digits).await {
+                    Ok(keys) if answers.is_whole(held, keys.len()) => {
+                        all.extend(keys);
+                        continue;
+                    }
+                    Ok(_) => AppError::Cut(self.theirs.host()),
+                    Err(error) if error.asks_for_less() => error,
+                    Err(error) => return Err(error.into()),
+                }
+            } else {
+                AppError::Cut(self.theirs.host())
+            };
+            if some.len() == 1 {
+                return Err(Failure::TooCoarse(error));
+            }
+            let (first, second) = some.split_at(some.len() / 2);
+            left.extend([second, first]);
+        }
+        Ok(all)
+    }
+
+    fn in_time(&self) -> Result<(), Unknown> {
+        match self.until {
+            Some(until) if Instant::now() >= until => Err(Unknown::OutOfTime),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How many digits make cells that fit into an answer. PURE.
+fn digits(hours: &[Differs]) -> u32 {
+    let all: u64 = hours.iter().map(|hour| hour.expected.max(hour.held)).sum();
+    let fits = |digits: &u32| all >> (4 * digits) <= ROWS;
+    (0..Cell::MOST_DIGITS).find(fits).unwrap_or(Cell::MOST_DIGITS)
+}
+
+/// What is known of how many rows an answer of this server may have. It does not say when it has cut
+/// one, and an older PostHog cuts at 10,000. PURE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Answers {
+    /// No more are asked for at once.
+    most: u64,
+    /// The longest answer so far: a shorter one is not cut.
+    longest: u64,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self { most: ROWS, longest: 0 }
+    }
+}
+
+impl Answers {
+    /// Whether it is worth to ask for so many.
+    fn may_hold(self, held: u64) -> bool {
+        held <= self.most
+    }
+
+    /// Whether an answer is whole, where so many were counted before. Some may be gone since.
+    fn is_whole(&mut self, held: u64, rows: usize) -> bool {
+        let rows = u64::try_from(rows).unwrap_or(u64::MAX);
+        let is_whole = rows >= held || held <= self.longest;
+        self.longest = self.longest.max(rows);
+        if !is_whole {
+            self.most = self.most.min(rows.max(1));
+        }
+        is_whole
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tally::Hour;
+    use super::*;
+
+    #[test]
+    fn cells_are_as_small_as_an_answer_wants_them() {
+        let of = |expected, held| Differs {
+            cell: Cell {
+                prefix: 0,
+                hour: Hour(0),
+            },
+            must: expected,
+            expected,
+            held,
+        };
+        for (hours, wanted) in [
+            (&[][..], 0),
+            (&[of(20_000, 0), of(20_000, 5)], 0),
+            (&[of(0, 41_000)], 1),
+            (&[of(600_000, 590_000)], 1),
+            (&[of(7_000_000, 0)], 2),
+            (&[of(9_000_000_000, 0)], 2),
+        ] {
+            assert_eq!(digits(hours), wanted, "{hours:?}");
+        }
+    }
+
+    #[test]
+    fn a_cut_answer_is_told_from_one_whose_events_are_gone() {
+        // An older server: 10,000 rows at most.
+        let mut old = Answers::default();
+        assert!(!old.is_whole(40_000, 10_000));
+        assert!(!old.may_hold(20_000) && old.may_hold(10_000));
+        assert!(old.is_whole(10_000, 10_000) && old.is_whole(9_999, 9_000));
+        // A few events were deleted between the count and the question.
+        let mut new = Answers::default();
+        assert!(!new.is_whole(40_000, 39_990), "it may be a cut");
+        assert!(new.may_hold(20_000) && new.is_whole(20_000, 19_995));
+        assert!(new.is_whole(40_000, 40_010), "some came");
+    }
+}
