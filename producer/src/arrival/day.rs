@@ -133,6 +133,9 @@ pub(crate) fn arrival(
         hours: hours(found),
         checked_at: run.0,
         repaired_at: None,
+        target: None,
+        looked_at: run.0,
+        failure: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! `verify`: whether PostHog holds what was exported, day by day; and sends again what it misses.
 
+mod due;
 mod hosts;
 mod repair;
 mod say;
@@ -7,13 +8,11 @@ mod say;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use chrono::Days;
 use clap::Args;
 use reqwest::Certificate;
 use shared::egress::Egress;
 use shared::integration;
-use shared::job::Day;
-use shared::ledger::{Arrival, Ledger, Verdict, Wanted};
+use shared::ledger::{Arrival, Verdict};
 use shared::settings::variables::POSTHOG_CA_FILE;
 use shared::settings::{Settings, parse_duration};
 
@@ -27,9 +26,6 @@ use crate::servers;
 
 use hosts::{Host, Work};
 use repair::Repaired;
-
-/// How far back it looks by itself.
-const DAYS_BACK: u64 = 30;
 
 /// What `--help` ends with.
 pub const EXAMPLES: &str = "\
@@ -45,7 +41,8 @@ PostHog answers 200 also where it drops events: with a wrong key, or above a bil
 asks PostHog's database what it holds of each exported day, and compares it with Langfuse's: first
 by hour, and by uuid where hours differ. It reads ids and times only. Without days it looks at those
 of the last 30 that are due: once an hour after their last run was completed and their SETTLE_AFTER
-is over, and each hour while not everything is there yet. Oldest first.
+is over, and each hour while not everything is there yet; and once a day at those that miss events,
+however old they are. Oldest first.
 
 Verdicts:
   arrived   everything is there
@@ -53,18 +50,22 @@ Verdicts:
   missing   something is not there: look at the hours, then --repair
   extra     more is there than the database calls for: rows that were deleted or moved later
   unknown   PostHog could not be asked; the reason is told
+A look that fails does not replace `missing`; the reason is told beside it.
 
 It needs a personal API key of PostHog with the scopes query:read and project:read
-(POSTHOG_PERSONAL_API_KEY, POSTHOG_PERSONAL_API_KEYS_FILE). --repair publishes a replay of the days
-and the kinds of events that miss something, once for a verdict. It refuses where that looks like
-PostHog's billing limit, or was done before, unless --force.
+(POSTHOG_PERSONAL_API_KEY, POSTHOG_PERSONAL_API_KEYS_FILE). --repair also looks at all days
+that miss events, and publishes a replay of those that still do, of the kinds of events that are
+missing, once for a verdict. It refuses where that looks like PostHog's billing limit, or was done
+before, unless --force.
 
 JSON: {days: [{project_id, day, run, run_completed_at, verdict, says, expected, missing, extra,
 late, copies, weaker, nothing_after, streams, sample, hours: {stream: {hour: [expected, missing]}},
-checked_at, repaired_at}], left, warnings, repaired: [{project_id, day, run, refused}]}.
+checked_at, repaired_at, looked_at, failure}], earlier, left, warnings, repaired: [{project_id, day,
+run, refused}]}. `failure` says why this look failed, where an earlier verdict stays. `earlier` are
+the days, in the same form, that miss events as an earlier look found, and were not looked at now.
 
-Exit code: 1 when something is missing, or could not be sent again. A day of which nothing is known
-is no failure.";
+Exit code: 1 when a day of the range misses events, whenever that was found, or could not be sent
+again. Without days the range is everything. A day of which nothing is known is no failure.";
 
 /// Arguments of `verify`.
 #[derive(Args, Clone, Debug, Default)]
@@ -140,13 +141,20 @@ impl Config {
 /// What was found.
 #[derive(Debug, Default)]
 struct Report {
-    /// The verdicts of this run
+    /// What stands of the days that were looked at
     days: Vec<Arrival>,
+    /// Days that miss events, as an earlier look found, and that were not looked at now
+    earlier: Vec<Arrival>,
     /// What a host said that holds for all its days, or of its key
     warnings: Vec<String>,
     /// Days that are due and were not begun in time
     left: usize,
     repaired: Vec<Repaired>,
+}
+
+/// Whether this look has found something out: PostHog was asked, and answered. PURE.
+fn was_judged(day: &Arrival) -> bool {
+    day.verdict != Verdict::Unknown && day.failure.is_none()
 }
 
 /// Executes the command.
@@ -157,7 +165,8 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
         return Ok(Exit::Done);
     }
     say::say(arguments, &report);
-    let is_missing = report.days.iter().any(|day| day.verdict == Verdict::Missing);
+    let mut standing = report.days.iter().chain(&report.earlier);
+    let is_missing = standing.any(|day| day.verdict == Verdict::Missing);
     let is_done = report.repaired.iter().all(Repaired::is_well);
     Ok(Exit::of(!is_missing && is_done))
 }
@@ -188,8 +197,8 @@ async fn verify(arguments: &Arguments, config: &Config) -> Result<Report, Comman
         check_project(&source, project).await?;
     }
     let app = App::new(config.keys.clone(), config.egress.clone(), config.authorities.clone())?;
-    let (from, to) = days(arguments, &ledger).await?;
-    let due = due(arguments, config.horizon, &ledger, from, to).await?;
+    let range = due::Days::new(arguments, &ledger).await?;
+    let due = due::due(arguments, config.horizon, &ledger, range).await?;
     let integrations = integration::list(&source, None).await?;
     let integrations: BTreeMap<&str, _> = integrations
         .iter()
@@ -207,50 +216,9 @@ async fn verify(arguments: &Arguments, config: &Config) -> Result<Report, Comman
     report
         .days
         .sort_by(|a, b| (a.day, &a.project_id).cmp(&(b.day, &b.project_id)));
+    report.earlier = due::earlier(arguments, &ledger, range, &report.days).await?;
     if let (true, Some(broker)) = (arguments.repair, &config.broker) {
-        let range = from..=to;
-        report.repaired = repair::repair(arguments, &ledger, broker, &range, &integrations).await?;
+        report.repaired = repair::repair(arguments, &ledger, broker, &report, &integrations).await?;
     }
     Ok(report)
-}
-
-/// The first and the last day to look at.
-async fn days(arguments: &Arguments, ledger: &Ledger) -> Result<(Day, Day), CommandError> {
-    let now = ledger.now().await?;
-    let yesterday = Day::of(now).previous();
-    let (from, to) = arguments.days.bounds()?;
-    let to = to.unwrap_or(yesterday);
-    if to > yesterday {
-        return Err(CommandError::refused(format!("{to} is not over yet")));
-    }
-    let back = yesterday
-        .0
-        .checked_sub_days(Days::new(DAYS_BACK))
-        .map_or(Day::FIRST, Day);
-    Ok((from.unwrap_or(back.min(to)), to))
-}
-
-/// The days to verify: those that were asked for, or those that are due.
-async fn due(
-    arguments: &Arguments,
-    horizon: Horizon,
-    ledger: &Ledger,
-    from: Day,
-    to: Day,
-) -> Result<Vec<(String, Day)>, CommandError> {
-    let (first, last) = arguments.days.bounds()?;
-    let asked = first.or(last).is_some();
-    let wanted = Wanted {
-        projects: &arguments.projects,
-        from,
-        to,
-        all: asked,
-    };
-    let mut days = ledger.days_to_verify(&wanted).await?;
-    if !asked && let Some(after) = horizon.settle_after {
-        // What changed since the export is still to be sent: one look is enough.
-        let now = ledger.now().await?;
-        days.retain(|(_, day)| day.end().and_utc() + after <= now);
-    }
-    Ok(days)
 }

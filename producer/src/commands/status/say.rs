@@ -163,7 +163,10 @@ fn arrived(arrivals: &[Arrival]) {
             format!("{}/{}", arrival.project_id, arrival.day),
             arrival.verdict.as_str().to_owned(),
             moment(arrival.checked_at),
-            arrival.says.clone(),
+            match &arrival.failure {
+                Some(failure) => format!("{}; the last look failed: {failure}", arrival.says),
+                None => arrival.says.clone(),
+            },
         ]
     };
     output::table(["DAY", "VERDICT", "VERIFIED", "FOUND"], arrivals.iter().map(row));

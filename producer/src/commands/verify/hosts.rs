@@ -10,10 +10,10 @@ use reqwest::Url;
 use shared::ingestion::app_url;
 use shared::integration::{EncryptionKey, Integration, StoredIntegration};
 use shared::job::Day;
-use shared::ledger::{Arrival, CompletedRun, Ledger, Verdict};
+use shared::ledger::{Arrival, CompletedRun, Ledger};
 use sqlx::PgPool;
 
-use super::Report;
+use super::{Report, was_judged};
 use crate::arrival::covering::{NotCovered, Runs};
 use crate::arrival::day::{Asked, arrival, verify};
 use crate::arrival::unknown::Unknown;
@@ -101,7 +101,7 @@ impl Work<'_> {
                 Err(error) => report.warnings.push(format!("{project} {day}: {error}")),
             }
         }
-        if report.days.iter().any(|day| day.verdict != Verdict::Unknown)
+        if report.days.iter().any(was_judged)
             && let Some(warning) = self.app.key_warning(&app).await
         {
             report.warnings.push(warning);
@@ -109,7 +109,8 @@ impl Work<'_> {
         report
     }
 
-    /// Verifies a day and keeps the verdict. `broken`: why its host need not be asked.
+    /// Verifies a day and keeps the verdict; answers what stands from now on. `broken`: why its host
+    /// need not be asked.
     async fn day(
         &self,
         app: &Url,
@@ -143,13 +144,16 @@ impl Work<'_> {
             let target = integration.target();
             self.ledger.remember_posthog_project(&target, None).await?;
         }
-        let arrival = arrival(project, day, last, &judged);
-        self.ledger.record_arrival(&arrival).await?;
+        let found = Arrival {
+            target: Some(integration.target()),
+            ..arrival(project, day, last, &judged)
+        };
+        let stands = self.ledger.record_arrival(&found).await?;
         let error = match judged {
             Err(Unknown::App(error)) => Some(error),
             _ => None,
         };
-        Ok((arrival, error))
+        Ok((stands, error))
     }
 
     /// Which PostHog project it is: as was said, as is known, or the one that has the key.

@@ -1,15 +1,13 @@
 //! `--repair`: exports again what days miss, as replays of the streams that miss it.
 
-use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
-
 use serde::Serialize;
 use shared::integration::StoredIntegration;
 use shared::job::{Day, Job, Scope};
 use shared::ledger::{Arrival, Ledger, Verdict};
 use shared::topology::Lane;
+use std::collections::BTreeMap;
 
-use super::Arguments;
+use super::{Arguments, Report};
 use crate::config::Server;
 use crate::error::CommandError;
 use crate::output::moment;
@@ -35,10 +33,19 @@ impl Repaired {
     }
 }
 
-/// Why a day is not exported again now. PURE.
-fn refusal(arrival: &Arrival, is_enabled: bool, force: bool) -> Option<String> {
+/// Why a day is not exported again now. `was_looked_at`: in this very call. PURE.
+fn refusal(arrival: &Arrival, was_looked_at: bool, is_enabled: bool, force: bool) -> Option<String> {
     if !is_enabled {
         return Some("the project's integration is disabled or gone; enable it in Langfuse first".to_owned());
+    }
+    if !was_looked_at {
+        return Some(
+            "whether it is still missing was not looked at: no time was left, or the integration's key cannot be read"
+                .to_owned(),
+        );
+    }
+    if let Some(failure) = &arrival.failure {
+        return Some(format!("whether it is still missing cannot be told: {failure}"));
     }
     if force {
         return None;
@@ -55,23 +62,27 @@ fn refusal(arrival: &Arrival, is_enabled: bool, force: bool) -> Option<String> {
     })
 }
 
-/// Publishes a replay for each day of the range that misses events.
+/// Publishes a replay for each day that misses events by what was found just now; what an earlier look
+/// has found may have arrived since.
 pub(super) async fn repair(
     arguments: &Arguments,
     ledger: &Ledger,
     broker: &Server,
-    days: &RangeInclusive<Day>,
+    report: &Report,
     integrations: &BTreeMap<&str, &StoredIntegration>,
 ) -> Result<Vec<Repaired>, CommandError> {
-    let mut arrivals = ledger.arrivals(&arguments.projects).await?;
-    arrivals.retain(|arrival| arrival.verdict == Verdict::Missing && days.contains(&arrival.day));
+    let now = report.days.iter().map(|day| (day, true));
+    let earlier = report.earlier.iter().map(|day| (day, false));
     let mut all = Vec::new();
     let mut jobs = Vec::new();
-    for arrival in &arrivals {
+    for (arrival, was_looked_at) in now.chain(earlier) {
+        if arrival.verdict != Verdict::Missing {
+            continue;
+        }
         let is_enabled = integrations
             .get(arrival.project_id.as_str())
             .is_some_and(|stored| stored.enabled);
-        let refused = refusal(arrival, is_enabled, arguments.force);
+        let refused = refusal(arrival, was_looked_at, is_enabled, arguments.force);
         let mut repaired = Repaired {
             project_id: arrival.project_id.clone(),
             day: arrival.day,
@@ -141,6 +152,9 @@ mod tests {
             hours: serde_json::Value::Null,
             checked_at: now,
             repaired_at: None,
+            target: None,
+            looked_at: now,
+            failure: None,
         };
         let limit = Arrival {
             nothing_after: Some(3),
@@ -150,10 +164,19 @@ mod tests {
             repaired_at: Some(now),
             ..missing.clone()
         };
-        assert_eq!(refusal(&missing, true, false), None);
-        assert!(refusal(&limit, true, false).unwrap().contains("billing limit"));
-        assert!(refusal(&again, true, false).unwrap().contains("already"));
-        assert_eq!(refusal(&limit, true, true).or(refusal(&again, true, true)), None);
-        assert!(refusal(&missing, false, true).unwrap().contains("enable it"));
+        let failed = Arrival {
+            failure: Some("PostHog is busy".to_owned()),
+            ..missing.clone()
+        };
+        assert_eq!(refusal(&missing, true, true, false), None);
+        assert!(refusal(&failed, true, true, true).unwrap().contains("is busy"));
+        assert!(refusal(&missing, false, true, true).unwrap().contains("no time"));
+        assert!(refusal(&limit, true, true, false).unwrap().contains("billing limit"));
+        assert!(refusal(&again, true, true, false).unwrap().contains("already"));
+        assert_eq!(
+            refusal(&limit, true, true, true).or(refusal(&again, true, true, true)),
+            None
+        );
+        assert!(refusal(&missing, true, false, true).unwrap().contains("enable it"));
     }
 }

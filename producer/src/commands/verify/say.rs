@@ -8,7 +8,7 @@ use shared::ledger::{Arrival, Verdict};
 
 use super::repair::Repaired;
 use super::{Arguments, Report};
-use crate::output::{self, count, line};
+use crate::output::{self, count, line, moment};
 
 /// So many hours of a day are named; `--json` has all.
 const HOURS_SHOWN: usize = 6;
@@ -16,6 +16,7 @@ const HOURS_SHOWN: usize = 6;
 #[derive(Serialize)]
 struct Json<'a> {
     days: &'a [Arrival],
+    earlier: &'a [Arrival],
     left: usize,
     warnings: &'a [String],
     repaired: &'a [Repaired],
@@ -28,6 +29,7 @@ pub(super) fn say(arguments: &Arguments, report: &Report) {
     if arguments.json {
         output::json(&Json {
             days: &report.days,
+            earlier: &report.earlier,
             left: report.left,
             warnings: &report.warnings,
             repaired: &report.repaired,
@@ -35,13 +37,10 @@ pub(super) fn say(arguments: &Arguments, report: &Report) {
         return;
     }
     for day in &report.days {
-        line(format!("{} {}: {}", day.project_id, day.day, day.says));
-        if let Some(hours) = hours(&day.hours).filter(|_| day.nothing_after.is_none()) {
-            line(format!("  missing, by hour: {hours}"));
-        }
-        if day.missing > 0 && !day.sample.is_empty() {
-            line(format!("  missing, for example: {}", day.sample.join(", ")));
-        }
+        say_day(day, false);
+    }
+    for day in &report.earlier {
+        say_day(day, true);
     }
     for Repaired {
         project_id,
@@ -59,11 +58,37 @@ pub(super) fn say(arguments: &Arguments, report: &Report) {
         }
     }
     line(summary(report));
-    let missing = report.days.iter().any(|day| day.verdict == Verdict::Missing);
-    if missing && !arguments.repair {
+    let mut standing = report.days.iter().chain(&report.earlier);
+    if standing.any(|day| day.verdict == Verdict::Missing) && !arguments.repair {
         line(
             "Send what is missing again with `producer verify --repair`; docs/OPERATIONS.md tells how to find the cause first.",
         );
+    }
+}
+
+fn say_day(day: &Arrival, is_earlier: bool) {
+    line(format!(
+        "{} {}: {}{}",
+        day.project_id,
+        day.day,
+        day.says,
+        since(day, is_earlier)
+    ));
+    if let Some(hours) = hours(&day.hours).filter(|_| day.nothing_after.is_none()) {
+        line(format!("  missing, by hour: {hours}"));
+    }
+    if day.missing > 0 && !day.sample.is_empty() {
+        line(format!("  missing, for example: {}", day.sample.join(", ")));
+    }
+}
+
+/// Whose finding it is, where it is not this look's. PURE.
+fn since(day: &Arrival, is_earlier: bool) -> String {
+    let found = moment(day.checked_at);
+    match &day.failure {
+        _ if is_earlier => format!(" (found at {found}; not looked at now)"),
+        Some(failure) => format!(" (found at {found}; now it cannot be told: {failure})"),
+        None => String::new(),
     }
 }
 
@@ -89,27 +114,38 @@ fn hours(by_stream: &Value) -> Option<String> {
 
 /// `3 days verified: 2 arrived, 1 missing`. PURE.
 fn summary(report: &Report) -> String {
-    if report.days.is_empty() && report.left == 0 {
-        return "Nothing is due: `--from` and `--to` verify days again.".to_owned();
-    }
-    let mut numbers: BTreeMap<Verdict, usize> = BTreeMap::new();
-    for day in &report.days {
-        *numbers.entry(day.verdict).or_default() += 1;
-    }
-    let parts: Vec<String> = numbers
-        .iter()
-        .map(|(verdict, number)| format!("{number} {}", verdict.as_str().replace('_', " ")))
-        .collect();
-    let left = match report.left {
-        0 => String::new(),
-        left => format!("; no time was left for {}", count(left, "day")),
-    };
-    let verified = count(report.days.len(), "day");
-    if parts.is_empty() {
-        format!("{verified} verified{left}.")
+    let mut said = Vec::new();
+    if !report.days.is_empty() || report.left > 0 {
+        let mut numbers: BTreeMap<Verdict, usize> = BTreeMap::new();
+        for day in report.days.iter().filter(|day| day.failure.is_none()) {
+            *numbers.entry(day.verdict).or_default() += 1;
+        }
+        let mut parts: Vec<String> = numbers
+            .iter()
+            .map(|(verdict, number)| format!("{number} {}", verdict.as_str().replace('_', " ")))
+            .collect();
+        let failed = report.days.iter().filter(|day| day.failure.is_some()).count();
+        if failed > 0 {
+            parts.push(format!("{failed} as before, because the look failed"));
+        }
+        let mut first = format!("{} verified", count(report.days.len(), "day"));
+        if !parts.is_empty() {
+            first += &format!(": {}", parts.join(", "));
+        }
+        if report.left > 0 {
+            first += &format!("; no time was left for {}", count(report.left, "day"));
+        }
+        said.push(first + ".");
+    } else if report.earlier.is_empty() {
+        said.push("Nothing is due: `--from` and `--to` verify days again.".to_owned());
     } else {
-        format!("{verified} verified: {}{left}.", parts.join(", "))
+        said.push("Nothing was looked at now.".to_owned());
     }
+    if !report.earlier.is_empty() {
+        let days = count(report.earlier.len(), "other day");
+        said.push(format!("By earlier looks, {days} still miss events."));
+    }
+    said.join(" ")
 }
 
 /// For nobody in particular: a line for each day that needs somebody, and one for all.
@@ -117,7 +153,8 @@ pub(super) fn log(report: &Report) {
     for warning in &report.warnings {
         tracing::warn!("arrival cannot be verified as it should: {warning}");
     }
-    for day in report.days.iter().filter(|day| day.verdict == Verdict::Missing) {
+    let is_news = |day: &&Arrival| day.verdict == Verdict::Missing && day.failure.is_none();
+    for day in report.days.iter().filter(is_news) {
         let (project, of, missing, says) = (&day.project_id, day.day, day.missing, &day.says);
         tracing::error!(project, day = %of, missing, says, "PostHog does not hold what was exported");
     }

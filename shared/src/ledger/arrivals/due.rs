@@ -1,0 +1,67 @@
+//! Which days are to be verified.
+
+use chrono::NaiveDate;
+
+use crate::job::Day;
+use crate::ledger::Ledger;
+use crate::ledger::error::LedgerError;
+use crate::ledger::statement::reported;
+
+/// Which days to verify.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    /// Only these projects; all when empty
+    pub projects: &'a [String],
+    /// First day
+    pub from: Day,
+    /// Last day, included
+    pub to: Day,
+    /// Also days that are not due to be looked at again
+    pub all: bool,
+    /// Also those that miss events, whenever that was found
+    pub missing: bool,
+    /// The last day that has settled. A later one is not due: what changed of it is still to be sent
+    pub settled: Day,
+}
+
+impl Ledger {
+    /// The exported days that are to be verified, oldest first. By itself a day is due an hour after
+    /// its last run was completed, and while nothing is known of it, or not everything is there yet,
+    /// every hour. A day that misses events is due again each day, also where it lies before `from`.
+    pub async fn days_to_verify(&self, wanted: &Wanted<'_>) -> Result<Vec<(String, Day)>, LedgerError> {
+        let rows = sqlx::query_as::<_, (String, NaiveDate)>(
+            "-- ledger_days_to_verify
+             with days as (
+               select project_id, day, max(completed_at) filter (where state = 'completed') as completed_at,
+                      bool_or(state in ('queued', 'running', 'waiting')) as moving
+               from posthog_export.runs
+               where (day between $1 and $2
+                      or not $4 and (project_id, day) in (select m.project_id, m.day from posthog_export.arrivals m
+                                                          where m.verdict = 'missing'))
+                 and (cardinality($3::text[]) = 0 or project_id = any($3))
+               group by project_id, day
+               having bool_or(state = 'completed' and created_after is null and span_from is null
+                              and coalesce(events @> array['trace', 'generation', 'score'], true)))
+             select d.project_id, d.day
+             from days d left join posthog_export.arrivals a on a.project_id = d.project_id and a.day = d.day
+             where $4 or $5 and a.verdict = 'missing'
+                or not d.moving and d.completed_at < clock_timestamp() - interval '1 hour'
+                   and (d.day <= $6 or a.verdict = 'missing')
+                   and (a.verdict is null or coalesce(a.seen_completed_at, a.run_completed_at) < d.completed_at
+                        or a.looked_at + case
+                             when a.verdict in ('not_yet', 'unknown') or a.verdict = 'missing' and a.failure is not null
+                               then interval '1 hour'
+                             when a.verdict = 'missing' then interval '24 hours' end < clock_timestamp())
+             order by d.day, d.project_id",
+        )
+        .bind(wanted.from.0)
+        .bind(wanted.to.0)
+        .bind(wanted.projects)
+        .bind(wanted.all)
+        .bind(wanted.missing)
+        .bind(wanted.settled.0)
+        .fetch_all(&self.pool);
+        let days = reported(rows).await?;
+        Ok(days.into_iter().map(|(project, day)| (project, Day(day))).collect())
+    }
+}
