@@ -1,38 +1,22 @@
 """Reads every .hogql file with PostHog's own parser, and looks at what it asks: `python check.py`.
 
-The parser is lenient, so the tree is looked at, too: tables, columns and functions that PostHog knows, a bounded time, bound
-values, and a limit.
+The parser is lenient, so the tree is looked at, too: tables, columns and functions that PostHog knows, and a limit. What else is
+looked at depends on where a query runs: `tiles.py` for those of dashboards, and here for all others: a bounded time, and bound values.
 """
 
 import pathlib
 import re
 import sys
 
+import known
+import tiles
 import tree
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-COLUMNS = {"event", "uuid", "timestamp", "properties"}
-# Allowed by PostHog in queries, and for years: each was looked up in its source.
-FUNCTIONS = {
-    "concat",
-    "count",
-    "groupBitXor",
-    "has",
-    "intDiv",
-    "reinterpretAsUInt64",
-    "replaceAll",
-    "splitByChar",
-    "substring",
-    "sum",
-    "toDateTime",
-    "toString",
-    "toUnixTimestamp",
-    "unhex",
-}
 MOST_ROWS = 50_000
 
 
-def findings(text):
+def findings(text, is_tile=False):
     """What is wrong with a query."""
     try:
         query = tree.parse(text)
@@ -41,39 +25,25 @@ def findings(text):
     found = []
     if not re.match(r"-- [a-z_]+\n", text):
         found.append("its first line is not its name: `-- arrival_cells`")
-    selects = list(tree.nodes(query, "SelectQuery"))
-    if len(selects) == 0:
+    if not any(True for _ in tree.nodes(query, "SelectQuery")):
         return [*found, "it selects nothing"]
     if "limit" not in query or query["limit"]["node"] != "Constant" or not 0 < query["limit"]["value"] <= MOST_ROWS:
         found.append(f"it has no limit up to {MOST_ROWS}; PostHog would cut it off at 100 rows")
-    for select in selects:
-        if select.get("offset") is not None:
-            found.append("it has an offset, which PostHog refuses from a personal API key")
-        table = (select.get("select_from") or {}).get("table")
-        if table is None:
-            found.append("it reads no table")
-        elif table["node"] == "Field":
-            if table["chain"] != ["events"]:
-                found.append(f"it reads {'.'.join(table['chain'])}, not events")
-            found += unbounded(select)
-    aliases = {alias["alias"] for alias in tree.nodes(query, "Alias")}
-    tables = [select["select_from"]["table"] for select in selects if select.get("select_from")]
-    placeholders = [placeholder["expr"] for placeholder in tree.nodes(query, "Placeholder")]
-    for name in placeholders:
-        if name["node"] != "Field" or len(name["chain"]) != 1:
+    found += known.findings(query)
+    for placeholder in tree.nodes(query, "Placeholder"):
+        if placeholder["expr"]["node"] != "Field" or len(placeholder["expr"]["chain"]) != 1:
             found.append("what is bound has to be a name alone")
-    for field in tree.nodes(query, "Field"):
-        if any(field is known for known in [*tables, *placeholders]):
-            continue
-        if field["chain"][0] not in COLUMNS | aliases:
-            found.append(f"there is no column {'.'.join(map(str, field['chain']))}")
-    for call in tree.nodes(query, "Call"):
-        if call["name"] not in FUNCTIONS:
-            found.append(f"{call['name']} is not among the functions that PostHog is known to allow")
+    return found + list(tiles.findings(query) if is_tile else bound(query))
+
+
+def bound(query):
+    """A query about times and values that are given: each is bound."""
+    for select in tree.nodes(query, "SelectQuery"):
+        if known.is_of_events(select):
+            yield from unbounded(select)
     for compared in tree.nodes(query, "CompareOperation"):
         if any(True for _ in tree.nodes(compared, "Constant")):
-            found.append("a value is pasted into a comparison; bind it")
-    return found
+            yield "a value is pasted into a comparison; bind it"
 
 
 def unbounded(select):
@@ -101,7 +71,7 @@ def main():
     names, wrong = {}, 0
     for path in files():
         text = path.read_text(encoding="utf-8")
-        found = findings(text)
+        found = findings(text, tiles.is_tile(path))
         name = text.splitlines()[0]
         if name in names:
             found.append(f"{names[name]} has the same name")
