@@ -1,129 +1,73 @@
-"""Runs the arrival queries on ClickHouse itself, with copies that are not merged yet and after they are, in projects of two
-time zones, and compares with what `testkit/tests/posthog/arrival.json` says; the fake PostHog is held to the same file.
+"""Runs the queries on ClickHouse itself, with copies that are not merged yet and after they are, in projects of several time zones:
+`python clickhouse.py ROWS`.
 
-HogQL is not ClickHouse's SQL. It is translated here as PostHog does it, as far as these queries need.
+Those of arrivals are compared with what `testkit/tests/posthog/arrival.json` says; the fake PostHog is held to the same file. Those
+of dashboards are compared with the numbers in the file ROWS, which the program `tile-rows` took from a Langfuse database whose rows
+a worker sent: they are in the file, too.
+
+HogQL is not ClickHouse's SQL. `printer.py` translates it as PostHog does.
 """
 
 import json
+import math
 import pathlib
 import sys
+import uuid
 
 from chdb.session import Session
 
 import tree
+from printer import TEAM, Printer, quoted
+from tiles import TILES
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 QUERIES = ROOT / "producer/src/posthog_app/arrival"
-TEAM = 7
-# The sorting key is that of PostHog's table, and so is what replaces a row.
+# The sorting key is that of PostHog's table, and so is what replaces a row. `person_id` is joined in PostHog, as `created_at` is not.
 TABLE = """
 create table events (
-    uuid UUID, event String, properties String, timestamp DateTime64(6, 'UTC'), team_id Int64, distinct_id String,
-    _timestamp DateTime
+    uuid UUID, event String, properties String, timestamp DateTime64(6, 'UTC'), team_id Int64, distinct_id String, person_id UUID,
+    created_at DateTime64(6, 'UTC'), _timestamp DateTime
 ) engine = ReplacingMergeTree(_timestamp)
 partition by toYYYYMM(timestamp)
 order by (team_id, toDate(timestamp), event, cityHash64(distinct_id), cityHash64(uuid))
 """
+EXACT = "settings output_format_json_quote_64bit_integers = 0"
 
 
-def quoted(text):
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-class Printer:
-    """A tree of HogQL as ClickHouse's SQL. What it does not know is an error."""
-
-    def __init__(self, values, zone):
-        self.values, self.zone = values, zone
-
-    def print(self, node):
-        return getattr(self, "print_" + node["node"])(node)
-
-    def all(self, nodes):
-        return ", ".join(self.print(node) for node in nodes)
-
-    def print_SelectQuery(self, node):
-        table = node["select_from"]["table"]
-        where = [self.print(node["where"])] if node.get("where") else []
-        if table["node"] == "Field":
-            source, where = ".".join(table["chain"]), [f"team_id = {TEAM}", *where]
-        else:
-            source = f"({self.print(table)})"
-        parts = ["select", "distinct" if node.get("distinct") else "", self.all(node["select"]), "from", source]
-        if where:
-            parts += ["where", " and ".join(where)]
-        if node.get("group_by"):
-            parts += ["group by", self.all(node["group_by"])]
-        if node.get("order_by"):
-            parts += ["order by", self.all(order["expr"] for order in node["order_by"])]
-        if node.get("limit"):
-            parts += ["limit", self.print(node["limit"])]
-        return " ".join(parts)
-
-    def print_Field(self, node):
-        if node["chain"] == ["timestamp"] and self.zone:
-            return f"toTimeZone(timestamp, {quoted(self.zone)})"
-        if node["chain"][0] != "properties":
-            (name,) = node["chain"]
-            return name
-        (_, name) = node["chain"]
-        raw = f"JSONExtractRaw(properties, {quoted(name)})"
-        return f"replaceRegexpAll(nullIf(nullIf({raw}, ''), 'null'), '^\"|\"$', '')"
-
-    def print_Alias(self, node):
-        return f"{self.print(node['expr'])} as {node['alias']}"
-
-    def print_Call(self, node):
-        if node["name"] == "toDateTime":
-            return f"parseDateTime64BestEffortOrNull({self.all(node['args'])}, 6, {quoted(self.zone or 'UTC')})"
-        return f"{node['name']}({self.all(node['args'])})"
-
-    def print_Constant(self, node):
-        return quoted(node["value"]) if isinstance(node["value"], str) else str(node["value"])
-
-    def print_Placeholder(self, node):
-        (name,) = node["expr"]["chain"]
-        value = self.values[name]
-        return str(value) if isinstance(value, int) else quoted(value)
-
-    def print_Tuple(self, node):
-        return f"({self.all(node['exprs'])})"
-
-    def print_And(self, node):
-        return "(" + " and ".join(self.print(expr) for expr in node["exprs"]) + ")"
-
-    def print_CompareOperation(self, node):
-        operator = {"==": "=", "in": "in", ">=": ">=", "<": "<"}[node["op"]]
-        return f"{self.print(node['left'])} {operator} {self.print(node['right'])}"
-
-
-def rows(session, sql):
-    answer = str(session.query(sql, "JSONCompactEachRow"))
+def rows(session, sql, form="JSONCompactEachRow"):
+    answer = str(session.query(sql, form))
     # Numbers of 64 bits come as text, unless they are asked for as numbers.
     return [json.loads(line) for line in answer.splitlines()]
 
 
-def fill(session, events):
+def fill(session, database, events):
     """One insert after the other, so that copies lie in parts of their own."""
-    session.query("create database posthog engine = Atomic")
-    session.query("use posthog")
+    session.query(f"create database {database} engine = Atomic")
+    session.query(f"use {database}")
     session.query(TABLE)
     session.query("system stop merges events")
     for number in sorted({event["insert"] for event in events}):
         values = ", ".join(
-            f"({quoted(event['uuid'])}, {quoted(event['event'])},"
-            f" {quoted(json.dumps({'langfuse_project_id': event['project']}, ensure_ascii=False))},"
+            f"({quoted(event['uuid'])}, {quoted(event['event'])}, {quoted(json.dumps(event['properties'], ensure_ascii=False))},"
             f" parseDateTime64BestEffort({quoted(event['timestamp'])}, 6, 'UTC'), {TEAM}, {quoted(event['distinct_id'])},"
-            f" toDateTime({number}))"
+            f" {quoted(str(uuid.uuid5(uuid.NAMESPACE_URL, event['distinct_id'])))}, toDateTime({number}), toDateTime({number}))"
             for event in events
             if event["insert"] == number
         )
         session.query(f"insert into events values {values}")
-    # Another PostHog project's event never counts.
-    session.query(f"insert into events select * replace ({TEAM + 1} as team_id) from events limit 1")
+    # Another PostHog project's events never count.
+    session.query(f"insert into events select * replace ({TEAM + 1} as team_id) from events limit 100")
 
 
-def main():
+def states(session):
+    """Before copies are merged, and after."""
+    yield "unfolded"
+    session.query("system start merges events")
+    session.query("optimize table events final")
+    yield "folded"
+
+
+def arrivals(session):
     said = json.loads((ROOT / "testkit/tests/posthog/arrival.json").read_text(encoding="utf-8"))
     values = {
         "event": "langfuse trace",
@@ -133,29 +77,83 @@ def main():
         "event_4": "langfuse observation",
         "since": said["since"],
         "until": said["until"],
-        "project": json.dumps(said["project"], ensure_ascii=False)[1:-1],
+        "project": in_json(said["project"]),
     }
-    session = Session()
-    fill(session, said["events"])
-    compared = wrong = 0
-    for state in ("unfolded", "folded"):
-        if state == "folded":
-            session.query("system start merges events")
-            session.query("optimize table events final")
+    events = [{**event, "properties": {"langfuse_project_id": event["project"]}} for event in said["events"]]
+    fill(session, "arrivals", events)
+    for state in states(session):
         for name, expected in said[state].items():
             bound = said["asked"][name]
             query = tree.parse((QUERIES / f"{bound['query']}.hogql").read_text(encoding="utf-8"))
             # Without a zone: convertToProjectTimezone is off, as the exporter asks.
             for zone in (None, "America/Los_Angeles", "Asia/Kolkata"):
                 sql = Printer({**values, **bound}, zone).print(query)
-                found = rows(session, f"{sql} settings output_format_json_quote_64bit_integers = 0")
-                compared += 1
-                if sorted(found) != sorted(expected):
-                    wrong += 1
-                    print(f"{name}, {state}, zone {zone}:\n expected {expected}\n found    {found}\n {sql}", file=sys.stderr)
+                found = rows(session, f"{sql} {EXACT}")
+                yield f"{name}, {state}, zone {zone}", sorted(expected), sorted(found), sql
+
+
+def dashboards(session, said):
+    values = {"project": in_json(said["project"]), "conversion": said["conversion"]}
+    # Some are sent once more as they are: a batch whose answer was lost.
+    again = [{**event, "insert": 3} for number, event in enumerate(said["events"]) if number % 5 == 0 and event["insert"] == 2]
+    pages = [{**event, "insert": 2} for event in said["events"] if event["event"] == "$pageview"]
+    fill(session, "dashboards", said["events"] + again + pages)
+    for state in states(session):
+        for path in sorted(TILES.glob("*.hogql")):
+            query = tree.parse(path.read_text(encoding="utf-8"))
+            for zone, expected in said["expected"].items():
+                if path.stem not in expected:
+                    sys.exit(f"testkit/src/bin/tile-rows/expected has no {path.stem}.sql: what should the tile show?")
+                filters = (
+                    f"(timestamp >= toDateTime64({quoted(said['since'] + ' 00:00:00')}, 6, {quoted(zone)})"
+                    f" and timestamp < toDateTime64({quoted(said['until'] + ' 00:00:00')}, 6, {quoted(zone)}))"
+                )
+                sql = Printer(values, zone, filters).print(query)
+                found = rows(session, f"{sql} {EXACT}", "JSONEachRow")
+                yield f"{path.stem}, {state}, zone {zone}", plain(expected[path.stem]), plain(found), sql
+
+
+def plain(found):
+    """Rows in one order, days without their hour."""
+    rows = [{name: value[:10] if name == "day" else value for name, value in row.items()} for row in found]
+    return sorted(rows, key=lambda row: [row[name] for name in sorted(row) if isinstance(row[name], str)])
+
+
+def in_json(text):
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def equal(expected, found):
+    """Sums of floats depend on their order in the last digits."""
+    if isinstance(expected, list):
+        return len(expected) == len(found) and all(map(equal, expected, found))
+    if isinstance(expected, dict):
+        return expected.keys() == found.keys() and all(equal(value, found[name]) for name, value in expected.items())
+    if isinstance(expected, float | int) and isinstance(found, float | int):
+        return math.isclose(expected, found, rel_tol=1e-9, abs_tol=1e-12)
+    return expected == found
+
+
+def main():
+    said = json.loads(pathlib.Path(sys.argv[1]).read_text(encoding="utf-8"))
+    session = Session()
+    wrong, compared, empty = 0, {"arrivals": 0, "dashboards": 0}, 0
+    for about, answers in (("arrivals", arrivals(session)), ("dashboards", dashboards(session, said))):
+        for name, expected, found, sql in answers:
+            compared[about] += 1
+            empty += not expected
+            if not equal(expected, found):
+                wrong += 1
+                differ = [(e, f) for e, f in zip(expected, found) if not equal(e, f)][:3]
+                print(f"{name}: {len(expected)} rows expected, {len(found)} found\n {differ}\n {sql}", file=sys.stderr)
     version = rows(session, "select version()")[0][0]
-    print(f"ClickHouse {version}: {compared} answers compared, {wrong} differ")
-    return 1 if wrong else 0
+    print(
+        f"ClickHouse {version}: {compared['arrivals']} answers about arrivals and {compared['dashboards']} of dashboards compared,"
+        f" {wrong} differ; {len(said['events'])} events that a worker or the application sent"
+    )
+    if empty or not all(compared.values()):
+        print("an answer without a row proves nothing", file=sys.stderr)
+    return 1 if wrong or empty or not all(compared.values()) else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+SELECT corr(days, traces) AS correlation FROM tiles.people

@@ -1,0 +1,1 @@
+SELECT sum(cost) AS cost FROM tiles.generations
