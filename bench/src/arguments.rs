@@ -64,6 +64,8 @@ Examples:
                                                      against the database's own limit; needs no Node.js
   cargo bench-export --only worker,fresh --latency 0 --runs 5
                                                      the day in steps, and what changed of it
+  cargo bench-export --only worker,arrival --latency 0 --runs 5
+                                                     verify, beside the export of the same day
   cargo bench-export --events 70000 --latency 0      a quick look
   cargo bench-export --fleet --runs 3 --against ../before/target/release/worker
                                                      many small days, and planning; beside another commit's worker
@@ -90,7 +92,7 @@ pub enum Part {
     /// The same day in 24 steps and a run for the rest; what changed of the day; and two jobs within
     /// EVENTS_PER_SECOND
     Fresh,
-    /// `producer verify` on the day
+    /// `producer verify` on the day, and on the day with events missing
     Arrival,
     /// A worker without work
     Idle,

@@ -132,7 +132,14 @@ impl Bench {
 
     async fn large(&mut self, days: &[Wanted]) -> Result<()> {
         self.fill(days).await?;
-        self.measure(&[Case::BareDay, Case::LargeDay], Depth::Uuids).await
+        let mut cases = Vec::new();
+        if self.arguments.wants(Part::Worker) {
+            cases.extend([Case::BareDay, Case::LargeDay]);
+        }
+        if self.arguments.wants(Part::Arrival) {
+            cases.extend([Case::LargeArrival, Case::LargeMissing]);
+        }
+        self.measure(&cases, Depth::Uuids).await
     }
 
     async fn fill(&self, days: &[Wanted]) -> Result<()> {
@@ -170,14 +177,13 @@ impl Bench {
 
     /// Makes ledger and rows ready for a case, untimed.
     async fn prepare(&mut self, case: Case) -> Result<()> {
-        if !matches!(case, Case::Steps | Case::Settled | Case::Arrival) {
+        if !matches!(case, Case::Steps | Case::Settled) && case.verifies().is_none() {
             return Ok(());
         }
         for day in days(case) {
             fresh::forget(&self.world, day).await?;
-            if case == Case::Arrival {
-                self.run += 1;
-                arrival::prepare(&self.world, day, &format!("bench-{}", self.run)).await?;
+            if let Some(misses) = case.verifies() {
+                arrival::prepare(&self.world, day, misses).await?;
             }
             if case == Case::Settled {
                 self.run += 1;
@@ -195,7 +201,7 @@ impl Bench {
                 fresh::lie_still(&self.world, day).await?;
             }
         }
-        if case == Case::Arrival {
+        if case.verifies().is_some() {
             for day in days(case) {
                 langfuse::add_integration(&self.world.pool(), day.project, self.receiver.url(), API_KEY, true).await;
             }
@@ -230,10 +236,11 @@ impl Bench {
                 ..Seen::default()
             };
             (seen, outcome)
-        } else if case == Case::Arrival {
+        } else if case.verifies().is_some() {
+            // Its own numbers are looked at each time; no event is sent.
             let outcome = self.perform(case).await?;
             let seen = Seen {
-                uuids: arrival::held(&self.world),
+                uuids: expected.clone(),
                 ..Seen::default()
             };
             (seen, outcome)
@@ -334,7 +341,12 @@ impl Bench {
                 worker::export_messages(&self.world, &messages.collect::<Vec<_>>(), &run).await
             }
             Case::Paced => worker::export_paced(&self.world, &days, self.pace(), &run).await,
-            Case::Arrival => arrival::verify(&self.world, Day::of(BIG, 0)).await,
+            Case::Arrival | Case::Missing | Case::LargeArrival | Case::LargeMissing => {
+                let expected = self.expected(case).await?;
+                let misses = case.verifies().unwrap_or_default();
+                let day = days.first().context("a case without a day")?;
+                arrival::verify(&self.world, *day, &expected, misses).await
+            }
             Case::Projects => worker::export(&self.world, &days, 1, days.len(), &run).await,
             Case::Workers => worker::export(&self.world, &days, days.len(), 1, &run).await,
             Case::Copy(connections) => Ok(copy::read(&self.world, Day::of(BIG, 0), connections, false).await?.0),
@@ -355,11 +367,12 @@ fn days(case: Case) -> Vec<Day> {
         | Case::BareDay
         | Case::Steps
         | Case::Settled
-        | Case::Arrival => {
+        | Case::Arrival
+        | Case::Missing => {
             vec![Day::of(BIG, 0)]
         }
         Case::Paced => QUARTERS[..2].iter().map(|project| Day::of(project, 2)).collect(),
-        Case::LargeDay => vec![Day::of(BIG, 1)],
+        Case::LargeDay | Case::LargeArrival | Case::LargeMissing => vec![Day::of(BIG, 1)],
         Case::Projects | Case::ProjectsInTurn => QUARTERS.map(|project| Day::of(project, 2)).to_vec(),
         Case::Workers => vec![Day::of(BIG, 0), Day::of(BIG, 1)],
     }
@@ -386,6 +399,7 @@ fn cases(arguments: &Arguments) -> Vec<Case> {
         (Part::Fresh, Case::Settled),
         (Part::Fresh, Case::Paced),
         (Part::Arrival, Case::Arrival),
+        (Part::Arrival, Case::Missing),
     ];
     let wanted = others.into_iter().filter(|(part, _)| arguments.wants(*part));
     cases.extend(wanted.map(|(_, case)| case));

@@ -27,14 +27,31 @@ pub enum Case {
     Paced,
     /// `producer verify` on the day, which has arrived
     Arrival,
+    /// The same, where one event of a hundred is missing, everywhere in the day
+    Missing,
     /// The worker, a day without inputs and outputs
     BareDay,
     /// The same, ten times as large
     LargeDay,
+    /// `producer verify` on that, which has arrived
+    LargeArrival,
+    /// The same, where one event of a hundred is missing
+    LargeMissing,
 }
 
 /// For how many seconds the events of [`Case::Paced`] are enough, at the rate that is asked for.
 pub const PACED: f64 = 10.0;
+
+impl Case {
+    /// Whether it is one of `producer verify`, and whether events are missing in it.
+    pub fn verifies(self) -> Option<bool> {
+        match self {
+            Self::Arrival | Self::LargeArrival => Some(false),
+            Self::Missing | Self::LargeMissing => Some(true),
+            _ => None,
+        }
+    }
+}
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,8 +67,11 @@ impl fmt::Display for Case {
             Self::Settled => f.write_str("worker, what changed of the day, 1 %"),
             Self::Paced => write!(f, "worker, two jobs within EVENTS_PER_SECOND, {PACED:.0} s of it"),
             Self::Arrival => f.write_str("verify, a day that has arrived"),
+            Self::Missing => f.write_str("verify, 1 % is missing, all over the day"),
             Self::BareDay => f.write_str("worker, bare day"),
             Self::LargeDay => f.write_str("worker, bare day, ten times as large"),
+            Self::LargeArrival => f.write_str("verify, that large day, which has arrived"),
+            Self::LargeMissing => f.write_str("verify, the same, 1 % is missing, all over the day"),
         }
     }
 }

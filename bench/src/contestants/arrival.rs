@@ -1,38 +1,89 @@
-//! `producer verify` on a day that has arrived: the whole day is compared with what the testkit's
-//! PostHog holds.
+//! `producer verify` on a day: the whole day is compared with what a stand-in of PostHog's app holds.
+
+mod app;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use chrono::NaiveTime;
+use futures::TryStreamExt as _;
 use serde_json::Value;
+use sqlx::Row as _;
 use testkit::{World, langfuse};
 
-use super::{Outcome, postgres_cpu, worker};
+use super::{Outcome, postgres_cpu};
 use crate::database::{API_KEY, Day};
-use crate::measure;
+use crate::{measure, verify as uuids};
+
+use app::{App, Held, NAMES};
 
 const PERSONAL_KEY: &str = "phx_bench";
-const NUMBER: i64 = 1;
 /// How often the process is looked at while it runs.
 const LOOK: Duration = Duration::from_millis(20);
+/// One event of so many is missing, where any are: as many everywhere in the day, which is the worst
+/// case for whoever must find them.
+const MISSING: u128 = 100;
 
-/// Exports the day to the testkit's PostHog, which can be asked what it holds.
-pub async fn prepare(world: &World, day: Day, run: &str) -> Result<()> {
-    let posthog = &world.posthog;
-    posthog.reset();
-    posthog.known_key(API_KEY);
-    posthog.app_project(NUMBER, API_KEY);
-    posthog.personal_key(PERSONAL_KEY, &["query:read", "project:read"]);
+/// Makes the day look exported to an app that holds all of it, or misses one event of a hundred.
+pub async fn prepare(world: &World, day: Day, misses: bool) -> Result<()> {
+    let app = App::start().await?;
+    let mut held = events(world, day).await?;
+    if misses {
+        held.retain(|event| event.uuid % MISSING != 0);
+    }
+    app.holds(held);
     let keys = world.servers().directory().path().join("personal-keys");
-    std::fs::write(&keys, format!("{} {PERSONAL_KEY}\n", posthog.address()))?;
+    std::fs::write(&keys, format!("{} {PERSONAL_KEY}\n", app.address()))?;
     world.set("POSTHOG_PERSONAL_API_KEYS_FILE", &keys.to_string_lossy());
-    langfuse::add_integration(&world.pool(), day.project, &posthog.url(), API_KEY, true).await;
-    worker::export(world, &[day], 1, 1, run).await?;
+    let host = format!("http://{}", app.address());
+    langfuse::add_integration(&world.pool(), day.project, &host, API_KEY, true).await;
+    sqlx::query(
+        "with run as (
+           insert into posthog_export.runs (project_id, day, run, state, target, started_at, completed_at)
+           values ($1, $2, 'bench', 'completed', $3 || ' ' || encode(substring(sha256($4::text::bytea), 1, 6), 'hex'),
+                   now() - interval '2 days', now() - interval '2 days'))
+         insert into posthog_export.streams (project_id, day, run, stream, done)
+         select $1, $2, 'bench', unnest(array['trace', 'generation', 'score']), true",
+    )
+    .bind(day.project)
+    .bind(day.date)
+    .bind(host)
+    .bind(API_KEY)
+    .execute(&world.pool())
+    .await
+    .context("record a completed run")?;
     Ok(())
 }
 
-/// Asks whether the day has arrived.
-pub async fn verify(world: &World, day: Day) -> Result<Outcome> {
+/// The day's events.
+async fn events(world: &World, day: Day) -> Result<Vec<Held>> {
+    let rows = "select 0 as name, timestamp as time, id from traces
+        where project_id = $1 and timestamp >= $2 and timestamp < $2 + interval '1 day'
+        union all select 1, start_time, id from observations
+        where project_id = $1 and start_time >= $2 and start_time < $2 + interval '1 day' and type = 'GENERATION'
+        union all select 2, timestamp, id from scores
+        where project_id = $1 and timestamp >= $2 and timestamp < $2 + interval '1 day'";
+    let pool = world.pool();
+    let rows = sqlx::query(rows)
+        .bind(day.project)
+        .bind(day.date.and_time(NaiveTime::MIN));
+    rows.fetch(&pool)
+        .and_then(|row| async move {
+            let name: i32 = row.try_get(0)?;
+            let time: chrono::NaiveDateTime = row.try_get(1)?;
+            Ok(Held {
+                name: usize::try_from(name).unwrap_or(NAMES.len()),
+                hour: time.and_utc().timestamp().div_euclid(3_600),
+                uuid: uuids::uuid_of(day.project, row.try_get(2)?),
+            })
+        })
+        .try_collect()
+        .await
+        .context("read the day's events")
+}
+
+/// Asks whether the day has arrived, and looks whether the answer is true.
+pub async fn verify(world: &World, day: Day, expected: &[u128], misses: bool) -> Result<Outcome> {
     let date = day.date.to_string();
     let arguments = ["verify", "--project", day.project, "--day", &date, "--json"];
     let (began, postgres_before) = (Instant::now(), postgres_cpu(world)?);
@@ -48,7 +99,12 @@ pub async fn verify(world: &World, day: Day) -> Result<Outcome> {
     let wall = began.elapsed();
     let report: Value = serde_json::from_str(&process.stdout()).with_context(|| process.tail())?;
     let found = &report["days"][0];
-    ensure!(found["verdict"] == "arrived", "verify says {found}\n{}", process.tail());
+    let missing = expected.iter().filter(|uuid| misses && *uuid % MISSING == 0).count();
+    ensure!(
+        found["missing"] == missing && found["extra"] == 0,
+        "verify says {found}, and {missing} are missing\n{}",
+        process.tail()
+    );
     Ok(Outcome {
         wall,
         cpu: Some(cpu),
@@ -56,14 +112,4 @@ pub async fn verify(world: &World, day: Day) -> Result<Outcome> {
         peak_memory: Some(peak_memory),
         events: found["expected"].as_u64().unwrap_or_default(),
     })
-}
-
-/// The uuids of the events that the testkit's PostHog holds.
-pub fn held(world: &World) -> Vec<u128> {
-    let uuid = |text: &str| {
-        let (_, rest) = text.split_once(r#""uuid":""#)?;
-        u128::from_str_radix(&rest.get(..36)?.replace('-', ""), 16).ok()
-    };
-    let events = world.posthog.event_texts(API_KEY);
-    events.iter().filter_map(|text| uuid(text)).collect()
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use shared::job::Stream;
 
-use super::diff::Diff;
+use super::diff::{Diff, Part};
 use super::ours::Ours;
 use super::tally::{Cell, Differs, EventKey, differing, parts, window};
 use super::theirs::Theirs;
@@ -15,9 +15,9 @@ use crate::posthog_app::AppError;
 
 /// So many uuids are expected of one answer. PostHog gives 50,000 at most.
 const ROWS: u64 = 40_000;
-/// So many rows of ours are in memory at once, of 16 bytes each. A day with more differences is read
-/// several times.
-const ROWS_AT_ONCE: u64 = 400_000;
+/// So many of PostHog's uuids are in memory at once, of nine bytes each. Ours are read once for each
+/// such part.
+const IN_MEMORY: u64 = 1_000_000;
 
 /// One stream's comparison.
 #[derive(Debug)]
@@ -77,11 +77,12 @@ impl ByUuid<'_> {
         }
         let mut diff = Diff::default();
         let mut answers = Answers::default();
-        for part in parts(cells, ROWS_AT_ONCE) {
+        for cells in parts(cells, IN_MEMORY) {
+            let mut part = Part::of(self.keys(cells, digits, &mut answers).await?);
             self.in_time()?;
-            let mut ours = self.ours.rows(self.stream, part, digits).await?;
-            let mut theirs = self.keys(part, digits, &mut answers).await?;
-            diff.compare(&mut ours, &mut theirs);
+            let against = |own| diff.row(&mut part, own);
+            self.ours.rows(self.stream, cells, digits, against).await?;
+            diff.rest(part);
         }
         if !diff.extra.is_empty() {
             let found = |key| diff.found_elsewhere(key);

@@ -9,7 +9,7 @@ const MOST_EXTRA: usize = 200_000;
 /// So many missing rows are named.
 pub(super) const SAMPLES: usize = 5;
 
-/// A row of ours, as little of it as a comparison needs: a day may have millions.
+/// A row of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Own {
     pub(super) key: EventKey,
@@ -17,6 +17,27 @@ pub(super) struct Own {
     pub(super) hour: u8,
     /// Whether it must be there
     pub(super) must: bool,
+}
+
+/// The events that PostHog holds in some cells; ours are held against them row by row, since a day
+/// may have millions: nine bytes of memory an event of theirs, and none for ours.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    keys: Vec<EventKey>,
+    /// Whether a row of ours calls for it
+    called_for: Vec<bool>,
+}
+
+impl Part {
+    /// They may come with copies, and in any order.
+    pub(super) fn of(mut keys: Vec<EventKey>) -> Self {
+        keys.sort_unstable();
+        keys.dedup();
+        Self {
+            called_for: vec![false; keys.len()],
+            keys,
+        }
+    }
 }
 
 /// What a stream's comparison has found, part by part.
@@ -33,25 +54,26 @@ pub(super) struct Diff {
 }
 
 impl Diff {
-    /// Takes in the events of some cells: ours, and theirs. Theirs may have copies, and any order.
-    pub(super) fn compare(&mut self, ours: &mut [Own], theirs: &mut Vec<EventKey>) {
-        ours.sort_unstable_by_key(|own| own.key);
-        theirs.sort_unstable();
-        theirs.dedup();
-        for own in ours.iter() {
-            if own.must && theirs.binary_search(&own.key).is_err() {
-                *self.missing.entry(own.hour).or_default() += 1;
-                if self.sample.len() < SAMPLES {
-                    self.sample.push(own.key);
-                }
+    /// Takes in a row of ours in the cells of a part.
+    pub(super) fn row(&mut self, part: &mut Part, own: Own) {
+        if let Ok(at) = part.keys.binary_search(&own.key) {
+            if let Some(called_for) = part.called_for.get_mut(at) {
+                *called_for = true;
+            }
+        } else if own.must {
+            *self.missing.entry(own.hour).or_default() += 1;
+            if self.sample.len() < SAMPLES {
+                self.sample.push(own.key);
             }
         }
-        for key in theirs.iter() {
-            if ours.binary_search_by_key(key, |own| own.key).is_ok() {
-                continue;
-            }
+    }
+
+    /// Takes in what no row of a part's cells has called for.
+    pub(super) fn rest(&mut self, part: Part) {
+        let extra = part.keys.into_iter().zip(part.called_for);
+        for (key, _) in extra.filter(|(_, called_for)| !called_for) {
             if self.extra.len() < MOST_EXTRA {
-                self.extra.insert(*key);
+                self.extra.insert(key);
             } else {
                 self.more_extra += 1;
             }
@@ -186,14 +208,17 @@ mod tests {
             differs = cells(digits, &|at| within.contains(&hour(at)));
         }
         let mut diff = Diff::default();
-        for part in parts(&differs, 5) {
+        for cells in parts(&differs, 5) {
             let is_in = |key: EventKey, at: u8| {
                 let cell = Cell::of(key, hour(at), digits);
-                part.iter().any(|differs| differs.cell == cell)
+                cells.iter().any(|differs| differs.cell == cell)
             };
-            let mut a: Vec<Own> = ours.iter().copied().filter(|own| is_in(own.key, own.hour)).collect();
-            let b = theirs.iter().filter(|(key, at)| is_in(*key, *at));
-            diff.compare(&mut a, &mut b.map(|(key, _)| *key).collect());
+            let held = theirs.iter().filter(|(key, at)| is_in(*key, *at));
+            let mut part = Part::of(held.map(|(key, _)| *key).collect());
+            for own in ours.iter().filter(|own| is_in(own.key, own.hour)) {
+                diff.row(&mut part, *own);
+            }
+            diff.rest(part);
         }
         for own in &ours {
             diff.found_elsewhere(own.key);

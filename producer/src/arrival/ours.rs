@@ -126,13 +126,18 @@ impl<'a> Ours<'a> {
         Ok(cells)
     }
 
-    /// The rows that lie in some cells, which are in order.
-    pub(super) async fn rows(&self, stream: Stream, cells: &[Differs], digits: u32) -> Result<Vec<Own>, sqlx::Error> {
-        let mut rows = Vec::new();
+    /// Shows the rows that lie in some cells, which are in order.
+    pub(super) async fn rows(
+        &self,
+        stream: Stream,
+        cells: &[Differs],
+        digits: u32,
+        mut show: impl FnMut(Own),
+    ) -> Result<(), sqlx::Error> {
         self.walk(stream, times(&window(cells)), |row| {
             let cell = Cell::of(row.key, row.hour(), digits);
             if cells.binary_search_by_key(&cell, |differs| differs.cell).is_ok() {
-                rows.push(Own {
+                show(Own {
                     key: row.key,
                     hour: self.hour_of_day(cell.hour),
                     must: self.must(stream, &row),
@@ -140,8 +145,7 @@ impl<'a> Ours<'a> {
             }
             true
         })
-        .await?;
-        Ok(rows)
+        .await
     }
 
     /// What is missing of cells in which PostHog holds nothing: no uuid need be asked for.

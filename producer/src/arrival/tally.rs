@@ -176,10 +176,10 @@ pub(super) fn window(cells: &[Differs]) -> Range<Hour> {
     }
 }
 
-/// The cells in parts of at most so many events of either side, as far as one prefix is no more than
-/// that: all hours of a prefix stay together.
+/// The cells in parts in which PostHog holds at most so many events, as far as one prefix is no more
+/// than that: all hours of a prefix stay together.
 pub(super) fn parts(cells: &[Differs], most: u64) -> Vec<&[Differs]> {
-    let size = |cells: &[Differs]| -> u64 { cells.iter().map(|differs| differs.expected.max(differs.held)).sum() };
+    let size = |cells: &[Differs]| -> u64 { cells.iter().map(|differs| differs.held).sum() };
     let mut parts = Vec::new();
     let (mut start, mut end) = (0, 0);
     for prefix in cells.chunk_by(|a, b| a.cell.prefix == b.cell.prefix) {
@@ -297,9 +297,9 @@ mod tests {
         };
         let cells = [
             differs(0, 1, 3, 4),
-            differs(0, 2, 5, 0),
+            differs(0, 2, 5, 5),
             differs(1, 9, 1, 1),
-            differs(2, 3, 99, 0),
+            differs(2, 3, 0, 99),
             differs(3, 4, 10, 1),
         ];
         let lengths = |most| parts(&cells, most).iter().map(|part| part.len()).collect::<Vec<_>>();
