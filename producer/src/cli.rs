@@ -10,7 +10,8 @@ use shared::settings::{BadSettings, Settings};
 use shared::telemetry;
 
 use crate::commands::{
-    dead_letters, declare, doctor, enqueue, integrations, migrate, projects, replay, schedule, status, verify,
+    dashboards, dead_letters, declare, doctor, enqueue, integrations, migrate, projects, replay, schedule, status,
+    verify,
 };
 use crate::config;
 use crate::error::CommandError;
@@ -60,6 +61,8 @@ enum Command {
     /// Ask PostHog whether it holds what was exported, and send again what it misses
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::Arguments),
+    /// Make the dashboard "AI metrics" in PostHog; update, show or delete it
+    Dashboards(Dashboards),
     /// Show dead letters, put them back into the queue, or give them up
     DeadLetters(DeadLetters),
     /// Check everything that a deployment needs, and say what to do
@@ -69,6 +72,12 @@ enum Command {
     Projects(Projects),
     /// Show, change or check the projects' PostHog settings
     Integrations(Integrations),
+}
+
+#[derive(Args, Debug)]
+struct Dashboards {
+    #[command(subcommand)]
+    command: dashboards::Command,
 }
 
 #[derive(Args, Debug)]
@@ -234,6 +243,9 @@ async fn dispatch(command: Command) -> Result<Exit> {
         Command::Verify(arguments) => {
             let config = read(|settings| verify::Config::read(arguments.repair, settings))?;
             Ok(verify::execute(&arguments, &config).await?)
+        }
+        Command::Dashboards(Dashboards { command }) => {
+            Ok(dashboards::execute(&command, &read(dashboards::Config::read)?).await?)
         }
         Command::DeadLetters(DeadLetters { command }) => {
             Ok(dead_letters::execute(&command, read(dead_letters::Config::read)?).await?)

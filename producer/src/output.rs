@@ -12,6 +12,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use shared::settings::SecretString;
 use shared::telemetry;
 
 use crate::error::CommandError;
@@ -81,6 +82,17 @@ pub fn confirm(question: &str) -> Result<bool, CommandError> {
 /// Whether there is a human at a terminal to be asked.
 pub fn can_ask() -> bool {
     std::io::stdin().is_terminal()
+}
+
+/// Asks a human at the terminal for a secret, which is not shown while it is typed. `None` without a
+/// terminal.
+pub fn ask_secret(prompt: &str) -> Result<Option<SecretString>, CommandError> {
+    if !can_ask() {
+        return Ok(None);
+    }
+    let typed = rpassword::prompt_password(plain(prompt))
+        .map_err(|error| CommandError::refused(format!("cannot ask for the key: {error}")))?;
+    Ok(Some(SecretString::from(typed)))
 }
 
 fn is_yes(answer: &str) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderValue};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::json;
 use url::Url;
 
@@ -148,10 +148,11 @@ impl Posthog {
         read(response, ANSWER_LIMIT).await
     }
 
-    /// Asks PostHog's app for something: a POST when there is a body, else a GET. Keeps up to
-    /// `limit` bytes of the answer. The time limit covers everything.
+    /// Asks PostHog's app for something, or to change something. Keeps up to `limit` bytes of the
+    /// answer. The time limit covers everything.
     pub async fn ask(
         &self,
+        method: Method,
         url: Url,
         headers: HeaderMap,
         body: Option<String>,
@@ -159,10 +160,10 @@ impl Posthog {
         limit: usize,
     ) -> Result<Answer, CallError> {
         self.egress.check_url(&url)?;
-        let request = match body {
-            Some(body) => self.client.post(url).body(body),
-            None => self.client.get(url),
-        };
+        let mut request = self.client.request(method, url);
+        if let Some(body) = body {
+            request = request.body(body);
+        }
         let response = request.headers(headers).timeout(timeout).send().await?;
         read(response, limit).await
     }

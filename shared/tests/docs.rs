@@ -20,17 +20,18 @@ fn read(path: &str) -> String {
 
 /// The README's text between a pair of markers must be this table.
 fn expect_table(name: &str, table: &str) {
-    let readme = read("README.md");
+    expect_part("README.md", name, table);
+}
+
+/// A document's text between a pair of markers must be this.
+fn expect_part(document: &str, name: &str, table: &str) {
+    let text = read(document);
     let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
-    let (before, rest) = readme.split_once(&open).expect("the opening marker");
+    let (before, rest) = text.split_once(&open).expect("the opening marker");
     let (found, after) = rest.split_once(&close).expect("the closing marker");
     let wanted = format!("\n{table}\n");
     if found != wanted && std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(
-            root().join("README.md"),
-            [before, &open, &wanted, &close, after].concat(),
-        )
-        .expect("README.md");
+        fs::write(root().join(document), [before, &open, &wanted, &close, after].concat()).expect("the document");
         return;
     }
     let differs = found
@@ -39,7 +40,7 @@ fn expect_table(name: &str, table: &str) {
         .find(|(found, wanted)| found != wanted);
     assert!(
         found == wanted,
-        "README.md, {name}: write it anew with UPDATE_DOCS=1; first {differs:#?}"
+        "{document}, {name}: write it anew with UPDATE_DOCS=1; first {differs:#?}"
     );
 }
 
@@ -51,6 +52,45 @@ fn the_readme_tells_the_configuration_and_the_error_codes() {
         codes.push_str(&format!("| `{code}` | {} |\n", code.advice()));
     }
     expect_table("error codes", &codes);
+}
+
+/// What kind of query a tile has, and where its SQL is.
+fn kind_of(tile: &serde_json::Value) -> String {
+    let key = tile["key"].as_str().expect("a key");
+    if tile["query"]["source"] == "$sql" {
+        return format!("[SQL](../producer/src/dashboards/tiles/{key}.hogql)");
+    }
+    let kind = tile["query"]["source"]["kind"].as_str().expect("a kind");
+    let words = [
+        ("TrendsQuery", "trends"),
+        ("FunnelsQuery", "funnel"),
+        ("RetentionQuery", "retention"),
+    ];
+    let (_, word) = words
+        .iter()
+        .find(|(known, _)| *known == kind)
+        .expect("a word for the kind");
+    (*word).to_owned()
+}
+
+#[test]
+fn the_dashboards_page_tells_every_tile() {
+    let definition = read("producer/src/dashboards/ai_metrics.json");
+    let definition: serde_json::Value = serde_json::from_str(&definition).expect("the definition");
+    let mut told = String::new();
+    for group in definition["groups"].as_array().expect("groups") {
+        let text = group["text"].as_str().expect("a text");
+        let (heading, _) = text.split_once("\n\n").expect("a heading");
+        told.push_str(&format!("#{heading}\n\n"));
+        told.push_str("| tile | its question | its query | what it does not say |\n| --- | --- | --- | --- |\n");
+        for tile in group["tiles"].as_array().expect("tiles") {
+            let of = |name: &str| tile[name].as_str().expect("a text").replace('|', "\\|");
+            let (title, question, says_not) = (of("title"), of("question"), of("says_not"));
+            told.push_str(&format!("| {title} | {question} | {} | {says_not} |\n", kind_of(tile)));
+        }
+        told.push('\n');
+    }
+    expect_part("docs/DASHBOARDS.md", "tiles", told.trim_end());
 }
 
 /// The words in the first column of a document's table between a pair of markers.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue};
-use reqwest::{Certificate, Url};
+use reqwest::{Certificate, Method, Url};
 use serde_json::Value;
 use shared::egress::Egress;
 use shared::ingestion::endpoint;
@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const LIMIT: usize = 8_000_000;
 /// How often a question is asked whose answer was to wait, or got lost.
 const TRIES: u32 = 3;
-/// A longer wait ends the questions to a host; the next verify goes on.
+/// A longer wait ends the questions to a host.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// PostHog's app API.
@@ -33,16 +33,36 @@ pub(crate) struct App {
 
 /// One question.
 pub(crate) struct Question<'a> {
+    /// GET, POST or PATCH
+    pub(crate) method: Method,
     /// The app
     pub(crate) app: &'a Url,
     /// The path, behind the app's own
     pub(crate) path: String,
     /// What follows the question mark
     pub(crate) query: Option<String>,
-    /// A POST when there is one
+    /// JSON, where there is a body
     pub(crate) body: Option<String>,
     /// The PostHog project that is asked
     pub(crate) project: Option<i64>,
+    /// Whether it may be asked again when nobody knows whether it arrived. What makes something
+    /// would make it twice.
+    pub(crate) may_repeat: bool,
+}
+
+impl<'a> Question<'a> {
+    /// A GET.
+    pub(super) fn get(app: &'a Url, path: impl Into<String>) -> Self {
+        Self {
+            method: Method::GET,
+            app,
+            path: path.into(),
+            query: None,
+            body: None,
+            project: None,
+            may_repeat: true,
+        }
+    }
 }
 
 impl App {
@@ -63,11 +83,14 @@ impl App {
             };
             let wait = match &error {
                 AppError::Busy { wait, .. } => *wait,
-                AppError::NoAnswer { .. } => Duration::from_secs(1),
+                AppError::NoAnswer { .. } if question.may_repeat => Duration::from_secs(1),
                 _ => return Err(error),
             };
             if tried == TRIES || wait > LONGEST_WAIT {
                 return Err(error);
+            }
+            if wait > Duration::from_secs(1) {
+                tracing::info!("{} asks to wait {} s; waiting", named(question.app), wait.as_secs());
             }
             tokio::time::sleep(wait).await;
             tried += 1;
@@ -87,7 +110,10 @@ impl App {
             .map_err(|_| AppError::BadKey(host.clone()))?;
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
-        let asked = self.posthog.ask(url, headers, question.body.clone(), TIMEOUT, LIMIT);
+        let method = question.method.clone();
+        let asked = self
+            .posthog
+            .ask(method, url, headers, question.body.clone(), TIMEOUT, LIMIT);
         let Answer {
             status,
             text,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::error::CommandError;
+
 /// The key is in none of these.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum AppError {
@@ -14,11 +16,11 @@ pub(crate) enum AppError {
     #[error("{0}")]
     NotAllowed(String),
     /// Network, TLS, a time limit, or a proxy that says 502
-    #[error("{host} gave no answer: {why}; it is asked again by the next verify")]
+    #[error("{host} gave no answer: {why}; run the command again, it goes on")]
     NoAnswer { host: String, why: String },
     /// 401
     #[error(
-        "{0} does not know the personal API key; make a new one there (phx_…, scopes query:read and project:read), and mind that the regions US and EU do not share keys"
+        "{0} does not know the personal API key; make a new one there (phx_…, with the scopes that the command's --help names), and mind that the regions US and EU do not share keys"
     )]
     BadKey(String),
     /// 403 with the name of a scope
@@ -26,17 +28,17 @@ pub(crate) enum AppError {
     LacksScope { host: String, scope: String },
     /// Any other 403
     #[error(
-        "the personal API key may not use this at {host} ({detail}); give it access to the project, or name the project with `producer verify --project ID --posthog-project NUMBER`"
+        "the personal API key may not use this at {host} ({detail}); give it access to the project, or name the project with `--project ID --posthog-project NUMBER`"
     )]
     NoAccess { host: String, detail: String },
     /// 404 of a project
     #[error(
-        "{host} knows no project {project} that the key may see; look its number up in PostHog's address bar and name it with `producer verify --project ID --posthog-project NUMBER`"
+        "{host} knows no project {project} that the key may see; look its number up in PostHog's address bar and name it with `--project ID --posthog-project NUMBER`"
     )]
     NoProject { host: String, project: i64 },
     /// 404 of the API itself
     #[error(
-        "{0} has no API of PostHog's app there: if the project's host is a proxy in front of PostHog, arrival cannot be verified through it"
+        "{0} has no API of PostHog's app there: if the project's host is a proxy in front of PostHog, its app cannot be asked through it"
     )]
     NoApi(String),
     /// None of the listed projects has our key.
@@ -50,13 +52,19 @@ pub(crate) enum AppError {
     )]
     OtherKey { host: String, project: i64 },
     /// 429 and 503
-    #[error("{host} is busy and asks to wait {}; the next verify goes on", minutes(*.wait))]
+    #[error("{host} is busy and asks to wait {}; run the command again then, it goes on", minutes(*.wait))]
     Busy { host: String, wait: Duration },
     /// 504 and 512: the query is too much for it.
     #[error("{0} cannot answer the query within its limits, however small a part of the day it is asked for")]
     TooHeavy(String),
-    /// The query is not accepted.
-    #[error("{host} refused the query (status {status}): {detail}")]
+    /// 404 of something in a project: it was deleted, or is another project's
+    #[error("{host} does not have what was asked for: {detail}")]
+    NotThere { host: String, detail: String },
+    /// 402
+    #[error("{host} does not allow it on its present plan ({detail}); look at PostHog's billing page")]
+    Unpaid { host: String, detail: String },
+    /// Query or body is not accepted.
+    #[error("{host} refused it (status {status}): {detail}")]
     Refused { host: String, status: u16, detail: String },
     /// More rows than an answer may have
     #[error("{0} has cut its answer, however small a part of the day it was asked for")]
@@ -75,12 +83,30 @@ impl AppError {
             Self::Busy { .. } => true,
             Self::NoAccess { .. } | Self::NoProject { .. } | Self::NotListed { .. } | Self::OtherKey { .. } => false,
             Self::TooHeavy(_) | Self::Refused { .. } | Self::Cut(_) | Self::Garbled { .. } => false,
+            Self::NotThere { .. } | Self::Unpaid { .. } => false,
         }
+    }
+
+    /// Whether PostHog does not know the form of what it was asked, so that another may do.
+    pub(crate) fn refuses_form(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                status: 200 | 400..=499,
+                ..
+            }
+        )
     }
 
     /// Whether a smaller question may be answered.
     pub(crate) fn asks_for_less(&self) -> bool {
         matches!(self, Self::TooHeavy(_) | Self::Cut(_))
+    }
+}
+
+impl From<AppError> for CommandError {
+    fn from(error: AppError) -> Self {
+        Self::refused(error.to_string())
     }
 }
 
@@ -103,8 +129,10 @@ pub(crate) fn judge(host: &str, project: Option<i64>, status: u16, text: &str, w
             Some(scope) => AppError::LacksScope { host, scope },
             None => AppError::NoAccess { host, detail },
         },
+        402 => AppError::Unpaid { host, detail },
         404 => match project.filter(|_| said["code"] == "not_found") {
-            Some(project) => AppError::NoProject { host, project },
+            Some(project) if detail.contains("Project") => AppError::NoProject { host, project },
+            Some(_) => AppError::NotThere { host, detail },
             None => AppError::NoApi(host),
         },
         429 | 503 => AppError::Busy {
@@ -148,6 +176,8 @@ mod tests {
                 "give it access",
             ),
             (404, detail("Project not found."), "knows no project 7"),
+            (404, detail("Not found."), "does not have"),
+            (402, detail("Quota exceeded"), "billing page"),
             (404, "<html>".to_owned(), "is a proxy"),
             (302, String::new(), "is a proxy"),
             (429, detail("throttled"), "asks to wait 62 s"),

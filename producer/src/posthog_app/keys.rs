@@ -58,6 +58,18 @@ impl PersonalKeys {
         keys
     }
 
+    /// One key that was typed, for the app that it was asked for.
+    pub(crate) fn typed(app: &Url, key: &SecretString) -> Result<Self, String> {
+        let key = SecretString::from(key.expose_secret().trim());
+        check(&key).map_err(|fault| format!("this {fault}"))?;
+        let place = place(app).ok_or_else(|| "there is no host to send the key to".to_owned())?;
+        let is_plain = app.scheme() == "http";
+        Ok(Self {
+            cloud: None,
+            others: BTreeMap::from([(place, Entry { key, is_plain })]),
+        })
+    }
+
     /// Whether there is none: then nothing can be asked.
     pub(crate) fn is_empty(&self) -> bool {
         self.cloud.is_none() && self.others.is_empty()
@@ -129,7 +141,8 @@ fn check(key: &SecretString) -> Result<(), &'static str> {
     if key.starts_with("phc_") {
         return Err(
             "is a project API key (phc_…), which cannot read anything; make a personal API key (phx_…) in PostHog's \
-                    settings of your user, with the scopes query:read and project:read",
+                    settings of your user, with the scopes query:read and project:read; dashboards need dashboard:write and \
+                    insight:write, too",
         );
     }
     if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {

@@ -20,11 +20,8 @@ impl App {
         for page in 0..PAGES {
             let answer = self
                 .ask(Question {
-                    app,
-                    path: "api/projects/".to_owned(),
                     query: Some(format!("limit={PAGE}&offset={}", page * PAGE)),
-                    body: None,
-                    project: None,
+                    ..Question::get(app, "api/projects/")
                 })
                 .await?;
             let Some(projects) = answer["results"].as_array() else {
@@ -54,11 +51,8 @@ impl App {
     /// Whether the project of this number has this project API key; `None` where PostHog does not tell.
     pub(crate) async fn has_key(&self, place: &Place, api_key: &SecretString) -> Option<bool> {
         let asked = self.ask(Question {
-            app: &place.app,
-            path: format!("api/projects/{}/", place.project),
-            query: None,
-            body: None,
             project: Some(place.project),
+            ..Question::get(&place.app, format!("api/projects/{}/", place.project))
         });
         let answer = asked.await.ok()?;
         Some(answer["api_token"].as_str()? == api_key.expose_secret())
@@ -67,13 +61,7 @@ impl App {
     /// A sentence for the operator where the key may do more than read. A PostHog that does not tell
     /// is believed.
     pub(crate) async fn key_warning(&self, app: &Url) -> Option<String> {
-        let asked = self.ask(Question {
-            app,
-            path: "api/personal_api_keys/@current/".to_owned(),
-            query: None,
-            body: None,
-            project: None,
-        });
+        let asked = self.ask(Question::get(app, "api/personal_api_keys/@current/"));
         let scopes = too_much(&asked.await.ok()?)?;
         Some(format!(
             "the personal API key at {} may do more than it needs ({scopes}); narrow it to query:read and project:read in \

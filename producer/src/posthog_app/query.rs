@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::Url;
+use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
 use super::client::{App, Question, named};
@@ -35,11 +35,10 @@ impl App {
         });
         let answer = self
             .ask(Question {
-                app: &place.app,
-                path: format!("api/projects/{}/query/", place.project),
-                query: None,
+                method: Method::POST,
                 body: Some(body.to_string()),
                 project: Some(place.project),
+                ..Question::get(&place.app, format!("api/projects/{}/query/", place.project))
             })
             .await?;
         rows(named(&place.app), answer)

@@ -86,8 +86,8 @@ variables! {
     secret POSTHOG_API_KEY "producer" Unset("asked for, without echo")
         "The project API key that `integrations set` stores; no other command reads it.";
     secret POSTHOG_PERSONAL_API_KEY "producer" Unset("arrival is not verified")
-        "A personal API key (`phx_…`, scopes `query:read` and `project:read`) for `producer verify`. It is \
-         sent to us.posthog.com and eu.posthog.com, and to no other host.";
+        "A personal API key (`phx_…`, scopes `query:read` and `project:read`) for `producer verify`; for `producer \
+         dashboards` also `dashboard:write` and `insight:write`. It is sent to us.posthog.com and eu.posthog.com, and to no other host.";
     variable POSTHOG_PERSONAL_API_KEYS_FILE "producer" Unset("none")
         "File with the personal API keys of other PostHog hosts, a line `host key` each; `host` may have a port \
          and a path, as in the project's settings.";

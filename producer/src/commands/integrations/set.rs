@@ -1,21 +1,20 @@
 //! `integrations set`: writes a project's PostHog settings as Langfuse's settings page does. No
 //! other command writes a table of Langfuse's.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::Args;
 use shared::egress::Egress;
 use shared::ingestion::ingestion_url;
 use shared::integration;
-use shared::settings::{SecretString, Settings, variables};
+use shared::settings::{ExposeSecret, SecretString, Settings, variables};
 use sqlx::PgPool;
 
 use super::check_key;
 use crate::config::{self, Key, Server};
 use crate::error::CommandError;
 use crate::facts::check_project;
-use crate::output::{Exit, line};
+use crate::output::{self, Exit, line};
 use crate::servers;
 
 /// Arguments of `set`.
@@ -156,18 +155,13 @@ fn given_key(
 }
 
 fn ask(exists: bool) -> Result<Option<SecretString>, CommandError> {
-    if !std::io::stdin().is_terminal() {
-        return Ok(None);
-    }
     let prompt = if exists {
         "PostHog project API key (empty: keep the present one): "
     } else {
         "PostHog project API key: "
     };
-    let typed = rpassword::prompt_password(prompt)
-        .map_err(|error| CommandError::refused(format!("cannot ask for the API key: {error}")))?;
-    let keep = exists && typed.trim().is_empty();
-    Ok((!keep).then(|| SecretString::from(typed)))
+    let typed = output::ask_secret(prompt)?;
+    Ok(typed.filter(|key| !exists || !key.expose_secret().trim().is_empty()))
 }
 
 async fn check_table(database: &PgPool) -> Result<(), CommandError> {

@@ -19,6 +19,7 @@ use crate::arrival::day::{Asked, arrival, verify};
 use crate::arrival::unknown::Unknown;
 use crate::output;
 use crate::posthog_app::{App, AppError, Place};
+use crate::posthog_project;
 
 /// So many hosts are asked side by side; each has a connection to Langfuse's database meanwhile.
 const HOSTS_AT_ONCE: usize = 3;
@@ -156,29 +157,12 @@ impl Work<'_> {
         Ok((stands, error))
     }
 
-    /// Which PostHog project it is: as was said, as is known, or the one that has the key.
+    /// Which PostHog project it is. It is remembered.
     async fn place(&self, app: &Url, integration: &Integration) -> Result<Place, Unknown> {
-        let target = integration.target();
-        let place = |project| Place {
-            app: app.clone(),
-            project,
-        };
-        if let Some(project) = self.posthog_project {
-            if self.app.has_key(&place(project), &integration.api_key).await == Some(false) {
-                return Err(Unknown::App(AppError::OtherKey {
-                    host: app.host_str().unwrap_or_default().to_owned(),
-                    project,
-                }));
-            }
-            self.ledger.remember_posthog_project(&target, Some(project)).await?;
-            return Ok(place(project));
-        }
-        if let Some(project) = self.ledger.posthog_project(&target).await? {
-            return Ok(place(project));
-        }
-        let project = self.app.project_with_key(app, &integration.api_key).await?;
-        self.ledger.remember_posthog_project(&target, Some(project)).await?;
-        Ok(place(project))
+        let asked = posthog_project::find(self.app, self.ledger, app, integration, self.posthog_project);
+        let found = asked.await?.map_err(Unknown::App)?;
+        found.remember(self.ledger, integration).await?;
+        Ok(found.place)
     }
 }
 

@@ -1,0 +1,252 @@
+//! `dashboards`: the dashboard "AI metrics" in a project's PostHog, made through PostHog's public
+//! API.
+
+mod accept;
+mod look;
+mod make;
+mod remove;
+mod say;
+mod wire;
+
+use clap::{Args, Subcommand};
+use reqwest::{Certificate, Url};
+use shared::egress::Egress;
+use shared::ingestion::app_url;
+use shared::integration::{self, Integration};
+use shared::ledger::{DashboardKey, Ledger};
+use shared::settings::Settings;
+use shared::settings::variables::POSTHOG_CA_FILE;
+
+use crate::config::{self, Key, Server};
+use crate::dashboards::definition::Definition;
+use crate::dashboards::plan::Mode;
+use crate::error::CommandError;
+use crate::facts::check_project;
+use crate::output::{self, Exit};
+use crate::posthog_app::{App, AppError, PersonalKeys, Place};
+use crate::posthog_project;
+use crate::servers;
+
+use say::Report;
+use wire::Wire;
+
+/// What to do with the dashboard.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Make the dashboard; where it is there, make what was never made
+    #[command(after_help = EXAMPLES)]
+    Create(Making),
+    /// Bring the dashboard to this release; what you changed stays as it is
+    #[command(after_help = EXAMPLES)]
+    Update(Making),
+    /// Show the dashboard's link, and what became of each tile
+    #[command(after_help = EXAMPLES)]
+    Show(Looking),
+    /// Delete what was made and nobody changed
+    #[command(after_help = EXAMPLES)]
+    Delete(Deleting),
+}
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  producer dashboards create --project clx1abc
+  producer dashboards create --project clx1abc --conversion-event 'subscription started'
+  producer dashboards update --project clx1abc --dry-run
+  producer dashboards show --project clx1abc --json
+  producer dashboards delete --project clx1abc
+
+The dashboard \"AI metrics\" is made in the PostHog project to which the Langfuse project's events
+go. docs/DASHBOARDS.md tells what each tile answers, and what not. --conversion-event adds the tiles
+about conversion.
+
+Run it as often as you like: what is there stays. What you renamed, moved, edited, added or deleted
+in PostHog stays as you left it, too; --recreate undoes that for the tiles that were made here.
+`update` changes tiles of an earlier release that you left as they were. `delete` can be undone in
+PostHog.
+
+Each query is tried once before it is stored. Where PostHog refuses one, a simpler form of it is
+taken, or the tile is left out, and you are told. --dry-run prints every request that would change
+or try something, and sends none of them.
+
+It needs a personal API key of PostHog with the scopes dashboard:write, insight:write, query:read and
+project:read (POSTHOG_PERSONAL_API_KEY, POSTHOG_PERSONAL_API_KEYS_FILE). Without one it is asked for
+at the terminal, and not shown while it is typed. `verify` needs less: give it a key of its own.
+
+JSON: {project_id, posthog_project, dashboard_id, url, dry_run, tiles: [{tile, title, insight_id,
+result: made | changed | kept | left | left_out | deleted, why}], notes, requests: [{method, path,
+body}]}. `requests` comes with --dry-run only.
+
+Exit code: 1 when something could not be done; for `show`, when there is no dashboard.";
+
+/// Which dashboard.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Which {
+    /// The project (Langfuse's id)
+    #[arg(long, value_name = "ID")]
+    pub project: String,
+    /// The number of the project in PostHog, where the personal API key may not list projects; it is
+    /// remembered
+    #[arg(long, value_name = "NUMBER")]
+    pub posthog_project: Option<i64>,
+    /// Write the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `create` and `update`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Making {
+    /// Which dashboard
+    #[command(flatten)]
+    pub which: Which,
+    /// The event that counts as a conversion; it is remembered
+    #[arg(long, value_name = "NAME")]
+    pub conversion_event: Option<String>,
+    /// The dashboard's title [default: AI metrics]; it is remembered
+    #[arg(long, value_name = "TITLE")]
+    pub name: Option<String>,
+    /// Undo what was changed, moved or deleted in PostHog, of the dashboard and tiles that were made here
+    #[arg(long)]
+    pub recreate: bool,
+    /// Print the requests, and send none that changes or tries something
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `show`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Looking {
+    /// Which dashboard
+    #[command(flatten)]
+    pub which: Which,
+}
+
+/// Arguments of `delete`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Deleting {
+    /// Which dashboard
+    #[command(flatten)]
+    pub which: Which,
+    /// Print the requests, and send none that changes something
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What the commands read from the environment.
+#[derive(Debug)]
+pub struct Config {
+    source: Server,
+    ledger: Server,
+    key: Key,
+    keys: PersonalKeys,
+    egress: Egress,
+    authorities: Vec<Certificate>,
+}
+
+impl Config {
+    /// Reads it.
+    pub fn read(settings: &mut Settings) -> Self {
+        Self {
+            source: config::source(settings),
+            ledger: config::ledger(settings),
+            key: Key::read(settings),
+            keys: PersonalKeys::read(settings),
+            egress: Egress::read(settings),
+            authorities: settings.certificates(&POSTHOG_CA_FILE),
+        }
+    }
+}
+
+/// Executes the command.
+pub async fn execute(command: &Command, config: &Config) -> Result<Exit, CommandError> {
+    let (which, dry_run) = match command {
+        Command::Create(making) | Command::Update(making) => (&making.which, making.dry_run),
+        Command::Show(looking) => (&looking.which, false),
+        Command::Delete(deleting) => (&deleting.which, deleting.dry_run),
+    };
+    let ledger = servers::ledger(&config.ledger).await?;
+    let (app, place) = find(which, &ledger, config, dry_run).await?;
+    let definition = Definition::ai_metrics()
+        .map_err(|error| CommandError::refused(format!("the dashboard's definition cannot be read: {error}")))?;
+    let work = Work {
+        ledger: &ledger,
+        definition: &definition,
+        key: DashboardKey {
+            project_id: which.project.clone(),
+            app: place.app.as_str().trim_end_matches('/').to_owned(),
+            posthog_project: place.project,
+        },
+    };
+    let mut wire = Wire::new(&app, &place, dry_run);
+    let report = match command {
+        Command::Create(making) => make::execute(&work, &mut wire, making, Mode::Create).await?,
+        Command::Update(making) => make::execute(&work, &mut wire, making, Mode::Update).await?,
+        Command::Show(_) => look::execute(&work, &wire).await?,
+        Command::Delete(_) => remove::execute(&work, &mut wire).await?,
+    };
+    let exit = Exit::of(!matches!(command, Command::Show(_)) || report.dashboard_id.is_some());
+    say::say(which.json, &report, &wire.into_requests());
+    Ok(exit)
+}
+
+/// What the subcommands share.
+struct Work<'a> {
+    ledger: &'a Ledger,
+    definition: &'a Definition,
+    key: DashboardKey,
+}
+
+impl Work<'_> {
+    fn report(&self, dry_run: bool) -> Report {
+        Report::new(&self.key, dry_run)
+    }
+}
+
+/// The app with a key for it, and the project there.
+async fn find(which: &Which, ledger: &Ledger, config: &Config, dry_run: bool) -> Result<(App, Place), CommandError> {
+    let integration = integration_of(which, config).await?;
+    let url = app_url(&integration.host);
+    let keys = match config.keys.of(&url) {
+        Some(_) => config.keys.clone(),
+        None => ask_key(&url)?,
+    };
+    let app = App::new(keys, config.egress.clone(), config.authorities.clone())?;
+    let asked = posthog_project::find(&app, ledger, &url, &integration, which.posthog_project).await?;
+    let found = asked?;
+    // A number that is remembered may be another project's by now.
+    if which.posthog_project.is_none() && app.has_key(&found.place, &integration.api_key).await == Some(false) {
+        return Err(CommandError::from(AppError::OtherKey {
+            host: url.host_str().unwrap_or_default().to_owned(),
+            project: found.place.project,
+        }));
+    }
+    if !dry_run {
+        found.remember(ledger, &integration).await?;
+    }
+    Ok((app, found.place))
+}
+
+async fn integration_of(which: &Which, config: &Config) -> Result<Integration, CommandError> {
+    let source = servers::source(&config.source).await?;
+    check_project(&source, &which.project).await?;
+    let stored = integration::list(&source, Some(&which.project)).await?;
+    let stored = stored.first().ok_or_else(|| {
+        CommandError::refused(format!(
+            "project `{}` has no PostHog integration; `producer integrations set` writes one",
+            which.project
+        ))
+    })?;
+    let opened = stored.open(config.key.get()?);
+    opened.map_err(|fault| CommandError::refused(fault.to_string()))
+}
+
+/// Asks at the terminal for a key that may go to this host only.
+fn ask_key(url: &Url) -> Result<PersonalKeys, CommandError> {
+    let host = url.host_str().unwrap_or_default();
+    let prompt = format!("Personal API key (phx_…) of PostHog at {host}: ");
+    match output::ask_secret(&prompt)? {
+        Some(key) => PersonalKeys::typed(url, &key).map_err(CommandError::refused),
+        None => Err(AppError::NoKey(host.to_owned()).into()),
+    }
+}

@@ -1,0 +1,46 @@
+//! Each query is tried once before it is stored: PostHog stores anything, and refuses when it is asked.
+
+use serde_json::Value;
+
+use super::wire::Wire;
+use crate::dashboards::request::Request;
+use crate::posthog_app::AppError;
+
+/// Which form PostHog takes.
+pub(super) enum Accepted<'f> {
+    /// And what people should know of it
+    Form(&'f Value, Option<String>),
+    /// Why none
+    None(String),
+}
+
+/// Tries the forms of a query, one after the other.
+pub(super) async fn accepted<'f>(wire: &mut Wire<'_>, forms: &'f [Value]) -> Result<Accepted<'f>, AppError> {
+    let mut why = None;
+    for form in forms {
+        let tried = wire.send(Request::try_query(form)).await;
+        let tried = tried.and_then(|answer| match answer["error"].as_str() {
+            Some(error) => Err(AppError::Refused {
+                host: wire.place.app.host_str().unwrap_or_default().to_owned(),
+                status: 200,
+                detail: error.chars().filter(|c| !c.is_control()).take(300).collect(),
+            }),
+            None => Ok(()),
+        });
+        match tried {
+            Ok(()) => {
+                let note = why.map(|why| format!("in a simpler form: {why}"));
+                return Ok(Accepted::Form(form, note));
+            }
+            // Its form is right; the dashboard has more time for it.
+            Err(error @ AppError::TooHeavy(_)) => {
+                return Ok(Accepted::Form(form, Some(format!("it may be slow: {error}"))));
+            }
+            Err(error) if error.refuses_form() => {
+                why.get_or_insert_with(|| error.to_string());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Accepted::None(why.unwrap_or_default()))
+}

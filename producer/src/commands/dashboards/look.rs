@@ -1,0 +1,166 @@
+//! What is there: in the ledger, and in PostHog.
+
+use serde_json::Value;
+use shared::ledger::{KnownDashboard, KnownTile};
+
+use super::Work;
+use super::say::{Report, Told};
+use super::wire::Wire;
+use crate::dashboards::plan::{self, Mode, Step};
+use crate::dashboards::render::{About, Wanted, marker, render};
+use crate::dashboards::shown::{Shown, ShownContent, ShownInsight, ShownTile};
+use crate::error::CommandError;
+use crate::posthog_app::AppError;
+
+/// Dashboards on a page of the list.
+const PAGE: usize = 100;
+/// No project has more: PostHog allows 500 dashboards.
+const PAGES: usize = 100;
+
+/// What is there.
+pub(super) struct There {
+    /// What the ledger knows
+    pub(super) known: Option<(KnownDashboard, Vec<KnownTile>)>,
+    /// What PostHog shows, insights as they are by themselves
+    pub(super) shown: Option<Shown>,
+}
+
+impl There {
+    pub(super) fn dashboard(&self) -> Option<&KnownDashboard> {
+        self.known.as_ref().map(|(dashboard, _)| dashboard)
+    }
+
+    pub(super) fn tiles(&self) -> &[KnownTile] {
+        self.known
+            .as_ref()
+            .map(|(_, tiles)| tiles.as_slice())
+            .unwrap_or_default()
+    }
+
+    /// Whether one was made that is there no more.
+    pub(super) fn was_deleted(&self) -> bool {
+        self.known.is_some() && self.shown.is_none()
+    }
+}
+
+/// By the ledger's number, else by its marker; never by its name.
+pub(super) async fn look(work: &Work<'_>, wire: &Wire<'_>) -> Result<There, CommandError> {
+    let known = work.ledger.dashboard(&work.key).await?;
+    let there = look_at(work, wire, known).await;
+    Ok(there?)
+}
+
+async fn look_at(
+    work: &Work<'_>,
+    wire: &Wire<'_>,
+    mut known: Option<(KnownDashboard, Vec<KnownTile>)>,
+) -> Result<There, AppError> {
+    let mut shown = match &known {
+        Some((dashboard, _)) => read(wire, dashboard.dashboard_id).await?,
+        None => None,
+    };
+    if shown.is_none()
+        && let Some(id) = marked(work, wire).await?
+    {
+        shown = read(wire, id).await?;
+        // Its numbers are others.
+        known = known.filter(|_| shown.is_none());
+    }
+    if let Some(shown) = &mut shown {
+        undress(wire, shown).await?;
+    }
+    Ok(There { known, shown })
+}
+
+async fn read(wire: &Wire<'_>, id: i64) -> Result<Option<Shown>, AppError> {
+    let answer = wire.get_if_there(&format!("dashboards/{id}/")).await?;
+    Ok(answer.as_ref().and_then(Shown::read))
+}
+
+/// The first dashboard that has the marker.
+async fn marked(work: &Work<'_>, wire: &Wire<'_>) -> Result<Option<i64>, AppError> {
+    let marker = marker(&work.key.project_id);
+    let mut found: Option<i64> = None;
+    for page in 0..PAGES {
+        let query = format!("limit={PAGE}&offset={}", page * PAGE);
+        let answer = wire.get("dashboards/", Some(query)).await?;
+        let Some(listed) = answer["results"].as_array() else {
+            return Err(wire.garbled("a list of dashboards without `results`"));
+        };
+        let ours = listed.iter().filter(|dashboard| {
+            let said = dashboard["description"].as_str().unwrap_or_default();
+            said.contains(&marker) && dashboard["deleted"] != true
+        });
+        found = found.into_iter().chain(ours.filter_map(|it| it["id"].as_i64())).min();
+        // Its `next` is a URL, which is never followed: it could lead elsewhere.
+        if answer["next"].is_null() || listed.is_empty() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// On a dashboard PostHog shows an insight with the dashboard's date range; by itself as it is
+/// stored. Those that are not ours do not matter.
+async fn undress(wire: &Wire<'_>, shown: &mut Shown) -> Result<(), AppError> {
+    let mut tiles = Vec::with_capacity(shown.tiles.len());
+    for mut tile in std::mem::take(&mut shown.tiles) {
+        if let ShownContent::Insight(insight) = &mut tile.content {
+            let answer = wire.get_if_there(&format!("insights/{}/", insight.id)).await?;
+            match answer.as_ref().and_then(ShownInsight::read) {
+                Some(stored) => *insight = stored,
+                None => continue,
+            }
+        }
+        tiles.push(tile);
+    }
+    shown.tiles = tiles;
+    Ok(())
+}
+
+/// The dashboard as it should be, with what is remembered of it.
+pub(super) fn wanted(
+    work: &Work<'_>,
+    known: Option<&KnownDashboard>,
+    name: Option<&str>,
+    conversion: Option<&str>,
+) -> Wanted {
+    let about = About {
+        project: &work.key.project_id,
+        conversion: conversion.or_else(|| known?.conversion_event.as_deref()),
+    };
+    render(work.definition, &about, name.or_else(|| Some(known?.name.as_str())))
+}
+
+/// Executes `show`.
+pub(super) async fn execute(work: &Work<'_>, wire: &Wire<'_>) -> Result<Report, CommandError> {
+    let there = look(work, wire).await?;
+    let mut report = work.report(false);
+    let Some(shown) = &there.shown else {
+        report.notes.push(if there.was_deleted() {
+            "the dashboard was deleted in PostHog; `producer dashboards create --recreate` makes it again".to_owned()
+        } else {
+            "there is no dashboard yet; `producer dashboards create` makes it".to_owned()
+        });
+        return Ok(report);
+    };
+    report.is_at(&Value::from(shown.id));
+    let wanted = wanted(work, there.dashboard(), None, None);
+    for planned in plan::tiles(Mode::Create, &wanted, there.tiles(), Some(shown)) {
+        let found = plan::found(
+            planned.tile,
+            there.tiles().iter().find(|known| known.tile == planned.tile.key),
+            Some(shown),
+        );
+        let insight = found.and_then(ShownTile::insight_id);
+        report.tiles.push(match planned.step {
+            Step::Keep(_) => Told::kept(planned.tile, insight),
+            Step::Leave(why) => Told::left(planned.tile, insight, why.says()),
+            _ => Told::missing(planned.tile),
+        });
+    }
+    for retired in plan::retired(&wanted, there.tiles(), Some(shown)) {
+        report.tiles.push(Told::retired(retired));
+    }
+    Ok(report)
+}

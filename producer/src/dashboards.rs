@@ -1,0 +1,12 @@
+//! The dashboard "AI metrics": what it is made of is data (`ai_metrics.json`, and the SQL in
+//! `tiles/`); here it is written out for a project, and compared with what PostHog has. PURE.
+
+pub(crate) mod definition;
+pub(crate) mod fingerprint;
+pub(crate) mod layout;
+pub(crate) mod plan;
+#[cfg(test)]
+mod plan_tests;
+pub(crate) mod render;
+pub(crate) mod request;
+pub(crate) mod shown;

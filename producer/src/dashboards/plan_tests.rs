@@ -1,0 +1,302 @@
+//! The plan, case by case.
+
+use serde_json::{Value, json};
+use shared::ledger::{KnownDashboard, KnownTile};
+
+use super::definition::Definition;
+use super::plan::{Mode, Step, Whole, Why, deletion, print_of, prints, retired, tiles, whole};
+use super::render::{About, Content, Wanted, render};
+use super::shown::Shown;
+
+const ALL: [Mode; 3] = [Mode::Create, Mode::Update, Mode::Recreate];
+
+fn wanted() -> Wanted {
+    let about = About {
+        project: "p",
+        conversion: None,
+    };
+    render(&Definition::ai_metrics().unwrap(), &about, None)
+}
+
+/// The dashboard as PostHog shows it right after it was made.
+fn made(wanted: &Wanted) -> Value {
+    let tiles = wanted.tiles.iter().zip(1..).map(|(tile, id)| match &tile.content {
+        Content::Text(body) => json!({"id": 300 + id, "text": {"id": 500 + id, "body": body}, "insight": null}),
+        Content::Insight {
+            name,
+            description,
+            forms,
+        } => json!({
+            "id": 300 + id, "text": null,
+            "insight": {"id": 90 + id, "name": name, "description": description, "query": forms[0]},
+        }),
+    });
+    json!({"id": 12, "name": wanted.name, "description": wanted.description, "tiles": tiles.collect::<Vec<_>>()})
+}
+
+/// What the ledger knows after that.
+fn remembered(wanted: &Wanted, answer: &Value) -> (KnownDashboard, Vec<KnownTile>) {
+    let shown = Shown::read(answer).unwrap();
+    let tiles = wanted.tiles.iter().zip(&shown.tiles).map(|(tile, shown)| KnownTile {
+        tile: tile.key.clone(),
+        tile_id: shown.id,
+        insight_id: shown.insight_id(),
+        written: Some(prints(tile).swap_remove(0)),
+        shown: shown.print(),
+        placed: true,
+    });
+    let dashboard = KnownDashboard {
+        dashboard_id: 12,
+        name: wanted.name.clone(),
+        conversion_event: None,
+        written: Some(print_of(wanted)),
+        shown: Some(shown.print()),
+    };
+    (dashboard, tiles.collect())
+}
+
+fn step_of(mode: Mode, wanted: &Wanted, known: &[KnownTile], answer: &Value, key: &str) -> Step {
+    let shown = Shown::read(answer).unwrap();
+    let planned = tiles(mode, wanted, known, Some(&shown));
+    let ours = planned.into_iter().find(|planned| planned.tile.key == key);
+    ours.unwrap().step
+}
+
+fn place(wanted: &Wanted, key: &str) -> usize {
+    wanted.tiles.iter().position(|tile| tile.key == key).unwrap()
+}
+
+#[test]
+fn what_was_just_made_is_left_as_it_is() {
+    let wanted = wanted();
+    let answer = made(&wanted);
+    let (dashboard, known) = remembered(&wanted, &answer);
+    let shown = Shown::read(&answer).unwrap();
+    for mode in ALL {
+        let planned = tiles(mode, &wanted, &known, Some(&shown));
+        let kept: Vec<_> = planned
+            .iter()
+            .zip(&known)
+            .filter(|(planned, known)| planned.step == Step::Keep((*known).clone()))
+            .collect();
+        assert_eq!(kept.len(), wanted.tiles.len());
+        assert_eq!(whole(mode, &wanted, Some(&dashboard), Some(&shown)), Whole::Keep);
+        // Found by its markers, without a ledger.
+        let planned = tiles(mode, &wanted, &[], Some(&shown));
+        assert!(
+            planned
+                .iter()
+                .zip(&known)
+                .all(|(planned, known)| planned.step == Step::Keep(known.clone()))
+        );
+        assert_eq!(whole(mode, &wanted, None, Some(&shown)), Whole::Keep);
+        // Nothing is there yet.
+        assert!(
+            tiles(mode, &wanted, &[], None)
+                .iter()
+                .all(|planned| planned.step == Step::Make)
+        );
+        assert_eq!(whole(mode, &wanted, None, None), Whole::Make);
+    }
+}
+
+#[test]
+fn what_posthog_adds_to_a_query_is_nobodys_change() {
+    let wanted = wanted();
+    let mut answer = made(&wanted);
+    let at = place(&wanted, "cost_total");
+    answer["tiles"][at]["insight"]["query"]["source"]["version"] = 2.into();
+    let (_, known) = remembered(&wanted, &answer);
+    assert!(matches!(
+        step_of(Mode::Update, &wanted, &known, &answer, "cost_total"),
+        Step::Keep(_)
+    ));
+}
+
+#[test]
+fn what_the_user_did_stays_unless_it_is_to_be_undone() {
+    let wanted = wanted();
+    let before = made(&wanted);
+    let (_, known) = remembered(&wanted, &before);
+    let at = place(&wanted, "traces");
+    let insight = |field: &str, value: Value| {
+        let mut answer = before.clone();
+        answer["tiles"][at]["insight"][field] = value;
+        answer
+    };
+    let mut text = before.clone();
+    text["tiles"][0]["text"]["body"] = "## Volume\n\nMine".into();
+    for (key, answer) in [
+        ("traces", insight("name", "My traces".into())),
+        ("traces", insight("description", "".into())),
+        ("traces", insight("query", json!({"kind": "InsightVizNode"}))),
+        ("text_volume", text),
+    ] {
+        for mode in [Mode::Create, Mode::Update] {
+            assert_eq!(
+                step_of(mode, &wanted, &known, &answer, key),
+                Step::Leave(Why::Changed),
+                "{key}"
+            );
+        }
+        assert!(
+            matches!(
+                step_of(Mode::Recreate, &wanted, &known, &answer, key),
+                Step::Change { .. }
+            ),
+            "{key}"
+        );
+    }
+    let mut deleted = before.clone();
+    deleted["tiles"][at]["deleted"] = true.into();
+    let mut removed = before.clone();
+    removed["tiles"].as_array_mut().unwrap().remove(at);
+    let soft = insight("deleted", true.into());
+    for answer in [deleted, removed, soft] {
+        assert_eq!(
+            step_of(Mode::Update, &wanted, &known, &answer, "traces"),
+            Step::Leave(Why::Deleted)
+        );
+        assert_eq!(step_of(Mode::Recreate, &wanted, &known, &answer, "traces"), Step::Make);
+    }
+    // Its place is the user's.
+    let mut moved = before.clone();
+    moved["tiles"][at]["layouts"] = json!({"sm": {"x": 3, "y": 99, "w": 2, "h": 2}});
+    assert!(matches!(
+        step_of(Mode::Recreate, &wanted, &known, &moved, "traces"),
+        Step::Keep(_)
+    ));
+}
+
+#[test]
+fn an_update_changes_what_is_of_another_release_and_nothing_else() {
+    let new = wanted();
+    let mut old = wanted();
+    let at = place(&old, "traces");
+    if let Content::Insight { name, .. } = &mut old.tiles[at].content {
+        "Traces of before".clone_into(name);
+    }
+    old.name = "Metrics".to_owned();
+    let retired_tile = old.tiles.remove(place(&old, "tokens"));
+    let answer = made(&old);
+    let (dashboard, mut known) = remembered(&old, &answer);
+    let changed = Step::Change {
+        tile_id: 301 + i64::try_from(at).unwrap(),
+        insight_id: Some(91 + i64::try_from(at).unwrap()),
+        text_id: None,
+    };
+    assert_eq!(
+        step_of(Mode::Create, &new, &known, &answer, "traces"),
+        Step::Leave(Why::Older)
+    );
+    assert_eq!(step_of(Mode::Update, &new, &known, &answer, "traces"), changed);
+    // A tile of a new release is made.
+    assert_eq!(step_of(Mode::Create, &new, &known, &answer, "tokens"), Step::Make);
+    assert!(matches!(
+        step_of(Mode::Update, &new, &known, &answer, "users"),
+        Step::Keep(_)
+    ));
+    let shown = Shown::read(&answer).unwrap();
+    assert_eq!(
+        whole(Mode::Create, &new, Some(&dashboard), Some(&shown)),
+        Whole::Leave(Why::Older)
+    );
+    assert_eq!(whole(Mode::Update, &new, Some(&dashboard), Some(&shown)), Whole::Change);
+    let mut renamed = shown.clone();
+    renamed.name = "Mine".into();
+    assert_eq!(
+        whole(Mode::Update, &new, Some(&dashboard), Some(&renamed)),
+        Whole::Leave(Why::Changed)
+    );
+    assert_eq!(
+        whole(Mode::Recreate, &new, Some(&dashboard), Some(&renamed)),
+        Whole::Change
+    );
+    // Without the ledger nobody knows whether it is the user's.
+    assert_eq!(
+        step_of(Mode::Update, &new, &[], &answer, "traces"),
+        Step::Leave(Why::Unknown)
+    );
+    assert_eq!(
+        whole(Mode::Update, &new, None, Some(&shown)),
+        Whole::Leave(Why::Unknown)
+    );
+    // A tile that is no part of it any more is told of while it is there.
+    known.push(KnownTile {
+        tile: "of_before".to_owned(),
+        ..known[at].clone()
+    });
+    let gone = KnownTile {
+        tile: "gone".to_owned(),
+        insight_id: Some(7),
+        ..known[at].clone()
+    };
+    known.push(gone);
+    let of_before: Vec<_> = retired(&new, &known, Some(&shown))
+        .into_iter()
+        .map(|tile| tile.tile.as_str())
+        .collect();
+    assert_eq!(of_before, ["of_before"]);
+    assert_eq!(retired_tile.key, "tokens");
+}
+
+#[test]
+fn a_simpler_form_is_as_good_where_posthog_took_no_other() {
+    let wanted = wanted();
+    let mut answer = made(&wanted);
+    let at = place(&wanted, "cost_total");
+    let Content::Insight { forms, .. } = &wanted.tiles[at].content else {
+        panic!("a text")
+    };
+    answer["tiles"][at]["insight"]["query"] = forms[1].clone();
+    let (_, mut known) = remembered(&wanted, &answer);
+    known[at].written = prints(&wanted.tiles[at]).pop();
+    assert!(matches!(
+        step_of(Mode::Update, &wanted, &known, &answer, "cost_total"),
+        Step::Keep(_)
+    ));
+}
+
+#[test]
+fn what_we_made_and_nobody_changed_is_deleted() {
+    let wanted = wanted();
+    let before = made(&wanted);
+    let (dashboard, known) = remembered(&wanted, &before);
+    let of = |answer: &Value| deletion(&dashboard, &known, &Shown::read(answer).unwrap());
+    let all = of(&before);
+    assert!(all.whole && all.left.is_empty() && all.tiles.len() == known.len());
+
+    let mut edited = before.clone();
+    edited["tiles"][1]["insight"]["name"] = "Mine".into();
+    let found = of(&edited);
+    assert!(!found.whole && found.tiles.len() == known.len() - 1);
+    assert_eq!(found.left, [("traces".to_owned(), Why::Changed)]);
+
+    let mut added = before.clone();
+    added["tiles"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"id": 9, "text": {"id": 1, "body": "mine"}}));
+    let found = of(&added);
+    assert!(!found.whole && found.foreign == 1 && found.tiles.len() == known.len());
+
+    let mut renamed = before.clone();
+    renamed["name"] = "Mine".into();
+    assert!(!of(&renamed).whole);
+
+    let mut fewer = before.clone();
+    fewer["tiles"].as_array_mut().unwrap().remove(1);
+    let found = of(&fewer);
+    assert!(found.whole && found.gone == ["traces"], "{found:?}");
+}
+
+#[test]
+fn new_tiles_go_below_what_is_there() {
+    let answer = json!({"id": 1, "tiles": [
+        {"id": 1, "text": {"body": "x"}, "layouts": {"sm": {"y": 3, "h": 4}, "xs": {"y": 10, "h": 1}}},
+        {"id": 2, "text": {"body": "y"}, "layouts": {"sm": {"y": 1, "h": 2}}},
+        {"id": 3, "text": {"body": "z"}, "layouts": {}},
+    ]});
+    let bottom = Shown::read(&answer).unwrap().bottom();
+    assert_eq!((bottom.wide, bottom.narrow), (7, 11));
+}

@@ -1,0 +1,316 @@
+//! The dashboard of one project: the definition with the project, its conversion event and the SQL
+//! written out. PURE.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value};
+
+use super::definition::{Definition, Insight, sql};
+use super::layout::{Flow, Place};
+
+/// What the queries are about.
+#[derive(Clone, Debug)]
+pub(crate) struct About<'a> {
+    /// Langfuse's project
+    pub(crate) project: &'a str,
+    /// The event that counts as a conversion; without one the tiles about it are left out
+    pub(crate) conversion: Option<&'a str>,
+}
+
+/// What a dashboard should be.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) name: String,
+    /// With the marker at its end
+    pub(crate) description: String,
+    pub(crate) tags: Vec<String>,
+    pub(crate) filters: Value,
+    /// From top to bottom
+    pub(crate) tiles: Vec<Tile>,
+}
+
+/// What a tile should be.
+#[derive(Clone, Debug)]
+pub(crate) struct Tile {
+    pub(crate) key: String,
+    pub(crate) content: Content,
+    pub(crate) place: Place,
+}
+
+/// What is in a tile.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    /// Markdown
+    Text(String),
+    /// A query
+    Insight {
+        name: String,
+        /// With the marker at its end
+        description: String,
+        /// The query in its best form, then in simpler ones
+        forms: Vec<Value>,
+    },
+}
+
+impl Tile {
+    /// How it is called for people.
+    pub(crate) fn title(&self) -> &str {
+        match &self.content {
+            Content::Text(body) => heading(body),
+            Content::Insight { name, .. } => name,
+        }
+    }
+}
+
+/// The first line of a text tile, by which it is found again where the ledger does not know it.
+pub(crate) fn heading(body: &str) -> &str {
+    body.lines().next().unwrap_or_default().trim_start_matches('#').trim()
+}
+
+/// By this a dashboard is found again where the ledger does not know it: never by its name.
+pub(crate) fn marker(project: &str) -> String {
+    format!("[langfuse-posthog-export:ai-metrics:v1:{}]", in_json(project))
+}
+
+/// By this a tile is found again.
+pub(crate) fn tile_marker(key: &str) -> String {
+    format!("[langfuse-posthog-export:ai-metrics:{key}]")
+}
+
+/// Writes the dashboard out.
+pub(crate) fn render(definition: &Definition, about: &About<'_>, name: Option<&str>) -> Wanted {
+    let mut flow = Flow::default();
+    let mut tiles = Vec::new();
+    for group in &definition.groups {
+        tiles.push(Tile {
+            key: format!("text_{}", group.key),
+            content: Content::Text(group.text.clone()),
+            place: flow.row(2),
+        });
+        for insight in &group.tiles {
+            if let Some(forms) = forms(definition, about, insight) {
+                tiles.push(Tile {
+                    key: insight.key.clone(),
+                    content: Content::Insight {
+                        name: insight.title.clone(),
+                        description: format!(
+                            "{} It does not say: {} {}",
+                            insight.question,
+                            lower(&insight.says_not),
+                            tile_marker(&insight.key)
+                        ),
+                        forms,
+                    },
+                    place: flow.next(insight.size),
+                });
+            }
+        }
+    }
+    Wanted {
+        name: name.unwrap_or(&definition.name).to_owned(),
+        description: format!("{} {}", definition.description, marker(about.project)),
+        tags: definition.tags.clone(),
+        filters: definition.filters.clone(),
+        tiles,
+    }
+}
+
+/// The forms of a tile's query; `None` where it needs a conversion event, and there is none.
+fn forms(definition: &Definition, about: &About<'_>, insight: &Insight) -> Option<Vec<Value>> {
+    let mut forms = vec![(&insight.query, insight.key.as_str())];
+    for simpler in &insight.simpler {
+        forms.push((&simpler.query, simpler.sql.as_deref().unwrap_or(&insight.key)));
+    }
+    let form = |(query, sql): (&Value, &str)| Writer { definition, about, sql }.write(query);
+    forms.into_iter().map(form).collect()
+}
+
+struct Writer<'a> {
+    definition: &'a Definition,
+    about: &'a About<'a>,
+    /// Whose text `$text` is
+    sql: &'a str,
+}
+
+impl Writer<'_> {
+    /// What is bound is never looked at again: an id may look like a part.
+    fn write(&self, value: &Value) -> Option<Value> {
+        Some(match value {
+            Value::String(name) => match name.as_str() {
+                "$project" => in_json(self.about.project).into(),
+                "$conversion" => self.about.conversion?.into(),
+                "$text" => self.text()?.into(),
+                name => match self.definition.parts.get(name) {
+                    Some(part) => self.write(part)?,
+                    None => name.into(),
+                },
+            },
+            Value::Array(values) => values.iter().map(|value| self.write(value)).collect::<Option<_>>()?,
+            Value::Object(fields) => {
+                let fields = fields.iter();
+                let written = fields.map(|(name, value)| Some((name.clone(), self.write(value)?)));
+                Value::Object(written.collect::<Option<Map<_, _>>>()?)
+            }
+            other => other.clone(),
+        })
+    }
+
+    fn text(&self) -> Option<String> {
+        let text = sql(self.sql)?.replace("{project}", &literal(&in_json(self.about.project)));
+        if text.contains("{conversion}") {
+            return Some(text.replace("{conversion}", &literal(self.about.conversion?)));
+        }
+        Some(text)
+    }
+}
+
+/// A text of HogQL. Ids that are not plain are written as hexadecimal digits: which escapes a parser
+/// knows differs by version, and a brace begins what is bound. `values` cannot be bound beside
+/// `{filters}`.
+fn literal(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || " $-_.:/".contains(c);
+    if text.chars().all(is_plain) {
+        return format!("'{text}'");
+    }
+    let mut digits = String::new();
+    for byte in text.bytes() {
+        let _ = write!(digits, "{byte:02x}");
+    }
+    format!("unhex('{digits}')")
+}
+
+/// A text as it stands in JSON, without the quotes: PostHog compares a property so.
+fn in_json(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    let bare = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    bare.unwrap_or(text).to_owned()
+}
+
+fn lower(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters
+        .next()
+        .map(|first| first.to_lowercase().chain(letters).collect())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn wanted(project: &str, conversion: Option<&str>) -> Wanted {
+        render(&Definition::ai_metrics().unwrap(), &About { project, conversion }, None)
+    }
+
+    fn forms_of(wanted: &Wanted) -> impl Iterator<Item = (&str, &Value)> {
+        wanted.tiles.iter().flat_map(|tile| match &tile.content {
+            Content::Insight { forms, .. } => forms.iter().map(|form| (tile.key.as_str(), form)).collect(),
+            Content::Text(_) => Vec::new(),
+        })
+    }
+
+    fn texts<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::String(text) => found.push(text),
+            Value::Array(values) => values.iter().for_each(|value| texts(value, found)),
+            Value::Object(fields) => fields.values().for_each(|value| texts(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_to_be_written_out() {
+        let wanted = wanted("clx1abc", Some("signed_up"));
+        let (mut langfuse, mut conversions) = (0, 0);
+        for (key, form) in forms_of(&wanted) {
+            let mut found = Vec::new();
+            texts(form, &mut found);
+            for text in found {
+                // PostHog's own; prefixes of money.
+                let is_known = ["$pageview", "$"].contains(&text);
+                assert!(is_known || !text.starts_with('$'), "{key}: {text}");
+                assert!(!text.contains("{project}") && !text.contains("{conversion}"), "{key}");
+                conversions += usize::from(text.contains("signed_up"));
+            }
+            let all = form.to_string();
+            if all.contains("langfuse trace") || all.contains("langfuse generation") || all.contains("langfuse score") {
+                assert!(all.contains("clx1abc"), "{key} mixes projects");
+                langfuse += 1;
+            }
+            // Who is no user counts as none.
+            if all.contains("\"dau\"") || all.contains("Retention") && all.contains("langfuse trace") {
+                assert!(all.contains("distinct_id != toString(uuid)"), "{key}");
+            }
+            assert!(
+                !["\"sum\"", "\"total\"", "\"avg\"", "\"p95\""]
+                    .iter()
+                    .any(|math| all.contains(&format!("\"math\":{math}"))),
+                "{key} counts copies"
+            );
+        }
+        assert!(langfuse > 20 && conversions > 3, "{langfuse} {conversions}");
+    }
+
+    #[test]
+    fn without_a_conversion_event_its_tiles_are_left_out() {
+        let keys = |wanted: Wanted| wanted.tiles.into_iter().map(|tile| tile.key).collect::<Vec<_>>();
+        let (with, without) = (keys(wanted("p", Some("paid"))), keys(wanted("p", None)));
+        let gone: Vec<_> = with.iter().filter(|key| !without.contains(key)).collect();
+        assert_eq!(gone, ["conversion_funnel", "conversion_compared"]);
+        assert!(without.iter().all(|key| with.contains(key)));
+    }
+
+    #[test]
+    fn an_id_that_is_not_plain_cannot_leave_its_quotes() {
+        assert_eq!(literal("clx1-A_b.c"), "'clx1-A_b.c'");
+        assert_eq!(literal("a'b"), "unhex('612762')");
+        for hostile in [
+            "' or 1=1 --",
+            "\\",
+            "a\\'b",
+            "{filters}",
+            "}{",
+            "a''b",
+            "\u{0}",
+            "$ours",
+            "$text",
+            "é",
+            "\"",
+            "\n",
+        ] {
+            let wanted = wanted(hostile, Some(hostile));
+            let (_, form) = forms_of(&wanted)
+                .find(|(key, _)| *key == "conversion_compared")
+                .unwrap();
+            let sql = form["source"]["query"].as_str().unwrap();
+            let quiet = sql
+                .replace(&literal(&in_json(hostile)), "'p'")
+                .replace(&literal(hostile), "'p'");
+            let tame = super::tests::wanted("p", Some("p"));
+            let (_, form) = forms_of(&tame).find(|(key, _)| *key == "conversion_compared").unwrap();
+            assert_eq!(quiet, form["source"]["query"].as_str().unwrap(), "{hostile}");
+            let (_, traces) = forms_of(&wanted).find(|(key, _)| *key == "traces").unwrap();
+            assert_eq!(traces["source"]["properties"][0]["value"][0], in_json(hostile));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_literal_is_one_text_whatever_it_holds(text in any::<String>()) {
+            let written = literal(&text);
+            prop_assert_eq!(written.matches('\'').count(), 2);
+            let is_tame = !written.contains(['\\', '{', '}', '\n']) && written.is_ascii();
+            prop_assert!(is_tame);
+        }
+    }
+
+    #[test]
+    fn the_marker_of_a_project_is_no_other_projects() {
+        assert_ne!(marker("a"), marker("a]"));
+        assert!(!marker("ab").contains(&marker("a")));
+        let wanted = wanted("a\nb", None);
+        assert!(wanted.description.ends_with("v1:a\\nb]"), "{}", wanted.description);
+    }
+}

@@ -1,0 +1,173 @@
+//! What PostHog shows of a dashboard. PURE.
+
+use serde_json::Value;
+
+use super::fingerprint;
+use super::layout::Down;
+use super::render::{Content, Tile, heading, tile_marker};
+
+/// A dashboard as PostHog shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    pub(crate) id: i64,
+    pub(crate) name: Value,
+    pub(crate) description: Value,
+    pub(crate) tiles: Vec<ShownTile>,
+}
+
+/// A tile as PostHog shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct ShownTile {
+    pub(crate) id: i64,
+    pub(crate) content: ShownContent,
+    layouts: Value,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum ShownContent {
+    /// Number and Markdown
+    Text(Option<i64>, String),
+    Insight(ShownInsight),
+    /// Something that a newer PostHog has
+    Other,
+}
+
+/// An insight as PostHog shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct ShownInsight {
+    pub(crate) id: i64,
+    pub(crate) name: Value,
+    pub(crate) description: Value,
+    /// On a dashboard with its date range in place of the insight's own
+    pub(crate) query: Value,
+    /// Whether it stands on another dashboard, too
+    pub(crate) is_elsewhere: bool,
+}
+
+impl Shown {
+    /// Reads an answer; `None` where it is none, or the dashboard was deleted.
+    pub(crate) fn read(answer: &Value) -> Option<Self> {
+        if is_deleted(answer) {
+            return None;
+        }
+        let tiles = answer["tiles"].as_array();
+        Some(Self {
+            id: answer["id"].as_i64()?,
+            name: answer["name"].clone(),
+            description: answer["description"].clone(),
+            tiles: tiles.into_iter().flatten().filter_map(ShownTile::read).collect(),
+        })
+    }
+
+    /// Fingerprint of what is the dashboard's own.
+    pub(crate) fn print(&self) -> String {
+        fingerprint::dashboard(&self.name, &self.description)
+    }
+
+    /// Below everything.
+    pub(crate) fn bottom(&self) -> Down {
+        let bottom = |screen: &str| {
+            let ends = self.tiles.iter().filter_map(|tile| {
+                let place = &tile.layouts[screen];
+                u32::try_from(place["y"].as_u64()? + place["h"].as_u64()?).ok()
+            });
+            ends.max().unwrap_or_default()
+        };
+        Down {
+            wide: bottom("sm"),
+            narrow: bottom("xs"),
+        }
+    }
+
+    /// The tile that has this number, or shows this insight.
+    pub(crate) fn tile(&self, tile_id: i64, insight_id: Option<i64>) -> Option<&ShownTile> {
+        self.tiles.iter().find(|tile| match (&tile.content, insight_id) {
+            (ShownContent::Insight(insight), Some(id)) => insight.id == id,
+            (_, None) => tile.id == tile_id,
+            _ => false,
+        })
+    }
+
+    /// The tile that has the marker of this one.
+    pub(crate) fn marked(&self, wanted: &Tile) -> Option<&ShownTile> {
+        self.tiles.iter().find(|tile| match (&tile.content, &wanted.content) {
+            (ShownContent::Insight(insight), Content::Insight { .. }) => {
+                let said = insight.description.as_str().unwrap_or_default();
+                said.contains(&tile_marker(&wanted.key))
+            }
+            (ShownContent::Text(_, body), Content::Text(ours)) => heading(body) == heading(ours),
+            _ => false,
+        })
+    }
+}
+
+impl ShownTile {
+    fn read(answer: &Value) -> Option<Self> {
+        if is_deleted(answer) {
+            return None;
+        }
+        let content = if answer["insight"].is_object() {
+            ShownContent::Insight(ShownInsight::read(&answer["insight"])?)
+        } else if let Some(body) = answer["text"]["body"].as_str() {
+            ShownContent::Text(answer["text"]["id"].as_i64(), body.to_owned())
+        } else {
+            ShownContent::Other
+        };
+        Some(Self {
+            id: answer["id"].as_i64()?,
+            content,
+            layouts: answer["layouts"].clone(),
+        })
+    }
+
+    /// Whether it stands there; its least sizes, which PostHog adds, do not matter.
+    pub(crate) fn is_at(&self, layouts: &Value) -> bool {
+        let same = |screen: &str| {
+            let (here, there) = (&self.layouts[screen], &layouts[screen]);
+            ["x", "y", "w", "h"].iter().all(|side| here[side] == there[side])
+        };
+        same("sm") && same("xs")
+    }
+
+    /// Fingerprint of what it shows.
+    pub(crate) fn print(&self) -> Option<String> {
+        match &self.content {
+            ShownContent::Text(_, body) => Some(fingerprint::text(body)),
+            ShownContent::Insight(insight) => Some(insight.print()),
+            ShownContent::Other => None,
+        }
+    }
+
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        matches!(&self.content, ShownContent::Insight(insight) if insight.is_elsewhere)
+    }
+
+    pub(crate) fn insight_id(&self) -> Option<i64> {
+        match &self.content {
+            ShownContent::Insight(insight) => Some(insight.id),
+            _ => None,
+        }
+    }
+}
+
+impl ShownInsight {
+    /// Reads an answer; `None` where it is none, or the insight was deleted.
+    pub(crate) fn read(answer: &Value) -> Option<Self> {
+        (!is_deleted(answer)).then_some(())?;
+        Some(Self {
+            id: answer["id"].as_i64()?,
+            name: answer["name"].clone(),
+            description: answer["description"].clone(),
+            query: answer["query"].clone(),
+            is_elsewhere: answer["dashboards"].as_array().is_some_and(|all| all.len() > 1),
+        })
+    }
+
+    pub(crate) fn print(&self) -> String {
+        fingerprint::insight(&self.name, &self.description, &self.query)
+    }
+}
+
+fn is_deleted(answer: &Value) -> bool {
+    answer["deleted"] == true
+}

@@ -1,0 +1,60 @@
+//! Which PostHog project an integration's events go to.
+
+use reqwest::Url;
+use shared::integration::Integration;
+use shared::ledger::{Ledger, LedgerError};
+
+use crate::posthog_app::{App, AppError, Place};
+
+/// A project that was found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) place: Place,
+    /// Whether the ledger does not know it yet
+    is_new: bool,
+}
+
+impl Found {
+    /// Remembers it.
+    pub(crate) async fn remember(&self, ledger: &Ledger, integration: &Integration) -> Result<(), LedgerError> {
+        if self.is_new {
+            let target = integration.target();
+            ledger
+                .remember_posthog_project(&target, Some(self.place.project))
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// As was said, as is known, or the one that has the key.
+pub(crate) async fn find(
+    app: &App,
+    ledger: &Ledger,
+    url: &Url,
+    integration: &Integration,
+    said: Option<i64>,
+) -> Result<Result<Found, AppError>, LedgerError> {
+    let found = |project, is_new| Found {
+        place: Place {
+            app: url.clone(),
+            project,
+        },
+        is_new,
+    };
+    if let Some(project) = said {
+        let found = found(project, true);
+        if app.has_key(&found.place, &integration.api_key).await == Some(false) {
+            return Ok(Err(AppError::OtherKey {
+                host: url.host_str().unwrap_or_default().to_owned(),
+                project,
+            }));
+        }
+        return Ok(Ok(found));
+    }
+    if let Some(project) = ledger.posthog_project(&integration.target()).await? {
+        return Ok(Ok(found(project, false)));
+    }
+    let listed = app.project_with_key(url, &integration.api_key).await;
+    Ok(listed.map(|project| found(project, true)))
+}

@@ -1,0 +1,211 @@
+//! What a user did stays.
+
+use serde_json::{Value, json};
+
+use super::{
+    INSIGHTS, NUMBER, TEXTS, board_world, dashboards, ended, insight, only_dashboard, refusal, tile_of, tiles_that, why,
+};
+use crate::alter;
+
+#[tokio::test]
+async fn what_the_user_did_stays_until_it_is_to_be_undone() {
+    let world = board_world().await;
+    let posthog = &world.posthog;
+    dashboards(&world, "create", &[]).await;
+    let board = only_dashboard(posthog);
+    let of = |name: &str| insight(posthog, name).id;
+    let (renamed, edited, deleted, moved) = (of("Traces"), of("Cost"), of("Tokens in and out"), of("Generations"));
+    posthog.change_insight(renamed, |insight| insight.name = "Our traces".to_owned());
+    posthog.change_insight(edited, |insight| insight.query["display"] = "ActionsTable".into());
+    posthog.change_insight(deleted, |insight| insight.deleted = true);
+    let place = json!({"sm": {"x": 0, "y": 90, "w": 12, "h": 9}, "xs": {"x": 0, "y": 200, "w": 1, "h": 9}});
+    posthog.change_tile(tile_of(posthog, board.id, moved).id, |tile| {
+        tile.layouts = place.clone();
+    });
+    let text = posthog
+        .tiles(board.id)
+        .into_iter()
+        .find(|tile| tile.text.is_some())
+        .unwrap();
+    posthog.change_tile(text.id, |tile| {
+        tile.text.as_mut().unwrap().1 = "## Volume\n\nOur words".to_owned();
+    });
+    let removed = posthog
+        .tiles(board.id)
+        .into_iter()
+        .rfind(|tile| tile.text.is_some())
+        .unwrap();
+    posthog.change_tile(removed.id, |tile| tile.deleted = true);
+    posthog.user_text(board.id, "Our own text");
+    posthog.change_dashboard(board.id, |dashboard| dashboard.name = "Ours".to_owned());
+
+    let (before, writes) = (posthog.insights(NUMBER), posthog.board_writes().len());
+    for command in ["update", "create"] {
+        let report = dashboards(&world, command, &[]).await;
+        assert_eq!(
+            tiles_that(&report, "left"),
+            ["text_volume", "traces", "cost_total", "tokens", "text_who"],
+            "{report}"
+        );
+        assert!(why(&report, "traces").contains("was changed in PostHog"));
+        assert!(why(&report, "tokens").contains("was deleted in PostHog"));
+        assert!(
+            report["notes"][0]
+                .as_str()
+                .unwrap()
+                .contains("title or description was changed"),
+            "{report}"
+        );
+    }
+    assert_eq!(
+        (posthog.insights(NUMBER), posthog.board_writes().len()),
+        (before, writes)
+    );
+
+    let report = dashboards(&world, "update", &["--recreate"]).await;
+    assert_eq!(tiles_that(&report, "made"), ["tokens", "text_who"], "{report}");
+    assert_eq!(
+        tiles_that(&report, "changed"),
+        ["text_volume", "traces", "generations", "cost_total"],
+        "{report}"
+    );
+    assert_eq!(insight(posthog, "Traces").id, renamed);
+    assert_eq!(only_dashboard(posthog).name, "AI metrics");
+    assert_ne!(tile_of(posthog, board.id, moved).layouts, place);
+    // The user's own text is nobody's.
+    let texts: Vec<String> = posthog
+        .tiles(board.id)
+        .into_iter()
+        .filter_map(|tile| Some(tile.text?.1))
+        .collect();
+    assert!(
+        texts.contains(&"Our own text".to_owned()) && !texts.iter().any(|text| text.contains("Our words")),
+        "{texts:?}"
+    );
+    let writes = posthog.board_writes().len();
+    dashboards(&world, "update", &["--recreate"]).await;
+    assert_eq!(posthog.board_writes().len(), writes);
+}
+
+#[tokio::test]
+async fn an_update_changes_only_tiles_that_were_left_as_they_were() {
+    let world = board_world().await;
+    let posthog = &world.posthog;
+    dashboards(&world, "create", &[]).await;
+    let board = only_dashboard(posthog);
+    // What an older release made: other queries, which PostHog shows as they were written.
+    for (tile, name, is_edited) in [("latency", "Latency of generations", false), ("traces", "Traces", true)] {
+        let id = insight(posthog, name).id;
+        posthog.change_insight(id, |insight| {
+            insight.query = json!({"kind": "OfBefore", "edited": false});
+        });
+        super::remember_as_shown(&world, tile, &insight(posthog, name)).await;
+        if is_edited {
+            posthog.change_insight(id, |insight| insight.query["edited"] = true.into());
+        }
+    }
+    let place = json!({"sm": {"x": 6, "y": 70, "w": 6, "h": 6}, "xs": {"x": 0, "y": 70, "w": 1, "h": 6}});
+    let moved = tile_of(posthog, board.id, insight(posthog, "Latency of generations").id);
+    posthog.change_tile(moved.id, |tile| tile.layouts = place.clone());
+    // A tile that an older release did not have.
+    let new = insight(posthog, "Warnings and errors");
+    posthog.vanish(new.id);
+    alter(
+        &world,
+        "delete from posthog_export.dashboard_tiles where tile = 'errors_by_level'",
+    )
+    .await;
+
+    let report = dashboards(&world, "create", &[]).await;
+    assert!(why(&report, "latency").contains("of another release"), "{report}");
+    assert_eq!(tiles_that(&report, "made"), ["errors_by_level"], "{report}");
+    let report = dashboards(&world, "update", &[]).await;
+    assert_eq!(tiles_that(&report, "changed"), ["latency"], "{report}");
+    assert_eq!(tiles_that(&report, "left"), ["traces"], "{report}");
+    assert_eq!(ended(&report, "kept"), INSIGHTS + TEXTS - 2);
+    assert_eq!(
+        insight(posthog, "Latency of generations").query["kind"],
+        "DataVisualizationNode"
+    );
+    assert_eq!(insight(posthog, "Traces").query["edited"], true);
+    let tile = tile_of(posthog, board.id, insight(posthog, "Latency of generations").id);
+    assert_eq!(tile.layouts, place, "its place is the user's");
+    // What is new goes below everything.
+    let tile = tile_of(posthog, board.id, insight(posthog, "Warnings and errors").id);
+    assert!(tile.layouts["sm"]["y"].as_u64() >= Some(76), "{tile:?}");
+    alter(
+        &world,
+        "update posthog_export.dashboard_tiles set written = 'of before' where tile = 'users'",
+    )
+    .await;
+    // As shown, it is as it should be.
+    assert_eq!(ended(&dashboards(&world, "update", &[]).await, "changed"), 0);
+}
+
+#[tokio::test]
+async fn a_dashboard_that_the_user_deleted_is_not_made_again() {
+    let world = board_world().await;
+    let posthog = &world.posthog;
+    let first = dashboards(&world, "create", &[]).await;
+    let id = first["dashboard_id"].as_i64().unwrap();
+    posthog.change_dashboard(id, |dashboard| dashboard.deleted = true);
+    let writes = posthog.board_writes().len();
+    for command in ["create", "update"] {
+        let said = refusal(&world, command, &[]).await;
+        assert!(
+            said.contains("deleted in PostHog") && said.contains("--recreate"),
+            "{said}"
+        );
+    }
+    let shown = world
+        .producer(&["dashboards", "show", "--project", crate::PROJECT])
+        .await;
+    assert!(
+        shown.code == 1 && shown.stdout.contains("was deleted"),
+        "{}",
+        shown.stdout
+    );
+    assert_eq!(posthog.board_writes().len(), writes);
+    let again = dashboards(&world, "create", &["--recreate"]).await;
+    assert_eq!(ended(&again, "made"), INSIGHTS + TEXTS, "{again}");
+    assert_ne!(again["dashboard_id"], first["dashboard_id"]);
+}
+
+#[tokio::test]
+async fn a_deletion_leaves_what_the_user_changed_or_added() {
+    let world = board_world().await;
+    let posthog = &world.posthog;
+    dashboards(&world, "create", &[]).await;
+    let board = only_dashboard(posthog).id;
+    posthog.change_insight(insight(posthog, "Traces").id, |insight| {
+        insight.name = "Our traces".to_owned();
+    });
+    posthog.user_insight(board, "Mine", &Value::Null);
+    let report = dashboards(&world, "delete", &[]).await;
+    assert_eq!(
+        (ended(&report, "deleted"), tiles_that(&report, "left")),
+        (INSIGHTS + TEXTS - 1, vec!["traces".to_owned()])
+    );
+    let note = report["notes"][0].as_str().unwrap();
+    assert!(
+        note.contains("1 tile of it that you changed and 1 tile that you added"),
+        "{note}"
+    );
+    let mut names: Vec<String> = posthog
+        .insights(NUMBER)
+        .into_iter()
+        .map(|insight| insight.name)
+        .collect();
+    names.sort();
+    assert_eq!(
+        (names, posthog.tiles(board).len()),
+        (vec!["Mine".to_owned(), "Our traces".to_owned()], 2)
+    );
+    // Made again, on the same dashboard.
+    let report = dashboards(&world, "create", &[]).await;
+    assert_eq!(
+        (report["dashboard_id"].as_i64(), ended(&report, "made")),
+        (Some(board), INSIGHTS + TEXTS - 1),
+        "{report}"
+    );
+}
