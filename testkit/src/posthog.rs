@@ -217,7 +217,7 @@ impl FakePosthog {
     /// Forgets events, counts, requests, rules and dashboards; keys stay known.
     pub fn reset(&self) {
         self.behave();
-        self.behave_in_app();
+        self.state.app().clear();
         self.state.store().clear();
         self.state.log.clear();
     }

@@ -15,8 +15,10 @@ mod query;
 
 use std::collections::{BTreeMap, HashMap};
 
+use chrono::Utc;
 use serde_json::Value;
 
+use super::capture;
 use super::{FakePosthog, Request, Route};
 
 pub(super) use ask::{Question, answer, route_of};
@@ -53,16 +55,39 @@ pub(super) struct App {
     /// The bodies of the queries so far.
     asked: Vec<Value>,
     boards: boards::Boards,
+    switches: Switches,
+}
+
+/// How the app is told to be.
+struct Switches {
     /// Before `groupBitXor` was allowed in queries, and requests had a name.
     is_old: bool,
     /// Kinds, fields and functions that queries may not have here.
     lacking: Vec<String>,
     row_cap: usize,
+    /// Whether every answer comes from the cache, whatever was asked for.
+    is_stale: bool,
+    /// Where links to other pages of a list lead; this server when there is nothing.
+    links_to: Option<String>,
     /// The status for queries that have to read more rows than this.
     too_heavy: Option<(usize, u16)>,
     has_tags: bool,
-    has_text_tiles: bool,
     most_dashboards: usize,
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Self {
+            is_old: false,
+            lacking: Vec::new(),
+            row_cap: ROW_CAP,
+            is_stale: false,
+            links_to: None,
+            too_heavy: None,
+            has_tags: true,
+            most_dashboards: MOST_DASHBOARDS,
+        }
+    }
 }
 
 impl App {
@@ -73,18 +98,12 @@ impl App {
             cache: HashMap::new(),
             asked: Vec::new(),
             boards: boards::Boards::default(),
-            is_old: false,
-            lacking: Vec::new(),
-            row_cap: ROW_CAP,
-            too_heavy: None,
-            has_tags: true,
-            has_text_tiles: true,
-            most_dashboards: MOST_DASHBOARDS,
+            switches: Switches::default(),
         }
     }
 
-    /// Behaves again; who may ask, and which projects there are, stays. Dashboards do not.
-    fn clear(&mut self) {
+    /// Forgets everything; who may ask, and which projects there are, stays.
+    pub(super) fn clear(&mut self) {
         *self = Self {
             keys: std::mem::take(&mut self.keys),
             projects: std::mem::take(&mut self.projects),
@@ -162,17 +181,39 @@ impl FakePosthog {
     /// Makes the app one of before `groupBitXor` was allowed in queries, before dashboards had
     /// `create_text_tile/` and a search, and before queries had the newest of their fields.
     pub fn old_server(&self, old: bool) {
-        self.state.app().is_old = old;
+        self.state.app().switches.is_old = old;
     }
 
-    /// Lowers the most rows of an answer from 50,000; what a query gives beyond is cut off silently.
+    /// Lowers the most rows of an answer that lists uuids from 50,000; what a query gives beyond is cut
+    /// off silently.
     pub fn row_cap(&self, rows: usize) {
-        self.state.app().row_cap = rows;
+        self.state.app().switches.row_cap = rows;
+    }
+
+    /// Answers say that they come from the cache, also where that was forbidden.
+    pub fn stale_answers(&self, stale: bool) {
+        self.state.app().switches.is_stale = stale;
+    }
+
+    /// Links to other pages of a list lead to this host, as behind a proxy, or as a wicked host does it.
+    pub fn links_lead_to(&self, host: &str) {
+        self.state.app().switches.links_to = Some(host.to_owned());
+    }
+
+    /// Makes these events all that is stored under a key, as if they had been sent.
+    ///
+    /// # Panics
+    /// When PostHog would not take them.
+    pub fn hold_only(&self, key: &str, events: Vec<Value>) {
+        let mut store = self.state.store();
+        store.empty(key);
+        let taken = store.take(key, capture::check(events, Utc::now()));
+        assert!(taken.is_ok(), "PostHog does not take these events");
     }
 
     /// Queries that have to read more rows than this end with this status, 504 or 512.
     pub fn too_heavy(&self, rows: usize, status: u16) {
-        self.state.app().too_heavy = Some((rows, status));
+        self.state.app().switches.too_heavy = Some((rows, status));
     }
 
     /// The queries among [`requests`](Self::requests).
@@ -187,7 +228,8 @@ impl FakePosthog {
         self.state.app().asked.clone()
     }
 
-    pub(super) fn behave_in_app(&self) {
-        self.state.app().clear();
+    /// Makes the app one without any switch; dashboards and requests stay.
+    pub fn behave_in_app(&self) {
+        self.state.app().switches = Switches::default();
     }
 }

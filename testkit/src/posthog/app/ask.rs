@@ -63,12 +63,13 @@ impl Question {
     }
 
     /// One page of a list.
-    fn page(&self, all: &[Value]) -> Answer {
+    fn page(&self, all: &[Value], links_to: Option<&str>) -> Answer {
         let limit = self.number("limit", PAGE).clamp(1, 1_000);
         let offset = self.number("offset", 0);
         let results: Vec<&Value> = all.iter().skip(offset).take(limit).collect();
         let count = all.len();
-        let link = |offset: usize| format!("http://{}{}?limit={limit}&offset={offset}", self.host, self.at);
+        let host = links_to.unwrap_or(&self.host);
+        let link = |offset: usize| format!("http://{host}{}?limit={limit}&offset={offset}", self.at);
         let next = (offset + limit < count).then(|| link(offset + limit));
         let previous = (offset > 0).then(|| link(offset.saturating_sub(limit)));
         Answer::json(&json!({"count": count, "next": next, "previous": previous, "results": results}))
@@ -114,7 +115,7 @@ fn try_answer(question: &Question, state: &State) -> Result<Answer, Answer> {
         (Path::Projects, _) => {
             key.may_list()?;
             let all: Vec<Value> = app.projects.iter().map(|(id, it)| described(*id, it)).collect();
-            Ok(question.page(&all))
+            Ok(question.page(&all, app.switches.links_to.as_deref()))
         }
         (Path::OwnKey, _) => Ok(Answer::json(&own_key(&key))),
         (Path::Project(number), _) => Ok(Answer::json(&described(number, &project))),
@@ -123,14 +124,16 @@ fn try_answer(question: &Question, state: &State) -> Result<Answer, Answer> {
             query::run(app, number, &project, body, |key| store.shown(key))
         }
         (Path::Dashboards(project), true) => {
-            Ok(question.page(&dashboards::list(app, project, question.parameter("search"))))
+            let all = dashboards::list(app, project, question.parameter("search"));
+            Ok(question.page(&all, app.switches.links_to.as_deref()))
         }
         (Path::Dashboards(project), false) => dashboards::create(app, project, &body),
         (Path::Dashboard(project, id), true) => dashboards::read(app, project, id),
         (Path::Dashboard(project, id), false) => dashboards::update(app, project, id, &body),
         (Path::TextTile(project, id), _) => dashboards::create_text(app, project, id, &body),
         (Path::Insights(project), true) => {
-            Ok(question.page(&insights::list(app, project, question.parameter("short_id"))))
+            let all = insights::list(app, project, question.parameter("short_id"));
+            Ok(question.page(&all, app.switches.links_to.as_deref()))
         }
         (Path::Insights(project), false) => insights::create(app, project, &body),
         (Path::Insight(project, id), true) => insights::read(app, project, id),

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use super::super::{FakePosthog, Request, Route};
 
+/// What an older app lacks.
+pub(super) const TEXT_TILE: &str = "create_text_tile";
+
 /// A dashboard, without its tiles.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dashboard {
@@ -309,23 +312,27 @@ impl FakePosthog {
 
     /// Whether the app's licence has tags; without, they are dropped silently.
     pub fn tags_licence(&self, there: bool) {
-        self.state.app().has_tags = there;
+        self.state.app().switches.has_tags = there;
     }
 
     /// Whether there is a `create_text_tile/`; without, it is 404.
     pub fn text_tile_route(&self, there: bool) {
-        self.state.app().has_text_tiles = there;
+        let lacking = &mut self.state.app().switches.lacking;
+        lacking.retain(|name| name != TEXT_TILE);
+        if !there {
+            lacking.push(TEXT_TILE.to_owned());
+        }
     }
 
     /// Lowers the most dashboards of a project from 500; one more is refused with 400.
     pub fn most_dashboards(&self, most: usize) {
-        self.state.app().most_dashboards = most;
+        self.state.app().switches.most_dashboards = most;
     }
 
     /// This PostHog does not know these: kinds of query nodes, fields of them, values of `math` or
     /// `display`, or functions of HogQL. What uses one is refused by `/query/`, and stored by
     /// `/insights/` all the same.
     pub fn lacks(&self, names: &[&str]) {
-        self.state.app().lacking = names.iter().map(|name| (*name).to_owned()).collect();
+        self.state.app().switches.lacking = names.iter().map(|name| (*name).to_owned()).collect();
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::answer::Answer;
-use super::boards::Tile;
+use super::boards::{TEXT_TILE, Tile};
 use super::errors::{invalid, invalid_at, not_found};
 use super::insights::shown as insight_shown;
 use super::{App, fields};
@@ -16,7 +16,7 @@ const BODY: usize = 4_000;
 /// Every dashboard of a project that is not deleted, without its tiles. A search, which an older
 /// app does not know, is for a part of the name.
 pub(super) fn list(app: &App, project: i64, search: Option<&str>) -> Vec<Value> {
-    let search = search.filter(|_| !app.is_old).map(str::to_lowercase);
+    let search = search.filter(|_| !app.switches.is_old).map(str::to_lowercase);
     let dashboards = app.boards.dashboards.values();
     dashboards
         .filter(|it| it.project == project && !it.deleted)
@@ -27,7 +27,7 @@ pub(super) fn list(app: &App, project: i64, search: Option<&str>) -> Vec<Value> 
 
 pub(super) fn create(app: &mut App, project: i64, body: &Map<String, Value>) -> Result<Answer, Answer> {
     let there = app.boards.dashboards.values();
-    if there.filter(|it| it.project == project && !it.deleted).count() >= app.most_dashboards {
+    if there.filter(|it| it.project == project && !it.deleted).count() >= app.switches.most_dashboards {
         return Err(invalid(
             "You have reached the maximum number of dashboards for this project.",
         ));
@@ -53,7 +53,7 @@ pub(super) fn update(app: &mut App, project: i64, id: i64, body: &Map<String, Va
 
 /// `create_text_tile/`, which an older app lacks.
 pub(super) fn create_text(app: &mut App, project: i64, id: i64, body: &Map<String, Value>) -> Result<Answer, Answer> {
-    if app.is_old || !app.has_text_tiles {
+    if app.switches.is_old || app.switches.lacking.iter().any(|name| name == TEXT_TILE) {
         return Err(not_found("Endpoint not found."));
     }
     known(app, project, id, false)?;
@@ -90,7 +90,7 @@ fn check(body: &Map<String, Value>) -> Result<(), Answer> {
 
 /// Changes what the body says. Members that PostHog does not know are ignored.
 fn change(app: &mut App, id: i64, body: &Map<String, Value>) -> Result<(), Answer> {
-    let has_tags = app.has_tags;
+    let has_tags = app.switches.has_tags;
     let boards = &mut app.boards;
     let dashboard = boards.dashboards.get_mut(&id).expect("it is known");
     for (name, field) in [

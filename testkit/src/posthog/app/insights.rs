@@ -81,7 +81,7 @@ fn check(app: &App, project: i64, body: &Map<String, Value>) -> Result<(), Answe
 }
 
 fn change(app: &mut App, id: i64, body: &Map<String, Value>) -> Result<(), Answer> {
-    let has_tags = app.has_tags;
+    let has_tags = app.switches.has_tags;
     let insight = app.boards.insights.get_mut(&id).expect("it is known");
     for (name, field) in [("name", &mut insight.name), ("description", &mut insight.description)] {
         if let Some(text) = body.get(name) {

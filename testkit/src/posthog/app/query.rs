@@ -35,12 +35,12 @@ pub(super) fn run<'a>(
     let body = Value::Object(body);
     app.asked.push(body.clone());
     only(&body, &REQUEST)?;
-    if app.is_old && body.get("name").is_some() {
+    if app.switches.is_old && body.get("name").is_some() {
         return Err(invalid("name: Extra inputs are not permitted"));
     }
     let age = Age {
-        is_old: app.is_old,
-        lacking: &app.lacking,
+        is_old: app.switches.is_old,
+        lacking: &app.switches.lacking,
     };
     age.check(&body["query"])?;
     let is_forced = is_forced(&body["refresh"])?;
@@ -60,7 +60,7 @@ pub(super) fn run<'a>(
         return Ok(Answer::json(&empty(project)));
     }
     let form = Form::of(text)?;
-    if app.is_old && form == Form::Cells {
+    if app.switches.is_old && form == Form::Cells {
         return Err(invalid(
             "Unsupported function call 'groupBitXor(...)'. Perhaps you meant 'groupBitOr(...)'?",
         ));
@@ -87,7 +87,7 @@ pub(super) fn run<'a>(
         .filter(|row| events.contains(&row.event))
         .filter(|row| range.is_some_and(|(since, until)| (since..until).contains(&row.time)))
         .collect();
-    if let Some((most, status)) = app.too_heavy
+    if let Some((most, status)) = app.switches.too_heavy
         && read.len() > most
     {
         return Err(too_heavy(status));
@@ -101,7 +101,12 @@ pub(super) fn run<'a>(
         Form::Counts => cells(ours, digits, false),
         Form::Uuids => uuids(ours, digits, &bound["cells"]),
     };
-    results.truncate(form.limit().min(app.row_cap));
+    let cap = if form == Form::Uuids {
+        app.switches.row_cap
+    } else {
+        usize::MAX
+    };
+    results.truncate(form.limit().min(cap));
     let now = Utc::now().to_rfc3339();
     let answer = json!({
         "cache_key": format!("cache_{number}"),
@@ -110,7 +115,7 @@ pub(super) fn run<'a>(
         // Only where a query has no limit of its own does PostHog look for more.
         "hasMore": null,
         "hogql": text,
-        "is_cached": false,
+        "is_cached": app.switches.is_stale,
         "last_refresh": now,
         "limit": null,
         "offset": null,

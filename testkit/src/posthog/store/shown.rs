@@ -20,6 +20,13 @@ impl Store {
         self.projects.get(key).map(Project::shown).unwrap_or_default()
     }
 
+    /// Forgets what is stored under a key, and nothing else of it.
+    pub(in super::super) fn empty(&mut self, key: &str) {
+        let project = self.project(key);
+        project.rows.clear();
+        project.texts.clear();
+    }
+
     /// Queries do not see what is stored from now on.
     pub(in super::super) fn hold_back(&mut self, key: &str) {
         let project = self.project(key);
