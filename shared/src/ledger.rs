@@ -24,7 +24,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
-pub use arrivals::{Arrival, CompletedRun, NotArrived, Verdict, Wanted};
+pub use arrivals::{Arrival, CompletedRun, Mark, NotArrived, Verdict, Wanted};
 pub use checkpoint::{Cursor, Progress, Reject, Unsaved};
 pub use claim::{Asking, Claim, ClaimBegun, Claimed};
 pub use dashboards::{DashboardKey, KnownDashboard, KnownTile};

@@ -25,7 +25,7 @@ use crate::posthog_app::{App, PersonalKeys};
 use crate::servers;
 
 use hosts::{Host, Work};
-use repair::Repaired;
+use repair::{Repair, Repaired};
 
 /// What `--help` ends with.
 pub const EXAMPLES: &str = "\
@@ -56,7 +56,8 @@ It needs a personal API key of PostHog with the scopes query:read and project:re
 (POSTHOG_PERSONAL_API_KEY, POSTHOG_PERSONAL_API_KEYS_FILE). --repair also looks at all days
 that miss events, and publishes a replay of those that still do, of the kinds of events that are
 missing, once for a verdict. It refuses where that looks like PostHog's billing limit, or was done
-before, unless --force.
+before, unless --force; and always while a run of the day is on its way, or where the project's host
+or key has changed since: then `producer replay` sends the whole day.
 
 JSON: {days: [{project_id, day, run, run_completed_at, verdict, says, expected, missing, extra,
 late, copies, weaker, nothing_after, streams, sample, hours: {stream: {hour: [expected, missing]}},
@@ -218,7 +219,19 @@ async fn verify(arguments: &Arguments, config: &Config) -> Result<Report, Comman
         .sort_by(|a, b| (a.day, &a.project_id).cmp(&(b.day, &b.project_id)));
     report.earlier = due::earlier(arguments, &ledger, range, &report.days).await?;
     if let (true, Some(broker)) = (arguments.repair, &config.broker) {
-        report.repaired = repair::repair(arguments, &ledger, broker, &report, &integrations).await?;
+        let repair = Repair {
+            source: &source,
+            ledger: &ledger,
+            broker,
+            key: config.key.get()?,
+            force: arguments.force,
+        };
+        report.repaired = repair.all(&report).await;
+        for day in &mut report.days {
+            let is_day = |sent: &&Repaired| sent.project_id == day.project_id && sent.day == day.day;
+            let sent = report.repaired.iter().find(is_day).and_then(|sent| sent.at);
+            day.repaired_at = sent.or(day.repaired_at);
+        }
     }
     Ok(report)
 }

@@ -3,6 +3,7 @@
 
 mod app;
 mod looks;
+mod repair;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 mod due;
 mod posthog_projects;
+mod repaired;
 mod runs;
 mod verdict;
 
@@ -15,6 +16,7 @@ use super::statement::{answered, reported};
 use crate::job::{Day, Stream};
 
 pub use due::Wanted;
+pub use repaired::Mark;
 pub use runs::CompletedRun;
 pub use verdict::Verdict;
 
@@ -160,21 +162,6 @@ impl Ledger {
         .bind(projects)
         .fetch_all(&self.pool);
         reported(rows).await
-    }
-
-    /// Records that what a day misses was published again. Answers false when it was before, for
-    /// the same verdict, unless `again`.
-    pub async fn record_repaired(&self, project_id: &str, day: Day, again: bool) -> Result<bool, LedgerError> {
-        let written = sqlx::query(
-            "-- ledger_record_repaired
-             update posthog_export.arrivals set repaired_at = clock_timestamp()
-             where project_id = $1 and day = $2 and ($3 or repaired_at is null)",
-        )
-        .bind(project_id)
-        .bind(day.0)
-        .bind(again)
-        .execute(&self.pool);
-        Ok(answered(written).await?.rows_affected() == 1)
     }
 
     /// How many days have not arrived, and since when.

@@ -47,6 +47,7 @@ pub(super) fn say(arguments: &Arguments, report: &Report) {
         day,
         run,
         refused,
+        ..
     } in &report.repaired
     {
         match (run, refused) {
