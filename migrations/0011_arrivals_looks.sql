@@ -4,7 +4,7 @@ alter table posthog_export.arrivals
     -- Host and fingerprint of the key that PostHog was asked with, as in `runs.target`.
     add column target            text,
     -- When the day was last looked at, also where PostHog could not be asked and the verdict stayed; `checked_at` is the verdict's.
-    add column looked_at         timestamptz,
+    add column looked_at         timestamptz not null default clock_timestamp(),
     -- The completion of the day's last run, as that look found it. Null: `run_completed_at`.
     add column seen_completed_at timestamptz,
     -- How often the day was looked at since that completion.
@@ -15,6 +15,3 @@ alter table posthog_export.arrivals
     add column set_aside         boolean     not null default false;
 
 update posthog_export.arrivals set looked_at = checked_at;
-alter table posthog_export.arrivals
-    alter column looked_at set default clock_timestamp(),
-    alter column looked_at set not null;

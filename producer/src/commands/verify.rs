@@ -41,8 +41,9 @@ PostHog answers 200 also where it drops events: with a wrong key, or above a bil
 asks PostHog's database what it holds of each exported day, and compares it with Langfuse's: first
 by hour, and by uuid where hours differ. It reads ids and times only. Without days it looks at those
 of the last 30 that are due: once an hour after their last run was completed and their SETTLE_AFTER
-is over, and each hour while not everything is there yet; and once a day at those that miss events,
-however old they are. Oldest first.
+is over; again after 1, 3, and then each 12 hours while nothing is known or not everything is there
+yet; and once a day at those that miss events, however old they are. What was never looked at comes
+first, oldest first; several hosts take turns.
 
 Verdicts:
   arrived   everything is there

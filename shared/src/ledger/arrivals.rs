@@ -28,6 +28,18 @@ macro_rules! columns {
     };
 }
 
+/// How often the day was looked at since its last run was completed.
+macro_rules! looks {
+    ($more:literal, $completed:literal) => {
+        concat!(
+            $more,
+            " + case when coalesce(a.seen_completed_at, a.run_completed_at) >= ",
+            $completed,
+            " then a.looks else 0 end"
+        )
+    };
+}
+
 /// A verdict on a day.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 pub struct Arrival {
@@ -89,14 +101,15 @@ pub struct NotArrived {
 impl Ledger {
     /// Keeps a verdict, and answers what stands from now on. That nothing could be asked replaces
     /// neither the verdict `missing`, whose alert would end by it, nor what was found of the same run:
-    /// then that verdict stays, and why the look failed is kept beside it.
-    pub async fn record_arrival(&self, arrival: &Arrival) -> Result<Arrival, LedgerError> {
+    /// then that verdict stays, and why the look failed is kept beside it. `was_looked_at`: whether
+    /// this look counts for when the next one is due.
+    pub async fn record_arrival(&self, arrival: &Arrival, was_looked_at: bool) -> Result<Arrival, LedgerError> {
         let written = sqlx::query_as(concat!(
             "-- ledger_record_arrival
              insert into posthog_export.arrivals as a
                (project_id, day, run, run_completed_at, verdict, says, expected, missing, extra, late, copies, weaker,
-                nothing_after, streams, sample, hours, target, seen_completed_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $4)
+                nothing_after, streams, sample, hours, target, seen_completed_at, looks)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $4, $18)
              on conflict (project_id, day) do update
              set run = excluded.run, run_completed_at = excluded.run_completed_at, verdict = excluded.verdict,
                  says = excluded.says, expected = excluded.expected, missing = excluded.missing, extra = excluded.extra,
@@ -104,6 +117,9 @@ impl Ledger {
                  nothing_after = excluded.nothing_after, streams = excluded.streams, sample = excluded.sample,
                  hours = excluded.hours, target = excluded.target, checked_at = clock_timestamp(),
                  looked_at = clock_timestamp(), seen_completed_at = excluded.seen_completed_at, failure = null,
+                 looks = ",
+            looks!("excluded.looks", "excluded.seen_completed_at"),
+            ",
                  repaired_at = case when a.run_completed_at = excluded.run_completed_at then a.repaired_at end
              where excluded.verdict <> 'unknown' or a.verdict in ('unknown', 'not_yet')
                 or a.verdict <> 'missing' and a.run_completed_at < excluded.run_completed_at
@@ -127,18 +143,21 @@ impl Ledger {
         .bind(&arrival.sample)
         .bind(&arrival.hours)
         .bind(&arrival.target)
+        .bind(i32::from(was_looked_at))
         .fetch_optional(&self.pool);
         match answered(written).await? {
             Some(stands) => Ok(stands),
-            None => self.record_failed_look(arrival).await,
+            None => self.record_failed_look(arrival, was_looked_at).await,
         }
     }
 
-    async fn record_failed_look(&self, arrival: &Arrival) -> Result<Arrival, LedgerError> {
+    async fn record_failed_look(&self, arrival: &Arrival, was_looked_at: bool) -> Result<Arrival, LedgerError> {
         let written = sqlx::query_as(concat!(
             "-- ledger_record_failed_look
-             update posthog_export.arrivals
-             set looked_at = clock_timestamp(), seen_completed_at = $3, failure = $4
+             update posthog_export.arrivals a
+             set looked_at = clock_timestamp(), seen_completed_at = $3, failure = $4, looks = ",
+            looks!("$5", "$3"),
+            "
              where project_id = $1 and day = $2
              returning ",
             columns!()
@@ -147,6 +166,7 @@ impl Ledger {
         .bind(arrival.day.0)
         .bind(arrival.run_completed_at)
         .bind(&arrival.says)
+        .bind(i32::from(was_looked_at))
         .fetch_one(&self.pool);
         answered(written).await
     }

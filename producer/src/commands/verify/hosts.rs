@@ -1,10 +1,9 @@
 //! The days host by host: one question at a time to each, several hosts side by side. A host that
 //! fails is told of once, and asked no further.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
-use futures::StreamExt as _;
 use indicatif::ProgressBar;
 use reqwest::Url;
 use shared::ingestion::app_url;
@@ -12,6 +11,7 @@ use shared::integration::{EncryptionKey, Integration, StoredIntegration};
 use shared::job::Day;
 use shared::ledger::{Arrival, CompletedRun, Ledger};
 use sqlx::PgPool;
+use tokio::sync::Mutex;
 
 use super::{Report, was_judged};
 use crate::arrival::covering::{NotCovered, Runs};
@@ -27,28 +27,41 @@ const HOSTS_AT_ONCE: usize = 3;
 /// A host, and the days whose events went there.
 pub(super) struct Host {
     app: Url,
-    days: Vec<(String, Day, Integration)>,
+    days: VecDeque<(String, Day, Integration)>,
+    /// Why it need not be asked any more
+    broken: Option<AppError>,
+    has_answered: bool,
 }
 
 impl Host {
-    /// Sorts days by the host that they went to. What has no usable integration cannot be asked
-    /// about, which `status` and `doctor` say already.
+    /// Sorts days by the host that they went to, both in the order in which they are due. What has no
+    /// usable integration cannot be asked about, which `status` and `doctor` say already.
     pub(super) fn of(
         due: Vec<(String, Day)>,
         integrations: &BTreeMap<&str, &StoredIntegration>,
         key: &EncryptionKey,
     ) -> Vec<Self> {
-        let mut hosts: BTreeMap<Url, Vec<_>> = BTreeMap::new();
+        let mut hosts: Vec<Self> = Vec::new();
+        let mut places: BTreeMap<Url, usize> = BTreeMap::new();
         for (project, day) in due {
             let opened = integrations
                 .get(project.as_str())
                 .and_then(|stored| stored.open(key).ok());
             if let Some(integration) = opened {
-                let days = hosts.entry(app_url(&integration.host)).or_default();
-                days.push((project, day, integration));
+                let app = app_url(&integration.host);
+                let place = *places.entry(app.clone()).or_insert(hosts.len());
+                if place == hosts.len() {
+                    hosts.push(Self {
+                        app,
+                        days: VecDeque::new(),
+                        broken: None,
+                        has_answered: false,
+                    });
+                }
+                hosts[place].days.push_back((project, day, integration));
             }
         }
-        hosts.into_iter().map(|(app, days)| Self { app, days }).collect()
+        hosts
     }
 }
 
@@ -63,11 +76,12 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Verifies all days.
+    /// Verifies all days. The hosts take turns day by day: one with much to ask keeps no other waiting.
     pub(super) async fn all(&self, hosts: Vec<Host>) -> Report {
         let bar = output::progress("asking PostHog", hosts.iter().map(|host| host.days.len()).sum());
-        let reports = futures::stream::iter(hosts).map(|host| self.host(host, &bar));
-        let reports: Vec<Report> = reports.buffer_unordered(HOSTS_AT_ONCE).collect().await;
+        let waiting = Mutex::new(VecDeque::from(hosts));
+        let some = (0..HOSTS_AT_ONCE).map(|_| self.some(&waiting, &bar));
+        let reports = futures::future::join_all(some).await;
         bar.finish_and_clear();
         let mut all = Report::default();
         for report in reports {
@@ -79,35 +93,45 @@ impl Work<'_> {
         all
     }
 
-    async fn host(&self, Host { app, days }: Host, bar: &ProgressBar) -> Report {
+    /// Verifies a day of the host that has waited longest, and so on until none waits.
+    async fn some(&self, waiting: &Mutex<VecDeque<Host>>, bar: &ProgressBar) -> Report {
         let mut report = Report::default();
-        let mut broken: Option<AppError> = None;
-        for (project, day, integration) in days {
+        loop {
+            let Some(mut host) = waiting.lock().await.pop_front() else {
+                return report;
+            };
             if self.until.is_some_and(|until| Instant::now() >= until) {
-                report.left += 1;
-                continue;
+                report.left += host.days.len();
+                host.days.clear();
             }
-            let judged = self.day(&app, &project, day, &integration, broken.as_ref()).await;
-            bar.inc(1);
-            match judged {
-                Ok((judged, error)) => {
-                    report.days.push(judged);
-                    if let Some(error) = error.filter(AppError::is_of_host)
-                        && broken.is_none()
-                    {
-                        report.warnings.push(error.to_string());
-                        broken = Some(error);
-                    }
+            if let Some(due) = host.days.pop_front() {
+                self.next(&mut host, due, &mut report).await;
+                bar.inc(1);
+                waiting.lock().await.push_back(host);
+            } else if host.has_answered
+                && let Some(warning) = self.app.key_warning(&host.app).await
+            {
+                report.warnings.push(warning);
+            }
+        }
+    }
+
+    async fn next(&self, host: &mut Host, due: (String, Day, Integration), report: &mut Report) {
+        let (project, day, integration) = due;
+        let judged = self.day(&host.app, &project, day, &integration, host.broken.as_ref());
+        match judged.await {
+            Ok((judged, error)) => {
+                host.has_answered |= was_judged(&judged);
+                report.days.push(judged);
+                if let Some(error) = error.filter(AppError::is_of_host)
+                    && host.broken.is_none()
+                {
+                    report.warnings.push(error.to_string());
+                    host.broken = Some(error);
                 }
-                Err(error) => report.warnings.push(format!("{project} {day}: {error}")),
             }
+            Err(error) => report.warnings.push(format!("{project} {day}: {error}")),
         }
-        if report.days.iter().any(was_judged)
-            && let Some(warning) = self.app.key_warning(&app).await
-        {
-            report.warnings.push(warning);
-        }
-        report
     }
 
     /// Verifies a day and keeps the verdict; answers what stands from now on. `broken`: why its host
@@ -149,7 +173,9 @@ impl Work<'_> {
             target: Some(integration.target()),
             ..arrival(project, day, last, &judged)
         };
-        let stands = self.ledger.record_arrival(&found).await?;
+        // A host's fault costs one question, so its days need not wait longer and longer.
+        let is_of_host = matches!(&judged, Err(Unknown::App(error)) if error.is_of_host());
+        let stands = self.ledger.record_arrival(&found, !is_of_host).await?;
         let error = match judged {
             Err(Unknown::App(error)) => Some(error),
             _ => None,

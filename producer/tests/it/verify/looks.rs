@@ -1,29 +1,37 @@
 //! A day that misses events is looked at again, and what was found of it stays until something else
 //! is found.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
+use testkit::{World, langfuse};
 
-use super::app::Way;
-use super::{DAY, exported, uuid, verify};
-use crate::{PROJECT, alter, json};
+use super::app::{App, PERSONAL_KEY, Way};
+use super::{DAY, exported, exported_last_week, target, uuid, verify};
+use crate::{KEY, PROJECT, alter, json, world};
 
 /// Without dates: what is due.
-async fn due(world: &testkit::World, more: &[&str]) -> (Value, i32) {
+async fn due(world: &World, more: &[&str]) -> (Value, i32) {
     let output = world.producer(&[&["verify", "--json"], more].concat()).await;
     let report = serde_json::from_str(&output.stdout);
     let report = report.unwrap_or_else(|error| panic!("{error}: {}{}", output.stdout, output.stderr));
     (report, output.code)
 }
 
-async fn hours_pass(world: &testkit::World, hours: i32) {
-    sqlx::query(
+/// Everything that the ledger knows was so much earlier.
+async fn minutes_pass(world: &World, minutes: i32) {
+    for statement in [
+        "update posthog_export.runs set completed_at = completed_at - make_interval(mins => $1)",
         "update posthog_export.arrivals
-         set checked_at = checked_at - make_interval(hours => $1), looked_at = looked_at - make_interval(hours => $1)",
-    )
-    .bind(hours)
-    .execute(&world.pool())
-    .await
-    .unwrap();
+         set run_completed_at = run_completed_at - make_interval(mins => $1),
+             seen_completed_at = seen_completed_at - make_interval(mins => $1),
+             checked_at = checked_at - make_interval(mins => $1), looked_at = looked_at - make_interval(mins => $1)",
+    ] {
+        sqlx::query(statement)
+            .bind(minutes)
+            .execute(&world.pool())
+            .await
+            .unwrap();
+    }
 }
 
 #[tokio::test]
@@ -51,9 +59,9 @@ async fn a_day_stays_missing_for_every_verify_until_it_has_arrived() {
     assert_eq!(other.code, 0, "{}", other.stdout);
     // It may have come late: after a day it is looked at again.
     app.holds(whole);
-    hours_pass(&world, 23).await;
+    minutes_pass(&world, 23 * 60).await;
     assert_eq!(due(&world, &[]).await.0["days"], json!([]));
-    hours_pass(&world, 2).await;
+    minutes_pass(&world, 2 * 60).await;
     let (report, code) = due(&world, &[]).await;
     assert_eq!((code, &report["days"][0]["verdict"]), (0, &json!("arrived")));
     assert_eq!(due(&world, &[]).await.0["days"], json!([]));
@@ -124,7 +132,7 @@ async fn a_look_that_fails_ends_no_alert_also_after_another_run() {
     let text = world.succeeds(&["status", "--project", PROJECT]).await.stdout;
     assert!(text.contains("does not know the personal API key"), "{text}");
     // It is asked again in an hour, not in a day.
-    hours_pass(&world, 2).await;
+    minutes_pass(&world, 2 * 60).await;
     app.fails(Way::Well, 0);
     app.holds(whole);
     let (report, code) = due(&world, &[]).await;
@@ -132,4 +140,121 @@ async fn a_look_that_fails_ends_no_alert_also_after_another_run() {
         (code, &report["days"][0]["verdict"], &report["days"][0]["failure"]),
         (0, &json!("arrived"), &Value::Null)
     );
+}
+
+/// Whether the day is looked at now.
+async fn is_due(world: &World) -> bool {
+    due(world, &[]).await.0["days"] != json!([])
+}
+
+#[tokio::test]
+async fn a_day_of_which_nothing_is_known_is_looked_at_less_and_less_often() {
+    let (world, app, mut events) = exported_last_week().await;
+    app.fails(Way::NoProjects, usize::MAX);
+    for (waits, which) in [
+        (0, "first"),
+        (60, "second"),
+        (180, "third"),
+        (720, "fourth"),
+        (720, "fifth"),
+    ] {
+        minutes_pass(&world, (waits - 10).max(0)).await;
+        assert!(waits == 0 || !is_due(&world).await, "before the {which}");
+        minutes_pass(&world, 20.min(waits)).await;
+        assert!(is_due(&world).await, "the {which}");
+    }
+    // A fault of the host is one question, so its days do not wait longer for it.
+    app.fails(Way::Status(401), usize::MAX);
+    alter(&world, "delete from posthog_export.arrivals").await;
+    for _ in 0..4 {
+        assert!(is_due(&world).await);
+        minutes_pass(&world, 70).await;
+    }
+    // The next run begins anew; and what is not there yet is judged when the export is a day old.
+    app.fails(Way::Well, 0);
+    events.retain(|event| event.uuid != uuid(PROJECT, "t9"));
+    app.holds(events);
+    alter(
+        &world,
+        "update posthog_export.runs set completed_at = now() - interval '70 minutes'",
+    )
+    .await;
+    for minutes in [70, 190, 18 * 60] {
+        let (report, code) = due(&world, &[]).await;
+        assert_eq!(
+            (code, &report["days"][0]["verdict"]),
+            (0, &json!("not_yet")),
+            "{report}"
+        );
+        minutes_pass(&world, minutes).await;
+    }
+    assert_eq!(due(&world, &[]).await.0["days"][0]["verdict"], "not_yet");
+    minutes_pass(&world, 3 * 60).await;
+    let (report, code) = due(&world, &[]).await;
+    assert_eq!(
+        (code, &report["days"][0]["verdict"]),
+        (1, &json!("missing")),
+        "{report}"
+    );
+}
+
+/// The last look at a day of a project.
+async fn looked_at(world: &World, project: &str, days_ago: i32) -> Option<DateTime<Utc>> {
+    sqlx::query_scalar(
+        "select looked_at from posthog_export.arrivals where project_id = $1 and day = current_date - $2",
+    )
+    .bind(project)
+    .bind(days_ago)
+    .fetch_optional(&world.pool())
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn what_was_never_looked_at_comes_first_and_hosts_take_turns() {
+    let world = world().await;
+    let mut keys = String::new();
+    for number in 0..4 {
+        let project = format!("p{number}");
+        let app = App::start(&project, KEY).await;
+        langfuse::add_project(&world.pool(), &project, "One of four").await;
+        langfuse::add_integration(&world.pool(), &project, &format!("http://{}", app.host), KEY, true).await;
+        keys += &format!("{} {PERSONAL_KEY}\n", app.host);
+        sqlx::query(
+            "with run as (
+               insert into posthog_export.runs (project_id, day, run, state, target, started_at, completed_at)
+               select $1, current_date - n, 'daily', 'completed', $2, $3, $3 from generate_series(2, 9) n
+               returning day)
+             insert into posthog_export.streams (project_id, day, run, stream, done)
+             select $1, day, 'daily', 'trace', true from run",
+        )
+        .bind(&project)
+        .bind(target(&app.host, KEY))
+        .bind(Utc::now() - TimeDelta::hours(30))
+        .execute(&world.pool())
+        .await
+        .unwrap();
+    }
+    let file = world.servers().directory().path().join("keys-of-four");
+    std::fs::write(&file, keys).unwrap();
+    world.set("POSTHOG_PERSONAL_API_KEYS_FILE", file.to_str().unwrap());
+    // The oldest day of p0 was looked at in vain.
+    alter(
+        &world,
+        "insert into posthog_export.arrivals (project_id, day, run, run_completed_at, verdict, says, looked_at)
+         select project_id, day, run, completed_at, 'unknown', 'why', now() - interval '2 hours'
+         from posthog_export.runs where project_id = 'p0' and day = current_date - 9",
+    )
+    .await;
+    let (report, code) = due(&world, &[]).await;
+    assert_eq!((code, report["days"].as_array().unwrap().len()), (0, 32), "{report}");
+    assert!(looked_at(&world, "p0", 2).await < looked_at(&world, "p0", 9).await);
+    for number in 1..4 {
+        let project = format!("p{number}");
+        assert!(looked_at(&world, &project, 9).await < looked_at(&world, &project, 2).await);
+        // The fourth host does not wait until one of three has been asked everything.
+        for other in ["p1", "p2", "p3"] {
+            assert!(looked_at(&world, &project, 9).await < looked_at(&world, other, 2).await);
+        }
+    }
 }

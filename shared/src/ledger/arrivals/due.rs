@@ -25,9 +25,13 @@ pub struct Wanted<'a> {
 }
 
 impl Ledger {
-    /// The exported days that are to be verified, oldest first. By itself a day is due an hour after
-    /// its last run was completed, and while nothing is known of it, or not everything is there yet,
-    /// every hour. A day that misses events is due again each day, also where it lies before `from`.
+    /// The exported days that are to be verified: first those that were never looked at, oldest first,
+    /// then those whose last look is longest ago. So no day waits behind others for ever.
+    ///
+    /// By itself a day is due an hour after its last run was completed. While nothing is known of it,
+    /// or not everything is there yet, it is due again after 1, 3, and then each 12 hours, and when the
+    /// export is a day old. A day that misses events is due again each day, also where it lies before
+    /// `from`.
     pub async fn days_to_verify(&self, wanted: &Wanted<'_>) -> Result<Vec<(String, Day)>, LedgerError> {
         let rows = sqlx::query_as::<_, (String, NaiveDate)>(
             "-- ledger_days_to_verify
@@ -48,11 +52,13 @@ impl Ledger {
                 or not d.moving and d.completed_at < clock_timestamp() - interval '1 hour'
                    and (d.day <= $6 or a.verdict = 'missing')
                    and (a.verdict is null or coalesce(a.seen_completed_at, a.run_completed_at) < d.completed_at
+                        or a.verdict = 'not_yet' and a.looked_at < d.completed_at + interval '24 hours'
+                           and d.completed_at + interval '24 hours' < clock_timestamp()
                         or a.looked_at + case
                              when a.verdict in ('not_yet', 'unknown') or a.verdict = 'missing' and a.failure is not null
-                               then interval '1 hour'
+                               then (array['1 hour', '1 hour', '3 hours', '12 hours'])[least(a.looks, 3) + 1]::interval
                              when a.verdict = 'missing' then interval '24 hours' end < clock_timestamp())
-             order by d.day, d.project_id",
+             order by a.looked_at nulls first, d.day, d.project_id",
         )
         .bind(wanted.from.0)
         .bind(wanted.to.0)
