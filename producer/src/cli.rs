@@ -10,8 +10,8 @@ use shared::settings::{BadSettings, Settings};
 use shared::telemetry;
 
 use crate::commands::{
-    dashboards, dead_letters, declare, doctor, enqueue, integrations, migrate, projects, replay, schedule, status,
-    verify,
+    console, dashboards, dead_letters, declare, doctor, enqueue, integrations, migrate, projects, replay, schedule,
+    status, verify,
 };
 use crate::config;
 use crate::error::CommandError;
@@ -63,6 +63,9 @@ enum Command {
     Verify(verify::Arguments),
     /// Make the dashboard "AI metrics" in PostHog; update, show or delete it
     Dashboards(Dashboards),
+    /// Show the export in a browser
+    #[command(after_help = console::EXAMPLES)]
+    Console(console::Arguments),
     /// Show dead letters, put them back into the queue, or give them up
     DeadLetters(DeadLetters),
     /// Check everything that a deployment needs, and say what to do
@@ -247,6 +250,7 @@ async fn dispatch(command: Command) -> Result<Exit> {
         Command::Dashboards(Dashboards { command }) => {
             Ok(dashboards::execute(&command, &read(dashboards::Config::read)?).await?)
         }
+        Command::Console(arguments) => Ok(console::execute(arguments, read(console::Config::read)?).await?),
         Command::DeadLetters(DeadLetters { command }) => {
             Ok(dead_letters::execute(&command, read(dead_letters::Config::read)?).await?)
         }

@@ -1,6 +1,7 @@
 //! The commands: a file or a folder for each. They do not import each other; what they share is
 //! beside this folder.
 
+pub mod console;
 pub mod dashboards;
 pub mod dead_letters;
 pub mod declare;

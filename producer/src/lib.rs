@@ -4,10 +4,12 @@
 //! Each command that the user can type has a file or folder in [`commands`]. What they share is
 //! beside it. [`plan`] decides without I/O; the other modules talk to servers and to the user.
 
+mod advice;
 mod arrival;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod console;
 mod dashboards;
 pub mod day_range;
 pub mod error;
@@ -25,4 +27,5 @@ pub mod publish;
 mod report;
 pub mod servers;
 pub mod setup;
+mod standing;
 mod steps;

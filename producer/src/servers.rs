@@ -136,6 +136,14 @@ impl Broker {
             .map(|queue| queue.map(|queue| queue.consumer_count()))
     }
 
+    /// How many messages of a queue are ready, and how many consumers it has; `None` when there is no
+    /// such queue.
+    pub async fn look(&self, queue: &str) -> Result<Option<(u32, u32)>, AmqpError> {
+        let channel = self.channel().await?;
+        let found = amqp::look(&channel, queue).await?;
+        Ok(found.map(|queue| (queue.message_count(), queue.consumer_count())))
+    }
+
     /// Closes the connection. That the broker no longer answers is no error.
     pub async fn close(self) {
         let _ = tokio::time::timeout(Duration::from_secs(2), self.connection.close(200, "done".into())).await;

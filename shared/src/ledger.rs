@@ -3,15 +3,18 @@
 //! database's clock.
 
 mod arrivals;
+mod calendar;
 mod checkpoint;
 mod claim;
 mod columns;
 mod dashboards;
+mod dead;
 mod error;
 mod fold;
 mod gauges;
 mod lease;
 mod lock;
+mod overview;
 mod pause;
 mod queue;
 mod reports;
@@ -28,10 +31,12 @@ pub use arrivals::{Arrival, CompletedRun, Mark, NotArrived, Verdict, Wanted};
 pub use checkpoint::{Cursor, Progress, Reject, Unsaved};
 pub use claim::{Asking, Claim, ClaimBegun, Claimed};
 pub use dashboards::{DashboardKey, KnownDashboard, KnownTile};
+pub use dead::Cause;
 pub use error::LedgerError;
 pub use gauges::Gauges;
 pub use lease::{Buried, Lease, Retry};
 pub use lock::Lock;
+pub use overview::{ArrivalCounts, DayRun, Sent, Unfinished};
 pub use pause::{HUMAN, Pause};
 pub use queue::Discard;
 pub use reports::{Counts, Filter, RejectRow, RunRow, StreamRow, Summary};

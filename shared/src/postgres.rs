@@ -96,6 +96,12 @@ pub fn paging_pool(url: &SecretString, name: &str, connections: u32) -> Result<P
     Ok(pool.connect_lazy_with(reading(read.options, name).options(planner)))
 }
 
+/// A pool that reads the ledger, and that PostgreSQL itself keeps from writing.
+pub fn reading_pool(url: &SecretString, name: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
+    let read = read(url)?;
+    Ok(pool(connections, read.connect_timeout).connect_lazy_with(reading(read.options, name)))
+}
+
 /// A pool that may write: the ledger's, and `integrations set`.
 pub fn writing_pool(url: &SecretString, name: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
     let read = read(url)?;

@@ -217,6 +217,8 @@ macro_rules! run_rows {
     };
 }
 
+pub(super) use run_rows;
+
 impl Ledger {
     /// Runs, by project, day and run.
     pub async fn list(&self, filter: &Filter) -> Result<Vec<RunRow>, LedgerError> {
@@ -259,6 +261,17 @@ impl Ledger {
             " order by array_position(array['trace', 'generation', 'score', 'observation'], stream)"
         );
         answered(sqlx::query_as(statement).bind_key(key).fetch_all(&self.pool)).await
+    }
+
+    /// Host and fingerprint of the key that a run went to last.
+    pub async fn target(&self, key: &RunKey) -> Result<Option<String>, LedgerError> {
+        let statement = concat!(
+            "-- ledger_target\nselect target from posthog_export.runs where ",
+            this_run!()
+        );
+        let target = sqlx::query_scalar(statement).bind_key(key);
+        let found: Option<Option<String>> = answered(target.fetch_optional(&self.pool)).await?;
+        Ok(found.flatten())
     }
 
     /// The first rejects of a run, and how many there are.

@@ -91,6 +91,9 @@ variables! {
     variable POSTHOG_PERSONAL_API_KEYS_FILE "producer" Unset("none")
         "File with the personal API keys of other PostHog hosts, a line `host key` each; `host` may have a port \
          and a path, as in the project's settings.";
+    secret CONSOLE_PASSWORD "producer" Unset("`producer console` serves loopback addresses only, without a password")
+        "The password of `producer console`, under any user name. It is needed where the console listens on \
+         another address than loopback.";
     variable LANGFUSE_URL "worker" Unset("`NEXTAUTH_URL`")
         "Public URL of the Langfuse web app; without it the events carry no links.";
     variable NEXTAUTH_URL "worker" Unset("no links")

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use shared::error_code::ErrorCode;
 
 use super::arguments::ListArguments;
 use super::letter::{DeadLetter, View};
+use crate::advice::advice;
 use crate::output::{self, cell, count, line, moment, shorten};
 
 /// The dead letters of one cause.
@@ -71,12 +71,6 @@ fn group<'a>(letters: &[&'a DeadLetter]) -> Vec<Group<'a>> {
         .collect();
     groups.sort_by_key(|group| std::cmp::Reverse(group.dead_letters));
     groups
-}
-
-/// What to do about a cause.
-pub(super) fn advice(code: &str) -> &'static str {
-    code.parse::<ErrorCode>()
-        .map_or("Look at the workers' log.", ErrorCode::advice)
 }
 
 fn causes(groups: &[Group<'_>]) {

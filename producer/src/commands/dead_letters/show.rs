@@ -8,7 +8,7 @@ use shared::message::Message;
 
 use super::arguments::ShowArguments;
 use super::letter::{DeadLetter, View};
-use super::list::advice;
+use crate::advice::advice;
 use crate::error::CommandError;
 use crate::output::{self, cell, count, line, moment, plain, shorten};
 

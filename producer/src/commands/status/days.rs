@@ -3,53 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use shared::job::{Day, SETTLED, STEP_PREFIX};
+use shared::job::{Day, STEP_PREFIX};
 use shared::ledger::{RunRow, State};
 
 use crate::output::count;
-
-/// What became of a day. From the best to the least.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Standing {
-    /// It is exported, and what changed until `SETTLE_AFTER` its end was sent again
-    Settled,
-    /// A full run is completed
-    Exported,
-    /// A full run is queued, running or waiting, or skipped for as long as its project is
-    OnItsWay,
-    /// Its full run is a dead letter
-    Dead,
-    /// A human has discarded it
-    GivenUp,
-    /// It has no full run, only runs of a part of it
-    InPart,
-}
-
-impl Standing {
-    fn of(runs: &[&RunRow]) -> Self {
-        let is = |state: State| runs.iter().any(|run| run.full && run.state == state);
-        if runs
-            .iter()
-            .any(|run| run.run == SETTLED && run.state == State::Completed)
-        {
-            Self::Settled
-        } else if is(State::Completed) {
-            Self::Exported
-        } else if [State::Queued, State::Running, State::Waiting, State::Skipped]
-            .into_iter()
-            .any(is)
-        {
-            Self::OnItsWay
-        } else if is(State::Dead) {
-            Self::Dead
-        } else if is(State::Discarded) {
-            Self::GivenUp
-        } else {
-            Self::InPart
-        }
-    }
-}
+use crate::standing::DayStanding;
 
 /// What the steps of a day did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -111,7 +69,7 @@ impl StepCounts {
 pub(super) struct DayLine {
     pub(super) project_id: String,
     pub(super) day: Day,
-    pub(super) standing: Standing,
+    pub(super) standing: DayStanding,
     /// `None`: it had none, or they were folded into its `daily` run since
     pub(super) steps: Option<StepCounts>,
 }
@@ -127,7 +85,7 @@ pub(super) fn days(runs: &[RunRow]) -> Vec<DayLine> {
         DayLine {
             project_id: project_id.to_owned(),
             day,
-            standing: Standing::of(&runs),
+            standing: DayStanding::of(&runs),
             steps: (!steps.is_empty()).then(|| StepCounts::of(&steps)),
         }
     };

@@ -11,24 +11,7 @@ use shared::ledger::{Arrival, HUMAN, Pause, RunRow, State, Summary, Verdict};
 use super::today::Today;
 use crate::output::{age, cell, count};
 use crate::plan::{Project, Rules};
-
-/// What a project needs. In the order in which projects are listed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Standing {
-    /// It has a dead letter, is paused because of its PostHog settings, its long history waits for a
-    /// decision, or PostHog does not hold what was exported: somebody must act
-    NeedsSomebody,
-    /// Days are missing, and are on their way or wait for the next enqueue
-    Behind,
-    /// A human has paused it
-    Paused,
-    /// Every day that is over and holds data is exported
-    #[default]
-    UpToDate,
-    /// Its integration is disabled, or it has none
-    Disabled,
-}
+use crate::standing::{Known, Standing};
 
 /// The days of a project that are missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,17 +138,14 @@ impl Line {
 
     /// The same, once all else is known.
     pub(super) fn judged(mut self) -> Self {
-        let fault = self.paused.as_ref().map(|pause| pause.error_code.is_some());
-        self.standing = match fault {
-            _ if self.dead > 0 => Standing::NeedsSomebody,
-            _ if !self.enabled => Standing::Disabled,
-            Some(true) => Standing::NeedsSomebody,
-            Some(false) => Standing::Paused,
-            None if self.days_held_back > 0 => Standing::NeedsSomebody,
-            None if self.days_not_arrived > 0 => Standing::NeedsSomebody,
-            None if self.missing_days > 0 => Standing::Behind,
-            None => Standing::UpToDate,
-        };
+        self.standing = Standing::of(Known {
+            dead: self.dead > 0,
+            enabled: self.enabled,
+            paused_by_fault: self.paused.as_ref().map(|pause| pause.error_code.is_some()),
+            held_back: self.days_held_back > 0,
+            not_arrived: self.days_not_arrived > 0,
+            missing: self.missing_days > 0,
+        });
         self
     }
 

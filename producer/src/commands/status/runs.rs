@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use shared::job::{DAILY, Day};
 use shared::ledger::{RunRow, State};
 
-use super::days::{DayLine, Standing, StepCounts, is_step};
+use super::days::{DayLine, StepCounts, is_step};
 use crate::output::{self, cell, line, moment, shorten};
+use crate::standing::DayStanding;
 
 /// What a step means that was not completed.
 const NOBODY_NEEDS_TO_ACT: &str = "A step that is discarded or skipped needs nobody: the next step of its day, or its daily run, \
@@ -37,7 +38,7 @@ fn rows(runs: &[RunRow], days: Option<&[DayLine]>) -> Vec<[String; 9]> {
     };
     let settled: BTreeSet<(&str, Day)> = days
         .iter()
-        .filter(|day| day.standing == Standing::Settled)
+        .filter(|day| day.standing == DayStanding::Settled)
         .map(|day| (day.project_id.as_str(), day.day))
         .collect();
     let same_day = |a: &RunRow, b: &RunRow| a.day == b.day && a.project_id == b.project_id;

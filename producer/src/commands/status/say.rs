@@ -4,11 +4,12 @@ use chrono::{DateTime, Utc};
 use shared::ledger::Arrival;
 
 use super::Report;
-use super::line::{Line, Standing};
+use super::line::Line;
 use super::runs;
 use super::totals::Totals;
 use crate::newest::WRITES_ELSEWHERE;
 use crate::output::{self, age, count, line, moment};
+use crate::standing::Standing;
 
 /// As many projects are all listed: they fit on a screen.
 const FEW: usize = 20;

@@ -4,9 +4,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::job::Day;
 
-use super::line::{Line, Standing};
+use super::line::Line;
 use super::today::clock;
 use crate::output::count;
+use crate::standing::Standing;
 
 /// The sums over all projects that are shown. The names in its JSON are stable.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -1,0 +1,96 @@
+//! `console`: shows the export in a browser.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use shared::settings::variables;
+use shared::settings::{SecretString, Settings};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config;
+use crate::console::{Console, Options, Servers};
+use crate::error::CommandError;
+use crate::output::Exit;
+
+/// What `--help` ends with.
+pub const EXAMPLES: &str = "\
+Examples:
+  producer console
+  kubectl port-forward deployment/posthog-export-console 8090
+                                   then http://localhost:8090/ is the console of the cluster
+  producer console --listen 0.0.0.0:8090 --behind-tls --public-url https://exports.example.com
+
+The console only shows; it changes nothing, and PostgreSQL is told to refuse writes of it. On a
+loopback address it needs no password, unless CONSOLE_PASSWORD is set. Every other address needs a
+password of at least 12 characters (any user name), a proxy in front that speaks TLS with the
+browser, and --public-url: a request under another name is refused.
+
+With --path-prefix /exports its pages lie under /exports/; a proxy must not take the prefix away.
+`/healthz` answers probes without a password.
+
+A server that is away does not end it: the page says which, and shows what it knew before. SIGTERM
+and SIGINT end it with exit code 0.";
+
+/// Arguments of `console`.
+#[derive(Args, Clone, Debug)]
+pub struct Arguments {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
+    pub listen: SocketAddr,
+    /// The path under which its pages lie
+    #[arg(long, value_name = "PATH", default_value = "")]
+    pub path_prefix: String,
+    /// The address that browsers use, if it is not a loopback one
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<String>,
+    /// A proxy in front of it speaks TLS with the browser
+    #[arg(long)]
+    pub behind_tls: bool,
+}
+
+/// What `console` reads from the environment.
+#[derive(Debug)]
+pub struct Config {
+    servers: Servers,
+    password: Option<SecretString>,
+}
+
+impl Config {
+    /// Reads it.
+    pub fn read(settings: &mut Settings) -> Self {
+        Self {
+            servers: Servers {
+                source: config::source(settings),
+                ledger: config::ledger(settings),
+                broker: config::broker(settings),
+                ladder: config::ladder(settings),
+            },
+            password: settings.optional_secret(&variables::CONSOLE_PASSWORD),
+        }
+    }
+}
+
+/// Executes the command.
+pub async fn execute(arguments: Arguments, config: Config) -> Result<Exit, CommandError> {
+    let no_signals = |error: std::io::Error| CommandError::refused(format!("cannot wait for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+    let options = Options {
+        listen: arguments.listen,
+        path_prefix: arguments.path_prefix,
+        public_url: arguments.public_url,
+        behind_tls: arguments.behind_tls,
+        password: config.password,
+    };
+    let console = Console::listen(options, config.servers).await?;
+    tracing::info!(listens = %console.address(), url = console.url(), "the console answers");
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    };
+    console.serve(stop).await?;
+    Ok(Exit::Done)
+}

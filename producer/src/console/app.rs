@@ -1,0 +1,66 @@
+//! What every page shares.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::integration::{self, StoredIntegration};
+use shared::ledger::Ledger;
+use shared::postgres::{in_words, paging_pool, reading_pool};
+use sqlx::PgPool;
+
+use super::address::Prefix;
+use super::kept::{Answer, Kept, Patience};
+use super::queues::Queues;
+use super::rows::overview;
+use crate::config::Server;
+use crate::error::CommandError;
+
+const NAME: &str = "posthog-export-console";
+/// Pages read side by side.
+const CONNECTIONS: u32 = 8;
+/// Names and switches of projects change rarely.
+const NAMES: Patience = Patience {
+    fresh: Duration::from_secs(15),
+    after_failure: Duration::from_secs(10),
+    wait: Duration::from_secs(2),
+};
+/// A page of the ledger, for everybody who looks at it in this moment.
+const LEDGER: Patience = Patience {
+    fresh: Duration::from_secs(1),
+    after_failure: Duration::from_secs(2),
+    wait: Duration::from_secs(5),
+};
+
+/// What every page shares.
+#[derive(Debug)]
+pub(super) struct App {
+    pub(super) prefix: Prefix,
+    pub(super) ledger: Ledger,
+    pub(super) queues: Queues,
+    pub(super) overview: Arc<Kept<overview::Rows>>,
+    source: PgPool,
+    integrations: Arc<Kept<Vec<StoredIntegration>>>,
+}
+
+impl App {
+    pub(super) fn new(prefix: Prefix, ledger: &Server, source: &Server, queues: Queues) -> Result<Self, CommandError> {
+        Ok(Self {
+            prefix,
+            ledger: Ledger::new(reading_pool(&ledger.url, NAME, CONNECTIONS)?),
+            source: paging_pool(&source.url, NAME, 2)?,
+            queues,
+            overview: Kept::new(LEDGER),
+            integrations: Kept::new(NAMES),
+        })
+    }
+
+    /// The projects' names and switches, from Langfuse's database.
+    pub(super) async fn integrations(&self) -> Answer<Vec<StoredIntegration>> {
+        let source = self.source.clone();
+        let ask = || async move {
+            let found = integration::list(&source, None).await;
+            found.map_err(|error| format!("Langfuse's database: {}", in_words(&error)))
+        };
+        self.integrations.get(ask).await
+    }
+}

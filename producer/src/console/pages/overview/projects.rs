@@ -1,0 +1,188 @@
+//! The overview's list of projects. PURE.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shared::integration::StoredIntegration;
+use shared::job::Day;
+use shared::ledger::{DayRun, HUMAN, Pause, State};
+
+use super::chosen::{Chosen, Sort};
+use super::strip::Strip;
+use crate::console::address::Prefix;
+use crate::console::rows::overview::Rows;
+use crate::output::{count, number};
+use crate::pauses::holding;
+use crate::standing::{DayStanding, Known, Standing};
+
+/// One project.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) href: String,
+    pub(super) id: String,
+    /// Its name in Langfuse; its id where that is not known
+    pub(super) name: String,
+    pub(super) standing: Standing,
+    /// The standing's name in the styles, and its word
+    pub(super) class: &'static str,
+    pub(super) word: &'static str,
+    /// What led to the standing
+    pub(super) why: String,
+    pub(super) strip: Strip,
+    pub(super) events: i64,
+    pub(super) open: i64,
+    pub(super) arrival: String,
+}
+
+impl Line {
+    pub(super) fn events(&self) -> String {
+        number(self.events)
+    }
+
+    pub(super) fn open(&self) -> String {
+        number(self.open)
+    }
+}
+
+/// A standing's name in the styles, and its word.
+pub(super) fn words(standing: Standing) -> (&'static str, &'static str) {
+    match standing {
+        Standing::NeedsSomebody => ("bad", "Needs somebody"),
+        Standing::Behind => ("wait", "Behind"),
+        Standing::Paused => ("idle", "Paused"),
+        Standing::UpToDate => ("ok", "Up to date"),
+        Standing::Disabled => ("idle", "Disabled"),
+    }
+}
+
+/// The open runs of a project.
+#[derive(Default)]
+struct Open {
+    dead: i64,
+    moving: i64,
+    oldest: Option<Day>,
+}
+
+/// All projects that the ledger or Langfuse has. `stored` is `None` where Langfuse never answered.
+pub(super) fn lines(prefix: &Prefix, rows: &Rows, stored: Option<&[StoredIntegration]>) -> Vec<Line> {
+    let by_id: BTreeMap<&str, &StoredIntegration> = stored
+        .unwrap_or_default()
+        .iter()
+        .map(|found| (found.project_id.as_str(), found))
+        .collect();
+    let pauses = holding(rows.pauses.clone(), stored.unwrap_or_default());
+    let mut open: BTreeMap<&str, Open> = BTreeMap::new();
+    for found in &rows.unfinished {
+        let of_project = open.entry(&found.project_id).or_default();
+        match found.state {
+            State::Dead => of_project.dead += found.runs,
+            State::Queued | State::Running | State::Waiting => {
+                of_project.moving += found.runs;
+                of_project.oldest = of_project
+                    .oldest
+                    .map_or(Some(found.oldest), |day| Some(day.min(found.oldest)));
+            }
+            State::Skipped | State::Completed | State::Discarded => {}
+        }
+    }
+    let sent: BTreeMap<&str, i64> = rows
+        .sent
+        .iter()
+        .map(|sent| (sent.project_id.as_str(), sent.before + sent.last_day))
+        .collect();
+    let arrivals: BTreeMap<&str, (i64, i64)> = rows
+        .arrivals
+        .iter()
+        .map(|counts| (counts.project_id.as_str(), (counts.not_arrived, counts.verified)))
+        .collect();
+    let mut days: BTreeMap<&str, Vec<(Day, DayStanding)>> = BTreeMap::new();
+    let same_day = |a: &DayRun, b: &DayRun| a.day == b.day && a.project_id == b.project_id;
+    for runs in rows.runs.chunk_by(same_day) {
+        if let Some(first) = runs.first() {
+            let standing = DayStanding::of(runs);
+            days.entry(&first.project_id).or_default().push((first.day, standing));
+        }
+    }
+    let ids: BTreeSet<&str> = rows
+        .projects
+        .iter()
+        .map(String::as_str)
+        .chain(by_id.keys().copied())
+        .collect();
+    let none = Open::default();
+    let line = |id: &str| {
+        let open = open.get(id).unwrap_or(&none);
+        let pause = pauses.get(id);
+        let (not_arrived, verified) = arrivals.get(id).copied().unwrap_or_default();
+        let standing = Standing::of(Known {
+            dead: open.dead > 0,
+            // Unless Langfuse says otherwise.
+            enabled: stored.is_none() || by_id.get(id).is_some_and(|found| found.enabled),
+            paused_by_fault: pause.map(|pause| pause.error_code.is_some()),
+            held_back: false,
+            not_arrived: not_arrived > 0,
+            missing: open.oldest.is_some_and(|day| day < rows.today),
+        });
+        let (class, word) = words(standing);
+        Line {
+            href: prefix.project(id),
+            name: by_id
+                .get(id)
+                .map(|found| found.project_name.as_str())
+                .filter(|name| !name.is_empty())
+                .unwrap_or(id)
+                .to_owned(),
+            id: id.to_owned(),
+            standing,
+            class,
+            word,
+            why: why(open, pause, not_arrived),
+            strip: Strip::new(rows.today, days.get(id).map_or(&[], Vec::as_slice)),
+            events: sent.get(id).copied().unwrap_or(0),
+            open: open.moving,
+            arrival: match (not_arrived, verified) {
+                (0, 0) => "–".to_owned(),
+                (0, _) => "ok".to_owned(),
+                (days, _) => format!("{days} missing"),
+            },
+        }
+    };
+    ids.into_iter().map(line).collect()
+}
+
+/// What led to a standing, in few words.
+fn why(open: &Open, pause: Option<&Pause>, not_arrived: i64) -> String {
+    let mut causes = Vec::new();
+    if open.dead > 0 {
+        causes.push(count(usize::try_from(open.dead).unwrap_or(0), "dead letter"));
+    }
+    if let Some(pause) = pause {
+        causes.push(format!("paused: {}", pause.error_code.as_deref().unwrap_or(HUMAN)));
+    }
+    if not_arrived > 0 {
+        causes.push(format!(
+            "{} not in PostHog",
+            count(usize::try_from(not_arrived).unwrap_or(0), "day")
+        ));
+    }
+    if let Some(oldest) = open.oldest {
+        causes.push(format!("oldest open day {oldest}"));
+    }
+    causes.join("; ")
+}
+
+/// The lines that were asked for, in the order that was asked for.
+pub(super) fn choose(mut lines: Vec<Line>, chosen: &Chosen) -> Vec<Line> {
+    let find = chosen.find.trim().to_lowercase();
+    lines.retain(|line| {
+        let standing = chosen.state.0.0.is_none_or(|standing| standing == line.standing);
+        standing && (line.name.to_lowercase().contains(&find) || line.id.to_lowercase().contains(&find))
+    });
+    let name = |line: &Line| (line.name.to_lowercase(), line.id.clone());
+    match chosen.sort.0 {
+        Sort::Need => lines.sort_by_cached_key(|line| (line.standing, name(line))),
+        Sort::Name => lines.sort_by_cached_key(name),
+        Sort::Events => lines.sort_by_cached_key(|line| (-line.events, name(line))),
+        Sort::Open => lines.sort_by_cached_key(|line| (-line.open, name(line))),
+    }
+    lines
+}

@@ -1,0 +1,164 @@
+//! The numbers above the list. PURE.
+
+use chrono::{DateTime, Utc};
+use shared::ledger::{Pause, State};
+
+use super::projects::Line;
+use crate::console::rows::overview::Rows;
+use crate::output::{age, count, number};
+use crate::standing::Standing;
+
+/// A number that is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tile {
+    pub(super) label: &'static str,
+    pub(super) value: String,
+    pub(super) note: String,
+    /// A name in the styles: `ok`, `wait`, `bad`, `idle`
+    pub(super) class: &'static str,
+}
+
+fn tile(label: &'static str, value: String, note: String, class: &'static str) -> Tile {
+    Tile {
+        label,
+        value,
+        note,
+        class,
+    }
+}
+
+/// All of them.
+pub(super) fn tiles(rows: &Rows, lines: &[Line], pauses: &[&Pause]) -> Vec<Tile> {
+    vec![
+        projects(lines),
+        dead_letters(rows),
+        lag("Nightly lag", rows.now, rows.gauges.daily_since, enqueued(rows)),
+        backfill(rows),
+        events(rows),
+        paused(pauses),
+        arrival(rows),
+    ]
+}
+
+fn projects(lines: &[Line]) -> Tile {
+    let of = |standing| lines.iter().filter(|line| line.standing == standing).count();
+    let need = of(Standing::NeedsSomebody);
+    let note = [
+        (of(Standing::Behind), "behind"),
+        (of(Standing::Paused), "paused by a human"),
+        (of(Standing::UpToDate), "up to date"),
+        (of(Standing::Disabled), "disabled"),
+    ];
+    let note = note.iter().filter(|(number, _)| *number > 0);
+    let note: Vec<String> = note.map(|(number, what)| format!("{number} {what}")).collect();
+    let class = if need == 0 { "ok" } else { "bad" };
+    tile(
+        "Projects that need somebody",
+        format!("{need} of {}", lines.len()),
+        note.join(", "),
+        class,
+    )
+}
+
+fn dead_letters(rows: &Rows) -> Tile {
+    let dead = rows.unfinished.iter().filter(|found| found.state == State::Dead);
+    let (mut runs, mut projects, mut oldest) = (0, 0, None);
+    for found in dead {
+        runs += found.runs;
+        projects += 1;
+        oldest = oldest.map_or(Some(found.oldest), |day| Some(found.oldest.min(day)));
+    }
+    match oldest {
+        None => tile(
+            "Dead letters",
+            "0".to_owned(),
+            "nothing waits for a human".to_owned(),
+            "ok",
+        ),
+        Some(oldest) => {
+            let note = format!("in {}, oldest day {oldest}", count(projects, "project"));
+            tile("Dead letters", number(runs), note, "bad")
+        }
+    }
+}
+
+fn enqueued(rows: &Rows) -> String {
+    match rows.last_enqueued {
+        None => "no whole enqueue yet".to_owned(),
+        Some(last) => format!("last whole enqueue {} ago", age(rows.now, last)),
+    }
+}
+
+fn lag(label: &'static str, now: DateTime<Utc>, since: Option<DateTime<Utc>>, note: String) -> Tile {
+    match since {
+        None => tile(label, "none".to_owned(), note, "ok"),
+        Some(since) => tile(label, age(now, since), note, "wait"),
+    }
+}
+
+fn backfill(rows: &Rows) -> Tile {
+    let note = match rows.gauges.backfill_since {
+        None => "no older day is on its way",
+        Some(_) => "since the oldest day on its way was asked for",
+    };
+    lag("Backfill lag", rows.now, rows.gauges.backfill_since, note.to_owned())
+}
+
+/// `1,234`, `1.2 million`.
+fn rounded(events: i64) -> String {
+    match events {
+        ..1_000_000 => number(events),
+        _ => format!(
+            "{}.{} million",
+            number(events / 1_000_000),
+            events % 1_000_000 / 100_000
+        ),
+    }
+}
+
+fn events(rows: &Rows) -> Tile {
+    let before = rows.sent.iter().map(|sent| sent.before).sum();
+    let today: i64 = rows.sent.iter().map(|sent| sent.last_day).sum();
+    let rejected: i64 = rows.sent.iter().map(|sent| sent.rejected).sum();
+    let until = rows.freshness.covered_until.map_or_else(
+        || "exported when it is over".to_owned(),
+        |until| format!("exported until {} UTC", until.format("%H:%M")),
+    );
+    let mut note = format!("today {}, {until}", number(today));
+    if rejected > 0 {
+        note.push_str(&format!("; {} rejected", number(rejected)));
+    }
+    let class = if rows.freshness.late_since.is_some() {
+        "wait"
+    } else {
+        "ok"
+    };
+    tile("Events of the last 30 days", rounded(before), note, class)
+}
+
+fn paused(pauses: &[&Pause]) -> Tile {
+    let by_fault = pauses.iter().filter(|pause| pause.error_code.is_some()).count();
+    let (class, note) = match (pauses.len(), by_fault) {
+        (0, _) => ("ok", "none is held back".to_owned()),
+        (_, 0) => ("idle", "by a human".to_owned()),
+        (all, fault) if all == fault => ("bad", "because of their key or host".to_owned()),
+        (_, fault) => ("bad", format!("{fault} because of their key or host")),
+    };
+    tile("Paused projects", pauses.len().to_string(), note, class)
+}
+
+fn arrival(rows: &Rows) -> Tile {
+    let missing: i64 = rows.arrivals.iter().map(|counts| counts.not_arrived).sum();
+    let verified: i64 = rows.arrivals.iter().map(|counts| counts.verified).sum();
+    let of_days = format!("of {} verified in the last 30 days", number(verified));
+    match (missing, verified) {
+        (0, 0) => tile(
+            "Days not in PostHog",
+            "–".to_owned(),
+            "nobody verifies (producer verify)".to_owned(),
+            "idle",
+        ),
+        (0, _) => tile("Days not in PostHog", "0".to_owned(), of_days, "ok"),
+        _ => tile("Days not in PostHog", number(missing), of_days, "bad"),
+    }
+}

@@ -1,0 +1,83 @@
+//! The words and shapes of states, the same on every page. PURE.
+
+use reqwest::Url;
+use shared::job::STEP_PREFIX;
+use shared::ledger::{RunRow, State, Verdict};
+
+use crate::standing::DayStanding;
+
+/// A run's state: its name in the styles, and its word.
+pub(super) fn of_run(run: &RunRow) -> (&'static str, &'static str) {
+    match run.state {
+        State::Completed => ("ok", "completed"),
+        State::Running => ("wait", "running"),
+        State::Queued => ("wait", "queued"),
+        State::Waiting => ("wait", "waiting"),
+        State::Dead => ("bad", "dead letter"),
+        State::Skipped => ("idle", "skipped"),
+        State::Discarded => ("idle", "discarded"),
+    }
+}
+
+/// A day: the name of its shape, and its words.
+pub(super) fn of_day(standing: DayStanding) -> (&'static str, &'static str) {
+    match standing {
+        DayStanding::Settled => ("e", "exported and settled"),
+        DayStanding::Exported => ("e", "exported"),
+        DayStanding::OnItsWay => ("w", "on its way"),
+        DayStanding::Dead => ("d", "dead letter"),
+        DayStanding::GivenUp => ("g", "discarded"),
+        DayStanding::InPart => ("p", "exported in part"),
+    }
+}
+
+/// Whether a day has arrived.
+pub(super) fn of_arrival(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Arrived => "arrived in PostHog",
+        Verdict::NotYet => "not yet in PostHog",
+        Verdict::Missing => "not all of it is in PostHog",
+        Verdict::Extra => "in PostHog, and more",
+        Verdict::Unknown => "not known whether it arrived",
+    }
+}
+
+/// What a run is, where its name says it.
+pub(super) fn of_name(run: &str) -> &'static str {
+    match run {
+        "daily" => "the day's own export",
+        "settled" => "what changed after the export",
+        _ if run.starts_with(STEP_PREFIX) => "a part of a day that was going on",
+        _ if run.starts_with("late-") => "rows that arrived late",
+        _ => "a replay",
+    }
+}
+
+/// A host as text: whoever wrote it may have written a password into it.
+pub(super) fn host(text: &str) -> String {
+    let shown = Url::parse(text).ok().and_then(|url| {
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        Some(format!(
+            "{}://{}{port}{}",
+            url.scheme(),
+            url.host_str()?,
+            url.path().trim_end_matches('/')
+        ))
+    });
+    shown.unwrap_or_else(|| "not a URL".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_shown_without_what_may_be_a_secret() {
+        assert_eq!(host("https://eu.posthog.com/"), "https://eu.posthog.com");
+        assert_eq!(
+            host("https://me:hunter2@ph.internal:8000/in?token=hunter2#hunter2"),
+            "https://ph.internal:8000/in"
+        );
+        assert_eq!(host("hunter2"), "not a URL");
+    }
+}

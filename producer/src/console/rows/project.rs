@@ -1,0 +1,78 @@
+//! What a project's page shows of the ledger.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use shared::job::Day;
+use shared::ledger::{Counts, DayRun, Ledger, LedgerError, Pause, RunRow, Summary, Verdict};
+
+use super::told;
+
+/// No more runs are listed.
+const LISTED: i64 = 100;
+
+/// Which part of a project is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::console) struct Part {
+    /// This year of the calendar; else that of the newest run
+    pub(in crate::console) year: Option<i32>,
+    /// The runs of this day; else the newest ones
+    pub(in crate::console) day: Option<Day>,
+}
+
+/// The rows.
+#[derive(Debug)]
+pub(in crate::console) struct Rows {
+    pub(in crate::console) now: DateTime<Utc>,
+    pub(in crate::console) year: i32,
+    /// The years that have a run
+    pub(in crate::console) years: (i32, i32),
+    pub(in crate::console) summary: Option<Summary>,
+    pub(in crate::console) pause: Option<Pause>,
+    pub(in crate::console) days: Vec<DayRun>,
+    pub(in crate::console) counts: BTreeMap<Day, Counts>,
+    pub(in crate::console) verdicts: BTreeMap<Day, Verdict>,
+    pub(in crate::console) unfinished: Vec<RunRow>,
+    pub(in crate::console) runs: Vec<RunRow>,
+}
+
+/// Reads them.
+pub(in crate::console) async fn read(ledger: Ledger, id: String, part: Part) -> Result<Rows, String> {
+    told(&ledger, rows(&ledger, &id, part).await).await
+}
+
+async fn rows(ledger: &Ledger, id: &str, part: Part) -> Result<Rows, LedgerError> {
+    let ids = [id.to_owned()];
+    let (now, known) = tokio::try_join!(ledger.now(), ledger.first_and_last_day(id))?;
+    let today = Day::of(now);
+    let (first, last) = known.unwrap_or((today, today));
+    let last = last.max(today);
+    let chosen = part.year.or(part.day.map(|day| day.0.year())).unwrap_or(today.0.year());
+    let year = chosen.clamp(first.0.year(), last.0.year());
+    let (from, to) = (edge(year, 1, 1, first), edge(year, 12, 31, last));
+    let (mut summaries, mut pauses, days, counts, verdicts, unfinished, runs) = tokio::try_join!(
+        ledger.summaries(&ids),
+        ledger.pauses(),
+        ledger.runs_of_days(&ids, from, to),
+        ledger.counts_by_day(id, from, to),
+        ledger.verdicts_by_day(id, from, to),
+        ledger.unfinished_of(id, LISTED),
+        ledger.newest_runs(id, part.day, LISTED),
+    )?;
+    Ok(Rows {
+        now,
+        year,
+        years: (first.0.year(), last.0.year()),
+        summary: summaries.pop(),
+        pause: pauses.remove(id),
+        days,
+        counts: counts.into_iter().collect(),
+        verdicts: verdicts.into_iter().collect(),
+        unfinished,
+        runs,
+    })
+}
+
+fn edge(year: i32, month: u32, day: u32, otherwise: Day) -> Day {
+    NaiveDate::from_ymd_opt(year, month, day).map_or(otherwise, Day)
+}

@@ -1,0 +1,85 @@
+//! On which addresses the console may listen. PURE.
+
+use std::net::SocketAddr;
+
+/// What protects it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::console) struct Protection {
+    pub(in crate::console) password: bool,
+    pub(in crate::console) behind_tls: bool,
+    pub(in crate::console) public_url: bool,
+}
+
+/// Refuses an address that others reach, unless a password and TLS protect it.
+pub(in crate::console) fn may_listen(address: SocketAddr, protection: Protection) -> Result<(), String> {
+    if address.ip().is_loopback() {
+        return Ok(());
+    }
+    let needs = [
+        (protection.password, "CONSOLE_PASSWORD (or CONSOLE_PASSWORD_FILE)"),
+        (
+            protection.behind_tls,
+            "--behind-tls, which says that a proxy in front of it speaks TLS with the browser",
+        ),
+        (protection.public_url, "--public-url, the address that browsers use"),
+    ];
+    let missing: Vec<&str> = needs
+        .iter()
+        .filter(|(there, _)| !there)
+        .map(|(_, need)| *need)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "--listen {address} is reached by others, so it also needs {}. On 127.0.0.1 it needs none of these; \
+         `kubectl port-forward` and `ssh -L` lead there",
+        missing.join("; ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_but_loopback_needs_a_password_and_tls() {
+        let none = Protection {
+            password: false,
+            behind_tls: false,
+            public_url: false,
+        };
+        let all = Protection {
+            password: true,
+            behind_tls: true,
+            public_url: true,
+        };
+        for loopback in ["127.0.0.1:8090", "[::1]:8090", "127.0.0.53:1"] {
+            assert_eq!(may_listen(loopback.parse().unwrap(), none), Ok(()));
+        }
+        for open in ["0.0.0.0:8090", "[::]:8090", "10.1.2.3:8090", "[::ffff:127.0.0.1]:8090"] {
+            let open: SocketAddr = open.parse().unwrap();
+            assert_eq!(may_listen(open, all), Ok(()));
+            for (without, named) in [
+                (Protection { password: false, ..all }, "CONSOLE_PASSWORD"),
+                (
+                    Protection {
+                        behind_tls: false,
+                        ..all
+                    },
+                    "--behind-tls",
+                ),
+                (
+                    Protection {
+                        public_url: false,
+                        ..all
+                    },
+                    "--public-url",
+                ),
+            ] {
+                let refused = may_listen(open, without).unwrap_err();
+                assert!(refused.contains(named), "{refused}");
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The console over HTTP: what it shows, who may see it, and what it does while a server is away.
+
+mod big;
+mod hostile;
+mod rules;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{Days, Utc};
+use reqwest::{Client, RequestBuilder, StatusCode};
+use testkit::{Process, World, wait};
+
+use crate::{PROJECT, add_project, add_run, alter, world, yesterday};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A console that runs.
+pub(crate) struct Console {
+    pub(crate) process: Arc<Process>,
+    /// Without a slash at its end
+    pub(crate) url: String,
+    client: Client,
+}
+
+impl Console {
+    pub(crate) async fn start(world: &World, arguments: &[&str], overrides: &[(&str, &str)]) -> Self {
+        let mut all = vec!["console"];
+        if !arguments.contains(&"--listen") {
+            all.extend(["--listen", "127.0.0.1:0"]);
+        }
+        all.extend(arguments);
+        let process = world.spawn_producer(&all, overrides).await;
+        let listening = wait::until(PATIENCE, async || listens_at(&process.stderr())).await;
+        let url = listening.unwrap_or_else(|| panic!("the console does not start\n{}", process.tail()));
+        let client = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        Self { process, url, client }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(format!("{}{path}", self.url))
+    }
+
+    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
+        self.client.post(format!("{}{path}", self.url))
+    }
+
+    /// A page that is there.
+    pub(crate) async fn page(&self, path: &str) -> String {
+        let answer = self.get(path).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        answer.text().await.unwrap()
+    }
+}
+
+/// Where its log says that it answers.
+fn listens_at(log: &str) -> Option<String> {
+    let (_, rest) = log.split_once("\"listens\":\"")?;
+    Some(format!("http://{}", rest.split_once('"')?.0))
+}
+
+#[tokio::test]
+async fn the_overview_says_what_needs_somebody() {
+    let world = world().await;
+    let now = Some(Utc::now());
+    let back = |days| yesterday() - Days::new(days);
+    add_run(&world, back(2), "daily", "completed", now).await;
+    add_run(&world, back(1), "daily", "dead", now).await;
+    add_run(&world, back(0), "daily", "running", now).await;
+    alter(
+        &world,
+        "insert into posthog_export.streams (project_id, day, run, stream, sent, rejected)
+         select project_id, day, run, unnest(array['trace', 'score']), 1000, 2 from posthog_export.runs",
+    )
+    .await;
+    alter(
+        &world,
+        "update posthog_export.runs set worker = 'worker-7' where state = 'running'",
+    )
+    .await;
+    add_project(&world, "idle", true).await;
+    add_project(&world, "off", false).await;
+    let console = Console::start(&world, &[], &[]).await;
+    let page = console.page("/").await;
+    for words in [
+        "1 of 3",
+        "1 dead letter;",
+        "worker-7",
+        "6,000",
+        "posthog-export.backfill",
+        "Name of project one",
+        "1 exported, 1 on their way, 1 dead letters, 57 without a run",
+        "Up to date",
+        "Disabled",
+    ] {
+        assert!(page.contains(words), "{words} in {page}");
+    }
+    let of_state = console.page("/?state=disabled").await;
+    assert!(
+        of_state.contains("1 of 3 projects") && of_state.contains("Name of off"),
+        "{of_state}"
+    );
+    let found = console.page("/?find=IDLE&sort=name").await;
+    assert!(
+        found.contains("1 of 3 projects") && !found.contains("Name of off"),
+        "{found}"
+    );
+    assert!(
+        console
+            .page("/?state=nonsense&sort=&find=%3Cb%3E")
+            .await
+            .contains("No project is like that")
+    );
+
+    console.process.terminate();
+    let ended = console.process.exited_within(PATIENCE).await;
+    assert_eq!(ended.and_then(|status| status.code()), Some(0));
+}
+
+#[tokio::test]
+async fn a_project_its_runs_and_its_dead_letters_have_pages() {
+    let world = world().await;
+    let now = Some(Utc::now());
+    let back = |days| yesterday() - Days::new(days);
+    add_run(&world, back(3), "daily", "completed", now).await;
+    add_run(&world, back(2), "daily", "dead", now).await;
+    add_run(&world, back(1), "daily", "running", now).await;
+    alter(
+        &world,
+        "update posthog_export.runs set error_code = 'billing_limit', error = 'PostHog answered 402', first_failed_at = now(),
+           target = 'https://me:hunter2@ph.example.com c0ffee' where state = 'dead'",
+    )
+    .await;
+    alter(
+        &world,
+        "insert into posthog_export.streams (project_id, day, run, stream, sent, rejected, cursor_time, cursor_id)
+         select project_id, day, run, 'trace', 1234, 1, day + interval '12 hours', 'x' from posthog_export.runs",
+    )
+    .await;
+    alter(
+        &world,
+        "insert into posthog_export.rejects (project_id, day, run, stream, row_id, reason)
+         select project_id, day, run, 'trace', 'row 7', 'too large' from posthog_export.runs",
+    )
+    .await;
+    alter(
+        &world,
+        "insert into posthog_export.arrivals (project_id, day, run, run_completed_at, verdict, says)
+         select project_id, day, run, now(), 'missing', '' from posthog_export.runs where state = 'completed'",
+    )
+    .await;
+    let console = Console::start(&world, &[], &[]).await;
+
+    let project = console.page("/projects/project%20one").await;
+    for words in [
+        "Name of project one".to_owned(),
+        format!(
+            "{}: exported, 1,234 events, 1 rows rejected, not all of it is in PostHog",
+            back(3)
+        ),
+        format!("{}: dead letter", back(2)),
+        format!("{}: on its way", back(1)),
+        format!("{}: no run", back(0)),
+        "Not finished".to_owned(),
+        "http://127.0.0.1".to_owned(),
+        format!("/runs/project%20one/{}/daily", back(2)),
+    ] {
+        assert!(project.contains(&words), "{words} in {project}");
+    }
+    let of_day = console.page(&format!("/projects/project%20one?day={}", back(3))).await;
+    assert!(of_day.contains(&format!("Runs of {}", back(3))), "{of_day}");
+
+    let run = console.page(&format!("/runs/project%20one/{}/daily", back(2))).await;
+    for words in [
+        "dead letter",
+        "billing_limit",
+        "PostHog answered 402",
+        "Raise the billing limit in PostHog",
+        "until 12:00 of the day",
+        "row 7",
+        "too large",
+        "https://ph.example.com",
+    ] {
+        assert!(run.contains(words), "{words} in {run}");
+    }
+    assert!(!run.contains("hunter2") && !run.contains("c0ffee"));
+
+    let letters = console.page("/dead-letters").await;
+    assert!(
+        letters.contains("Raise the billing limit") && letters.contains("PostHog answered 402"),
+        "{letters}"
+    );
+    let others = console.page("/dead-letters?cause=unauthorized").await;
+    assert!(others.contains("None has this cause"), "{others}");
+    assert!(console.page("/doctor").await.contains("calls the hosts"));
+
+    for nothing in [
+        "/projects/nobody",
+        "/projects/%00",
+        "/runs/project%20one/2024-06-01/daily",
+        "/runs/project%20one/yesterday/daily",
+        "/nowhere",
+    ] {
+        let answer = console.get(nothing).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{nothing}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_named_and_what_was_known_stays() {
+    let world = world().await;
+    add_run(&world, yesterday(), "daily", "completed", Some(Utc::now())).await;
+    let without_broker = [("AMQP_URL", "amqp://guest:hunter2@127.0.0.1:1/%2f")];
+    let console = Console::start(&world, &[], &without_broker).await;
+    let page = console.page("/").await;
+    assert!(
+        page.contains("The broker does not answer") && page.contains(PROJECT),
+        "{page}"
+    );
+    assert!(!page.contains("hunter2"));
+
+    let without_database = [("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/none")];
+    let console = Console::start(&world, &[], &without_database).await;
+    let answer = console.get("/").send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let page = answer.text().await.unwrap();
+    assert!(page.contains("The ledger does not answer"), "{page}");
+    assert!(
+        page.contains("posthog-export.dead-letters") && !page.contains("hunter2"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_not_there_yet_is_named() {
+    let world = crate::bare_world().await;
+    let console = Console::start(&world, &[], &[]).await;
+    let page = console.get("/").send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("producer migrate"), "{page}");
+}
