@@ -29,8 +29,8 @@ Usage: cargo demo [--keep]
 
 What is going on goes to standard error, the result to standard output.
 Exit code: 0 when every event arrived once, and the retry, the dead letter, the replay, the morning of
-today, the row that changed and what PostHog dropped in silence were really seen; 1 when not, with
-the ends of all logs; 2 for wrong arguments; 130 when it was stopped.";
+today, the row that changed, what PostHog dropped in silence and the dashboard were really seen; 1
+when not, with the ends of all logs; 2 for wrong arguments; 130 when it was stopped.";
 
 /// The servers, for whoever ends them.
 type Slot = Arc<Mutex<Option<Arc<Servers>>>>;

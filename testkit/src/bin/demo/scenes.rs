@@ -1,6 +1,7 @@
 //! The story, scene by scene, in the order of the output.
 
 mod arrival;
+mod dashboard;
 mod enqueue;
 mod export;
 mod fill;
@@ -36,5 +37,6 @@ pub(crate) async fn play(stage: &mut Stage) -> anyhow::Result<()> {
     today::what_changed_is_sent_again_and_nothing_else(stage).await?;
     arrival::verify_finds_what_is_missing(stage, lossy).await?;
     arrival::what_is_missing_is_sent_again(stage, lossy).await?;
-    verdict::every_event_is_compared(stage).await
+    let link = dashboard::it_is_made_in_posthog(stage).await?;
+    verdict::every_event_is_compared(stage, &link).await
 }

@@ -32,7 +32,7 @@ pub(crate) async fn verify_finds_what_is_missing(
     stage: &Stage,
     day: NaiveDate,
 ) -> anyhow::Result<()> {
-    give_the_producer_a_key(stage)?;
+    give_the_producer_a_key(stage, PERSONAL_KEY, &["query:read", "project:read"])?;
     // What was sent less than a day ago may still come.
     let later = stage.today + Days::new(2);
     stage.clock.set(format!("{later} 09:00")).await;
@@ -94,14 +94,18 @@ pub(crate) async fn what_is_missing_is_sent_again(
     Ok(())
 }
 
-fn give_the_producer_a_key(stage: &Stage) -> anyhow::Result<()> {
+pub(crate) fn give_the_producer_a_key(
+    stage: &Stage,
+    key: &str,
+    scopes: &[&str],
+) -> anyhow::Result<()> {
     let posthog = &stage.world.posthog;
     for (number, project) in (1..).zip(PROJECTS) {
         posthog.app_project(number, project.key);
     }
-    posthog.personal_key(PERSONAL_KEY, &["query:read", "project:read"]);
+    posthog.personal_key(key, scopes);
     let file = stage.world.servers().directory().path().join("keys");
-    std::fs::write(&file, format!("{} {PERSONAL_KEY}\n", posthog.address()))?;
+    std::fs::write(&file, format!("{} {key}\n", posthog.address()))?;
     let file = file.to_str().context("the directory's name is text")?;
     stage.world.set("POSTHOG_PERSONAL_API_KEYS_FILE", file);
     Ok(())

@@ -6,10 +6,10 @@ use chrono::NaiveDate;
 use comfy_table::{CellAlignment, Table, presets};
 use testkit::oracle::Report;
 
-use crate::projects::{PROJECTS, SUPPORT};
+use crate::projects::{PROJECTS, SHOP, SUPPORT};
 use crate::stage::Stage;
 
-pub(crate) async fn every_event_is_compared(stage: &Stage) -> anyhow::Result<()> {
+pub(crate) async fn every_event_is_compared(stage: &Stage, dashboard: &str) -> anyhow::Result<()> {
     stage.say("comparing every event that PostHog keeps with the database");
     let (table, total) = compare(stage).await?;
     let events = stage.world.posthog.events(SUPPORT.key);
@@ -23,6 +23,10 @@ pub(crate) async fn every_event_is_compared(stage: &Stage) -> anyhow::Result<()>
     for finding in &total.findings {
         eprintln!("{finding}");
     }
+    println!(
+        "the dashboard of {}, in the fake PostHog: {dashboard}",
+        SHOP.id
+    );
     println!("{total}");
     ensure!(
         total.is_clean() && total.expected > 0 && total.delivered == total.expected,
