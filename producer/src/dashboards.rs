@@ -9,4 +9,6 @@ pub(crate) mod plan;
 mod plan_tests;
 pub(crate) mod render;
 pub(crate) mod request;
+#[cfg(test)]
+mod schema_tests;
 pub(crate) mod shown;

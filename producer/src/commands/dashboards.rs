@@ -69,9 +69,9 @@ Each query is tried once before it is stored. Where PostHog refuses one, a simpl
 taken, or the tile is left out, and you are told. --dry-run prints every request that would change
 or try something, and sends none of them.
 
-It needs a personal API key of PostHog with the scopes dashboard:write, insight:write, query:read and
-project:read (POSTHOG_PERSONAL_API_KEY, POSTHOG_PERSONAL_API_KEYS_FILE). Without one it is asked for
-at the terminal, and not shown while it is typed. `verify` needs less: give it a key of its own.
+It needs a personal API key of PostHog with the scopes dashboard:write, insight:write, query:read
+and project:read (POSTHOG_PERSONAL_API_KEY, POSTHOG_PERSONAL_API_KEYS_FILE). Without one it is asked
+for at the terminal, and not shown while it is typed. `verify` needs less: give it another key.
 
 JSON: {project_id, posthog_project, dashboard_id, url, dry_run, tiles: [{tile, title, insight_id,
 result: made | changed | kept | left | left_out | deleted, why}], notes, requests: [{method, path,
@@ -106,7 +106,7 @@ pub struct Making {
     /// The dashboard's title [default: AI metrics]; it is remembered
     #[arg(long, value_name = "TITLE")]
     pub name: Option<String>,
-    /// Undo what was changed, moved or deleted in PostHog, of the dashboard and tiles that were made here
+    /// Undo what was changed, moved or deleted in PostHog of what was made here
     #[arg(long)]
     pub recreate: bool,
     /// Print the requests, and send none that changes or tries something

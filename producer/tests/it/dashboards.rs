@@ -9,11 +9,12 @@ use serde_json::Value;
 use testkit::World;
 use testkit::posthog::{Dashboard, FakePosthog, Insight, Route, Tile};
 
-use crate::{KEY, PROJECT, alter, world};
+use crate::{KEY, PROJECT, alter, json, world};
 
 const PERSONAL_KEY: &str = "phx_writes_dashboards";
 const SCOPES: [&str; 4] = ["dashboard:write", "insight:write", "query:read", "project:read"];
 const NUMBER: i64 = 7;
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// Tiles without a conversion event: insights and texts.
 const INSIGHTS: usize = 20;
 const TEXTS: usize = 6;
@@ -21,11 +22,15 @@ const TEXTS: usize = 6;
 /// A project whose PostHog is the fake, and a key that may make dashboards there.
 async fn board_world() -> Arc<World> {
     let world = world().await;
-    let posthog = &world.posthog;
-    posthog.app_project(NUMBER, KEY);
-    posthog.personal_key(PERSONAL_KEY, &SCOPES);
-    with_key(&world, PERSONAL_KEY);
+    may_make(&world);
     world
+}
+
+/// Gives the project a number in the fake's app, and the producer a key that may make dashboards.
+pub(crate) fn may_make(world: &World) {
+    world.posthog.app_project(NUMBER, KEY);
+    world.posthog.personal_key(PERSONAL_KEY, &SCOPES);
+    with_key(world, PERSONAL_KEY);
 }
 
 fn with_key(world: &World, key: &str) {
@@ -272,6 +277,76 @@ async fn what_was_made_is_deleted_and_can_be_made_again() {
     assert_eq!(
         ended(&dashboards(&world, "create", &[]).await, "made"),
         INSIGHTS + TEXTS
+    );
+}
+
+/// Ids that mean something in SQL, in JSON, or in the definition itself.
+#[tokio::test]
+async fn an_id_is_no_query() {
+    let world = board_world().await;
+    let posthog = &world.posthog;
+    for id in ["' or 1=1 --", "{filters}", "$ours", "a\\'b\"c", "]v1:x]"] {
+        crate::add_project(&world, id, true).await;
+        let made = json(
+            &world,
+            &[
+                "dashboards",
+                "create",
+                "--project",
+                id,
+                "--conversion-event",
+                id,
+                "--json",
+            ],
+        )
+        .await;
+        assert_eq!(ended(&made, "made"), INSIGHTS + TEXTS + 2, "{made}");
+        let again = json(&world, &["dashboards", "create", "--project", id, "--json"]).await;
+        assert_eq!(
+            (ended(&again, "kept"), &again["dashboard_id"]),
+            (INSIGHTS + TEXTS + 2, &made["dashboard_id"]),
+            "{again}"
+        );
+        let board = made["dashboard_id"].as_i64().unwrap();
+        let shown: Vec<i64> = posthog.tiles(board).iter().filter_map(|tile| tile.insight).collect();
+        let cost = posthog
+            .insights(NUMBER)
+            .into_iter()
+            .find(|it| shown.contains(&it.id) && it.name == "Cost")
+            .unwrap();
+        let sql = cost.query["source"]["query"].as_str().unwrap();
+        assert!(
+            sql.contains("langfuse_project_id = unhex('") || id == "$ours" && sql.contains("= '$ours'"),
+            "{id}: {sql}"
+        );
+    }
+    assert_eq!(posthog.dashboards(NUMBER).len(), 5, "each project has its own");
+}
+
+/// Without a key in the environment it is asked for, and not shown.
+#[tokio::test]
+async fn a_key_is_asked_for_at_the_terminal() {
+    let world = board_world().await;
+    world.set("POSTHOG_PERSONAL_API_KEYS_FILE", "");
+    crate::add_project(&world, "clx1", true).await;
+    let typed = std::env::temp_dir().join(format!("typed-{}", uuid::Uuid::now_v7()));
+    let arguments = ["dashboards", "create", "--project", "clx1"];
+    let Some(process) = world.spawn_producer_at_terminal(&arguments, &typed).await else {
+        return;
+    };
+    let asks = async || process.stdout().contains("Personal API key");
+    world.wait_until("the question", PATIENCE, asks).await;
+    std::fs::write(&typed, format!("{PERSONAL_KEY}\n")).unwrap();
+    assert!(process.exited_within(PATIENCE).await.is_some(), "{}", process.tail());
+    std::fs::remove_file(&typed).unwrap();
+    let said = process.stdout();
+    assert!(
+        said.contains("Personal API key (phx_…) of PostHog at 127.0.0.1: "),
+        "{said}"
+    );
+    assert!(
+        said.contains("26 tiles: 26 made.") && !said.contains(PERSONAL_KEY),
+        "{said}"
     );
 }
 

@@ -257,6 +257,10 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
         &producer,
     )
     .await;
+    crate::dashboards::may_make(&world);
+    for command in ["create", "update", "delete"] {
+        run(&["dashboards", command, "--project", PROJECT], &producer).await;
+    }
     let report = run(&["doctor", "--json"], &producer).await.stdout;
     let report: Value = serde_json::from_str(&report).unwrap();
     let of = |check: &str| {

@@ -143,7 +143,6 @@ async fn a_query_that_is_too_heavy_now_is_made_all_the_same() {
     let world = board_world().await;
     let posthog = &world.posthog;
     posthog.script(Rule::next(1, Behavior::query_too_heavy(504)).on(Route::Query));
-    posthog.script(Rule::next(1, Behavior::throttled(1)).on(Route::Insights));
     let report = dashboards(&world, "create", &[]).await;
     assert_eq!(ended(&report, "made"), INSIGHTS + TEXTS, "{report}");
     let slow = report["tiles"]
@@ -152,6 +151,22 @@ async fn a_query_that_is_too_heavy_now_is_made_all_the_same() {
         .iter()
         .filter(|tile| tile["why"].as_str().is_some_and(|why| why.contains("slow")));
     assert_eq!(slow.count(), 1);
+}
+
+/// A short wait is waited for, and said; a long one ends the command.
+#[tokio::test]
+async fn posthog_is_waited_for_where_it_asks_for_little() {
+    let world = board_world().await;
+    let posthog = &world.posthog;
+    posthog.script(
+        Rule::next(1, Behavior::throttled(2))
+            .on(Route::Insights)
+            .of_method("POST"),
+    );
+    let output = world.producer(&["dashboards", "create", "--project", PROJECT]).await;
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert!(output.stderr.contains("asks to wait 2 s; waiting"), "{}", output.stderr);
+    assert_eq!(posthog.insights(NUMBER).len(), INSIGHTS);
 }
 
 #[tokio::test]
