@@ -15,13 +15,21 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Remembers it.
+    /// Remembers it, once a question to it was answered.
     pub(crate) async fn remember(&self, ledger: &Ledger, integration: &Integration) -> Result<(), LedgerError> {
         if self.is_new {
             let target = integration.target();
             ledger
                 .remember_posthog_project(&target, Some(self.place.project))
                 .await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets it where PostHog no longer knows it: it may be another project by now.
+    pub(crate) async fn forget(&self, ledger: &Ledger, integration: &Integration) -> Result<(), LedgerError> {
+        if !self.is_new {
+            ledger.remember_posthog_project(&integration.target(), None).await?;
         }
         Ok(())
     }
@@ -44,13 +52,14 @@ pub(crate) async fn find(
     };
     if let Some(project) = said {
         let found = found(project, true);
-        if app.has_key(&found.place, &integration.api_key).await == Some(false) {
-            return Ok(Err(AppError::OtherKey {
+        return Ok(match app.has_key(&found.place, &integration.api_key).await {
+            Ok(Some(false)) => Err(AppError::OtherKey {
                 host: url.host_str().unwrap_or_default().to_owned(),
                 project,
-            }));
-        }
-        return Ok(Ok(found));
+            }),
+            Ok(_) => Ok(found),
+            Err(error) => Err(error),
+        });
     }
     if let Some(project) = ledger.posthog_project(&integration.target()).await? {
         return Ok(Ok(found(project, false)));

@@ -23,8 +23,8 @@ use crate::dashboards::plan::Mode;
 use crate::error::CommandError;
 use crate::facts::check_project;
 use crate::output::{self, Exit};
-use crate::posthog_app::{App, AppError, PersonalKeys, Place};
-use crate::posthog_project;
+use crate::posthog_app::{App, AppError, PersonalKeys};
+use crate::posthog_project::{self, Found};
 use crate::servers;
 
 use say::Report;
@@ -166,7 +166,9 @@ pub async fn execute(command: &Command, config: &Config) -> Result<Exit, Command
         Command::Delete(deleting) => (&deleting.which, deleting.dry_run),
     };
     let ledger = servers::ledger(&config.ledger).await?;
-    let (app, place) = find(which, &ledger, config, dry_run).await?;
+    let integration = integration_of(which, config).await?;
+    let (app, found) = find(which, &ledger, config, &integration).await?;
+    let place = &found.place;
     let definition = Definition::ai_metrics()
         .map_err(|error| CommandError::refused(format!("the dashboard's definition cannot be read: {error}")))?;
     let work = Work {
@@ -178,13 +180,16 @@ pub async fn execute(command: &Command, config: &Config) -> Result<Exit, Command
             posthog_project: place.project,
         },
     };
-    let mut wire = Wire::new(&app, &place, dry_run);
+    let mut wire = Wire::new(&app, place, dry_run);
     let report = match command {
         Command::Create(making) => make::execute(&work, &mut wire, making, Mode::Create).await?,
         Command::Update(making) => make::execute(&work, &mut wire, making, Mode::Update).await?,
         Command::Show(_) => look::execute(&work, &wire).await?,
         Command::Delete(_) => remove::execute(&work, &mut wire).await?,
     };
+    if !dry_run {
+        found.remember(&ledger, &integration).await?;
+    }
     let exit = Exit::of(!matches!(command, Command::Show(_)) || report.dashboard_id.is_some());
     say::say(which.json, &report, &wire.into_requests());
     Ok(exit)
@@ -204,27 +209,28 @@ impl Work<'_> {
 }
 
 /// The app with a key for it, and the project there.
-async fn find(which: &Which, ledger: &Ledger, config: &Config, dry_run: bool) -> Result<(App, Place), CommandError> {
-    let integration = integration_of(which, config).await?;
+async fn find(
+    which: &Which,
+    ledger: &Ledger,
+    config: &Config,
+    integration: &Integration,
+) -> Result<(App, Found), CommandError> {
     let url = app_url(&integration.host);
     let keys = match config.keys.of(&url) {
         Some(_) => config.keys.clone(),
         None => ask_key(&url)?,
     };
     let app = App::new(keys, config.egress.clone(), config.authorities.clone())?;
-    let asked = posthog_project::find(&app, ledger, &url, &integration, which.posthog_project).await?;
+    let asked = posthog_project::find(&app, ledger, &url, integration, which.posthog_project).await?;
     let found = asked?;
     // A number that is remembered may be another project's by now.
-    if which.posthog_project.is_none() && app.has_key(&found.place, &integration.api_key).await == Some(false) {
+    if which.posthog_project.is_none() && app.has_key(&found.place, &integration.api_key).await? == Some(false) {
         return Err(CommandError::from(AppError::OtherKey {
             host: url.host_str().unwrap_or_default().to_owned(),
             project: found.place.project,
         }));
     }
-    if !dry_run {
-        found.remember(ledger, &integration).await?;
-    }
-    Ok((app, found.place))
+    Ok((app, found))
 }
 
 async fn integration_of(which: &Which, config: &Config) -> Result<Integration, CommandError> {

@@ -48,14 +48,25 @@ impl App {
         })
     }
 
-    /// Whether the project of this number has this project API key; `None` where PostHog does not tell.
-    pub(crate) async fn has_key(&self, place: &Place, api_key: &SecretString) -> Option<bool> {
+    /// Whether the project of this number has this project API key; `None` where the personal key may
+    /// not see that. That PostHog did not answer tells nothing, and is an error.
+    pub(crate) async fn has_key(&self, place: &Place, api_key: &SecretString) -> Result<Option<bool>, AppError> {
         let asked = self.ask(Question {
             project: Some(place.project),
             ..Question::get(&place.app, format!("api/projects/{}/", place.project))
         });
-        let answer = asked.await.ok()?;
-        Some(answer["api_token"].as_str()? == api_key.expose_secret())
+        let answer = match asked.await {
+            Ok(answer) => answer,
+            Err(AppError::LacksScope { .. } | AppError::NoAccess { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match answer["api_token"].as_str() {
+            Some(token) => Ok(Some(token == api_key.expose_secret())),
+            None => Err(AppError::Garbled {
+                host: named(&place.app),
+                why: "a project without `api_token`".to_owned(),
+            }),
+        }
     }
 
     /// A sentence for the operator where the key may do more than read. A PostHog that does not tell

@@ -450,15 +450,44 @@ async fn a_project_that_may_not_be_listed_is_named_by_its_number() {
     let (world, app, _) = exported(PROJECT).await;
     app.fails(Way::NoProjects, usize::MAX);
     let number = NUMBER.to_string();
-    let wrong = verify(&world, &["--project", PROJECT, "--posthog-project", "1"])
-        .await
-        .0;
-    let says = wrong["days"][0]["says"].as_str().unwrap();
+    let known = async || {
+        sqlx::query_scalar::<_, i64>("select posthog_project from posthog_export.posthog_projects")
+            .fetch_all(&world.pool())
+            .await
+            .unwrap()
+    };
+    let named = async |number: &str| {
+        verify(&world, &["--project", PROJECT, "--posthog-project", number])
+            .await
+            .0["days"][0]
+            .clone()
+    };
+    let wrong = named("1").await;
+    let says = wrong["says"].as_str().unwrap();
     assert!(says.contains("another project API key"), "{says}");
+    // That PostHog is busy proves nothing of a number, nor does a number without an answer to a query.
+    for (way, times) in [
+        (Way::Busy(0), 3),
+        (Way::Status(503), 3),
+        (Way::Status(500), 1),
+        (Way::TooHeavyAbove(0), usize::MAX),
+    ] {
+        app.fails(way, times);
+        let number = if times == usize::MAX { &number } else { "1" };
+        assert_eq!(named(number).await["verdict"], "unknown", "{way:?}");
+        assert_eq!(known().await, Vec::<i64>::new(), "{way:?}");
+    }
+    app.fails(Way::NoProjects, usize::MAX);
     let named = verify(&world, &["--project", PROJECT, "--posthog-project", &number])
         .await
         .0;
     assert_eq!(named["days"][0]["verdict"], "arrived");
+    assert_eq!(known().await, [NUMBER]);
+    // A wrong one that is said later does not make it forgotten.
+    app.fails(Way::Status(404), usize::MAX);
+    verify(&world, &["--project", PROJECT, "--posthog-project", "2"]).await;
+    assert_eq!(known().await, [NUMBER]);
+    app.fails(Way::NoProjects, usize::MAX);
     // From now on it is known.
     assert_eq!(verify(&world, &[]).await.0["days"][0]["verdict"], "arrived");
     assert!(app.paths().iter().all(|path| path != "/api/projects/"));

@@ -18,7 +18,7 @@ use crate::arrival::covering::{NotCovered, Runs};
 use crate::arrival::day::{Asked, arrival, verify};
 use crate::arrival::unknown::Unknown;
 use crate::output;
-use crate::posthog_app::{App, AppError, Place};
+use crate::posthog_app::{App, AppError};
 use crate::posthog_project;
 
 /// So many hosts are asked side by side; each has a connection to Langfuse's database meanwhile.
@@ -153,22 +153,26 @@ impl Work<'_> {
             if let Some(error) = broken {
                 return Err(Unknown::App(error.clone()));
             }
-            let place = self.place(app, integration).await?;
+            let found = posthog_project::find(self.app, self.ledger, app, integration, self.posthog_project);
+            let found = found.await?.map_err(Unknown::App)?;
             let asked = Asked {
                 project_id: project,
                 day,
                 runs: &runs,
-                place: &place,
+                place: &found.place,
                 until: self.until,
             };
-            verify(self.source, self.ledger, self.app, asked).await
+            let judged = verify(self.source, self.ledger, self.app, asked).await;
+            match &judged {
+                Ok(_) => found.remember(self.ledger, integration).await?,
+                Err(Unknown::App(AppError::NoProject { .. } | AppError::NoAccess { .. })) => {
+                    found.forget(self.ledger, integration).await?;
+                }
+                Err(_) => {}
+            }
+            judged
         };
         let judged = judged.await;
-        if let Err(Unknown::App(AppError::NoProject { .. } | AppError::NoAccess { .. })) = &judged {
-            // It may be another project by now.
-            let target = integration.target();
-            self.ledger.remember_posthog_project(&target, None).await?;
-        }
         let found = Arrival {
             target: Some(integration.target()),
             ..arrival(project, day, last, &judged)
@@ -181,14 +185,6 @@ impl Work<'_> {
             _ => None,
         };
         Ok((stands, error))
-    }
-
-    /// Which PostHog project it is. It is remembered.
-    async fn place(&self, app: &Url, integration: &Integration) -> Result<Place, Unknown> {
-        let asked = posthog_project::find(self.app, self.ledger, app, integration, self.posthog_project);
-        let found = asked.await?.map_err(Unknown::App)?;
-        found.remember(self.ledger, integration).await?;
-        Ok(found.place)
     }
 }
 
