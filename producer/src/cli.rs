@@ -233,12 +233,18 @@ async fn dispatch(command: Command) -> Result<Exit> {
         Command::Enqueue(arguments) => Ok(enqueue::execute(&arguments, &read(enqueue::Config::read)?).await?),
         Command::Schedule(arguments) => {
             let both = |settings: &mut Settings| {
-                (
-                    enqueue::Config::read(settings),
-                    verify::Config::read_where_wanted(settings),
-                )
+                let enqueue = enqueue::Config::read(settings);
+                (enqueue, settings.apart(verify::Config::read_where_wanted))
             };
             let (enqueue, verify) = read(both)?;
+            let verify = verify.unwrap_or_else(|BadSettings(faults)| {
+                let faults = faults.join("; ");
+                tracing::error!(
+                    faults,
+                    "what arrives in PostHog is not verified until this is mended: see doctor"
+                );
+                None
+            });
             Ok(schedule(&arguments, enqueue, verify).await?)
         }
         Command::Replay(arguments) => Ok(replay::execute(&arguments, read(replay::Config::read)?).await?),

@@ -227,6 +227,26 @@ impl Settings {
         self.errors.push(error);
     }
 
+    /// Reads what the program can do without: what is wrong with it is answered, and no fault of the
+    /// program's own settings.
+    ///
+    /// # Errors
+    /// All its variables that are wrong.
+    pub fn apart<T>(&mut self, what: impl FnOnce(&mut Self) -> T) -> Result<T, BadSettings> {
+        let mut apart = Self::from_map(self.environment.clone());
+        let read = what(&mut apart);
+        let shown = apart.finish()?;
+        for (name, value) in shown.values {
+            if self.shown.iter().all(|(known, _)| *known != name) {
+                self.shown.push((name, value));
+            }
+        }
+        let is_new = |note: &String| !self.notes.contains(note);
+        let notes: Vec<String> = shown.notes.into_iter().filter(is_new).collect();
+        self.notes.extend(notes);
+        Ok(read)
+    }
+
     /// Ends the reading. Returns what to print at start, with secrets redacted, or all errors.
     pub fn finish(mut self) -> Result<Shown, BadSettings> {
         // A variable that is the fallback of two others is read twice.

@@ -22,7 +22,7 @@ use clap::Args;
 use serde::Serialize;
 use shared::egress::Egress;
 use shared::ladder::Ladder;
-use shared::settings::{SecretString, Settings, variables};
+use shared::settings::{BadSettings, SecretString, Settings, variables};
 
 use crate::config::{self, Horizon, Key, Server};
 use crate::error::CommandError;
@@ -58,7 +58,8 @@ pub struct Config {
     observations: bool,
     key: Key,
     egress: Egress,
-    keys: PersonalKeys,
+    /// Or what is wrong with them, which hinders no other check
+    keys: Result<PersonalKeys, BadSettings>,
     posthog_ca: Vec<reqwest::Certificate>,
 }
 
@@ -78,7 +79,7 @@ impl Config {
             observations: config::observations(settings),
             key: Key::read(settings),
             egress: Egress::read(settings),
-            keys: PersonalKeys::read(settings),
+            keys: settings.apart(PersonalKeys::read),
             posthog_ca: settings.certificates(&variables::POSTHOG_CA_FILE),
         }
     }
@@ -136,7 +137,7 @@ async fn examine(config: &Config) -> Vec<Finding> {
         findings.push(steps::check(steps, ledger).await);
     }
     if let Some(ledger) = &ledger {
-        findings.push(arrival::check(&config.keys, ledger).await);
+        findings.push(arrival::check(config.keys.as_ref(), ledger).await);
     }
     findings
 }

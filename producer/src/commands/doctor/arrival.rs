@@ -1,6 +1,7 @@
 //! Looks whether PostHog holds what it accepted, as far as anybody verifies that.
 
 use shared::ledger::{Ledger, NotArrived};
+use shared::settings::BadSettings;
 use shared::settings::variables::{POSTHOG_PERSONAL_API_KEY, POSTHOG_PERSONAL_API_KEYS_FILE};
 
 use super::check::Check;
@@ -9,7 +10,20 @@ use crate::posthog_app::PersonalKeys;
 
 const CHECK: Check = Check::Arrival;
 
-pub(super) async fn check(keys: &PersonalKeys, ledger: &Ledger) -> Finding {
+pub(super) async fn check(keys: Result<&PersonalKeys, &BadSettings>, ledger: &Ledger) -> Finding {
+    let keys = match keys {
+        Ok(keys) => keys,
+        Err(BadSettings(faults)) => {
+            return Finding::problem(
+                CHECK,
+                format!(
+                    "nobody verifies that PostHog keeps what it accepts: {}",
+                    faults.join("; ")
+                ),
+                "Mend it and start `producer schedule` again, which only enqueues until then.",
+            );
+        }
+    };
     if keys.is_empty() {
         return Finding::unknown(
             CHECK,

@@ -258,3 +258,33 @@ async fn what_was_never_looked_at_comes_first_and_hosts_take_turns() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_keys_file_that_is_wrong_stops_no_enqueue() {
+    let world = world().await;
+    let file = world.servers().directory().path().join("keys-that-are-wrong");
+    std::fs::write(&file, "posthog.example.com phc_hunter2\n").unwrap();
+    for (file, fault) in [(file.to_str().unwrap(), "line 1"), ("/nowhere/keys", "cannot read")] {
+        world.set("POSTHOG_PERSONAL_API_KEYS_FILE", file);
+        let scheduler = world.spawn_producer(&["schedule"], &[]).await;
+        let patience = std::time::Duration::from_secs(60);
+        let at_work = async || scheduler.stderr().contains(testkit::lines::NEXT_ENQUEUE);
+        assert!(
+            testkit::wait::until(patience, at_work).await.is_some(),
+            "{}",
+            scheduler.tail()
+        );
+        let said = scheduler.stderr();
+        assert!(said.contains("is not verified until") && said.contains(fault), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+        scheduler.terminate();
+        let output = world.producer(&["doctor", "--json"]).await;
+        let doctor: Value = serde_json::from_str(&output.stdout).unwrap();
+        let checks = doctor["checks"].as_array().unwrap();
+        let found = checks.iter().find(|check| check["check"] == "arrival").unwrap();
+        assert_eq!(found["status"], "problem", "{found}");
+        assert!(found["found"].as_str().unwrap().contains(fault), "{found}");
+        let output = world.producer(&["verify"]).await;
+        assert!(output.code == 2 && output.stderr.contains(fault), "{}", output.stderr);
+    }
+}
