@@ -67,14 +67,17 @@ pub(crate) fn heading(body: &str) -> &str {
     body.lines().next().unwrap_or_default().trim_start_matches('#').trim()
 }
 
+/// What each mark begins with.
+pub(crate) const MARK: &str = "[langfuse-posthog-export:ai-metrics:";
+
 /// By this a dashboard is found again where the ledger does not know it: never by its name.
 pub(crate) fn marker(project: &str) -> String {
-    format!("[langfuse-posthog-export:ai-metrics:v1:{}]", in_json(project))
+    format!("{MARK}v1:{}]", in_json(project))
 }
 
 /// By this a tile is found again.
 pub(crate) fn tile_marker(key: &str) -> String {
-    format!("[langfuse-posthog-export:ai-metrics:{key}]")
+    format!("{MARK}{key}]")
 }
 
 /// Writes the dashboard out.

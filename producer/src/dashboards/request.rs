@@ -105,9 +105,14 @@ impl Request {
         }
     }
 
-    /// Whether it may be sent again when nobody knows whether it arrived.
+    /// Whether it may be sent again when nobody knows whether it arrived: not where it makes something,
+    /// be it a text of a dashboard that is changed.
     pub(crate) fn may_repeat(&self) -> bool {
-        self.method != Method::POST || self.path == "query/"
+        let is_new = |tile: &Value| tile["text"].is_object() && tile["text"]["id"].is_null();
+        let makes_texts = self.body["tiles"]
+            .as_array()
+            .is_some_and(|tiles| tiles.iter().any(is_new));
+        self.path == "query/" || self.method != Method::POST && !makes_texts
     }
 }
 

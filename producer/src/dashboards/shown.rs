@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::fingerprint;
 use super::layout::Down;
-use super::render::{Content, Tile, heading, tile_marker};
+use super::render::{Content, MARK, Tile, heading, marker, tile_marker};
 
 /// A dashboard as PostHog shows it.
 #[derive(Clone, Debug)]
@@ -57,6 +57,17 @@ impl Shown {
             description: answer["description"].clone(),
             tiles: tiles.into_iter().flatten().filter_map(ShownTile::read).collect(),
         })
+    }
+
+    /// Whether it may be the dashboard of this project: a number alone does not tell, since a PostHog that
+    /// was set up anew gives it to another one. The user may have written another description.
+    pub(crate) fn is_of(&self, project: &str) -> bool {
+        let said = self.description.as_str().unwrap_or_default();
+        let is_marked = |tile: &ShownTile| match &tile.content {
+            ShownContent::Insight(insight) => insight.description.as_str().is_some_and(|said| said.contains(MARK)),
+            _ => false,
+        };
+        said.contains(&marker(project)) || !said.contains(MARK) && self.tiles.iter().any(is_marked)
     }
 
     /// Fingerprint of what is the dashboard's own.

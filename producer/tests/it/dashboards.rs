@@ -1,5 +1,6 @@
 //! `dashboards`: made in the fake PostHog, made again, changed by a user, updated, deleted, refused.
 
+mod lost;
 mod refused;
 mod stays;
 

@@ -59,6 +59,7 @@ async fn look_at(
         Some((dashboard, _)) => read(wire, dashboard.dashboard_id).await?,
         None => None,
     };
+    shown = shown.filter(|shown| shown.is_of(&work.key.project_id));
     if shown.is_none()
         && let Some(id) = marked(work, wire).await?
     {
