@@ -77,7 +77,8 @@ def arrivals(session):
         "event_4": "langfuse observation",
         "since": said["since"],
         "until": said["until"],
-        "project": in_json(said["project"]),
+        "project": said["project"],
+        "project_in_json": in_json(said["project"]),
     }
     events = [{**event, "properties": {"langfuse_project_id": event["project"]}} for event in said["events"]]
     fill(session, "arrivals", events)
@@ -87,9 +88,10 @@ def arrivals(session):
             query = tree.parse((QUERIES / f"{bound['query']}.hogql").read_text(encoding="utf-8"))
             # Without a zone: convertToProjectTimezone is off, as the exporter asks.
             for zone in (None, "America/Los_Angeles", "Asia/Kolkata"):
-                sql = Printer({**values, **bound}, zone).print(query)
-                found = rows(session, f"{sql} {EXACT}")
-                yield f"{name}, {state}, zone {zone}", sorted(expected), sorted(found), sql
+                for as_map in (False, True):
+                    sql = Printer({**values, **bound}, zone, as_map=as_map).print(query)
+                    found = rows(session, f"{sql} {EXACT}")
+                    yield f"{name}, {state}, zone {zone}, as a map: {as_map}", sorted(expected), sorted(found), sql
 
 
 def dashboards(session, said):

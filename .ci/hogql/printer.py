@@ -9,10 +9,11 @@ def quoted(text):
 
 
 class Printer:
-    """`values` is what is bound to names, `zone` the project's zone, and `filters` what PostHog makes of the dashboard's range."""
+    """`values` is what is bound to names, `zone` the project's zone, and `filters` what PostHog makes of the dashboard's range.
+    `as_map`: PostHog keeps properties in a map beside their JSON, too, whose texts are not escaped; it chooses by itself."""
 
-    def __init__(self, values, zone, filters=None):
-        self.values, self.zone, self.filters = values, zone, filters
+    def __init__(self, values, zone, filters=None, as_map=False):
+        self.values, self.zone, self.filters, self.as_map = values, zone, filters, as_map
 
     def print(self, node):
         return getattr(self, "print_" + node["node"])(node)
@@ -45,6 +46,8 @@ class Printer:
             (name,) = node["chain"]
             return name
         (_, name) = node["chain"]
+        if self.as_map:
+            return f"nullIf(JSONExtractString(properties, {quoted(name)}), '')"
         raw = f"JSONExtractRaw(properties, {quoted(name)})"
         return f"replaceRegexpAll(nullIf(nullIf({raw}, ''), 'null'), '^\"|\"$', '')"
 

@@ -2,14 +2,14 @@
 //! cells by the first digits of the uuids, and only the cells that differ are read, so that PostHog
 //! is asked as rarely as it can be: each question costs it the whole day of the event.
 
-use std::time::Instant;
+use std::collections::BTreeMap;
 
 use shared::job::Stream;
 
 use super::diff::{Diff, Part};
 use super::ours::Ours;
-use super::tally::{Cell, Differs, EventKey, differing, parts, window};
-use super::theirs::Theirs;
+use super::tally::{Cell, Differs, EventKey, Held, Hour, differing, parts, window};
+use super::theirs::{Theirs, Way};
 use super::unknown::Unknown;
 use crate::posthog_app::AppError;
 
@@ -25,8 +25,7 @@ pub(super) struct ByUuid<'a> {
     pub(super) ours: &'a Ours<'a>,
     pub(super) theirs: Theirs<'a>,
     pub(super) stream: Stream,
-    /// No question is asked after that
-    pub(super) until: Option<Instant>,
+    pub(super) way: Way,
 }
 
 /// Why cells could not be compared.
@@ -63,11 +62,14 @@ impl ByUuid<'_> {
         if digits == 0 {
             return Ok(hours.to_vec());
         }
-        self.in_time()?;
         let stream = [self.stream];
-        let mut held = self.theirs.cells(&stream, window(hours), digits).await?.held;
+        let counted = self.theirs.cells(self.way, &stream, window(hours), digits).await?;
+        let held = counted.held.get(&self.stream).cloned().unwrap_or_default();
+        if !hold_as_many(hours, &held) {
+            return Err(AppError::Changed(self.theirs.host()).into());
+        }
         let expected = self.ours.cells(self.stream, window(hours), digits).await?;
-        Ok(differing(&expected, &held.remove(&self.stream).unwrap_or_default()))
+        Ok(differing(&expected, &held))
     }
 
     /// Compares cells by uuid.
@@ -79,7 +81,6 @@ impl ByUuid<'_> {
         let mut answers = Answers::default();
         for cells in parts(cells, IN_MEMORY) {
             let mut part = Part::of(self.keys(cells, digits, &mut answers).await?);
-            self.in_time()?;
             let against = |own| diff.row(&mut part, own);
             self.ours.rows(self.stream, cells, digits, against).await?;
             diff.rest(part);
@@ -101,13 +102,16 @@ impl ByUuid<'_> {
         while let Some(some) = left.pop() {
             let held = some.iter().map(|cell| cell.held).sum();
             let error = if answers.may_hold(held) || some.len() == 1 {
-                self.in_time()?;
+                self.theirs.deadline.check()?;
                 match self.theirs.keys(self.stream, some, digits).await {
-                    Ok(keys) if answers.is_whole(held, keys.len()) => {
-                        all.extend(keys);
-                        continue;
-                    }
-                    Ok(_) => AppError::Cut(self.theirs.host()),
+                    Ok(keys) => match answers.judge(held, keys.len()) {
+                        Read::Whole => {
+                            all.extend(keys);
+                            continue;
+                        }
+                        Read::Cut => AppError::Cut(self.theirs.host()),
+                        Read::Changed => return Err(AppError::Changed(self.theirs.host()).into()),
+                    },
                     Err(error) if error.asks_for_less() => error,
                     Err(error) => return Err(error.into()),
                 }
@@ -121,13 +125,6 @@ impl ByUuid<'_> {
             left.extend([second, first]);
         }
         Ok(all)
-    }
-
-    fn in_time(&self) -> Result<(), Unknown> {
-        match self.until {
-            Some(until) if Instant::now() >= until => Err(Unknown::OutOfTime),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -144,8 +141,18 @@ fn digits(hours: &[Differs]) -> u32 {
 struct Answers {
     /// No more are asked for at once.
     most: u64,
-    /// The longest answer so far: a shorter one is not cut.
+    /// The longest answer so far: one of fewer rows is not cut.
     longest: u64,
+}
+
+/// What an answer is, beside what was counted before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read {
+    Whole,
+    /// Perhaps the server gives no more rows.
+    Cut,
+    /// The server gives as many, and has fewer now: a replica that lags behind, or a deletion.
+    Changed,
 }
 
 impl Default for Answers {
@@ -160,21 +167,35 @@ impl Answers {
         held <= self.most
     }
 
-    /// Whether an answer is whole, where so many were counted before. Some may be gone since.
-    fn is_whole(&mut self, held: u64, rows: usize) -> bool {
+    /// Judges an answer of so many rows, where so many were counted before. More may have come since.
+    fn judge(&mut self, held: u64, rows: usize) -> Read {
         let rows = u64::try_from(rows).unwrap_or(u64::MAX);
-        let is_whole = rows >= held || held <= self.longest;
-        self.longest = self.longest.max(rows);
-        if !is_whole {
+        let read = if rows >= held {
+            Read::Whole
+        } else if held <= self.longest {
+            Read::Changed
+        } else {
             self.most = self.most.min(rows.max(1));
-        }
-        is_whole
+            Read::Cut
+        };
+        self.longest = self.longest.max(rows);
+        read
     }
+}
+
+/// Whether the cells hold what their hours held a moment before; an answer that was cut, or that
+/// comes from a replica that lags behind, has fewer. PURE.
+fn hold_as_many(hours: &[Differs], cells: &BTreeMap<Cell, Held>) -> bool {
+    let mut held: BTreeMap<Hour, u64> = BTreeMap::new();
+    for (cell, of) in cells {
+        *held.entry(cell.hour).or_default() += of.count;
+    }
+    let found = |hour: Hour| held.get(&hour).copied().unwrap_or_default();
+    hours.iter().all(|differs| found(differs.cell.hour) >= differs.held)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tally::Hour;
     use super::*;
 
     #[test]
@@ -204,13 +225,37 @@ mod tests {
     fn a_cut_answer_is_told_from_one_whose_events_are_gone() {
         // An older server: 10,000 rows at most.
         let mut old = Answers::default();
-        assert!(!old.is_whole(40_000, 10_000));
+        assert_eq!(old.judge(40_000, 10_000), Read::Cut);
         assert!(!old.may_hold(20_000) && old.may_hold(10_000));
-        assert!(old.is_whole(10_000, 10_000) && old.is_whole(9_999, 9_000));
+        assert_eq!(old.judge(10_000, 10_000), Read::Whole);
+        assert_eq!(old.judge(9_999, 9_000), Read::Changed);
         // A few events were deleted between the count and the question.
         let mut new = Answers::default();
-        assert!(!new.is_whole(40_000, 39_990), "it may be a cut");
-        assert!(new.may_hold(20_000) && new.is_whole(20_000, 19_995));
-        assert!(new.is_whole(40_000, 40_010), "some came");
+        assert_eq!(new.judge(40_000, 39_990), Read::Cut, "it may be one");
+        assert!(new.may_hold(20_000));
+        assert_eq!(new.judge(20_000, 19_995), Read::Changed);
+        assert_eq!(new.judge(40_000, 40_010), Read::Whole, "some came");
+        // No row at all never makes everything missing.
+        assert_eq!(Answers::default().judge(5, 0), Read::Cut);
+        assert_eq!(new.judge(38_000, 0), Read::Changed);
+    }
+
+    #[test]
+    fn cells_with_fewer_events_than_their_hours_are_not_believed() {
+        let cell = |prefix, hour| Cell {
+            prefix,
+            hour: Hour(hour),
+        };
+        let held = |count| Held { count, xor: Some(0) };
+        let hours = [Differs {
+            cell: cell(0, 7),
+            must: 9,
+            expected: 9,
+            held: 5,
+        }];
+        let fits = |cells: &[(Cell, Held)]| hold_as_many(&hours, &cells.iter().copied().collect());
+        assert!(fits(&[(cell(1, 7), held(2)), (cell(9, 7), held(3))]));
+        assert!(!fits(&[(cell(1, 7), held(4)), (cell(9, 8), held(3))]));
+        assert!(!fits(&[]));
     }
 }

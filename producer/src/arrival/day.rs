@@ -1,7 +1,6 @@
 //! One day: what PostHog holds against what the database calls for.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use serde_json::{Value, json};
 use shared::job::{Day, Stream};
@@ -14,7 +13,7 @@ use super::diff::SAMPLES;
 use super::ours::Ours;
 use super::tally::{Hour, differing, window};
 use super::theirs::Theirs;
-use super::unknown::Unknown;
+use super::unknown::{Deadline, Unknown};
 use super::verdict::{Counted, Found, sentence};
 use crate::posthog_app::{self, App};
 
@@ -29,8 +28,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) runs: &'a Runs,
     /// The PostHog project
     pub(crate) place: &'a posthog_app::Place,
-    /// No question is asked after that
-    pub(crate) until: Option<Instant>,
+    /// Until when
+    pub(crate) deadline: Deadline,
 }
 
 /// Compares a day, and judges it.
@@ -45,19 +44,24 @@ pub(crate) async fn verify(
         day,
         runs,
         place,
-        until,
+        deadline,
     } = asked;
     let hours = Hour::of(day.start().and_utc())..Hour::of(day.end().and_utc());
     if hours.start < Hour(0) {
         return Err(Unknown::BeforeHours);
     }
     let streams = runs.streams();
-    let theirs = Theirs { app, place, project_id };
+    let theirs = Theirs {
+        app,
+        place,
+        project_id,
+        deadline,
+    };
     // PostHog first: what arrives in the meantime was not there when it was asked, but was not
     // called for either.
-    let counted = theirs.cells(&streams, hours.clone(), 0).await?;
+    let (counted, way) = theirs.hours(&streams, hours.clone()).await?;
     let rejected = ledger.rejected_rows(project_id, day).await?;
-    let ours = Ours::new(source, project_id, day, runs, &rejected).await?;
+    let ours = Ours::new(source, project_id, day, runs, &rejected, deadline).await?;
     let mut found = Found {
         copies: counted.copies,
         ..Found::default()
@@ -82,7 +86,7 @@ pub(crate) async fn verify(
             ours,
             theirs,
             stream,
-            until,
+            way,
         };
         let diff = by_uuid.diff(&differing).await?;
         for (hour, missing) in &diff.missing {

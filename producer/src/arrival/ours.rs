@@ -13,6 +13,7 @@ use sqlx::{PgPool, Row as _};
 use super::covering::Runs;
 use super::diff::{Diff, Own};
 use super::tally::{Cell, Differs, EventKey, Expected, Hour, window};
+use super::unknown::{Deadline, Unknown};
 
 /// A row has some 70 bytes here.
 const PAGE: i64 = 10_000;
@@ -82,6 +83,7 @@ pub(super) struct Ours<'a> {
     runs: &'a Runs,
     rejected: HashSet<(Stream, EventKey)>,
     scores: &'static str,
+    deadline: Deadline,
 }
 
 impl<'a> Ours<'a> {
@@ -91,6 +93,7 @@ impl<'a> Ours<'a> {
         day: Day,
         runs: &'a Runs,
         rejected: &[(Stream, String)],
+        deadline: Deadline,
     ) -> Result<Self, sqlx::Error> {
         let ids = EventIds::of(project_id);
         let key = |(stream, id): &(Stream, String)| (*stream, EventKey::of(ids.uuid(id)));
@@ -102,6 +105,7 @@ impl<'a> Ours<'a> {
             project_id,
             day,
             runs,
+            deadline,
         })
     }
 
@@ -111,7 +115,7 @@ impl<'a> Ours<'a> {
         stream: Stream,
         hours: Range<Hour>,
         digits: u32,
-    ) -> Result<BTreeMap<Cell, Expected>, sqlx::Error> {
+    ) -> Result<BTreeMap<Cell, Expected>, Unknown> {
         let mut cells: BTreeMap<Cell, Expected> = BTreeMap::new();
         self.walk(stream, times(&hours), |row| {
             let at = cells.entry(Cell::of(row.key, row.hour(), digits)).or_default();
@@ -133,7 +137,7 @@ impl<'a> Ours<'a> {
         cells: &[Differs],
         digits: u32,
         mut show: impl FnMut(Own),
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<(), Unknown> {
         self.walk(stream, times(&window(cells)), |row| {
             let cell = Cell::of(row.key, row.hour(), digits);
             if cells.binary_search_by_key(&cell, |differs| differs.cell).is_ok() {
@@ -163,7 +167,7 @@ impl<'a> Ours<'a> {
     }
 
     /// The uuids of all rows of the day.
-    pub(super) async fn all(&self, stream: Stream, mut found: impl FnMut(EventKey)) -> Result<(), sqlx::Error> {
+    pub(super) async fn all(&self, stream: Stream, mut found: impl FnMut(EventKey)) -> Result<(), Unknown> {
         self.walk(stream, (self.day.start(), self.day.end()), |row| {
             found(row.key);
             true
@@ -179,7 +183,7 @@ impl<'a> Ours<'a> {
         hours: Range<Hour>,
         keys: &[EventKey],
         most: usize,
-    ) -> Result<Vec<String>, sqlx::Error> {
+    ) -> Result<Vec<String>, Unknown> {
         let mut names = Vec::new();
         let wanted = if keys.is_empty() { most } else { keys.len() };
         self.walk(stream, times(&hours), |row| {
@@ -207,7 +211,7 @@ impl<'a> Ours<'a> {
         stream: Stream,
         (from, until): (NaiveDateTime, NaiveDateTime),
         mut show: impl FnMut(Row<'_>) -> bool,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<(), Unknown> {
         let statement = match stream {
             Stream::Trace => TRACES,
             Stream::Generation => GENERATIONS,
@@ -247,6 +251,7 @@ impl<'a> Ours<'a> {
             }
             let Some(last) = last else { return Ok(()) };
             drop(page);
+            self.deadline.check()?;
             (time, id) = last;
         }
     }

@@ -11,6 +11,7 @@ use shared::job::Stream;
 use uuid::Uuid;
 
 use super::tally::{Cell, Differs, EventKey, Held, Hour, window};
+use super::unknown::{Deadline, Unknown};
 use crate::posthog_app::{self, App, AppError, Values};
 
 const CELLS: &str = include_str!("../posthog_app/arrival/cells.hogql");
@@ -23,6 +24,16 @@ pub(super) struct Theirs<'a> {
     pub(super) app: &'a App,
     pub(super) place: &'a posthog_app::Place,
     pub(super) project_id: &'a str,
+    pub(super) deadline: Deadline,
+}
+
+/// How cells are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// With the XOR of the uuids
+    Folded,
+    /// Counts alone: the server cannot fold uuids.
+    Counts,
 }
 
 /// What PostHog holds, by stream and cell.
@@ -34,27 +45,24 @@ pub(super) struct Counted {
 }
 
 impl<'a> Theirs<'a> {
-    /// Events by cell, with so many digits. From a server that cannot fold uuids: counts.
-    pub(super) async fn cells(
-        self,
-        streams: &'a [Stream],
-        hours: Range<Hour>,
-        digits: u32,
-    ) -> Result<Counted, AppError> {
-        match self.counted(CELLS, streams, hours.clone(), digits).await {
-            // It does not know a function.
-            Err(AppError::Refused { status: 400, .. }) => self.counted(COUNTS, streams, hours, digits).await,
-            answer => answer,
+    /// Events by hour, and how they could be counted.
+    pub(super) async fn hours(self, streams: &'a [Stream], hours: Range<Hour>) -> Result<(Counted, Way), Unknown> {
+        match self.cells(Way::Folded, streams, hours.clone(), 0).await {
+            Err(Unknown::App(error)) if error.lacks_a_function() => {
+                Ok((self.cells(Way::Counts, streams, hours, 0).await?, Way::Counts))
+            }
+            answer => Ok((answer?, Way::Folded)),
         }
     }
 
-    fn counted(
+    /// Events by cell, with so many digits.
+    pub(super) fn cells(
         self,
-        hogql: &'static str,
+        way: Way,
         streams: &'a [Stream],
         hours: Range<Hour>,
         digits: u32,
-    ) -> BoxFuture<'a, Result<Counted, AppError>> {
+    ) -> BoxFuture<'a, Result<Counted, Unknown>> {
         Box::pin(async move {
             let Some(first) = streams.first() else {
                 return Ok(Counted::default());
@@ -64,20 +72,25 @@ impl<'a> Theirs<'a> {
                 let stream = streams.get(at).unwrap_or(first);
                 values.insert(name, event_name(*stream).into());
             }
+            let hogql = match way {
+                Way::Folded => CELLS,
+                Way::Counts => COUNTS,
+            };
+            self.deadline.check()?;
             let error = match self.app.query(self.place, hogql, &values).await {
-                Ok(rows) => return read_cells(&rows, &hours, digits).map_err(|why| self.garbled(why)),
+                Ok(rows) => return read_cells(&rows, &hours, digits).map_err(|why| self.garbled(why).into()),
                 Err(error) => error,
             };
             let middle = Hour(hours.start.0 + (hours.end.0 - hours.start.0) / 2);
             let parts = match streams {
-                _ if !error.asks_for_less() => return Err(error),
+                _ if !error.asks_for_less() => return Err(error.into()),
                 [_, _, ..] => streams.chunks(1).map(|stream| (stream, hours.clone())).collect(),
                 _ if middle > hours.start => vec![(streams, hours.start..middle), (streams, middle..hours.end)],
-                _ => return Err(error),
+                _ => return Err(error.into()),
             };
             let mut all = Counted::default();
             for (streams, hours) in parts {
-                let part = self.counted(hogql, streams, hours, digits).await?;
+                let part = self.cells(way, streams, hours, digits).await?;
                 for (stream, cells) in part.held {
                     all.held.entry(stream).or_default().extend(cells);
                 }
@@ -107,7 +120,8 @@ impl<'a> Theirs<'a> {
     fn values(self, hours: &Range<Hour>, digits: u32) -> Values {
         let moment = |hour: Hour| Value::from(hour.start().to_rfc3339_opts(SecondsFormat::Secs, true));
         Values::from([
-            ("project", as_in_json(self.project_id).into()),
+            ("project", self.project_id.into()),
+            ("project_in_json", as_in_json(self.project_id).into()),
             ("since", moment(hours.start)),
             ("until", moment(hours.end)),
             ("digits", digits.into()),
@@ -244,7 +258,7 @@ mod tests {
     #[test]
     fn everything_is_bound() {
         for hogql in [CELLS, COUNTS, UUIDS] {
-            assert!(hogql.contains("= {project}") && hogql.contains("toDateTime({since})"));
+            assert!(hogql.contains("in ({project}, {project_in_json})") && hogql.contains("toDateTime({since})"));
             assert!(!hogql.contains("langfuse trace"));
         }
         assert_eq!(as_in_json(r#"a"b\c{x}'é"#), r#"a\"b\\c{x}'é"#);

@@ -1,5 +1,7 @@
 //! Why a day has no verdict.
 
+use std::time::Instant;
+
 use shared::ledger::LedgerError;
 
 use super::covering::NotCovered;
@@ -29,4 +31,18 @@ pub(crate) enum Unknown {
     /// The ledger did not answer.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+}
+
+/// Until when a day may be compared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline(pub(crate) Option<Instant>);
+
+impl Deadline {
+    /// An error once it is over. Asked before each question, and after each page of rows.
+    pub(super) fn check(self) -> Result<(), Unknown> {
+        match self.0 {
+            Some(until) if Instant::now() >= until => Err(Unknown::OutOfTime),
+            _ => Ok(()),
+        }
+    }
 }

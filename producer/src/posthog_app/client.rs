@@ -1,7 +1,7 @@
 //! The client of the app API. A key goes to the host of its own entry, over the guarded client: no
 //! redirects, no proxy, https or a host of `EGRESS_ALLOW`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Certificate, Method, Url};
@@ -15,8 +15,9 @@ use super::error::{AppError, judge};
 use super::keys::PersonalKeys;
 use crate::error::CommandError;
 
-/// PostHog ends a query after 10 s, and waits up to 30 s for a place before it begins one.
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// PostHog waits up to 30 s for a place before it begins a query, and ends it after 10 s in its cloud
+/// and after 60 s elsewhere. Its own answer says more than our silence.
+const TIMEOUT: Duration = Duration::from_secs(100);
 /// An answer of 50,000 uuids has 2 MB.
 const LIMIT: usize = 8_000_000;
 /// How often a question is asked whose answer was to wait, or got lost.
@@ -111,6 +112,7 @@ impl App {
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
         let method = question.method.clone();
+        let began = Instant::now();
         let asked = self
             .posthog
             .ask(method, url, headers, question.body.clone(), TIMEOUT, LIMIT);
@@ -120,10 +122,7 @@ impl App {
             retry_after,
         } = asked.await.map_err(|error| match error {
             CallError::NotAllowed(refused) => AppError::NotAllowed(refused.to_string()),
-            CallError::Transport(why) => AppError::NoAnswer {
-                host: host.clone(),
-                why,
-            },
+            CallError::Transport(why) => lost(host.clone(), &question.path, began.elapsed(), why),
         })?;
         // A host that repeats what it was sent must not bring the key into a log.
         let text = if text.contains(key.expose_secret()) {
@@ -137,6 +136,16 @@ impl App {
         let wait = retry_after.and_then(|seconds| seconds.trim().parse().ok());
         let wait = wait.map(Duration::from_secs);
         Err(judge(&host, question.project, status.as_u16(), &text, wait))
+    }
+}
+
+/// Why no answer came. A query that takes as long as it may is too much for PostHog, and is not asked
+/// again as it is. PURE.
+fn lost(host: String, path: &str, waited: Duration, why: String) -> AppError {
+    if waited >= TIMEOUT && path.ends_with("/query/") {
+        AppError::TooHeavy(host)
+    } else {
+        AppError::NoAnswer { host, why }
     }
 }
 
@@ -158,4 +167,20 @@ fn unreadable(host: String, text: &str) -> AppError {
 pub(super) fn named(app: &Url) -> String {
     let port = app.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}{port}", app.host_str().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_without_an_end_is_too_heavy_and_a_lost_connection_is_not() {
+        let lost = |path, waited| lost("h".to_owned(), path, waited, "timed out".to_owned());
+        let query = "api/projects/7/query/";
+        assert_eq!(lost(query, TIMEOUT), AppError::TooHeavy("h".to_owned()));
+        let short = lost(query, Duration::from_secs(3));
+        assert!(matches!(short, AppError::NoAnswer { .. }), "{short}");
+        let other = lost("api/projects/", TIMEOUT);
+        assert!(matches!(other, AppError::NoAnswer { .. }), "{other}");
+    }
 }

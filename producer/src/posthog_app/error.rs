@@ -54,7 +54,7 @@ pub(crate) enum AppError {
     /// 429 and 503
     #[error("{host} is busy and asks to wait {}; run the command again then, it goes on", minutes(*.wait))]
     Busy { host: String, wait: Duration },
-    /// 504 and 512: the query is too much for it.
+    /// 504, 512 and 513: the query is too much for it.
     #[error("{0} cannot answer the query within its limits, however small a part of the day it is asked for")]
     TooHeavy(String),
     /// 404 of something in a project: it was deleted, or is another project's
@@ -66,6 +66,9 @@ pub(crate) enum AppError {
     /// Query or body is not accepted.
     #[error("{host} refused it (status {status}): {detail}")]
     Refused { host: String, status: u16, detail: String },
+    /// Two answers do not fit together.
+    #[error("{0} gave fewer events than it had counted a moment before; the next verify looks again")]
+    Changed(String),
     /// More rows than an answer may have
     #[error("{0} has cut its answer, however small a part of the day it was asked for")]
     Cut(String),
@@ -82,7 +85,7 @@ impl AppError {
             Self::LacksScope { scope, .. } => scope == "query:read",
             Self::Busy { .. } => true,
             Self::NoAccess { .. } | Self::NoProject { .. } | Self::NotListed { .. } | Self::OtherKey { .. } => false,
-            Self::TooHeavy(_) | Self::Refused { .. } | Self::Cut(_) | Self::Garbled { .. } => false,
+            Self::TooHeavy(_) | Self::Refused { .. } | Self::Cut(_) | Self::Garbled { .. } | Self::Changed(_) => false,
             Self::NotThere { .. } | Self::Unpaid { .. } => false,
         }
     }
@@ -96,6 +99,12 @@ impl AppError {
                 ..
             }
         )
+    }
+
+    /// Whether PostHog lacks what folds uuids to a number, as an old one does.
+    pub(crate) fn lacks_a_function(&self) -> bool {
+        let names = ["nsupported function", "groupBitXor", "reinterpretAsUInt64", "unhex"];
+        matches!(self, Self::Refused { status: 400, detail, .. } if names.iter().any(|name| detail.contains(name)))
     }
 
     /// Whether a smaller question may be answered.
@@ -139,7 +148,9 @@ pub(crate) fn judge(host: &str, project: Option<i64>, status: u16, text: &str, w
             host,
             wait: wait.unwrap_or(Duration::from_secs(10)),
         },
-        504 | 512 => AppError::TooHeavy(host),
+        // Time, the estimate of it, and memory; and bytes, which is a status of its own in no version.
+        504 | 512 | 513 => AppError::TooHeavy(host),
+        400 if said["code"] == "too_many_bytes" => AppError::TooHeavy(host),
         502 | 520..=530 => AppError::NoAnswer {
             host,
             why: format!("status {status}"),
@@ -183,6 +194,12 @@ mod tests {
             (429, detail("throttled"), "asks to wait 62 s"),
             (504, String::new(), "within its limits"),
             (512, String::new(), "within its limits"),
+            (513, String::new(), "within its limits"),
+            (
+                400,
+                r#"{"code":"too_many_bytes","detail":"Query would read too many bytes"}"#.to_owned(),
+                "within its limits",
+            ),
             (
                 400,
                 detail("Unsupported function"),
@@ -195,5 +212,17 @@ mod tests {
         }
         let long = judge("h", None, 429, "", Some(Duration::from_secs(3_000))).to_string();
         assert!(long.contains("50 min"), "{long}");
+    }
+
+    #[test]
+    fn only_a_function_that_is_not_known_leads_to_counts() {
+        let refused = |status, detail: &str| {
+            let text = serde_json::json!({"code": "x", "detail": detail}).to_string();
+            judge("h", Some(7), status, &text, None).lacks_a_function()
+        };
+        assert!(refused(400, "Unsupported function call 'groupBitXor(...)'"));
+        assert!(refused(400, "Unknown function reinterpretAsUInt64"));
+        assert!(!refused(400, "Query would read too much"));
+        assert!(!refused(500, "groupBitXor"));
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use super::{Report, was_judged};
 use crate::arrival::covering::{NotCovered, Runs};
 use crate::arrival::day::{Asked, arrival, verify};
-use crate::arrival::unknown::Unknown;
+use crate::arrival::unknown::{Deadline, Unknown};
 use crate::output;
 use crate::posthog_app::{App, AppError};
 use crate::posthog_project;
@@ -160,7 +160,7 @@ impl Work<'_> {
                 day,
                 runs: &runs,
                 place: &found.place,
-                until: self.until,
+                deadline: Deadline(self.until),
             };
             let judged = verify(self.source, self.ledger, self.app, asked).await;
             match &judged {

@@ -26,7 +26,7 @@ const FROM_EVENTS: &str = "from ( \
     where event in ({event_1}, {event_2}, {event_3}, {event_4}) \
     and timestamp >= toDateTime({since}) \
     and timestamp < toDateTime({until}) \
-    and properties.langfuse_project_id = {project} \
+    and properties.langfuse_project_id in ({project}, {project_in_json}) \
     group by event, uuid, h, p \
     ) \
     group by event, h, p \
@@ -41,7 +41,7 @@ const UUIDS: &str = "select distinct toString(uuid) as id, intDiv(toUnixTimestam
     where event = {event} \
     and timestamp >= toDateTime({since}) \
     and timestamp < toDateTime({until}) \
-    and properties.langfuse_project_id = {project} \
+    and properties.langfuse_project_id in ({project}, {project_in_json}) \
     and has(splitByChar(',', {cells}), \
     concat(toString(intDiv(toUnixTimestamp(timestamp), 3600)), substring(toString(uuid), 1, {digits}))) \
     limit 50000";
@@ -92,9 +92,25 @@ impl Form {
     fn placeholders(self) -> &'static [&'static str] {
         match self {
             Self::Cells | Self::Counts => &[
-                "event_1", "event_2", "event_3", "event_4", "since", "until", "project", "digits",
+                "event_1",
+                "event_2",
+                "event_3",
+                "event_4",
+                "since",
+                "until",
+                "project",
+                "project_in_json",
+                "digits",
             ],
-            Self::Uuids => &["event", "since", "until", "project", "digits", "cells"],
+            Self::Uuids => &[
+                "event",
+                "since",
+                "until",
+                "project",
+                "project_in_json",
+                "digits",
+                "cells",
+            ],
         }
     }
 

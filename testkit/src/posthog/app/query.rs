@@ -92,9 +92,8 @@ pub(super) fn run<'a>(
     {
         return Err(too_heavy(status));
     }
-    let ours = read
-        .into_iter()
-        .filter(|row| row.project == Some(bound["project"].as_str()));
+    let projects = ["project", "project_in_json"].map(|name| Some(bound[name].as_str()));
+    let ours = read.into_iter().filter(|row| projects.contains(&row.project));
     let digits = bound["digits"].parse().unwrap_or(0);
     let mut results = match form {
         Form::Cells => cells(ours, digits, true),
