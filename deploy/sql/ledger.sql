@@ -5,14 +5,19 @@
 --
 -- posthog_export_owner  owns the schema: for `producer migrate`
 -- posthog_export_app    reads and writes its tables: for `producer` and `worker`
+-- posthog_export_viewer reads its tables: for `producer console`
 --
--- Then give both a password: \password posthog_export_owner
+-- Then give each a password: \password posthog_export_owner
 
 create role posthog_export_owner login;
 create role posthog_export_app login;
+create role posthog_export_viewer login;
+alter role posthog_export_viewer set default_transaction_read_only = on;
 
 create schema posthog_export authorization posthog_export_owner;
-grant usage on schema posthog_export to posthog_export_app;
+grant usage on schema posthog_export to posthog_export_app, posthog_export_viewer;
 -- For the tables that `producer migrate` makes, now and later.
 alter default privileges for role posthog_export_owner in schema posthog_export
     grant select, insert, update, delete on tables to posthog_export_app;
+alter default privileges for role posthog_export_owner in schema posthog_export
+    grant select on tables to posthog_export_viewer;

@@ -9,7 +9,7 @@ use crate::docker;
 /// Said when nothing else is left to try.
 const ADVICE: &str = "install PostgreSQL (13 or later) and RabbitMQ (3.10 or later), or start Docker, or set TEST_DATABASE_URL, \
                       TEST_AMQP_URL and TEST_MANAGEMENT_URL; on Debian or Ubuntu: \
-                      sudo apt-get install postgresql rabbitmq-server (and prometheus and pgbouncer, for the tests of those)";
+                      sudo apt-get install postgresql rabbitmq-server (and prometheus, pgbouncer, and chromium with chromium-driver, for the tests of those)";
 
 /// How a server is to be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +119,7 @@ pub fn pgbouncer_program() -> Result<PathBuf, String> {
     look().ok_or_else(|| format!("testkit: pgbouncer is still missing: {ADVICE}"))
 }
 
-fn on_path() -> impl Iterator<Item = PathBuf> {
+pub(crate) fn on_path() -> impl Iterator<Item = PathBuf> {
     std::env::var_os("PATH")
         .map(|path| std::env::split_paths(&path).collect::<Vec<_>>())
         .unwrap_or_default()
@@ -147,7 +147,7 @@ fn may_install() -> Result<(), String> {
     let allowed = root && Path::new("/usr/bin/apt-get").exists();
     allowed
         .then_some(())
-        .ok_or_else(|| format!("testkit: PostgreSQL, RabbitMQ, Prometheus or PgBouncer is missing: {ADVICE}"))
+        .ok_or_else(|| format!("testkit: PostgreSQL, RabbitMQ, Prometheus, PgBouncer or Chromium is missing: {ADVICE}"))
 }
 
 /// Held while packages are installed, so that two test processes do not do it at once.

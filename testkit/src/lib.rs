@@ -28,6 +28,7 @@
     reason = "the numbers of a test are small"
 )]
 
+pub mod browser;
 pub mod clock;
 pub mod directory;
 mod docker;
@@ -56,6 +57,7 @@ pub mod wait;
 mod worker;
 pub mod world;
 
+pub use browser::{Browser, axe};
 pub use clock::Clock;
 pub use ending::{Cause, Ending, Outcome};
 pub use messages::{BACKFILL, DEAD, JOBS, Message, job};

@@ -9,6 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{DEAD, Outcome, Project, Servers, World};
 
+use crate::console::Console;
 use crate::{KEY, PROJECT, add_project, yesterday};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -165,6 +166,37 @@ async fn arguments_are_compared_over_the_management_api(world: &World, producer:
         .await;
 }
 
+/// Its role reads the ledger, and its user has no right at the broker but to come in.
+async fn the_console_needs_less(world: &World, reader: &str, viewer: &str) {
+    let management = world.servers().rabbitmq.management();
+    let password = json!({"password": "pass", "tags": ""});
+    management
+        .request(Method::PUT, &["users", "looks"], Some(password))
+        .await;
+    let none = json!({"configure": "^$", "write": "^$", "read": "^$"});
+    let rights = ["permissions", world.vhost.as_str(), "looks"];
+    management.request(Method::PUT, &rights, Some(none)).await;
+    let broker = world.servers().rabbitmq.address();
+    let amqp = format!("amqp://looks:pass@{broker}/{}", world.vhost);
+    let settings = [
+        ("DATABASE_URL", reader),
+        ("LEDGER_DATABASE_URL", viewer),
+        ("AMQP_URL", amqp.as_str()),
+    ];
+    let console = Console::start(world, &[], &settings).await;
+    let day = yesterday();
+    for path in [
+        "/".to_owned(),
+        "/projects/project%20one".to_owned(),
+        format!("/runs/project%20one/{day}/daily"),
+        "/dead-letters".to_owned(),
+    ] {
+        let page = console.page(&path).await;
+        assert!(!page.contains("does not answer"), "{page}");
+    }
+    console.process.terminate();
+}
+
 #[tokio::test]
 async fn the_documented_roles_and_users_run_the_whole_line() {
     // Roles belong to a server, and these have the names of the documentation.
@@ -193,6 +225,7 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
     let users = broker_users(&world).await;
     let user = |name: &str| users[&format!("posthog-export-{name}")].clone();
     let (reader, owner, app, settings_role) = (role("reader"), role("owner"), role("app"), role("settings"));
+    let viewer = role("viewer");
     let as_user = |amqp: &str, ledger: &str| {
         [
             ("DATABASE_URL", reader.clone()),
@@ -309,6 +342,11 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
         (&app, "drop table posthog_export.runs"),
         (&app, "create table posthog_export.mine (id int)"),
         (&owner, "select 1 from public.traces"),
+        (&viewer, "select 1 from public.traces"),
+        (
+            &viewer,
+            "set default_transaction_read_only = off; delete from posthog_export.paused",
+        ),
     ] {
         assert!(refused(url, statement).await, "{statement}");
     }
@@ -319,5 +357,6 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
         "{}",
         output.stderr
     );
+    the_console_needs_less(&world, &reader, &viewer).await;
     another_schema_is_granted(&servers).await;
 }

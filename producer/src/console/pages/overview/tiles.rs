@@ -1,12 +1,15 @@
 //! The numbers above the list. PURE.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use shared::ledger::{Pause, State};
 
 use super::projects::Line;
 use crate::console::rows::overview::Rows;
 use crate::output::{age, count, number};
 use crate::standing::Standing;
+
+/// As the alert PosthogExportNoEnqueue.
+const OVERDUE: TimeDelta = TimeDelta::hours(26);
 
 /// A number that is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +35,8 @@ pub(super) fn tiles(rows: &Rows, lines: &[Line], pauses: &[&Pause]) -> Vec<Tile>
     vec![
         projects(lines),
         dead_letters(rows),
-        lag("Nightly lag", rows.now, rows.gauges.daily_since, enqueued(rows)),
+        enqueued(rows.now, rows.last_enqueued),
+        nightly(rows),
         backfill(rows),
         events(rows),
         paused(pauses),
@@ -82,11 +86,30 @@ fn dead_letters(rows: &Rows) -> Tile {
     }
 }
 
-fn enqueued(rows: &Rows) -> String {
-    match rows.last_enqueued {
-        None => "no whole enqueue yet".to_owned(),
-        Some(last) => format!("last whole enqueue {} ago", age(rows.now, last)),
+/// Without it no new day is asked for, and the lag of none grows.
+fn enqueued(now: DateTime<Utc>, last: Option<DateTime<Utc>>) -> Tile {
+    const LABEL: &str = "Last whole enqueue";
+    let stands_still = "no new day is exported without it: does `producer schedule` or the CronJob run?";
+    match last {
+        None => tile(LABEL, "never".to_owned(), stands_still.to_owned(), "wait"),
+        Some(last) if now - last > OVERDUE => {
+            tile(LABEL, format!("{} ago", age(now, last)), stands_still.to_owned(), "bad")
+        }
+        Some(last) => tile(
+            LABEL,
+            format!("{} ago", age(now, last)),
+            "every day was looked at".to_owned(),
+            "ok",
+        ),
     }
+}
+
+fn nightly(rows: &Rows) -> Tile {
+    let note = match rows.gauges.daily_since {
+        None => "no day is on its way",
+        Some(_) => "since the end of the oldest day on its way",
+    };
+    lag("Nightly lag", rows.now, rows.gauges.daily_since, note.to_owned())
 }
 
 fn lag(label: &'static str, now: DateTime<Utc>, since: Option<DateTime<Utc>>, note: String) -> Tile {
@@ -104,15 +127,11 @@ fn backfill(rows: &Rows) -> Tile {
     lag("Backfill lag", rows.now, rows.gauges.backfill_since, note.to_owned())
 }
 
-/// `1,234`, `1.2 million`.
+/// `1,234`, `1.2 M`.
 fn rounded(events: i64) -> String {
     match events {
         ..1_000_000 => number(events),
-        _ => format!(
-            "{}.{} million",
-            number(events / 1_000_000),
-            events % 1_000_000 / 100_000
-        ),
+        _ => format!("{}.{} M", number(events / 1_000_000), events % 1_000_000 / 100_000),
     }
 }
 
@@ -160,5 +179,24 @@ fn arrival(rows: &Rows) -> Tile {
         ),
         (0, _) => tile("Days not in PostHog", "0".to_owned(), of_days, "ok"),
         _ => tile("Days not in PostHog", number(missing), of_days, "bad"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_producer_that_has_stopped_is_seen_although_nothing_lags() {
+        let now = DateTime::UNIX_EPOCH + TimeDelta::days(10);
+        let class = |hours| enqueued(now, Some(now - TimeDelta::hours(hours))).class;
+        assert_eq!((class(2), class(27)), ("ok", "bad"));
+        assert_eq!(enqueued(now, None).class, "wait");
+    }
+
+    #[test]
+    fn many_events_are_rounded() {
+        assert_eq!(rounded(999_999), "999,999");
+        assert_eq!(rounded(180_191_097), "180.1 M");
     }
 }

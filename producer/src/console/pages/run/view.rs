@@ -68,7 +68,7 @@ impl View {
             }),
             streams: rows.streams.iter().map(|stream| line(rows.now, run, stream)).collect(),
             rejects: rows.rejects.clone(),
-            rejected: number(rows.rejected),
+            rejected: count(usize::try_from(rows.rejected).unwrap_or(0), "row"),
             more_rejects: rows.rejected > i64::try_from(rows.rejects.len()).unwrap_or(0),
         })
     }
