@@ -97,7 +97,7 @@ async fn demo(keep: bool, slot: Slot) -> anyhow::Result<()> {
         return Err(error);
     }
     if keep {
-        stage.print_urls();
+        stage.print_urls().await;
         std::future::pending::<()>().await;
     }
     Ok(())

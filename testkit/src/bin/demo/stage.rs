@@ -193,9 +193,21 @@ impl Stage {
     }
 
     /// Where everything is, for somebody who looks around.
-    pub(crate) fn print_urls(&self) {
+    pub(crate) async fn print_urls(&self) {
         let world = &self.world;
-        eprintln!("\ndatabase       {}", world.database_url);
+        let console = world
+            .spawn_producer(&["console", "--listen", "127.0.0.1:0"], &[])
+            .await;
+        let address = wait::until(Duration::from_mins(1), async || {
+            let log = console.stderr();
+            let (_, rest) = log.split_once("\"url\":\"")?;
+            Some(rest.split_once('"')?.0.to_owned())
+        });
+        let address = address
+            .await
+            .unwrap_or_else(|| "(it does not start)".to_owned());
+        eprintln!("\nconsole        {address}");
+        eprintln!("database       {}", world.database_url);
         eprintln!("broker         {}", world.amqp_url);
         eprintln!(
             "management UI  {} (user and password are in it), virtual host {}",
