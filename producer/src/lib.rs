@@ -26,6 +26,7 @@ mod posthog_project;
 pub mod publish;
 mod report;
 pub mod servers;
+mod set_aside;
 pub mod setup;
 mod standing;
 mod steps;

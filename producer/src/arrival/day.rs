@@ -140,6 +140,7 @@ pub(crate) fn arrival(
         target: None,
         looked_at: run.0,
         failure: None,
+        set_aside: false,
     }
 }
 

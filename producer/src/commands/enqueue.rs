@@ -29,6 +29,7 @@ use crate::pauses;
 use crate::plan::{Arrived, FirstExport, Planned, Project, Rules, first_exports, heal, plan, swept_until};
 use crate::publish::publish;
 use crate::servers::{self, Broker};
+use crate::set_aside;
 use crate::setup;
 use crate::steps::Steps;
 
@@ -180,6 +181,7 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
         }
         report.published(sent);
         fold(ledger, &now).await;
+        set_aside::look(source, ledger).await;
     }
     if let Some(lock) = lock {
         lock.release().await?;

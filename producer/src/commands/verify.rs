@@ -23,6 +23,7 @@ use crate::facts::check_project;
 use crate::output::Exit;
 use crate::posthog_app::{App, PersonalKeys};
 use crate::servers;
+use crate::set_aside;
 
 use hosts::{Host, Work};
 use repair::{Repair, Repaired};
@@ -62,7 +63,7 @@ or key has changed since: then `producer replay` sends the whole day.
 
 JSON: {days: [{project_id, day, run, run_completed_at, verdict, says, expected, missing, extra,
 late, copies, weaker, nothing_after, streams, sample, hours: {stream: {hour: [expected, missing]}},
-checked_at, repaired_at, looked_at, failure}], earlier, left, warnings, repaired: [{project_id, day,
+checked_at, repaired_at, looked_at, failure, set_aside}], earlier, left, warnings, repaired: [{project_id, day,
 run, refused}]}. `failure` says why this look failed, where an earlier verdict stays. `earlier` are
 the days, in the same form, that miss events as an earlier look found, and were not looked at now.
 
@@ -199,6 +200,7 @@ async fn verify(arguments: &Arguments, config: &Config) -> Result<Report, Comman
         check_project(&source, project).await?;
     }
     let app = App::new(config.keys.clone(), config.egress.clone(), config.authorities.clone())?;
+    set_aside::look(&source, &ledger).await;
     let range = due::Days::new(arguments, &ledger).await?;
     let due = due::due(arguments, config.horizon, &ledger, range).await?;
     let integrations = integration::list(&source, None).await?;
@@ -218,6 +220,8 @@ async fn verify(arguments: &Arguments, config: &Config) -> Result<Report, Comman
     report
         .days
         .sort_by(|a, b| (a.day, &a.project_id).cmp(&(b.day, &b.project_id)));
+    // Also the days that were found just now.
+    set_aside::look(&source, &ledger).await;
     report.earlier = due::earlier(arguments, &ledger, range, &report.days).await?;
     if let (true, Some(broker)) = (arguments.repair, &config.broker) {
         let repair = Repair {

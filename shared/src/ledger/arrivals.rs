@@ -24,7 +24,7 @@ pub use verdict::Verdict;
 macro_rules! columns {
     () => {
         "project_id, day, run, run_completed_at, verdict, says, expected, missing, extra, late, copies, weaker,
-         nothing_after, streams, sample, hours, checked_at, repaired_at, target, looked_at, failure"
+         nothing_after, streams, sample, hours, checked_at, repaired_at, target, looked_at, failure, set_aside"
     };
 }
 
@@ -87,12 +87,14 @@ pub struct Arrival {
     pub looked_at: DateTime<Utc>,
     /// Why the last look failed, where what was found before stayed; written by the database
     pub failure: Option<String>,
+    /// Whether the project is switched off or gone, so that nobody is called for the day
+    pub set_aside: bool,
 }
 
 /// How many days have not arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct NotArrived {
-    /// Days with the verdict `missing`
+    /// Days with the verdict `missing`, of projects that are switched on
     pub days: i64,
     /// The end of the oldest of them
     pub oldest: Option<DateTime<Utc>>,
@@ -184,12 +186,26 @@ impl Ledger {
         reported(rows).await
     }
 
+    /// Sets the days aside that miss events where their project is not among these, and takes those
+    /// back whose project is. Answers which projects' days changed: set aside or not.
+    pub async fn set_aside(&self, switched_on: &[String]) -> Result<Vec<(String, bool)>, LedgerError> {
+        let written = sqlx::query_as(
+            "-- ledger_set_aside
+             with changed as (
+               update posthog_export.arrivals set set_aside = not set_aside
+               where verdict = 'missing' and set_aside = (project_id = any($1))
+               returning project_id, set_aside)
+             select distinct project_id, set_aside from changed order by project_id",
+        );
+        answered(written.bind(switched_on).fetch_all(&self.pool)).await
+    }
+
     /// How many days have not arrived, and since when.
     pub async fn not_arrived(&self) -> Result<NotArrived, LedgerError> {
         let counted = sqlx::query_as(
             "-- ledger_not_arrived
              select count(*) as days, (min(day) + 1)::timestamp at time zone 'UTC' as oldest
-             from posthog_export.arrivals where verdict = 'missing'",
+             from posthog_export.arrivals where verdict = 'missing' and not set_aside",
         );
         answered(counted.fetch_one(&self.pool)).await
     }

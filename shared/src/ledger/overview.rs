@@ -156,7 +156,7 @@ impl Ledger {
         let rows = sqlx::query_as(
             "-- ledger_arrivals_of_days
              with missing as (select project_id, count(*) as days from posthog_export.arrivals
-                              where verdict = 'missing' group by project_id)
+                              where verdict = 'missing' and not set_aside group by project_id)
              select p.id as project_id, coalesce(m.days, 0) as not_arrived, a.verified
              from unnest($1::text[]) as p (id)
              cross join lateral (

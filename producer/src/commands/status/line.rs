@@ -73,6 +73,8 @@ pub(super) struct Line {
     /// How many exported days PostHog does not hold whole, and the oldest
     pub(super) days_not_arrived: usize,
     pub(super) oldest_not_arrived_day: Option<Day>,
+    /// How many days miss events that nobody is called for: the project is switched off or gone
+    pub(super) days_set_aside: usize,
     /// How many days were verified; 0 where nobody verifies
     pub(super) days_verified: usize,
     /// Its newest trace or observation
@@ -112,6 +114,7 @@ impl Line {
             days_held_back: 0,
             days_not_arrived: 0,
             oldest_not_arrived_day: None,
+            days_set_aside: 0,
             days_verified: 0,
             newest_row_at: None,
             today: None,
@@ -121,8 +124,10 @@ impl Line {
     /// The same, with what is known of its days in PostHog.
     pub(super) fn arrived(mut self, arrivals: &[&Arrival]) -> Self {
         let of = |verdict| arrivals.iter().filter(move |arrival| arrival.verdict == verdict);
-        self.days_not_arrived = of(Verdict::Missing).count();
-        self.oldest_not_arrived_day = of(Verdict::Missing).map(|arrival| arrival.day).min();
+        let missing = || of(Verdict::Missing).filter(|arrival| !arrival.set_aside);
+        self.days_not_arrived = missing().count();
+        self.oldest_not_arrived_day = missing().map(|arrival| arrival.day).min();
+        self.days_set_aside = of(Verdict::Missing).count() - self.days_not_arrived;
         self.days_verified = arrivals.len() - of(Verdict::Unknown).count();
         self
     }
@@ -130,6 +135,7 @@ impl Line {
     /// Whether what was exported has arrived.
     fn arrival(&self) -> String {
         match self.days_not_arrived {
+            0 if self.days_set_aside > 0 => format!("{} set aside", count(self.days_set_aside, "day")),
             0 if self.days_verified == 0 => "-".to_owned(),
             0 => "ok".to_owned(),
             number => format!("{} MISSING", count(number, "day")),

@@ -90,6 +90,7 @@ pub(super) async fn earlier(
     let mut arrivals = ledger.arrivals(&arguments.projects).await?;
     arrivals.retain(|found| {
         found.verdict == Verdict::Missing
+            && !found.set_aside
             && days.cover(found.day)
             && !looked_at.contains(&(found.project_id.as_str(), found.day))
     });

@@ -258,6 +258,7 @@ mod tests {
             target: Some("here".to_owned()),
             looked_at: now,
             failure: None,
+            set_aside: false,
         };
         let limit = Arrival {
             nothing_after: Some(3),

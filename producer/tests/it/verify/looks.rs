@@ -288,3 +288,30 @@ async fn a_keys_file_that_is_wrong_stops_no_enqueue() {
         assert!(output.code == 2 && output.stderr.contains(fault), "{}", output.stderr);
     }
 }
+
+#[tokio::test]
+async fn nobody_is_called_for_a_project_that_is_switched_off_or_gone() {
+    let (world, app, mut events) = exported(PROJECT).await;
+    events.retain(|event| event.uuid != uuid(PROJECT, "g7"));
+    app.holds(events);
+    let host = format!("http://{}", app.host);
+    assert_eq!(verify(&world, &[]).await.1, 1);
+    let ledger = shared::ledger::Ledger::new(world.pool());
+    let calls = async || ledger.not_arrived().await.unwrap().days;
+    assert_eq!(calls().await, 1);
+    langfuse::add_integration(&world.pool(), PROJECT, &host, KEY, false).await;
+    world.succeeds(&["enqueue", "--no-setup"]).await;
+    assert_eq!(calls().await, 0);
+    let text = world.succeeds(&["status", "--project", PROJECT]).await.stdout;
+    assert!(text.contains("1 day set aside") && !text.contains("MISSING"), "{text}");
+    let (report, code) = due(&world, &[]).await;
+    assert_eq!((code, &report["earlier"], &report["days"]), (0, &json!([]), &json!([])));
+    // It comes back with the project.
+    langfuse::add_integration(&world.pool(), PROJECT, &host, KEY, true).await;
+    let (report, code) = due(&world, &[]).await;
+    assert_eq!((code, report["earlier"].as_array().unwrap().len()), (1, 1));
+    assert_eq!(calls().await, 1);
+    alter(&world, "delete from posthog_integrations").await;
+    assert_eq!(due(&world, &[]).await.1, 0);
+    assert_eq!(calls().await, 0);
+}

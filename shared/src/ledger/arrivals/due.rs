@@ -41,7 +41,7 @@ impl Ledger {
                from posthog_export.runs
                where (day between $1 and $2
                       or not $4 and (project_id, day) in (select m.project_id, m.day from posthog_export.arrivals m
-                                                          where m.verdict = 'missing'))
+                                                          where m.verdict = 'missing' and not m.set_aside))
                  and (cardinality($3::text[]) = 0 or project_id = any($3))
                group by project_id, day
                having bool_or(state = 'completed' and created_after is null and span_from is null
@@ -49,7 +49,7 @@ impl Ledger {
              select d.project_id, d.day
              from days d left join posthog_export.arrivals a on a.project_id = d.project_id and a.day = d.day
              where $4 or $5 and a.verdict = 'missing'
-                or not d.moving and d.completed_at < clock_timestamp() - interval '1 hour'
+                or not d.moving and not coalesce(a.set_aside, false) and d.completed_at < clock_timestamp() - interval '1 hour'
                    and (d.day <= $6 or a.verdict = 'missing')
                    and (a.verdict is null or coalesce(a.seen_completed_at, a.run_completed_at) < d.completed_at
                         or a.verdict = 'not_yet' and a.looked_at < d.completed_at + interval '24 hours'
