@@ -344,3 +344,26 @@ async fn rules_hold_for_a_route_and_a_method() {
     assert!(request.send().await.is_err());
     assert_eq!(sender.posthog.dashboards(7).len(), 2);
 }
+
+#[tokio::test]
+async fn on_a_dashboard_an_insight_has_the_dashboards_range() {
+    let sender = writing().await;
+    let board = sender.posthog.user_dashboard(7, "AI");
+    let trends =
+        json!({"kind": "InsightVizNode", "source": {"kind": "TrendsQuery", "dateRange": {"date_from": "-7d"}}});
+    let sql = json!({"kind": "DataVisualizationNode", "source": {"kind": "HogQLQuery", "filters": {"dateRange": {}}}});
+    sender.posthog.user_insight(board, "Traces", &trends);
+    sender.posthog.user_insight(board, "Cost", &sql);
+    let path = format!("dashboards/{board}/");
+    let as_stored = sender.read_app(&path).await.1;
+    assert_eq!(as_stored["tiles"][0]["insight"]["query"], trends);
+    sender
+        .posthog
+        .change_dashboard(board, |it| it.filters = json!({"date_from": "-30d"}));
+    let tiles = sender.read_app(&path).await.1["tiles"].clone();
+    let range = json!({"date_from": "-30d", "date_to": null});
+    assert_eq!(tiles[0]["insight"]["query"]["source"]["dateRange"], range);
+    assert_eq!(tiles[1]["insight"]["query"]["source"]["filters"]["dateRange"], range);
+    let by_itself = format!("insights/{}/", tiles[0]["insight"]["id"]);
+    assert_eq!(sender.read_app(&by_itself).await.1["query"], trends);
+}

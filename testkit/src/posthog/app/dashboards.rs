@@ -195,13 +195,27 @@ fn shown(app: &App, id: i64, with_tiles: bool) -> Value {
     shown
 }
 
+/// On a dashboard an insight is shown with the dashboard's date range in place of its own.
+fn in_range(mut insight: Value, filters: &Value) -> Value {
+    let range = json!({"date_from": filters["date_from"], "date_to": filters["date_to"]});
+    let source = insight.pointer_mut("/query/source").filter(|source| source.is_object());
+    if let (false, Some(source)) = (filters["date_from"].is_null(), source) {
+        match source["kind"].as_str() {
+            Some("HogQLQuery") => source["filters"]["dateRange"] = range,
+            _ => source["dateRange"] = range,
+        }
+    }
+    insight
+}
+
 fn tile_shown(app: &App, tile: &Tile) -> Value {
     let text = tile.text.as_ref();
+    let filters = &app.boards.dashboards[&tile.dashboard].filters;
     json!({
         "id": tile.id,
         "layouts": tile.layouts,
         "color": tile.color,
-        "insight": tile.insight.map(|insight| insight_shown(app, insight)),
+        "insight": tile.insight.map(|insight| in_range(insight_shown(app, insight), filters)),
         "text": text.map(|(id, body)| json!({"id": id, "body": body, "team": app.boards.dashboards[&tile.dashboard].project})),
         "is_cached": false,
     })
