@@ -15,12 +15,12 @@ SELECT format('%s-%s', t.id, k), t.id, t.project_id, 'GENERATION', t."timestamp"
     CASE WHEN n % 10 = 0 THEN 0.5 END, CASE WHEN n % 5 <> 0 THEN n * 0.0137 END
 FROM (SELECT *, row_number() OVER (ORDER BY id) AS row FROM traces) AS t, generate_series(1, 2) AS k, LATERAL (SELECT (row * 2 + k)::int AS n) AS numbered;
 
--- What a span costs is no generation's cost. A generation may have no trace.
+-- What a span costs is no generation's cost. A generation may have no trace: it costs more than any user, and is none.
 INSERT INTO observations (id, trace_id, project_id, type, start_time, end_time, calculated_total_cost)
 SELECT id || '-span', id, project_id, 'SPAN', "timestamp", "timestamp" + interval '9 s', 100 FROM traces;
 INSERT INTO observations (id, trace_id, project_id, type, start_time, end_time, model, unit, prompt_tokens, calculated_total_cost)
 SELECT format('alone-%s', day), NULL, 'one', 'GENERATION', timestamp '2024-05-31 12:00' + day * interval '1 day',
-    timestamp '2024-05-31 12:01' + day * interval '1 day', 'gpt-4o', 'TOKENS', 5, 0.25
+    timestamp '2024-05-31 12:01' + day * interval '1 day', 'gpt-4o', 'TOKENS', 5, 1000
 FROM generate_series(0, 13) AS day;
 
 INSERT INTO scores (id, trace_id, project_id, "timestamp", name, value, string_value, data_type, source)
@@ -40,6 +40,8 @@ INSERT INTO tiles.app_events
 SELECT format('page-%s-%s', n, day), '$pageview', CASE WHEN n < 40 THEN 'u' || n ELSE 'w' || n END,
     timestamp '2024-05-31 08:00' + day * interval '1 day' + n * interval '11 min'
 FROM generate_series(0, 59) AS n, generate_series(0, 13) AS day WHERE (n + day) % (1 + n % 13) = 0;
+-- Some view two pages a day.
+INSERT INTO tiles.app_events SELECT id || '-again', event, person, at + interval '5 min' FROM tiles.app_events WHERE hashtext(person) % 3 = 0;
 INSERT INTO tiles.app_events
 SELECT 'signed-up-' || n, 'signed_up', CASE WHEN n < 40 THEN 'u' || n ELSE 'w' || n END,
     timestamp '2024-06-01' + (n % 5) * interval '1 day' + n * interval '13 min'
