@@ -22,6 +22,7 @@ use crate::dashboards::definition::Definition;
 use crate::dashboards::plan::Mode;
 use crate::error::CommandError;
 use crate::facts::check_project;
+use crate::lock;
 use crate::output::{self, Exit};
 use crate::posthog_app::{App, AppError, PersonalKeys};
 use crate::posthog_project::{self, Found};
@@ -180,6 +181,12 @@ pub async fn execute(command: &Command, config: &Config) -> Result<Exit, Command
             posthog_project: place.project,
         },
     };
+    // Two at a time would make everything twice.
+    let lock = match command {
+        Command::Show(_) => None,
+        _ if dry_run => None,
+        _ => Some(lock::take(&ledger, &format!("dashboards {}", which.project)).await?),
+    };
     let mut wire = Wire::new(&app, place, dry_run);
     let report = match command {
         Command::Create(making) => make::execute(&work, &mut wire, making, Mode::Create).await?,
@@ -189,6 +196,9 @@ pub async fn execute(command: &Command, config: &Config) -> Result<Exit, Command
     };
     if !dry_run {
         found.remember(&ledger, &integration).await?;
+    }
+    if let Some(lock) = lock {
+        lock.release().await?;
     }
     let exit = Exit::of(!matches!(command, Command::Show(_)) || report.dashboard_id.is_some());
     say::say(which.json, &report, &wire.into_requests());

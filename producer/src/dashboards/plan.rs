@@ -167,7 +167,8 @@ fn step(mode: Mode, tile: &Tile, known: Option<&KnownTile>, shown: Option<&Shown
             insight_id: shown.insight_id(),
             written: Some(current),
             shown: print,
-            placed: known.is_none_or(|known| known.placed),
+            // Without the ledger: what has no place yet was made and never placed.
+            placed: known.map_or_else(|| shown.has_place(), |known| known.placed),
         });
     }
     match mode {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use shared::ledger::{KnownDashboard, KnownTile};
 
 use super::definition::Definition;
-use super::plan::{Mode, Step, Whole, Why, deletion, print_of, prints, retired, tiles, whole};
+use super::plan::{Mode, Planned, Step, Whole, Why, deletion, print_of, prints, retired, tiles, whole};
 use super::render::{About, Content, Wanted, render};
 use super::shown::Shown;
 
@@ -20,14 +20,17 @@ fn wanted() -> Wanted {
 
 /// The dashboard as PostHog shows it right after it was made.
 fn made(wanted: &Wanted) -> Value {
+    let layouts = json!({"sm": {"x": 0, "y": 0, "w": 12, "h": 5}});
     let tiles = wanted.tiles.iter().zip(1..).map(|(tile, id)| match &tile.content {
-        Content::Text(body) => json!({"id": 300 + id, "text": {"id": 500 + id, "body": body}, "insight": null}),
+        Content::Text(body) => {
+            json!({"id": 300 + id, "text": {"id": 500 + id, "body": body}, "insight": null, "layouts": layouts})
+        }
         Content::Insight {
             name,
             description,
             forms,
         } => json!({
-            "id": 300 + id, "text": null,
+            "id": 300 + id, "text": null, "layouts": layouts,
             "insight": {"id": 90 + id, "name": name, "description": description, "query": forms[0]},
         }),
     });
@@ -90,6 +93,12 @@ fn what_was_just_made_is_left_as_it_is() {
                 .all(|(planned, known)| planned.step == Step::Keep(known.clone()))
         );
         assert_eq!(whole(mode, &wanted, None, Some(&shown)), Whole::Keep);
+        // Made, and the program died before it was put in its place.
+        let mut bare = answer.clone();
+        bare["tiles"][1]["layouts"] = json!({});
+        let planned = tiles(mode, &wanted, &[], Shown::read(&bare).as_ref());
+        let placed = |planned: &Planned<'_>| matches!(&planned.step, Step::Keep(kept) if kept.placed);
+        assert!(placed(&planned[0]) && !placed(&planned[1]));
         // Nothing is there yet.
         assert!(
             tiles(mode, &wanted, &[], None)

@@ -64,7 +64,7 @@ impl Shown {
     pub(crate) fn is_of(&self, project: &str) -> bool {
         let said = self.description.as_str().unwrap_or_default();
         let is_marked = |tile: &ShownTile| match &tile.content {
-            ShownContent::Insight(insight) => insight.description.as_str().is_some_and(|said| said.contains(MARK)),
+            ShownContent::Insight(insight) => insight.is_marked(),
             _ => false,
         };
         said.contains(&marker(project)) || !said.contains(MARK) && self.tiles.iter().any(is_marked)
@@ -131,6 +131,11 @@ impl ShownTile {
         })
     }
 
+    /// Whether it was ever put somewhere.
+    pub(crate) fn has_place(&self) -> bool {
+        self.layouts["sm"].is_object()
+    }
+
     /// Whether it stands there; its least sizes, which PostHog adds, do not matter.
     pub(crate) fn is_at(&self, layouts: &Value) -> bool {
         let same = |screen: &str| {
@@ -172,6 +177,11 @@ impl ShownInsight {
             query: answer["query"].clone(),
             is_elsewhere: answer["dashboards"].as_array().is_some_and(|all| all.len() > 1),
         })
+    }
+
+    /// Whether it has the marker of one of ours.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.description.as_str().is_some_and(|said| said.contains(MARK))
     }
 
     pub(crate) fn print(&self) -> String {

@@ -324,6 +324,20 @@ async fn an_id_is_no_query() {
     assert_eq!(posthog.dashboards(NUMBER).len(), 5, "each project has its own");
 }
 
+#[tokio::test]
+async fn two_at_a_time_make_one() {
+    let world = board_world().await;
+    let (one, other) = tokio::join!(dashboards(&world, "create", &[]), dashboards(&world, "create", &[]));
+    assert_eq!(one["dashboard_id"], other["dashboard_id"]);
+    assert_eq!(
+        ended(&one, "made") + ended(&other, "made"),
+        INSIGHTS + TEXTS,
+        "{one}\n{other}"
+    );
+    assert_eq!(world.posthog.insights(NUMBER).len(), INSIGHTS);
+    only_dashboard(&world.posthog);
+}
+
 /// Without a key in the environment it is asked for, and not shown.
 #[tokio::test]
 async fn a_key_is_asked_for_at_the_terminal() {

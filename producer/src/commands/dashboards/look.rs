@@ -68,7 +68,8 @@ async fn look_at(
         known = known.filter(|_| shown.is_none());
     }
     if let Some(shown) = &mut shown {
-        undress(wire, shown).await?;
+        let tiles = known.as_ref().map(|(_, tiles)| tiles.as_slice()).unwrap_or_default();
+        undress(wire, shown, tiles).await?;
     }
     Ok(There { known, shown })
 }
@@ -103,10 +104,15 @@ async fn marked(work: &Work<'_>, wire: &Wire<'_>) -> Result<Option<i64>, AppErro
 
 /// On a dashboard PostHog shows an insight with the dashboard's date range; by itself as it is
 /// stored. Those that are not ours do not matter.
-async fn undress(wire: &Wire<'_>, shown: &mut Shown) -> Result<(), AppError> {
+async fn undress(wire: &Wire<'_>, shown: &mut Shown, known: &[KnownTile]) -> Result<(), AppError> {
     let mut tiles = Vec::with_capacity(shown.tiles.len());
     for mut tile in std::mem::take(&mut shown.tiles) {
-        if let ShownContent::Insight(insight) = &mut tile.content {
+        let is_known = known
+            .iter()
+            .any(|known| known.insight_id.is_some() && known.insight_id == tile.insight_id());
+        if let ShownContent::Insight(insight) = &mut tile.content
+            && (is_known || insight.is_marked())
+        {
             let answer = wire.get_if_there(&format!("insights/{}/", insight.id)).await?;
             match answer.as_ref().and_then(ShownInsight::read) {
                 Some(stored) => *insight = stored,

@@ -220,6 +220,11 @@ async fn a_lost_answer_makes_nothing_twice() {
         (INSIGHTS, 1),
         "{report}"
     );
+    let tiles = posthog.tiles(report["dashboard_id"].as_i64().unwrap());
+    assert!(
+        tiles.iter().all(|tile| tile.layouts["sm"].is_object()),
+        "what was found is put in its place, too"
+    );
 }
 
 #[tokio::test]
