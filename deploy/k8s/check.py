@@ -71,6 +71,10 @@ def of_kind(objects, kind):
     return [thing for thing in objects if thing["kind"] == kind]
 
 
+def workers_of(objects):
+    return [thing for thing in of_kind(objects, "Deployment") if "worker" in pod_of(thing)["spec"]["containers"][0]["args"]]
+
+
 def schema_faults(thing):
     """An unknown, missing or mistyped field, by the schemas."""
     return schema_faults_of_text(json.dumps(thing))
@@ -213,7 +217,7 @@ def nat64_faults(policy):
 def reference_faults(objects, known):
     """What one object says of another."""
     pods = {thing["metadata"]["name"]: pod_of(thing)["metadata"]["labels"] for thing in objects if pod_of(thing)}
-    worker = of_kind(objects, "Deployment")[0]
+    worker = workers_of(objects)[0]
     ports = {port["name"] for port in pod_of(worker)["spec"]["containers"][0]["ports"]}
     faults = []
     for thing in of_kind(objects, "PodDisruptionBudget") + of_kind(objects, "PodMonitor"):
@@ -308,7 +312,7 @@ def faults_of(directory, objects, example, known):
         faults += schema_faults(thing)
         if pod_of(thing):
             faults += pod_faults(thing) + environment_faults(thing, objects, example, known)
-    for worker in of_kind(objects, "Deployment"):
+    for worker in workers_of(objects):
         faults += worker_faults(worker, known)
     faults += reference_faults(objects, known) + secret_faults(example, known, objects)
     return [f"{directory}: {fault}" for fault in faults]
@@ -377,16 +381,16 @@ def main():
     known = programs_know()
     example = list(yaml.safe_load_all((HERE / "secrets.example.yaml").read_text(encoding="utf-8")))
     faults = forgotten_files() + [fault for secret in example for fault in schema_faults(secret)]
-    count = 0
+    everything = []
     for directory in ["base", *sorted(f"overlays/{path.name}" for path in (HERE / "overlays").iterdir())]:
         objects = render(directory)
-        count += len(objects)
-        if directory == "base":
-            faults += document_faults(read("docs/OPERATIONS.md"), objects) + install_faults(read("docs/OPERATIONS.md"), example)
+        everything += objects
         faults += faults_of(directory, objects, example, known)
+    text = read("docs/OPERATIONS.md")
+    faults += document_faults(text, everything) + install_faults(text, example)
     for fault in faults:
         print(fault, file=sys.stderr)
-    print(f"{count} objects, Kubernetes {', '.join(VERSIONS)}: {len(faults)} faults")
+    print(f"{len(everything)} objects, Kubernetes {', '.join(VERSIONS)}: {len(faults)} faults")
     return 1 if faults else 0
 
 

@@ -1,5 +1,5 @@
 //! The console: pages for the operator. They show what `status` and the ledger know, and change
-//! nothing. [`security`] says who may see them, `pages` what they show.
+//! nothing. `security` says who may see them, `pages` what they show.
 
 mod address;
 mod app;

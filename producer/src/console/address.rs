@@ -18,6 +18,10 @@ impl std::str::FromStr for Prefix {
         let path = text.trim_end_matches('/');
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_/.~".contains(c);
         let is_path = path.is_empty() || path.starts_with('/') && !path.contains("//") && !path.contains("/.");
+        // That path answers probes.
+        if path == "/healthz" {
+            return Err("probes ask for this path; take another".to_owned());
+        }
         if is_path && path.chars().all(is_plain) {
             Ok(Self(path.to_owned()))
         } else {
@@ -113,7 +117,15 @@ mod tests {
     fn a_prefix_is_a_path() {
         assert_eq!("/exports/".parse::<Prefix>().unwrap().path("/"), "/exports/");
         assert_eq!("/".parse::<Prefix>().unwrap().path("/"), "/");
-        for bad in ["exports", "/a b", "/<x>", "//evil.example", "/../x", "https://x"] {
+        for bad in [
+            "exports",
+            "/a b",
+            "/<x>",
+            "//evil.example",
+            "/../x",
+            "https://x",
+            "/healthz",
+        ] {
             assert!(bad.parse::<Prefix>().is_err(), "{bad}");
         }
     }

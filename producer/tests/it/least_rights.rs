@@ -167,21 +167,11 @@ async fn arguments_are_compared_over_the_management_api(world: &World, producer:
 }
 
 /// Its role reads the ledger, and its user has no right at the broker but to come in.
-async fn the_console_needs_less(world: &World, reader: &str, viewer: &str) {
-    let management = world.servers().rabbitmq.management();
-    let password = json!({"password": "pass", "tags": ""});
-    management
-        .request(Method::PUT, &["users", "looks"], Some(password))
-        .await;
-    let none = json!({"configure": "^$", "write": "^$", "read": "^$"});
-    let rights = ["permissions", world.vhost.as_str(), "looks"];
-    management.request(Method::PUT, &rights, Some(none)).await;
-    let broker = world.servers().rabbitmq.address();
-    let amqp = format!("amqp://looks:pass@{broker}/{}", world.vhost);
+async fn the_console_needs_less(world: &World, reader: &str, viewer: &str, amqp: &str) {
     let settings = [
         ("DATABASE_URL", reader),
         ("LEDGER_DATABASE_URL", viewer),
-        ("AMQP_URL", amqp.as_str()),
+        ("AMQP_URL", amqp),
     ];
     let console = Console::start(world, &[], &settings).await;
     let day = yesterday();
@@ -357,6 +347,6 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
         "{}",
         output.stderr
     );
-    the_console_needs_less(&world, &reader, &viewer).await;
+    the_console_needs_less(&world, &reader, &viewer, &user("console")).await;
     another_schema_is_granted(&servers).await;
 }
