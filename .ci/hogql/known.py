@@ -5,6 +5,7 @@ import tree
 COLUMNS = {"event", "uuid", "timestamp", "properties", "distinct_id", "person_id", "created_at"}
 # Allowed by PostHog in queries, and for years: each was looked up in its source.
 FUNCTIONS = {
+    "JSONExtractString",
     "argMax",
     "avg",
     "coalesce",
@@ -22,6 +23,7 @@ FUNCTIONS = {
     "maxIf",
     "minIf",
     "multiIf",
+    "nullIf",
     "quantile",
     "reinterpretAsUInt64",
     "replaceAll",

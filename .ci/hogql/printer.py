@@ -10,10 +10,11 @@ def quoted(text):
 
 class Printer:
     """`values` is what is bound to names, `zone` the project's zone, and `filters` what PostHog makes of the dashboard's range.
-    `as_map`: PostHog keeps properties in a map beside their JSON, too, whose texts are not escaped; it chooses by itself."""
+    `as_map`: PostHog keeps properties in a map beside their JSON, too, whose texts are not escaped; it chooses by itself. `types`:
+    what PostHog takes properties for, which it guesses by a value of each."""
 
-    def __init__(self, values, zone, filters=None, as_map=False):
-        self.values, self.zone, self.filters, self.as_map = values, zone, filters, as_map
+    def __init__(self, values, zone, filters=None, as_map=False, types=None):
+        self.values, self.zone, self.filters, self.as_map, self.types = values, zone, filters, as_map, types or {}
 
     def print(self, node):
         return getattr(self, "print_" + node["node"])(node)
@@ -42,12 +43,24 @@ class Printer:
     def print_Field(self, node):
         if node["chain"] == ["timestamp"] and self.zone:
             return f"toTimeZone(timestamp, {quoted(self.zone)})"
-        if node["chain"][0] != "properties":
+        if node["chain"][0] != "properties" or len(node["chain"]) == 1:
             (name,) = node["chain"]
             return name
         (_, name) = node["chain"]
+        value = self.property(name)
+        match self.types.get(name, "String"):
+            case "DateTime":
+                return f"parseDateTime64BestEffortOrNull({value}, 6, {quoted(self.zone or 'UTC')})"
+            case "Boolean":
+                return f"toBool(transform(toString({value}), ['true', 'false'], [1, 0], NULL))"
+            case "Numeric":
+                return f"accurateCastOrNull({value}, 'Float64')"
+            case "String":
+                return value
+
+    def property(self, name):
         if self.as_map:
-            return f"nullIf(JSONExtractString(properties, {quoted(name)}), '')"
+            return f"nullIf(JSONExtract(properties, {quoted(name)}, 'Nullable(String)'), '')"
         raw = f"JSONExtractRaw(properties, {quoted(name)})"
         return f"replaceRegexpAll(nullIf(nullIf({raw}, ''), 'null'), '^\"|\"$', '')"
 

@@ -39,9 +39,10 @@ select day, sum(usd) as cost
 from (
     select uuid,
         argMax(toStartOfDay(timestamp), created_at) as day,
+        argMax(JSONExtractString(properties, 'langfuse_model'), created_at) as model,
         argMax(toFloat(properties.langfuse_cost_usd), created_at) as usd
     from events
-    where (event = '$pageview' or event = 'langfuse trace' and properties.langfuse_project_id = {project})
+    where (event = '$pageview' or event = 'langfuse trace' and properties.langfuse_project_id in ({project}, {project_in_json}))
         and {filters}
     group by uuid
 )
@@ -62,12 +63,17 @@ PLANTED_IN_A_TILE = [
     ("and {filters}", "or {filters}", "the dashboard's range"),
     ("event = '$pageview' or", "distinct_id = 'jo' or", "which events"),
     ("event = '$pageview' or event", "event = 'langfuse score' or event", "not narrowed"),
-    (" and properties.langfuse_project_id = {project}", "", "not narrowed"),
-    ("langfuse_project_id = {project}", "langfuse_project_id != {project}", "not narrowed"),
-    ("langfuse_project_id = {project}", "langfuse_project_id = 'p'", "not narrowed"),
+    (" and properties.langfuse_project_id in ({project}, {project_in_json})", "", "not narrowed"),
+    ("in ({project}, {project_in_json})", "= {project}", "not narrowed"),
+    ("in ({project}, {project_in_json})", "in ({project}, {project})", "not narrowed"),
+    ("in ({project}, {project_in_json})", "not in ({project}, {project_in_json})", "not narrowed"),
+    ("{project_in_json}", "'p'", "not narrowed"),
+    ("JSONExtractString(properties, 'langfuse_model')", "properties.langfuse_model", "may take langfuse_model for a time"),
+    ("JSONExtractString(properties, 'langfuse_model')", "toString(properties.langfuse_model)", "may take langfuse_model for a time"),
+    ("'langfuse_model'", "'langfuse_models'", "no property langfuse_models"),
     ("langfuse_cost_usd", "langfuse_costs", "no property langfuse_costs"),
     ("'langfuse trace'", "'langfuse traces'", "no event is called langfuse traces"),
-    ("{project}", "{projects}", "nothing is bound to {projects}"),
+    ("{project},", "{projects},", "nothing is bound to {projects}"),
     ("from events", "from events as a join events as b on a.uuid = b.uuid", "joins"),
 ]
 

@@ -9,7 +9,7 @@ import tree
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TILES = ROOT / "producer/src/dashboards/tiles"
 # PostHog binds the first to the dashboard's range; the exporter writes the others out.
-BOUND = {"filters", "project", "conversion"}
+BOUND = {"filters", "project", "project_in_json", "conversion"}
 # Of the application itself, not of Langfuse.
 FOREIGN = {"$pageview"}
 
@@ -32,9 +32,10 @@ def findings(query):
         name = placeholder["expr"].get("chain", ["?"])[0]
         if name not in BOUND:
             yield f"nothing is bound to {{{name}}}"
-    for field in tree.nodes(query, "Field"):
-        if field["chain"][0] == "properties" and (len(field["chain"]) != 2 or field["chain"][1] not in properties):
-            yield f"docs/EVENTS.md has no property {'.'.join(map(str, field['chain'][1:]))}"
+    for name in _properties(query):
+        if name not in properties:
+            yield f"docs/EVENTS.md has no property {name}"
+    yield from _by_its_guessed_type(query)
     for compared in tree.nodes(query, "CompareOperation"):
         for event in _events(compared):
             if event not in events | FOREIGN:
@@ -42,6 +43,26 @@ def findings(query):
     for select in tree.nodes(query, "SelectQuery"):
         if known.is_of_events(select):
             yield from _of_events(select)
+
+
+def _properties(query):
+    """Every property that a query reads."""
+    for field in tree.nodes(query, "Field"):
+        if field["chain"][0] == "properties" and len(field["chain"]) > 1:
+            yield ".".join(map(str, field["chain"][1:]))
+    for call in tree.nodes(query, "Call"):
+        if call["name"].startswith("JSON"):
+            yield from (str(path.get("value")) for path in call["args"][1:])
+
+
+def _by_its_guessed_type(query):
+    """PostHog guesses the type of a property by a value of it, and a text may look like a time, or like yes or no. A number may not."""
+    numbers = [call["args"][0] for call in tree.nodes(query, "Call") if call["name"] == "toFloat"]
+    compared = [node["left"] for node in tree.nodes(query, "CompareOperation") if _is_of_the_project(node)]
+    for field in tree.nodes(query, "Field"):
+        if field["chain"][0] == "properties" and len(field["chain"]) > 1 and field not in numbers + compared:
+            name = field["chain"][1]
+            yield f"PostHog may take {name} for a time: read it by JSONExtractString(properties, '{name}'), or by toFloat"
 
 
 def _of_events(select):
@@ -52,7 +73,7 @@ def _of_events(select):
     if not _says_which_events(where):
         yield "it does not say which events"
     if _mixes_projects(where, False):
-        yield "events of Langfuse are not narrowed to the project: properties.langfuse_project_id = {project}"
+        yield "events of Langfuse are not narrowed to the project: langfuse_project_id in ({project}, {project_in_json})"
 
 
 def _says_which_events(node):
@@ -73,11 +94,14 @@ def _mixes_projects(node, is_narrowed):
 
 
 def _is_of_the_project(node):
+    """PostHog compares an id as it is, or as it stands in JSON, by where it keeps properties."""
     return (
         node.get("node") == "CompareOperation"
-        and node["op"] == "=="
+        and node["op"] == "in"
         and _is_field(node["left"], "properties", "langfuse_project_id")
-        and _is_bound(node["right"], "project")
+        and node["right"]["node"] == "Tuple"
+        and len(node["right"]["exprs"]) == 2
+        and all(map(_is_bound, node["right"]["exprs"], ("project", "project_in_json")))
     )
 
 

@@ -149,7 +149,7 @@ mod tests {
             let sql = sql(name).unwrap();
             assert!(sql.starts_with("select ") && !sql.contains("--"), "{name}");
             assert!(
-                sql.contains("{filters}") && sql.contains("langfuse_project_id = {project}"),
+                sql.contains("{filters}") && sql.contains("langfuse_project_id in ({project}, {project_in_json})"),
                 "{name}"
             );
             let keys = ["group by uuid", "group by person_id", "group by event, one"];

@@ -17,6 +17,16 @@ pub(crate) struct About<'a> {
     pub(crate) conversion: Option<&'a str>,
 }
 
+impl About<'_> {
+    /// The project's id as it is, and as it stands in JSON where that differs: PostHog compares a
+    /// property in either form, by where it keeps it.
+    fn project_forms(&self) -> Vec<String> {
+        let mut forms = vec![self.project.to_owned(), in_json(self.project)];
+        forms.dedup();
+        forms
+    }
+}
+
 /// What a dashboard should be.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
@@ -140,7 +150,7 @@ impl Writer<'_> {
     fn write(&self, value: &Value) -> Option<Value> {
         Some(match value {
             Value::String(name) => match name.as_str() {
-                "$project" => in_json(self.about.project).into(),
+                "$project" => self.about.project_forms().into(),
                 "$conversion" => self.about.conversion?.into(),
                 "$text" => self.text()?.into(),
                 name => match self.definition.parts.get(name) {
@@ -159,7 +169,11 @@ impl Writer<'_> {
     }
 
     fn text(&self) -> Option<String> {
-        let text = sql(self.sql)?.replace("{project}", &literal(&in_json(self.about.project)));
+        let project = match self.about.project_forms().as_slice() {
+            [only] => format!("= {}", literal(only)),
+            forms => format!("in ({})", forms.iter().map(|form| literal(form)).collect::<Vec<_>>().join(", ")),
+        };
+        let text = sql(self.sql)?.replace("in ({project}, {project_in_json})", &project);
         if text.contains("{conversion}") {
             return Some(text.replace("{conversion}", &literal(self.about.conversion?)));
         }
@@ -182,7 +196,7 @@ fn literal(text: &str) -> String {
     format!("unhex('{digits}')")
 }
 
-/// A text as it stands in JSON, without the quotes: PostHog compares a property so.
+/// A text as it stands in JSON, without the quotes.
 fn in_json(text: &str) -> String {
     let quoted = Value::from(text).to_string();
     let bare = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
@@ -200,6 +214,7 @@ fn lower(sentence: &str) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -288,14 +303,21 @@ mod tests {
                 .find(|(key, _)| *key == "conversion_compared")
                 .unwrap();
             let sql = form["source"]["query"].as_str().unwrap();
-            let quiet = sql
-                .replace(&literal(&in_json(hostile)), "'p'")
-                .replace(&literal(hostile), "'p'");
+            let forms = format!("in ({}, {})", literal(hostile), literal(&in_json(hostile)));
+            let quiet = sql.replace(&forms, "= 'p'");
+            let is_one_form = in_json(hostile) == hostile;
+            assert_eq!(is_one_form, quiet == sql, "{hostile}");
+            let quiet = quiet.replace(&literal(hostile), "'p'");
             let tame = super::tests::wanted("p", Some("p"));
             let (_, form) = forms_of(&tame).find(|(key, _)| *key == "conversion_compared").unwrap();
             assert_eq!(quiet, form["source"]["query"].as_str().unwrap(), "{hostile}");
             let (_, traces) = forms_of(&wanted).find(|(key, _)| *key == "traces").unwrap();
-            assert_eq!(traces["source"]["properties"][0]["value"][0], in_json(hostile));
+            let value = &traces["source"]["properties"][0]["value"];
+            if is_one_form {
+                assert_eq!(*value, json!([hostile]));
+            } else {
+                assert_eq!(*value, json!([hostile, in_json(hostile)]));
+            }
         }
     }
 

@@ -10,7 +10,7 @@ INSERT INTO observations (id, trace_id, project_id, type, start_time, end_time, 
 SELECT format('%s-%s', t.id, k), t.id, t.project_id, 'GENERATION', t."timestamp" + k * interval '1 s',
     CASE WHEN n % 11 <> 0 THEN t."timestamp" + k * interval '1 s' + (n * 137 % 5000) * interval '1 ms' END,
     CASE WHEN k = 1 THEN t."timestamp" + interval '1 s' + (n * 31 % 900) * interval '1 ms' END,
-    (ARRAY['gpt-4o', 'claude-3', NULL])[n % 3 + 1], (ARRAY['ERROR', 'DEFAULT', 'DEBUG', 'WARNING', 'DEFAULT'])[n % 5 + 1]::"ObservationLevel",
+    (ARRAY['gpt-4o', 'claude "3"', NULL])[n % 3 + 1], (ARRAY['ERROR', 'DEFAULT', 'DEBUG', 'WARNING', 'DEFAULT'])[n % 5 + 1]::"ObservationLevel",
     CASE WHEN n % 7 = 0 THEN 'CHARACTERS' ELSE 'TOKENS' END, n % 90, n % 50, n % 90 + n % 50,
     CASE WHEN n % 10 = 0 THEN 0.5 END, CASE WHEN n % 5 <> 0 THEN n * 0.0137 END
 FROM (SELECT *, row_number() OVER (ORDER BY id) AS row FROM traces) AS t, generate_series(1, 2) AS k, LATERAL (SELECT (row * 2 + k)::int AS n) AS numbered;
