@@ -132,6 +132,15 @@ mod tests {
         }
     }
 
+    /// PostHog begins `-30d` at this very second, so the first day of a chart would be a part of one.
+    #[test]
+    fn the_date_range_begins_with_a_whole_day() {
+        let definition = Definition::ai_metrics().unwrap();
+        for range in [&definition.filters, &definition.parts["$range"]] {
+            assert_eq!(*range, serde_json::json!({"date_from": "-30dStart"}));
+        }
+    }
+
     #[test]
     fn every_sql_belongs_to_a_tile_and_counts_a_copy_once() {
         let definition = Definition::ai_metrics().unwrap();

@@ -171,7 +171,10 @@ impl Writer<'_> {
     fn text(&self) -> Option<String> {
         let project = match self.about.project_forms().as_slice() {
             [only] => format!("= {}", literal(only)),
-            forms => format!("in ({})", forms.iter().map(|form| literal(form)).collect::<Vec<_>>().join(", ")),
+            forms => format!(
+                "in ({})",
+                forms.iter().map(|form| literal(form)).collect::<Vec<_>>().join(", ")
+            ),
         };
         let text = sql(self.sql)?.replace("in ({project}, {project_in_json})", &project);
         if text.contains("{conversion}") {

@@ -121,7 +121,10 @@ async fn a_dashboard_is_made_with_its_tiles_in_their_places() {
     );
     assert_eq!(
         (&ours.tags, &ours.filters),
-        (&vec!["langfuse".to_owned()], &serde_json::json!({"date_from": "-30d"}))
+        (
+            &vec!["langfuse".to_owned()],
+            &serde_json::json!({"date_from": "-30dStart"})
+        )
     );
     assert!(ours.description.contains("v1:project one]"), "{}", ours.description);
     let tiles = posthog.tiles(id);
