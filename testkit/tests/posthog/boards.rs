@@ -212,13 +212,17 @@ async fn what_is_deleted_is_not_found_until_it_is_brought_back() {
     sender.changed(&of_insight, &json!({"deleted": true})).await;
     assert_eq!(sender.read_app(&path).await.1["tiles"], json!([]));
     assert_eq!(sender.read_app(&of_insight).await.0, 404);
+    let again = json!({"deleted": true});
+    assert_eq!(sender.ask_app(Method::PATCH, &of_insight, &again).await.0, 404);
     sender.changed(&of_insight, &json!({"deleted": false})).await;
     assert_eq!(sender.posthog.tiles(dashboard)[0].id, tile);
 
     sender.changed(&path, &json!({"deleted": true})).await;
     let (status, refused) = sender.read_app(&path).await;
     assert_eq!((status, &refused["code"]), (404, &json!("not_found")));
-    assert_eq!(sender.ask_app(Method::PATCH, &path, &json!({"name": "x"})).await.0, 404);
+    for change in [&json!({"name": "x"}), &again] {
+        assert_eq!(sender.ask_app(Method::PATCH, &path, change).await.0, 404);
+    }
     assert_eq!(sender.read_app(&of_insight).await.0, 200, "its insights stay");
     let orphan = json!({"query": {}, "dashboards": [dashboard]});
     let (status, refused) = sender.ask_app(Method::POST, "insights/", &orphan).await;

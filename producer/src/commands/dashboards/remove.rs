@@ -49,7 +49,7 @@ pub(super) async fn execute(work: &Work<'_>, wire: &mut Wire<'_>) -> Result<Repo
     for tile in &deletion.tiles {
         match tile.insight_id {
             Some(insight) => {
-                wire.send(Request::delete_insight(insight)).await?;
+                wire.delete(Request::delete_insight(insight)).await?;
             }
             None => texts.push(json!({"id": tile.tile_id, "deleted": true})),
         }
@@ -66,7 +66,7 @@ pub(super) async fn execute(work: &Work<'_>, wire: &mut Wire<'_>) -> Result<Repo
             .push(Told::left_key(tile, title(&wanted, tile), why.says()));
     }
     if deletion.whole {
-        wire.send(Request::delete_dashboard(shown.id)).await?;
+        wire.delete(Request::delete_dashboard(shown.id)).await?;
         if !wire.is_dry() {
             work.ledger.forget_dashboard(&work.key).await?;
         }

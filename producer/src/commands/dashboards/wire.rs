@@ -70,6 +70,15 @@ impl<'a> Wire<'a> {
         self.app.call(self.place, call).await
     }
 
+    /// Deletes something. PostHog does not find what is deleted already, be it by this very request,
+    /// whose answer was lost.
+    pub(super) async fn delete(&mut self, request: Request) -> Result<(), AppError> {
+        match self.send(request).await {
+            Ok(_) | Err(AppError::NotThere { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// An answer that lacks what it must have.
     pub(super) fn garbled(&self, why: &str) -> AppError {
         AppError::Garbled {

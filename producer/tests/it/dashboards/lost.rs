@@ -20,7 +20,7 @@ async fn a_lost_answer_makes_no_text_twice() {
     assert_eq!((texts, tiles.len()), (TEXTS, INSIGHTS + TEXTS), "{report}");
 }
 
-/// What only changes something is sent again.
+/// What only changes something is sent again; a deletion that was done is not found then.
 #[tokio::test]
 async fn a_deletion_whose_answer_is_half_goes_on() {
     let world = board_world().await;

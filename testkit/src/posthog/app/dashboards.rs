@@ -43,9 +43,9 @@ pub(super) fn read(app: &App, project: i64, id: i64) -> Result<Answer, Answer> {
     Ok(Answer::json(&shown(app, id, true)))
 }
 
-/// A PATCH. A deleted one is found only by what says whether it is deleted.
+/// A PATCH. A deleted one is found only by what brings it back: a deletion sent again is 404.
 pub(super) fn update(app: &mut App, project: i64, id: i64, body: &Map<String, Value>) -> Result<Answer, Answer> {
-    known(app, project, id, body.contains_key("deleted"))?;
+    known(app, project, id, fields::brings_back(body))?;
     check(body)?;
     change(app, id, body)?;
     Ok(Answer::json(&shown(app, id, true)))

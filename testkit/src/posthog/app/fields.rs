@@ -41,3 +41,8 @@ pub(super) fn tags(body: &Map<String, Value>) -> Result<Option<Vec<String>>, Ans
     }
     Ok(Some(kept))
 }
+
+/// Whether what was deleted should be there again.
+pub(super) fn brings_back(body: &Map<String, Value>) -> bool {
+    body.get("deleted") == Some(&Value::Bool(false))
+}
