@@ -206,6 +206,7 @@ mod tests {
                 hour: Hour(0),
             },
             must: expected,
+            overdue: 0,
             expected,
             held,
         };
@@ -250,6 +251,7 @@ mod tests {
         let hours = [Differs {
             cell: cell(0, 7),
             must: 9,
+            overdue: 0,
             expected: 9,
             held: 5,
         }];

@@ -7,7 +7,7 @@ use shared::coverage::MARGIN;
 use shared::job::{Day, Span, Stream};
 use shared::ledger::CompletedRun;
 
-/// The completed runs of a day that sent to one target.
+/// The completed runs of a day that sent to one target, the one that began last first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Runs(Vec<CompletedRun>);
 
@@ -28,7 +28,8 @@ impl Runs {
     /// Those that sent to this target. A run that was completed long ago counts like a new one.
     pub(crate) fn to(target: &str, runs: &[CompletedRun]) -> Result<Self, NotCovered> {
         let is_ours = |run: &&CompletedRun| run.target.as_deref() == Some(target);
-        let ours: Vec<CompletedRun> = runs.iter().filter(is_ours).cloned().collect();
+        let mut ours: Vec<CompletedRun> = runs.iter().filter(is_ours).cloned().collect();
+        ours.sort_by_key(|run| std::cmp::Reverse(run.began));
         let is_whole = |run: &CompletedRun| run.is_full;
         if ours.iter().any(is_whole) {
             Ok(Self(ours))
@@ -39,29 +40,44 @@ impl Runs {
         }
     }
 
-    /// When the last of them was completed, and its name.
-    pub(crate) fn last(&self) -> Option<(DateTime<Utc>, &str)> {
-        let last = self.0.iter().max_by_key(|run| run.completed_at)?;
-        Some((last.completed_at, last.run.as_str()))
-    }
-
     /// The streams that any of them has read to the end.
     pub(crate) fn streams(&self) -> Vec<Stream> {
         let read: BTreeSet<Stream> = self.0.iter().flat_map(|run| run.done.iter().copied()).collect();
         Stream::ALL.into_iter().filter(|stream| read.contains(stream)).collect()
     }
 
-    /// Whether some run has certainly sent a row that was created then.
-    pub(crate) fn have_sent(&self, day: Day, stream: Stream, time: NaiveDateTime, created: NaiveDateTime) -> bool {
+    /// When the last run that has certainly sent a row was completed. `None` where PostHog need not
+    /// hold its event: no run has certainly read the row, or PostHog refused it, in one of the runs
+    /// `refused_in`, and no later run sent it again.
+    pub(crate) fn sent(
+        &self,
+        day: Day,
+        stream: Stream,
+        time: NaiveDateTime,
+        created: NaiveDateTime,
+        refused_in: &[String],
+    ) -> Option<DateTime<Utc>> {
         let created = created.and_utc();
-        self.0.iter().any(|run| {
+        let covers = |run: &&CompletedRun| {
             let Span { from, until } = run.span.unwrap_or(Span::of(day));
             let before = run.began.checked_sub_signed(MARGIN).unwrap_or(run.began);
             run.done.contains(&stream)
                 && (from.naive_utc()..until.naive_utc()).contains(&time)
                 && created < before
                 && run.created_after.is_none_or(|since| created >= since)
-        })
+        };
+        let mut sent = None;
+        for run in self.0.iter().filter(covers) {
+            if refused_in.contains(&run.run) {
+                return None;
+            }
+            sent = sent.max(Some(run.completed_at));
+            // A run that leaves out what was sent before has left out what was refused before, too.
+            if !refused_in.is_empty() && !run.changed {
+                return sent;
+            }
+        }
+        sent
     }
 }
 
@@ -82,6 +98,7 @@ mod tests {
             completed_at: at(began) + chrono::TimeDelta::minutes(9),
             created_after: None,
             span: None,
+            changed: false,
             done: done.to_vec(),
         }
     }
@@ -121,11 +138,43 @@ mod tests {
                 false,
             ),
         ] {
-            let must = runs.have_sent(day, stream, time(when), time(created));
-            assert_eq!(must, sent, "{what}");
+            let found = runs.sent(day, stream, time(when), time(created), &[]);
+            assert_eq!(found.is_some(), sent, "{what}");
         }
         assert_eq!(runs.streams(), [Trace, Generation, Score]);
-        assert_eq!(runs.last().map(|(_, name)| name), Some("again"));
+    }
+
+    #[test]
+    fn what_was_refused_need_not_be_there_until_it_was_sent_again() {
+        let day: Day = "2024-06-01".parse().unwrap();
+        let time = at("01T15:00:00").naive_utc();
+        let runs = |runs: &[CompletedRun]| Runs::to("here", runs).unwrap();
+        let sent = |of: &Runs, refused: &[&str]| {
+            let refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
+            of.sent(day, Stream::Trace, time, time, &refused)
+        };
+        let daily = run("daily", "02T01:00:00", &[Stream::Trace]);
+        let settled = CompletedRun {
+            changed: true,
+            ..run("settled", "03T01:00:00", &[Stream::Trace])
+        };
+        let replay = run("replay", "04T01:00:00", &[Stream::Trace]);
+        let late = CompletedRun {
+            is_full: false,
+            created_after: Some(at("02T01:00:00")),
+            ..run("late-1", "05T01:00:00", &[Stream::Trace])
+        };
+        let usual = runs(&[daily.clone(), settled.clone(), late.clone()]);
+        assert_eq!(
+            sent(&usual, &[]),
+            Some(settled.completed_at),
+            "a late run did not send it"
+        );
+        assert_eq!(sent(&usual, &["daily"]), None, "settled left it out");
+        let again = runs(&[replay.clone(), daily, settled, late]);
+        assert_eq!(sent(&again, &["daily"]), Some(replay.completed_at));
+        assert_eq!(sent(&again, &["daily", "replay"]), None);
+        assert_eq!(sent(&again, &["of another target"]), Some(replay.completed_at));
     }
 
     #[test]

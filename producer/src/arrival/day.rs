@@ -14,7 +14,7 @@ use super::ours::Ours;
 use super::tally::{Hour, differing, window};
 use super::theirs::Theirs;
 use super::unknown::{Deadline, Unknown};
-use super::verdict::{Counted, Found, sentence};
+use super::verdict::{Counted, Found, VISIBLE_AFTER, sentence};
 use crate::posthog_app::{self, App};
 
 /// Which day, and where its events went.
@@ -61,7 +61,8 @@ pub(crate) async fn verify(
     // called for either.
     let (counted, way) = theirs.hours(&streams, hours.clone()).await?;
     let rejected = ledger.rejected_rows(project_id, day).await?;
-    let ours = Ours::new(source, project_id, day, runs, &rejected, deadline).await?;
+    let visible_since = ledger.now().await? - VISIBLE_AFTER;
+    let ours = Ours::new(source, project_id, day, runs, rejected, visible_since, deadline).await?;
     let mut found = Found {
         copies: counted.copies,
         ..Found::default()
@@ -98,11 +99,10 @@ pub(crate) async fn verify(
             found.sample.extend(named);
             found.sample.truncate(SAMPLES);
         }
+        found.overdue += diff.overdue;
         found.extra += diff.extra();
     }
-    let now = ledger.now().await?;
-    let completed = runs.last().map_or(now, |(completed, _)| completed);
-    Ok((found.verdict(completed, now), found))
+    Ok((found.verdict(), found))
 }
 
 /// The row of the ledger for what was found, or for why nothing was.

@@ -17,6 +17,8 @@ pub(super) struct Own {
     pub(super) hour: u8,
     /// Whether it must be there
     pub(super) must: bool,
+    /// Whether PostHog must show it by now
+    pub(super) overdue: bool,
 }
 
 /// The events that PostHog holds in some cells; ours are held against them row by row, since a day
@@ -45,6 +47,8 @@ impl Part {
 pub(super) struct Diff {
     /// Missing events by hour of the day
     pub(super) missing: BTreeMap<u8, u64>,
+    /// How many of them PostHog must show by now
+    pub(super) overdue: u64,
     /// Some of them
     pub(super) sample: Vec<EventKey>,
     /// Events that no row of ours calls for, as far as they are remembered
@@ -62,6 +66,7 @@ impl Diff {
             }
         } else if own.must {
             *self.missing.entry(own.hour).or_default() += 1;
+            self.overdue += u64::from(own.overdue);
             if self.sample.len() < SAMPLES {
                 self.sample.push(own.key);
             }
@@ -140,7 +145,12 @@ mod tests {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         let (mut missing, mut extra) = (HashSet::new(), HashSet::new());
         for (key, hour, fate) in rows.iter().copied() {
-            let own = |hour, must| Own { key, hour, must };
+            let own = |hour, must| Own {
+                key,
+                hour,
+                must,
+                overdue: must,
+            };
             match fate {
                 Fate::Arrived | Fate::Doubled => {
                     ours.push(own(hour, true));
@@ -238,6 +248,7 @@ mod tests {
             }).collect();
             let (missing, extra, diff) = verify(&rows, false, digits);
             prop_assert_eq!(diff.missing(), missing.len() as u64);
+            prop_assert_eq!(diff.overdue, diff.missing());
             prop_assert!(diff.sample.iter().all(|key| missing.contains(key)));
             prop_assert_eq!(&diff.extra, &extra);
         }

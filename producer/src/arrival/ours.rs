@@ -1,9 +1,9 @@
 //! What the database calls for: ids and times of rows, by the same keyset pages as the export.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use chrono::NaiveDateTime;
+use chrono::{DateTime, NaiveDateTime, Utc};
 use futures::TryStreamExt as _;
 use shared::event_id::EventIds;
 use shared::job::{Day, Stream};
@@ -81,7 +81,10 @@ pub(super) struct Ours<'a> {
     project_id: &'a str,
     day: Day,
     runs: &'a Runs,
-    rejected: HashSet<(Stream, EventKey)>,
+    /// In which runs a row was refused
+    refused: HashMap<(Stream, EventKey), Vec<String>>,
+    /// What was sent before that must be visible.
+    visible_since: DateTime<Utc>,
     scores: &'static str,
     deadline: Deadline,
 }
@@ -92,13 +95,21 @@ impl<'a> Ours<'a> {
         project_id: &'a str,
         day: Day,
         runs: &'a Runs,
-        rejected: &[(Stream, String)],
+        rejected: Vec<(Stream, String, String)>,
+        visible_since: DateTime<Utc>,
         deadline: Deadline,
     ) -> Result<Self, sqlx::Error> {
         let ids = EventIds::of(project_id);
-        let key = |(stream, id): &(Stream, String)| (*stream, EventKey::of(ids.uuid(id)));
+        let mut refused: HashMap<_, Vec<String>> = HashMap::new();
+        for (stream, id, run) in rejected {
+            refused
+                .entry((stream, EventKey::of(ids.uuid(&id))))
+                .or_default()
+                .push(run);
+        }
         Ok(Self {
-            rejected: rejected.iter().map(key).collect(),
+            refused,
+            visible_since,
             scores: way_to_scores(source, project_id).await?,
             source,
             ids,
@@ -119,10 +130,12 @@ impl<'a> Ours<'a> {
         let mut cells: BTreeMap<Cell, Expected> = BTreeMap::new();
         self.walk(stream, times(&hours), |row| {
             let at = cells.entry(Cell::of(row.key, row.hour(), digits)).or_default();
-            if self.must(stream, &row) {
-                at.must.add(row.key);
-            } else {
-                at.may.add(row.key);
+            match self.sent(stream, &row) {
+                Some(sent) => {
+                    at.must.add(row.key);
+                    at.overdue += u64::from(sent < self.visible_since);
+                }
+                None => at.may.add(row.key),
             }
             true
         })
@@ -141,10 +154,12 @@ impl<'a> Ours<'a> {
         self.walk(stream, times(&window(cells)), |row| {
             let cell = Cell::of(row.key, row.hour(), digits);
             if cells.binary_search_by_key(&cell, |differs| differs.cell).is_ok() {
+                let sent = self.sent(stream, &row);
                 show(Own {
                     key: row.key,
                     hour: self.hour_of_day(cell.hour),
-                    must: self.must(stream, &row),
+                    must: sent.is_some(),
+                    overdue: sent.is_some_and(|sent| sent < self.visible_since),
                 });
             }
             true
@@ -157,6 +172,7 @@ impl<'a> Ours<'a> {
         let mut diff = Diff::default();
         for differs in cells.iter().filter(|differs| differs.must > 0) {
             *diff.missing.entry(self.hour_of_day(differs.cell.hour)).or_default() += differs.must;
+            diff.overdue += differs.overdue;
         }
         diff
     }
@@ -188,7 +204,7 @@ impl<'a> Ours<'a> {
         let wanted = if keys.is_empty() { most } else { keys.len() };
         self.walk(stream, times(&hours), |row| {
             let is_wanted = if keys.is_empty() {
-                self.must(stream, &row)
+                self.sent(stream, &row).is_some()
             } else {
                 keys.contains(&row.key)
             };
@@ -201,8 +217,10 @@ impl<'a> Ours<'a> {
         Ok(names)
     }
 
-    fn must(&self, stream: Stream, row: &Row<'_>) -> bool {
-        self.runs.have_sent(self.day, stream, row.time, row.created) && !self.rejected.contains(&(stream, row.key))
+    /// When the row was last sent; `None` where PostHog need not hold its event.
+    fn sent(&self, stream: Stream, row: &Row<'_>) -> Option<DateTime<Utc>> {
+        let refused = self.refused.get(&(stream, row.key)).map_or(&[][..], Vec::as_slice);
+        self.runs.sent(self.day, stream, row.time, row.created, refused)
     }
 
     /// Shows each row of a window, in keyset order, until `show` has seen enough.

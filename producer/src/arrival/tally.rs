@@ -107,6 +107,8 @@ pub(super) struct Expected {
     pub(super) must: Tally,
     /// Events that may be there or not: late rows, and rows that were refused
     pub(super) may: Tally,
+    /// How many of those that must be there were sent so long ago that PostHog must show them
+    pub(super) overdue: u64,
 }
 
 /// What PostHog holds of a stream's cell.
@@ -138,7 +140,9 @@ pub(super) struct Differs {
     pub(super) cell: Cell,
     /// Events that must be there
     pub(super) must: u64,
-    /// Those, and events that may be there or not
+    /// Those of them that PostHog must show by now
+    pub(super) overdue: u64,
+    /// Events that must or may be there
     pub(super) expected: u64,
     /// Events that are there
     pub(super) held: u64,
@@ -159,6 +163,7 @@ pub(super) fn differing(ours: &BTreeMap<Cell, Expected>, theirs: &BTreeMap<Cell,
         (is_weak || !is_met).then_some(Differs {
             cell,
             must: expected.must.count,
+            overdue: expected.overdue,
             expected: expected.must.count + expected.may.count,
             held: held.count,
         })
@@ -292,6 +297,7 @@ mod tests {
         let differs = |prefix, hour, expected, held| Differs {
             cell: cell(prefix, hour),
             must: expected,
+            overdue: 0,
             expected,
             held,
         };

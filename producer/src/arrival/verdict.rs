@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use shared::job::Stream;
 use shared::ledger::Verdict;
 
-/// For so long after its export an event may not be visible yet.
-const VISIBLE_AFTER: TimeDelta = TimeDelta::hours(24);
+/// For so long after it was sent an event may not be visible yet.
+pub(super) const VISIBLE_AFTER: TimeDelta = TimeDelta::hours(24);
 /// Fewer lost events at the end of a day are no sign of a limit.
 const FEW: u64 = 10;
 
@@ -30,6 +30,8 @@ pub(crate) struct Found {
     /// Hours that hold events of ours
     #[serde(skip)]
     pub(crate) hours: Hours,
+    /// How many of the missing were sent a day ago or earlier
+    pub(crate) overdue: u64,
     /// Events that no row of ours calls for
     pub(crate) extra: u64,
     /// Rows that came too late to be certainly there, and rows that PostHog refused
@@ -64,13 +66,13 @@ impl Found {
         streams.map(|(stream, _)| *stream).collect()
     }
 
-    /// The verdict, for a day whose last run was completed then.
-    pub(crate) fn verdict(&self, completed: DateTime<Utc>, now: DateTime<Utc>) -> Verdict {
+    /// The verdict.
+    pub(crate) fn verdict(&self) -> Verdict {
         if self.missing() > 0 {
-            if now - completed < VISIBLE_AFTER {
-                Verdict::NotYet
-            } else {
+            if self.overdue > 0 {
                 Verdict::Missing
+            } else {
+                Verdict::NotYet
             }
         } else if self.extra > 0 {
             Verdict::Extra
@@ -239,17 +241,17 @@ mod tests {
 
     #[test]
     fn a_day_old_loss_is_missing_and_a_fresh_one_is_not_yet_there() {
-        let now: DateTime<Utc> = "2024-06-03T12:00:00Z".parse().unwrap();
-        let lost = found(&[(Stream::Trace, &[(1, 50, 1)])]);
-        assert_eq!(lost.verdict(now - TimeDelta::hours(23), now), Verdict::NotYet);
-        assert_eq!(lost.verdict(now - TimeDelta::hours(24), now), Verdict::Missing);
+        let mut lost = found(&[(Stream::Trace, &[(1, 50, 2)])]);
+        assert_eq!(lost.verdict(), Verdict::NotYet);
+        lost.overdue = 1;
+        assert_eq!(lost.verdict(), Verdict::Missing, "one of them is enough");
         let mut more = found(&[(Stream::Trace, &[(1, 50, 0)])]);
-        assert_eq!(more.verdict(now, now), Verdict::Arrived);
+        assert_eq!(more.verdict(), Verdict::Arrived);
         more.copies = 9;
         more.late = 1;
-        assert_eq!(more.verdict(now, now), Verdict::Arrived);
+        assert_eq!(more.verdict(), Verdict::Arrived);
         more.extra = 1;
-        assert_eq!(more.verdict(now, now), Verdict::Extra);
+        assert_eq!(more.verdict(), Verdict::Extra);
     }
 
     #[test]

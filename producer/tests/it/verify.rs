@@ -384,6 +384,27 @@ async fn a_day_that_takes_too_long_is_told_and_does_not_hold_up_the_next_verify(
     assert!(app.queries().len() <= 1, "no question is begun after that");
 }
 
+#[tokio::test]
+async fn a_late_run_does_not_excuse_what_the_run_before_it_lost() {
+    let (world, app, mut events) = exported(PROJECT).await;
+    events.retain(|event| event.uuid != uuid(PROJECT, "t9"));
+    app.holds(events);
+    let now = Utc::now() - TimeDelta::minutes(30);
+    completed(&world, PROJECT, "late-1", &target(&app.host, KEY), now).await;
+    let since = "update posthog_export.runs set created_after = started_at - interval '1 day' where run = 'late-1'";
+    sqlx::query(since).execute(&world.pool()).await.unwrap();
+    let (report, code, said) = verify(&world, &[]).await;
+    assert_eq!((code, &report["days"][0]["verdict"]), (1, &json!("missing")), "{said}");
+    // A replay of the whole day has sent it again; it may be on its way.
+    completed(&world, PROJECT, "replay", &target(&app.host, KEY), now).await;
+    sqlx::query("delete from posthog_export.arrivals")
+        .execute(&world.pool())
+        .await
+        .unwrap();
+    let (report, _, said) = verify(&world, &[]).await;
+    assert_eq!(report["days"][0]["verdict"], "not_yet", "{said}");
+}
+
 /// PostHog counts hours from 1970 on.
 #[tokio::test]
 async fn a_day_that_posthog_cannot_count_is_unknown() {

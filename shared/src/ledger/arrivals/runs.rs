@@ -24,6 +24,8 @@ pub struct CompletedRun {
     pub created_after: Option<DateTime<Utc>>,
     /// Only this part of the day
     pub span: Option<Span>,
+    /// Whether it left out what was sent before and not touched since
+    pub changed: bool,
     /// The streams that it has read to their end
     pub done: Vec<Stream>,
 }
@@ -41,11 +43,12 @@ impl Ledger {
             created_after: Option<DateTime<Utc>>,
             span_from: Option<DateTime<Utc>>,
             span_until: Option<DateTime<Utc>>,
+            changed: bool,
             done: Vec<Stream>,
         }
         let rows = sqlx::query_as::<_, Found>(
             "-- ledger_completed_runs
-             select r.run, r.target, r.started_at, r.completed_at, r.created_after, r.span_from, r.span_until,
+             select r.run, r.target, r.started_at, r.completed_at, r.created_after, r.span_from, r.span_until, r.changed,
                     r.created_after is null and r.span_from is null
                       and coalesce(r.events @> array['trace', 'generation', 'score'], true) as is_full,
                     array(select s.stream from posthog_export.streams s
@@ -68,16 +71,21 @@ impl Ledger {
                 .span_from
                 .zip(found.span_until)
                 .map(|(from, until)| Span { from, until }),
+            changed: found.changed,
             done: found.done,
         };
         Ok(answered(rows).await?.into_iter().map(run).collect())
     }
 
-    /// The rows of a day that PostHog has refused for good, in any run.
-    pub async fn rejected_rows(&self, project_id: &str, day: Day) -> Result<Vec<(Stream, String)>, LedgerError> {
+    /// The rows of a day that PostHog has refused for good, each with the run in which it did.
+    pub async fn rejected_rows(
+        &self,
+        project_id: &str,
+        day: Day,
+    ) -> Result<Vec<(Stream, String, String)>, LedgerError> {
         let rows = sqlx::query_as(
             "-- ledger_rejected_rows
-             select distinct stream, row_id from posthog_export.rejects where project_id = $1 and day = $2",
+             select distinct stream, row_id, run from posthog_export.rejects where project_id = $1 and day = $2",
         )
         .bind(project_id)
         .bind(day.0)
