@@ -11,7 +11,6 @@ mod wire;
 use clap::{Args, Subcommand};
 use reqwest::{Certificate, Url};
 use shared::egress::Egress;
-use shared::ingestion::app_url;
 use shared::integration::{self, Integration};
 use shared::ledger::{DashboardKey, Ledger};
 use shared::settings::Settings;
@@ -225,7 +224,7 @@ async fn find(
     config: &Config,
     integration: &Integration,
 ) -> Result<(App, Found), CommandError> {
-    let url = app_url(&integration.host);
+    let url = config.keys.app(&integration.host);
     let keys = match config.keys.of(&url) {
         Some(_) => config.keys.clone(),
         None => ask_key(&url)?,

@@ -215,7 +215,7 @@ async fn verify(arguments: &Arguments, config: &Config) -> Result<Report, Comman
         posthog_project: arguments.posthog_project,
         until: arguments.at_most.map(|most| Instant::now() + most),
     };
-    let hosts = Host::of(due, &integrations, config.key.get()?);
+    let hosts = Host::of(due, &integrations, config.key.get()?, &config.keys);
     let mut report = work.all(hosts).await;
     report
         .days

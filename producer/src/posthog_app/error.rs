@@ -38,7 +38,7 @@ pub(crate) enum AppError {
     NoProject { host: String, project: i64 },
     /// 404 of the API itself
     #[error(
-        "{0} has no API of PostHog's app there: if the project's host is a proxy in front of PostHog, its app cannot be asked through it"
+        "{0} has no API of PostHog's app there: if the project's host is a proxy in front of PostHog, name the app's own host in POSTHOG_PERSONAL_API_KEYS_FILE, by a line `host app-host key`"
     )]
     NoApi(String),
     /// None of the listed projects has our key.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use reqwest::Url;
+use shared::ingestion::app_url;
 use shared::settings::variables::{POSTHOG_PERSONAL_API_KEY, POSTHOG_PERSONAL_API_KEYS_FILE};
 use shared::settings::{ExposeSecret, SecretString, Settings};
 
@@ -18,6 +19,8 @@ pub(crate) struct PersonalKeys {
     cloud: Option<SecretString>,
     /// By host, with its port and path where these are not the usual ones
     others: BTreeMap<String, Entry>,
+    /// The apps of hosts that take events and are none themselves
+    apps: BTreeMap<String, Url>,
 }
 
 /// A line of the file.
@@ -39,12 +42,17 @@ impl PersonalKeys {
         }
         let mut keys = Self {
             cloud,
-            others: BTreeMap::new(),
+            ..Self::default()
         };
         if let Some(path) = settings.text(&POSTHOG_PERSONAL_API_KEYS_FILE) {
             match std::fs::read_to_string(&path) {
                 Ok(text) => match parse(&text) {
-                    Ok(others) => keys.others = others,
+                    Ok(others) => {
+                        keys = Self {
+                            cloud: keys.cloud,
+                            ..others
+                        }
+                    }
                     Err(fault) => settings.complain(format!("{}: {fault}", POSTHOG_PERSONAL_API_KEYS_FILE.name)),
                 },
                 Err(error) => {
@@ -67,12 +75,20 @@ impl PersonalKeys {
         Ok(Self {
             cloud: None,
             others: BTreeMap::from([(place, Entry { key, is_plain })]),
+            apps: BTreeMap::new(),
         })
     }
 
     /// Whether there is none: then nothing can be asked.
     pub(crate) fn is_empty(&self) -> bool {
         self.cloud.is_none() && self.others.is_empty()
+    }
+
+    /// The app of the host that takes a project's events: as a line of the file says, or as its name
+    /// tells.
+    pub(crate) fn app(&self, ingestion: &Url) -> Url {
+        let said = place(ingestion).and_then(|place| self.apps.get(&place));
+        said.cloned().unwrap_or_else(|| app_url(ingestion))
     }
 
     /// The key that may be sent to this app.
@@ -103,37 +119,59 @@ fn place(app: &Url) -> Option<String> {
     Some(format!("{host}{port}{}", app.path().trim_end_matches('/')))
 }
 
-/// The lines `host key`. An error names the line and never what stands in it.
-fn parse(text: &str) -> Result<BTreeMap<String, Entry>, String> {
-    let mut keys = BTreeMap::new();
+/// The lines `host key` and `host app-host key`. An error names the line and never what stands in it.
+fn parse(text: &str) -> Result<PersonalKeys, String> {
+    let mut keys = PersonalKeys::default();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let mut words = line.split_whitespace();
-        let (Some(host), Some(key), None) = (words.next(), words.next(), words.next()) else {
-            return Err(format!(
-                "line {number} is not `host key`, for example `posthog.example.com phx_…`"
-            ));
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (ingestion, app, key) = match words[..] {
+            [app, key] => (None, app, key),
+            // A key in the place of a host, with something behind it
+            [ingestion, app, key] if !is_key(app) => (Some(ingestion), app, key),
+            _ => {
+                return Err(format!(
+                    "line {number} is neither `host key` nor `host app-host key`, for example `posthog.example.com phx_…`"
+                ));
+            }
         };
-        let typed = if host.contains("://") {
-            host.to_owned()
-        } else {
-            format!("https://{host}")
-        };
-        let place = typed.parse::<Url>().ok().as_ref().and_then(place);
-        let Some(place) = place else {
-            return Err(format!("line {number} does not begin with a host"));
-        };
+        let no_host = || format!("line {number} does not begin with a host");
+        let app = url(app).ok_or_else(no_host)?;
+        let place_of_app = place(&app).ok_or_else(no_host)?;
         let key = SecretString::from(key);
         check(&key).map_err(|fault| format!("line {number}: the key {fault}"))?;
-        let is_plain = typed.starts_with("http://");
-        if keys.insert(place, Entry { key, is_plain }).is_some() {
+        let known = keys.others.get(&place_of_app);
+        let is_same = known.is_some_and(|known| known.key.expose_secret() == key.expose_secret());
+        if known.is_some() && !(is_same && ingestion.is_some()) {
             return Err(format!("line {number} has a host that an earlier line has; keep one"));
+        }
+        let is_plain = app.scheme() == "http";
+        keys.others.entry(place_of_app).or_insert(Entry { key, is_plain });
+        if let Some(ingestion) = ingestion {
+            let place = url(ingestion).as_ref().and_then(place).ok_or_else(no_host)?;
+            if keys.apps.insert(place, app).is_some() {
+                return Err(format!("line {number} has a host that an earlier line has; keep one"));
+            }
         }
     }
     Ok(keys)
+}
+
+/// A personal or a project API key: no host has an underscore there.
+fn is_key(word: &str) -> bool {
+    word.starts_with("phx_") || word.starts_with("phc_")
+}
+
+/// A host as it is written in the file: https, unless it says http.
+fn url(typed: &str) -> Option<Url> {
+    if typed.contains("://") {
+        typed.parse().ok()
+    } else {
+        format!("https://{typed}").parse().ok()
+    }
 }
 
 fn check(key: &SecretString) -> Result<(), &'static str> {
@@ -172,11 +210,11 @@ mod tests {
     fn a_key_goes_to_its_own_host_and_to_no_other() {
         let cloud = PersonalKeys {
             cloud: Some("phx_cloud".into()),
-            others: parse(
+            ..parse(
                 "# ours\nposthog.example.com phx_a\n\n  https://gate.example.com:8443/at/ phx_b\n127.0.0.1:8000 phx_c\n\
                  http://plain.example.com phx_d",
             )
-            .unwrap(),
+            .unwrap()
         };
         for (app, key) in [
             ("https://us.posthog.com", Some("phx_cloud")),
@@ -207,6 +245,29 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_only_takes_events_may_have_an_app_elsewhere() {
+        let keys = parse(
+            "ph.example.com us.posthog.com phx_a\nanother.example/at us.posthog.com phx_a\nposthog.example.com phx_b",
+        )
+        .unwrap();
+        let app = |ingestion: &str| keys.app(&ingestion.parse().unwrap()).to_string();
+        assert_eq!(app("https://ph.example.com"), "https://us.posthog.com/");
+        assert_eq!(app("http://PH.example.com./"), "https://us.posthog.com/");
+        assert_eq!(app("https://another.example/at/"), "https://us.posthog.com/");
+        assert_eq!(app("https://another.example"), "https://another.example/");
+        assert_eq!(app("https://eu.i.posthog.com"), "https://eu.posthog.com/");
+        // The key goes to the app's host alone.
+        assert_eq!(goes(&keys, "https://us.posthog.com").as_deref(), Some("phx_a"));
+        for host in [
+            "https://ph.example.com",
+            "https://another.example/at",
+            "https://eu.posthog.com",
+        ] {
+            assert_eq!(goes(&keys, host), None, "{host}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_a_key_is_refused_and_never_shown() {
         let (_, refused) = read(&[("POSTHOG_PERSONAL_API_KEY", "phc_hunter2")]);
         let said = refused.unwrap_err();
@@ -218,6 +279,15 @@ mod tests {
         for (bad, place) in [
             ("posthog.example.com", "line 1"),
             ("\na.example phx_hunter2 more", "line 2"),
+            ("a.example b.example c.example phx_hunter2", "line 1"),
+            (
+                "a.example b.example phx_hunter2\na.example c.example phx_hunter3",
+                "line 2",
+            ),
+            (
+                "a.example b.example phx_hunter2\nc.example b.example phx_hunter3",
+                "line 2",
+            ),
             ("a.example phc_hunter2", "project API key"),
             ("a.example phx_hunter2\nhttps://a.example/ phx_hunter3", "line 2"),
             ("a.example phx_hünter2", "line 1"),

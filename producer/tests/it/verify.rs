@@ -563,6 +563,22 @@ async fn a_key_follows_no_host_and_an_id_is_no_query() {
     );
 }
 
+#[tokio::test]
+async fn a_proxy_that_only_takes_events_has_its_app_elsewhere() {
+    let (world, app, _) = exported(PROJECT).await;
+    let proxy = App::start(PROJECT, KEY).await;
+    langfuse::add_integration(&world.pool(), PROJECT, &format!("http://{}", proxy.host), KEY, true).await;
+    alter(&world, "delete from posthog_export.runs").await;
+    let began = Utc::now() - TimeDelta::hours(48);
+    completed(&world, PROJECT, "daily", &target(&proxy.host, KEY), began).await;
+    let keys = world.servers().directory().path().join("keys-of-a-proxy");
+    std::fs::write(&keys, format!("{} http://{} {PERSONAL_KEY}\n", proxy.host, app.host)).unwrap();
+    world.set("POSTHOG_PERSONAL_API_KEYS_FILE", keys.to_str().unwrap());
+    let (report, _, said) = verify(&world, &[]).await;
+    assert_eq!(report["days"][0]["verdict"], "arrived", "{said}");
+    assert!(proxy.paths().is_empty(), "the key was sent to the proxy");
+}
+
 /// The same, with a day of last week, whenever the tests run.
 async fn exported_last_week() -> (Arc<World>, App, Vec<Event>) {
     let (world, app, mut events) = exported(PROJECT).await;

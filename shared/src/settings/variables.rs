@@ -90,7 +90,7 @@ variables! {
          dashboards` also `dashboard:write` and `insight:write`. It is sent to us.posthog.com and eu.posthog.com, and to no other host.";
     variable POSTHOG_PERSONAL_API_KEYS_FILE "producer" Unset("none")
         "File with the personal API keys of other PostHog hosts, a line `host key` each; `host` may have a port \
-         and a path, as in the project's settings.";
+         and a path, as in the project's settings. `host app-host key` where that host only takes events.";
     secret CONSOLE_PASSWORD "producer" Unset("`producer console` serves loopback addresses only, without a password")
         "The password of `producer console`, under any user name. It is needed where the console listens on \
          another address than loopback.";

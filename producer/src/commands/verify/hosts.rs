@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use indicatif::ProgressBar;
 use reqwest::Url;
-use shared::ingestion::app_url;
 use shared::integration::{EncryptionKey, Integration, StoredIntegration};
 use shared::job::Day;
 use shared::ledger::{Arrival, CompletedRun, Ledger};
@@ -18,7 +17,7 @@ use crate::arrival::covering::{NotCovered, Runs};
 use crate::arrival::day::{Asked, arrival, verify};
 use crate::arrival::unknown::{Deadline, Unknown};
 use crate::output;
-use crate::posthog_app::{App, AppError};
+use crate::posthog_app::{App, AppError, PersonalKeys};
 use crate::posthog_project;
 
 /// So many hosts are asked side by side; each has a connection to Langfuse's database meanwhile.
@@ -40,6 +39,7 @@ impl Host {
         due: Vec<(String, Day)>,
         integrations: &BTreeMap<&str, &StoredIntegration>,
         key: &EncryptionKey,
+        personal: &PersonalKeys,
     ) -> Vec<Self> {
         let mut hosts: Vec<Self> = Vec::new();
         let mut places: BTreeMap<Url, usize> = BTreeMap::new();
@@ -48,7 +48,7 @@ impl Host {
                 .get(project.as_str())
                 .and_then(|stored| stored.open(key).ok());
             if let Some(integration) = opened {
-                let app = app_url(&integration.host);
+                let app = personal.app(&integration.host);
                 let place = *places.entry(app.clone()).or_insert(hosts.len());
                 if place == hosts.len() {
                     hosts.push(Self {
