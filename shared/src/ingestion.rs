@@ -10,16 +10,14 @@ pub fn endpoint(host: &Url, path: &str) -> Url {
 }
 
 /// The URL that takes a host's events. People often configure the address of the web app, which
-/// takes none.
+/// takes none. No refusal repeats what was configured: somebody may have typed a password there.
 pub fn ingestion_url(configured: &str) -> Result<Url, String> {
     let configured = configured.trim();
     let mut url: Url = configured
         .parse()
-        .map_err(|e| format!("`{configured}` is not a URL ({e}); write it like https://eu.i.posthog.com"))?;
+        .map_err(|e| format!("it is not a URL ({e}); write it like https://eu.i.posthog.com"))?;
     let Some(typed) = url.host_str().map(str::to_owned) else {
-        return Err(format!(
-            "`{configured}` has no host; write it like https://eu.i.posthog.com"
-        ));
+        return Err("it has no host; write it like https://eu.i.posthog.com".to_owned());
     };
     if matches!(typed.as_str(), "http" | "https") {
         return Err("it begins with https:// twice; write it like https://eu.i.posthog.com".to_owned());
@@ -29,10 +27,7 @@ pub fn ingestion_url(configured: &str) -> Result<Url, String> {
     }
     if let Some(host) = of_posthog(typed.trim_end_matches('.'))? {
         if !url.path().trim_matches('/').is_empty() {
-            return Err(format!(
-                "PostHog's own hosts take no path (`{}`); write https://{host}",
-                url.path()
-            ));
+            return Err(format!("PostHog's own hosts take no path; write https://{host}"));
         }
         let _ = url.set_host(Some(host));
     }
@@ -136,6 +131,16 @@ mod tests {
         for bad in ["", "eu.posthog.com", "not a url", "https://", "mailto:a@b"] {
             assert!(ingestion_url(bad).is_err(), "{bad}");
         }
-        assert!(!ingestion_url("https://u:hunter2@h/").unwrap_err().contains("hunter2"));
+        for typed in [
+            "hunter2",
+            "hunter2:",
+            "hunter2@host",
+            "mailto:hunter2",
+            "https://u:hunter2@h/",
+            "https://eu.posthog.com/hunter2",
+        ] {
+            let why = ingestion_url(typed).unwrap_err();
+            assert!(!why.contains("hunter2"), "{why}");
+        }
     }
 }

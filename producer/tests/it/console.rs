@@ -211,6 +211,36 @@ async fn a_project_its_runs_and_its_dead_letters_have_pages() {
 }
 
 #[tokio::test]
+async fn what_was_typed_as_a_host_is_on_no_page() {
+    let world = world().await;
+    add_run(&world, yesterday(), "daily", "dead", Some(Utc::now())).await;
+    alter(
+        &world,
+        "update posthog_export.runs set error_code = 'bad_host', first_failed_at = now(),
+           error = 'the project''s PostHog host is not usable: `hunter2` is not a URL (relative URL without a base)'",
+    )
+    .await;
+    alter(
+        &world,
+        "insert into posthog_export.paused (project_id, error_code, error, paused_by)
+         select project_id, error_code, error, 'worker-7' from posthog_export.runs",
+    )
+    .await;
+    let console = Console::start(&world, &[], &[]).await;
+    for path in [
+        "/projects/project%20one".to_owned(),
+        format!("/runs/project%20one/{}/daily", yesterday()),
+        "/dead-letters".to_owned(),
+    ] {
+        let page = console.page(&path).await;
+        assert!(
+            page.contains("… is not a URL") && !page.contains("hunter2"),
+            "{path}: {page}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_is_away_is_named_and_what_was_known_stays() {
     let world = world().await;
     add_run(&world, yesterday(), "daily", "completed", Some(Utc::now())).await;

@@ -45,7 +45,7 @@ impl RunLine {
             rejected: number(run.counts.rejected),
             since: since(run).map(|since| Moment::new(now, since)),
             cause: run.error_code.clone().unwrap_or_default(),
-            error: shorten(run.error.as_deref().unwrap_or_default(), LONGEST),
+            error: shorten(&words::failure(run.error.as_deref().unwrap_or_default()), LONGEST),
         }
     }
 }

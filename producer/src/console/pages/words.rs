@@ -67,9 +67,43 @@ pub(super) fn host(text: &str) -> String {
     shown.unwrap_or_else(|| "not a URL".to_owned())
 }
 
+/// The text of a failure. What earlier versions stored about a host that cannot be used quotes the
+/// host, and somebody may have typed a password there.
+pub(super) fn failure(text: &str) -> String {
+    let Some((before, why)) = text.split_once("PostHog host is not usable: ") else {
+        return text.to_owned();
+    };
+    let Some((first, typed)) = why.split_once('`') else {
+        return text.to_owned();
+    };
+    let (_, last) = typed.rsplit_once('`').unwrap_or_default();
+    format!("{before}PostHog host is not usable: {first}…{last}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_typed_as_a_host_is_cut_out_of_a_failure() {
+        let usable = "the project's PostHog host is not usable: ";
+        for (said, shown) in [
+            (
+                "`hun`ter2` is not a URL (no base); write",
+                "… is not a URL (no base); write",
+            ),
+            (
+                "hosts take no path (`/hunter2`); write",
+                "hosts take no path (…); write",
+            ),
+            ("`hunter2 was cut", "…"),
+            ("it has no host", "it has no host"),
+        ] {
+            let paused = format!("paused: {usable}{said}");
+            assert_eq!(failure(&paused), format!("paused: {usable}{shown}"));
+        }
+        assert_eq!(failure("the column `x` is not there"), "the column `x` is not there");
+    }
 
     #[test]
     fn a_host_is_shown_without_what_may_be_a_secret() {

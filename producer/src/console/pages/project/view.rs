@@ -58,7 +58,7 @@ impl Paused {
         Self {
             by_human: code.is_none(),
             code: code.unwrap_or(HUMAN).to_owned(),
-            error: pause.error.clone(),
+            error: words::failure(&pause.error),
             by: pause.paused_by.clone(),
             since: Moment::new(now, pause.paused_at),
             advice: code.map_or(

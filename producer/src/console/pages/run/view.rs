@@ -63,7 +63,7 @@ impl View {
             facts: facts(run, rows.target.as_deref()),
             failure: run.error_code.as_ref().map(|code| Failure {
                 code: code.clone(),
-                error: run.error.clone().unwrap_or_default(),
+                error: words::failure(run.error.as_deref().unwrap_or_default()),
                 advice: advice(code),
             }),
             streams: rows.streams.iter().map(|stream| line(rows.now, run, stream)).collect(),
