@@ -21,9 +21,9 @@ Examples:
   producer console --listen 0.0.0.0:8090 --behind-tls --public-url https://exports.example.com
 
 The console only shows; it changes nothing, and PostgreSQL is told to refuse writes of it. On a
-loopback address it needs no password, unless CONSOLE_PASSWORD is set. Every other address needs a
-password of at least 12 characters (any user name), a proxy in front that speaks TLS with the
-browser, and --public-url: a request under another name is refused.
+loopback address it needs no password, unless CONSOLE_PASSWORD or --public-url is set. Every other
+address needs a password of at least 12 characters (any user name), a proxy in front that speaks TLS
+with the browser, and --public-url: a request under another name is refused.
 
 With --path-prefix /exports its pages lie under /exports/; a proxy must not take the prefix away.
 `/healthz` answers probes without a password.

@@ -13,7 +13,16 @@ pub(in crate::console) struct Protection {
 /// Refuses an address that others reach, unless a password and TLS protect it.
 pub(in crate::console) fn may_listen(address: SocketAddr, protection: Protection) -> Result<(), String> {
     if address.ip().is_loopback() {
-        return Ok(());
+        // A name for browsers says that a proxy on this machine brings others here.
+        return if protection.public_url && !protection.password {
+            Err(
+                "--public-url lets others reach it, so it also needs CONSOLE_PASSWORD (or CONSOLE_PASSWORD_FILE). \
+                 A tunnel of your own (`kubectl port-forward`, `ssh -L`) needs neither"
+                    .to_owned(),
+            )
+        } else {
+            Ok(())
+        };
     }
     let needs = [
         (protection.password, "CONSOLE_PASSWORD (or CONSOLE_PASSWORD_FILE)"),
@@ -43,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_address_but_loopback_needs_a_password_and_tls() {
+    fn every_address_that_others_reach_needs_a_password() {
         let none = Protection {
             password: false,
             behind_tls: false,
@@ -55,7 +64,11 @@ mod tests {
             public_url: true,
         };
         for loopback in ["127.0.0.1:8090", "[::1]:8090", "127.0.0.53:1"] {
-            assert_eq!(may_listen(loopback.parse().unwrap(), none), Ok(()));
+            let loopback = loopback.parse().unwrap();
+            assert_eq!(may_listen(loopback, none), Ok(()));
+            assert_eq!(may_listen(loopback, all), Ok(()));
+            let proxied = Protection { password: false, ..all };
+            assert!(may_listen(loopback, proxied).unwrap_err().contains("CONSOLE_PASSWORD"));
         }
         for open in ["0.0.0.0:8090", "[::]:8090", "10.1.2.3:8090", "[::ffff:127.0.0.1]:8090"] {
             let open: SocketAddr = open.parse().unwrap();

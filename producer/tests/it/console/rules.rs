@@ -72,9 +72,19 @@ async fn the_password_is_asked_for_and_guesses_are_slowed() {
 async fn a_name_that_is_not_its_own_is_refused() {
     let world = world().await;
     let public = ["--public-url", "https://exports.example.com"];
-    let console = Console::start(&world, &public, &[]).await;
+    let unprotected = world
+        .producer(&[&["console", "--listen", "127.0.0.1:0"], &public[..]].concat())
+        .await;
+    assert_eq!(unprotected.code, 1);
+    assert!(
+        unprotected.stderr.contains("CONSOLE_PASSWORD"),
+        "{}",
+        unprotected.stderr
+    );
+    let console = Console::start(&world, &public, &[("CONSOLE_PASSWORD", PASSWORD)]).await;
     let under = async |host: &str| {
-        let answer = console.get("/").header(header::HOST, host).send().await.unwrap();
+        let request = console.get("/").header(header::HOST, host);
+        let answer = request.basic_auth("anybody", Some(PASSWORD)).send().await.unwrap();
         answer.status()
     };
     for own in ["localhost:9000", "127.0.0.1", "[::1]:8090", "exports.example.com"] {
