@@ -43,7 +43,9 @@
   const swap = (live, html) => {
     const page = new DOMParser().parseFromString(html, "text/html");
     const fresh = page.getElementById("live");
-    if (!fresh || isBusy(live)) return;
+    // The page of somebody in between: a proxy that is out of order, or one that wants a new sign-in.
+    if (!fresh) throw new Error("not a page of the console");
+    if (isBusy(live)) return;
     const focus = live.contains(document.activeElement) ? place(live, document.activeElement) : null;
     const open = [...live.querySelectorAll("details")].map((one) => one.open);
     const scrolled = [...live.querySelectorAll(".scroll")].map((one) => [one.scrollLeft, one.scrollTop]);

@@ -3,11 +3,13 @@
 mod sample;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
-use testkit::{Browser, TcpProxy, World, axe, langfuse};
+use testkit::{Browser, TcpProxy, World, axe, langfuse, wait};
 
 use super::Console;
 use super::hostile::IDS;
@@ -136,6 +138,42 @@ async fn the_live_region_moves_but_not_while_somebody_chooses() {
         .wait_for("return document.querySelector('.silent').textContent.startsWith('No answer since')")
         .await;
     assert_eq!(browser.run(&shows("888,888")).await, true);
+}
+
+#[tokio::test]
+async fn the_page_of_somebody_in_between_is_no_answer() {
+    let world = world().await;
+    add_run(&world, yesterday(), "daily", "completed", Some(chrono::Utc::now())).await;
+    let console = Console::start(&world, &[], &[]).await;
+    let browser = Browser::start(world.servers().directory()).await;
+    browser.open(&format!("{}/", console.url)).await;
+    browser
+        .wait_for("return document.querySelector('#tools select') !== null")
+        .await;
+    console.process.kill();
+    console.process.exited_within(super::PATIENCE).await.unwrap();
+    // What an ingress says while nothing is behind it.
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let ingress = axum::Router::new().fallback(async move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let page = axum::response::Html("<h1>Service unavailable</h1>");
+        (axum::http::StatusCode::SERVICE_UNAVAILABLE, page)
+    });
+    let address = console.url.trim_start_matches("http://");
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let ingress = tokio::spawn(async move { axum::serve(listener, ingress).await });
+    browser.run("const box = document.querySelector('#tools select'); box.value = '2'; box.dispatchEvent(new Event('change'))").await;
+    let twice = wait::until(super::PATIENCE, async || {
+        (asked.load(Ordering::Relaxed) >= 2).then_some(())
+    });
+    twice.await.expect("the page asks again");
+    browser
+        .wait_for("return document.querySelector('.silent').textContent.startsWith('No answer since')")
+        .await;
+    let shown = browser.run("return document.getElementById('live').textContent").await;
+    assert!(shown.as_str().unwrap().contains(PROJECT), "{shown}");
+    ingress.abort();
 }
 
 #[tokio::test]
