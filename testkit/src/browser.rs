@@ -272,6 +272,11 @@ fn fetch(package: &str) -> PathBuf {
     }
     let own = root.join(format!("{package}-{}", std::process::id()));
     std::fs::create_dir_all(&own).expect("create a directory for npm");
+    if !install::on_path().any(|directory| directory.join("npm").is_file()) {
+        for package in ["nodejs", "npm"] {
+            install::package(package).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
     let run = |program: &str, arguments: &[&str]| {
         let mut command = Command::new(program);
         let output = command.args(arguments).current_dir(&own).output();

@@ -9,7 +9,7 @@ use crate::docker;
 /// Said when nothing else is left to try.
 const ADVICE: &str = "install PostgreSQL (13 or later) and RabbitMQ (3.10 or later), or start Docker, or set TEST_DATABASE_URL, \
                       TEST_AMQP_URL and TEST_MANAGEMENT_URL; on Debian or Ubuntu: \
-                      sudo apt-get install postgresql rabbitmq-server (and prometheus, pgbouncer, and chromium with chromium-driver, for the tests of those)";
+                      sudo apt-get install postgresql rabbitmq-server (and prometheus, pgbouncer, chromium with chromium-driver, nodejs and npm, for the tests of those)";
 
 /// How a server is to be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
