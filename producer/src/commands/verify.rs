@@ -63,9 +63,10 @@ or key has changed since: then `producer replay` sends the whole day.
 
 JSON: {days: [{project_id, day, run, run_completed_at, verdict, says, expected, missing, extra,
 late, copies, weaker, nothing_after, streams, sample, hours: {stream: {hour: [expected, missing]}},
-checked_at, repaired_at, looked_at, failure, set_aside}], earlier, left, warnings, repaired: [{project_id, day,
-run, refused}]}. `failure` says why this look failed, where an earlier verdict stays. `earlier` are
-the days, in the same form, that miss events as an earlier look found, and were not looked at now.
+checked_at, repaired_at, looked_at, failure, set_aside}], earlier, left, warnings, repaired:
+[{project_id, day, run, refused}]}. `failure` says why this look failed, where an earlier verdict
+stays. `earlier` are the days, in the same form, that miss events as an earlier look found, and were
+not looked at now.
 
 Exit code: 1 when a day of the range misses events, whenever that was found, or could not be sent
 again. Without days the range is everything. A day of which nothing is known is no failure.";
