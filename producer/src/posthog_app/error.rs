@@ -90,12 +90,13 @@ impl AppError {
         }
     }
 
-    /// Whether PostHog does not know the form of what it was asked, so that another may do.
+    /// Whether PostHog does not know the form of what it was asked, so that another may do. It answers
+    /// 500 where its ClickHouse is too old for a query.
     pub(crate) fn refuses_form(&self) -> bool {
         matches!(
             self,
             Self::Refused {
-                status: 200 | 400..=499,
+                status: 200 | 400..=500,
                 ..
             }
         )
@@ -212,6 +213,13 @@ mod tests {
         }
         let long = judge("h", None, 429, "", Some(Duration::from_secs(3_000))).to_string();
         assert!(long.contains("50 min"), "{long}");
+    }
+
+    #[test]
+    fn what_one_query_fails_by_is_no_reason_to_leave_out_the_others() {
+        let refuses = |status| judge("h", Some(7), status, "{}", None).refuses_form();
+        assert!(refuses(400) && refuses(500));
+        assert!(!refuses(502) && !refuses(504) && !refuses(401) && !refuses(429));
     }
 
     #[test]

@@ -397,6 +397,12 @@ async fn a_late_run_does_not_excuse_what_the_run_before_it_lost() {
     assert_eq!((code, &report["days"][0]["verdict"]), (1, &json!("missing")), "{said}");
     // A replay of the whole day has sent it again; it may be on its way.
     completed(&world, PROJECT, "replay", &target(&app.host, KEY), now).await;
+    let (report, code, said) = verify(&world, &[]).await;
+    assert_eq!(
+        (code, &report["days"][0]["verdict"]),
+        (1, &json!("missing")),
+        "no alert ends by a hope: {said}"
+    );
     sqlx::query("delete from posthog_export.arrivals")
         .execute(&world.pool())
         .await

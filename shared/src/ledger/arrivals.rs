@@ -103,7 +103,8 @@ pub struct NotArrived {
 impl Ledger {
     /// Keeps a verdict, and answers what stands from now on. That nothing could be asked replaces
     /// neither the verdict `missing`, whose alert would end by it, nor what was found of the same run:
-    /// then that verdict stays, and why the look failed is kept beside it. `was_looked_at`: whether
+    /// then that verdict stays, and why the look failed is kept beside it. A day that misses events
+    /// stays `missing`, too, while what was sent again may still be on its way. `was_looked_at`: whether
     /// this look counts for when the next one is due.
     pub async fn record_arrival(&self, arrival: &Arrival, was_looked_at: bool) -> Result<Arrival, LedgerError> {
         let written = sqlx::query_as(concat!(
@@ -113,7 +114,9 @@ impl Ledger {
                 nothing_after, streams, sample, hours, target, seen_completed_at, looks)
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $4, $18)
              on conflict (project_id, day) do update
-             set run = excluded.run, run_completed_at = excluded.run_completed_at, verdict = excluded.verdict,
+             set run = excluded.run, run_completed_at = excluded.run_completed_at,
+                 verdict = case when a.verdict = 'missing' and excluded.verdict = 'not_yet' then a.verdict
+                                else excluded.verdict end,
                  says = excluded.says, expected = excluded.expected, missing = excluded.missing, extra = excluded.extra,
                  late = excluded.late, copies = excluded.copies, weaker = excluded.weaker,
                  nothing_after = excluded.nothing_after, streams = excluded.streams, sample = excluded.sample,
@@ -122,7 +125,8 @@ impl Ledger {
                  looks = ",
             looks!("excluded.looks", "excluded.seen_completed_at"),
             ",
-                 repaired_at = case when a.run_completed_at = excluded.run_completed_at then a.repaired_at end
+                 repaired_at = case when a.run_completed_at = excluded.run_completed_at
+                                      or a.verdict = 'missing' and excluded.verdict = 'not_yet' then a.repaired_at end
              where excluded.verdict <> 'unknown' or a.verdict in ('unknown', 'not_yet')
                 or a.verdict <> 'missing' and a.run_completed_at < excluded.run_completed_at
              returning ",
@@ -182,6 +186,30 @@ impl Ledger {
              order by project_id, day"
         ))
         .bind(projects)
+        .fetch_all(&self.pool);
+        reported(rows).await
+    }
+
+    /// The verdicts on the days that miss events, of some projects or of all, and between two days if
+    /// these are given; without those that are set aside. By day and project.
+    pub async fn missing_arrivals(
+        &self,
+        projects: &[String],
+        days: Option<(Day, Day)>,
+    ) -> Result<Vec<Arrival>, LedgerError> {
+        let (from, to) = days.unzip();
+        let rows = sqlx::query_as(concat!(
+            "-- ledger_missing_arrivals\nselect ",
+            columns!(),
+            " from posthog_export.arrivals
+             where verdict = 'missing' and not set_aside
+               and (cardinality($1::text[]) = 0 or project_id = any($1))
+               and ($2::date is null or day between $2 and $3)
+             order by day, project_id"
+        ))
+        .bind(projects)
+        .bind(from.map(|day| day.0))
+        .bind(to.map(|day| day.0))
         .fetch_all(&self.pool);
         reported(rows).await
     }

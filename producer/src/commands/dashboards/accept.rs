@@ -33,8 +33,11 @@ pub(super) async fn accepted<'f>(wire: &mut Wire<'_>, forms: &'f [Value]) -> Res
                 return Ok(Accepted::Form(form, note));
             }
             // Its form is right; the dashboard has more time for it.
-            Err(error @ AppError::TooHeavy(_)) => {
-                return Ok(Accepted::Form(form, Some(format!("it may be slow: {error}"))));
+            Err(AppError::TooHeavy(_)) => {
+                return Ok(Accepted::Form(
+                    form,
+                    Some("it may be slow: PostHog did not finish it in time now".to_owned()),
+                ));
             }
             Err(error) if error.refuses_form() => {
                 why.get_or_insert_with(|| error.to_string());

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use shared::job::Day;
-use shared::ledger::{Arrival, Ledger, Verdict, Wanted};
+use shared::ledger::{Arrival, Ledger, Wanted};
 
 use super::Arguments;
 use crate::config::Horizon;
@@ -52,9 +52,9 @@ impl Days {
         over.map_or(Day::FIRST, |over| Day::of(over).previous())
     }
 
-    /// Whether a day that misses events is asked about. Without dates every one is.
-    fn cover(self, day: Day) -> bool {
-        !self.is_asked || (self.from..=self.to).contains(&day)
+    /// Between which days those that miss events are asked about. Without dates all of them are.
+    fn bounds(self) -> Option<(Day, Day)> {
+        self.is_asked.then_some((self.from, self.to))
     }
 }
 
@@ -87,14 +87,8 @@ pub(super) async fn earlier(
         .iter()
         .map(|found| (found.project_id.as_str(), found.day))
         .collect();
-    let mut arrivals = ledger.arrivals(&arguments.projects).await?;
-    arrivals.retain(|found| {
-        found.verdict == Verdict::Missing
-            && !found.set_aside
-            && days.cover(found.day)
-            && !looked_at.contains(&(found.project_id.as_str(), found.day))
-    });
-    arrivals.sort_by(|a, b| (a.day, &a.project_id).cmp(&(b.day, &b.project_id)));
+    let mut arrivals = ledger.missing_arrivals(&arguments.projects, days.bounds()).await?;
+    arrivals.retain(|found| !looked_at.contains(&(found.project_id.as_str(), found.day)));
     Ok(arrivals)
 }
 
