@@ -64,8 +64,8 @@ enabled, paused: null | {error_code, error, paused_by, paused_at}, standing: nee
 | paused | up_to_date | disabled, completed, running, queued, waiting, dead, skipped, discarded,
 events_sent, rows_rejected, oldest_missing_day, days_behind, missing_days, days_without_job,
 days_held_back, days_not_arrived, oldest_not_arrived_day, days_set_aside, days_verified,
-newest_row_at, today: null | {exported_until, failed_step: null | {run, state, until, error_code,
-error}}}], days: […], runs: […], arrivals: […]}. `projects` has all of them. `arrivals`, the days of
+days_unknown, newest_row_at, today: null | {exported_until, failed_step: null | {run, state, until,
+error_code, error}}}], days: […], runs: […], arrivals: […]}. `projects` has all of them. `arrivals`, the days of
 `producer verify --json`, comes only with --project. `days` comes only with --project and without
 --state: {project_id, day, standing: settled | exported | on_its_way | dead | given_up | in_part,
 steps: null | {completed, on_their_way, discarded, skipped, events_sent, rows_rejected}}. `runs`

@@ -83,10 +83,11 @@ impl AppError {
         match self {
             Self::NoKey(_) | Self::NotAllowed(_) | Self::NoAnswer { .. } | Self::BadKey(_) | Self::NoApi(_) => true,
             Self::LacksScope { scope, .. } => scope == "query:read",
-            Self::Busy { .. } => true,
+            // A plan is the organization's, and so is what it does not allow.
+            Self::Busy { .. } | Self::Unpaid { .. } => true,
             Self::NoAccess { .. } | Self::NoProject { .. } | Self::NotListed { .. } | Self::OtherKey { .. } => false,
             Self::TooHeavy(_) | Self::Refused { .. } | Self::Cut(_) | Self::Garbled { .. } | Self::Changed(_) => false,
-            Self::NotThere { .. } | Self::Unpaid { .. } => false,
+            Self::NotThere { .. } => false,
         }
     }
 
@@ -211,6 +212,8 @@ mod tests {
             let error = judge("h", Some(7), status, &text, Some(Duration::from_secs(62))).to_string();
             assert!(error.contains(said), "{status}: {error}");
         }
+        let of_host = |status| judge("h", Some(7), status, &detail("x"), None).is_of_host();
+        assert!(of_host(401) && of_host(402) && of_host(429) && !of_host(500) && !of_host(403));
         let long = judge("h", None, 429, "", Some(Duration::from_secs(3_000))).to_string();
         assert!(long.contains("50 min"), "{long}");
     }

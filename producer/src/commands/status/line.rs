@@ -77,6 +77,8 @@ pub(super) struct Line {
     pub(super) days_set_aside: usize,
     /// How many days were verified; 0 where nobody verifies
     pub(super) days_verified: usize,
+    /// Of how many days nothing is known: PostHog could not be asked, or not about them
+    pub(super) days_unknown: usize,
     /// Its newest trace or observation
     pub(super) newest_row_at: Option<DateTime<Utc>>,
     /// `None`: it has no steps today
@@ -116,6 +118,7 @@ impl Line {
             oldest_not_arrived_day: None,
             days_set_aside: 0,
             days_verified: 0,
+            days_unknown: 0,
             newest_row_at: None,
             today: None,
         }
@@ -128,17 +131,27 @@ impl Line {
         self.days_not_arrived = missing().count();
         self.oldest_not_arrived_day = missing().map(|arrival| arrival.day).min();
         self.days_set_aside = of(Verdict::Missing).count() - self.days_not_arrived;
-        self.days_verified = arrivals.len() - of(Verdict::Unknown).count();
+        self.days_unknown = of(Verdict::Unknown).count();
+        self.days_verified = arrivals.len() - self.days_unknown;
         self
     }
 
     /// Whether what was exported has arrived.
     fn arrival(&self) -> String {
-        match self.days_not_arrived {
-            0 if self.days_set_aside > 0 => format!("{} set aside", count(self.days_set_aside, "day")),
-            0 if self.days_verified == 0 => "-".to_owned(),
-            0 => "ok".to_owned(),
-            number => format!("{} MISSING", count(number, "day")),
+        let days = [
+            (self.days_not_arrived, "MISSING"),
+            (self.days_set_aside, "set aside"),
+            (self.days_unknown, "UNKNOWN"),
+        ];
+        let said: Vec<String> = days
+            .into_iter()
+            .filter(|(number, _)| *number > 0)
+            .map(|(number, what)| format!("{} {what}", count(number, "day")))
+            .collect();
+        match said.as_slice() {
+            [] if self.days_verified == 0 => "-".to_owned(),
+            [] => "ok".to_owned(),
+            said => said.join(", "),
         }
     }
 
@@ -270,6 +283,11 @@ mod tests {
         assert_eq!(line(day, lost).arrival(), "2 days MISSING");
         assert_eq!(line(day, |line| line.days_verified = 7).arrival(), "ok");
         assert_eq!(line(day, |_| ()).arrival(), "-");
+        let unknown = |line: &mut Line| (line.days_unknown, line.days_verified) = (1, 9);
+        assert_eq!(line(day, unknown).arrival(), "1 day UNKNOWN");
+        assert_eq!(standing(&[], &unknown), Standing::UpToDate);
+        let both = |line: &mut Line| (line.days_not_arrived, line.days_unknown) = (2, 3);
+        assert_eq!(line(day, both).arrival(), "2 days MISSING, 3 days UNKNOWN");
         assert!(line(day, held_back).row(DateTime::UNIX_EPOCH)[12].starts_with("HELD BACK (31 days), 1 day missing"));
         assert_eq!(standing(day, &|line| line.enabled = false), Standing::Disabled);
         let given_up = |line: &mut Line| (line.enabled, line.dead) = (false, 1);

@@ -149,10 +149,28 @@ fn summary(report: &Report) -> String {
     said.join(" ")
 }
 
-/// For nobody in particular: a line for each day that needs somebody, and one for all.
+/// Of how many days this look decided nothing, by reason. PURE.
+fn undecided(days: &[Arrival]) -> BTreeMap<&str, usize> {
+    let mut reasons = BTreeMap::new();
+    for day in days {
+        let unknown = (day.verdict == Verdict::Unknown).then_some(&day.says);
+        if let Some(reason) = day.failure.as_ref().or(unknown) {
+            *reasons.entry(reason.as_str()).or_default() += 1;
+        }
+    }
+    reasons
+}
+
+/// For nobody in particular: a line for each day that needs somebody, one for each reason why days
+/// could not be judged, and one for all.
 pub(super) fn log(report: &Report) {
-    for warning in &report.warnings {
+    let reasons = undecided(&report.days);
+    let is_other = |warning: &&String| !reasons.contains_key(warning.as_str());
+    for warning in report.warnings.iter().filter(is_other) {
         tracing::warn!("arrival cannot be verified as it should: {warning}");
+    }
+    for (reason, days) in &reasons {
+        tracing::warn!(days, "arrival cannot be verified as it should: {reason}");
     }
     let is_news = |day: &&Arrival| day.verdict == Verdict::Missing && day.failure.is_none();
     for day in report.days.iter().filter(is_news) {
@@ -164,6 +182,9 @@ pub(super) fn log(report: &Report) {
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
+    use shared::job::Day;
+
     use super::*;
 
     #[test]
@@ -174,6 +195,42 @@ mod tests {
         };
         assert_eq!(summary(&report), "0 days verified; no time was left for 2 days.");
         assert!(summary(&Report::default()).starts_with("Nothing is due"));
+    }
+
+    #[test]
+    fn a_reason_is_told_once_with_the_number_of_its_days() {
+        let day = |verdict, says: &str, failure: Option<&str>| Arrival {
+            project_id: "p".to_owned(),
+            day: Day::FIRST,
+            run: "daily".to_owned(),
+            run_completed_at: DateTime::UNIX_EPOCH,
+            verdict,
+            says: says.to_owned(),
+            expected: 0,
+            missing: 0,
+            extra: 0,
+            late: 0,
+            copies: 0,
+            weaker: false,
+            nothing_after: None,
+            streams: Vec::new(),
+            sample: Vec::new(),
+            hours: Value::Null,
+            checked_at: DateTime::UNIX_EPOCH,
+            repaired_at: None,
+            target: None,
+            looked_at: DateTime::UNIX_EPOCH,
+            failure: failure.map(str::to_owned),
+            set_aside: false,
+        };
+        let days = [
+            day(Verdict::Unknown, "no plan", None),
+            day(Verdict::Arrived, "all 4 arrived", None),
+            day(Verdict::Unknown, "too heavy", None),
+            day(Verdict::Missing, "3 of 4 arrived", Some("no plan")),
+            day(Verdict::Missing, "3 of 4 arrived", None),
+        ];
+        assert_eq!(undecided(&days), BTreeMap::from([("no plan", 2), ("too heavy", 1)]));
     }
 
     #[test]
