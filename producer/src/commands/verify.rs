@@ -41,10 +41,11 @@ Examples:
 PostHog answers 200 also where it drops events: with a wrong key, or above a billing limit. So this
 asks PostHog's database what it holds of each exported day, and compares it with Langfuse's: first
 by hour, and by uuid where hours differ. It reads ids and times only. Without days it looks at those
-of the last 30 that are due: once an hour after their last run was completed and their SETTLE_AFTER
-is over; again after 1, 3, and then each 12 hours while nothing is known or not everything is there
-yet; and once a day at those that miss events, however old they are. What was never looked at comes
-first, oldest first; several hosts take turns.
+that are due, of the last 30 days and of those whose last run was completed within the last 30 days,
+however old they are: once an hour after that run was completed and their SETTLE_AFTER is over;
+again after 1, 3, and then each 12 hours while nothing is known or not everything is there yet; and
+once a day at those that miss events, whenever they were exported. Of the last 30 days, what was
+never looked at comes first, oldest first; a history comes last; several hosts take turns.
 
 Verdicts:
   arrived   everything is there
@@ -78,7 +79,7 @@ pub struct Arguments {
     /// Only this project (Langfuse's id); may be repeated
     #[arg(long = "project", value_name = "ID")]
     pub projects: Vec<String>,
-    /// Which days, whatever is known of them [default: those that are due, of the last 30 days]
+    /// Which days, whatever is known of them [default: those that are due, of the last 30 days or exported in them]
     #[command(flatten)]
     pub days: DayRange,
     /// Export again what these days miss, once for a verdict

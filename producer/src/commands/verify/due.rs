@@ -10,7 +10,7 @@ use super::Arguments;
 use crate::config::Horizon;
 use crate::error::CommandError;
 
-/// How far back it looks by itself.
+/// How far back it looks by itself: at days of that time, and at what was exported in it.
 const DAYS_BACK: u64 = 30;
 
 /// A range of days.
@@ -52,7 +52,13 @@ impl Days {
         over.map_or(Day::FIRST, |over| Day::of(over).previous())
     }
 
-    /// Between which days those that miss events are asked about. Without dates all of them are.
+    /// What was exported since then is due, however old its day.
+    fn exported_since(self) -> DateTime<Utc> {
+        let since = self.now.checked_sub_days(chrono::Days::new(DAYS_BACK));
+        since.unwrap_or(DateTime::UNIX_EPOCH)
+    }
+
+    /// Between which days those that miss events are told of. Without dates all of them are.
     fn bounds(self) -> Option<(Day, Day)> {
         self.is_asked.then_some((self.from, self.to))
     }
@@ -69,6 +75,7 @@ pub(super) async fn due(
         projects: &arguments.projects,
         from: days.from,
         to: days.to,
+        exported_since: days.exported_since(),
         all: days.is_asked,
         missing: arguments.repair,
         settled: days.settled(horizon),

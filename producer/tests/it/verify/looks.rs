@@ -260,6 +260,41 @@ async fn what_was_never_looked_at_comes_first_and_hosts_take_turns() {
 }
 
 #[tokio::test]
+async fn a_history_is_verified_after_its_export_and_keeps_no_other_day_waiting() {
+    let (world, app, mut events) = exported(PROJECT).await;
+    events.retain(|event| event.uuid != uuid(PROJECT, "g7"));
+    app.holds(events);
+    // Of a day of last week nothing is known.
+    alter(
+        &world,
+        "with run as (
+           insert into posthog_export.runs (project_id, day, run, state, target, started_at, completed_at)
+           select project_id, current_date - 5, run, state, target, started_at, completed_at from posthog_export.runs
+           returning day)
+         insert into posthog_export.streams (project_id, day, run, stream, done)
+         select 'project one', day, 'daily', 'trace', true from run",
+    )
+    .await;
+    let none = due(&world, &["--at-most", "0s"]).await.0;
+    assert_eq!((&none["days"], &none["left"]), (&json!([]), &json!(2)));
+    let (report, code) = due(&world, &[]).await;
+    let found = &report["days"][0];
+    assert_eq!(
+        (code, &found["day"], &found["verdict"]),
+        (1, &json!(DAY), &json!("missing")),
+        "{report}"
+    );
+    let last_week = looked_at(&world, PROJECT, 5).await.unwrap();
+    let history: DateTime<Utc> = found["looked_at"].as_str().unwrap().parse().unwrap();
+    assert!(last_week < history, "{report}");
+    // What was exported longer ago is asked for by its date.
+    alter(&world, "delete from posthog_export.arrivals where day < '2025-01-01'").await;
+    minutes_pass(&world, 29 * 24 * 60).await;
+    assert_eq!(due(&world, &[]).await.0["days"], json!([]));
+    assert_eq!(verify(&world, &[]).await.1, 1);
+}
+
+#[tokio::test]
 async fn a_keys_file_that_is_wrong_stops_no_enqueue() {
     let world = world().await;
     let file = world.servers().directory().path().join("keys-that-are-wrong");

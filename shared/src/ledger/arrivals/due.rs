@@ -1,6 +1,6 @@
 //! Which days are to be verified.
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::job::Day;
 use crate::ledger::Ledger;
@@ -16,6 +16,8 @@ pub struct Wanted<'a> {
     pub from: Day,
     /// Last day, included
     pub to: Day,
+    /// Where only what is due is verified: also earlier days whose last run was completed since then
+    pub exported_since: DateTime<Utc>,
     /// Also days that are not due to be looked at again
     pub all: bool,
     /// Also those that miss events, whenever that was found
@@ -26,7 +28,8 @@ pub struct Wanted<'a> {
 
 impl Ledger {
     /// The exported days that are to be verified: first those that were never looked at, oldest first,
-    /// then those whose last look is longest ago. So no day waits behind others for ever.
+    /// then those whose last look is longest ago. Days before `from` that were never looked at come
+    /// last, oldest first: a history of years keeps no alert waiting.
     ///
     /// By itself a day is due an hour after its last run was completed. While nothing is known of it,
     /// or not everything is there yet, it is due again after 1, 3, and then each 12 hours, and when the
@@ -40,6 +43,9 @@ impl Ledger {
                       bool_or(state in ('queued', 'running', 'waiting')) as moving
                from posthog_export.runs
                where (day between $1 and $2
+                      or not $4 and day < $1
+                         and (project_id, day) in (select e.project_id, e.day from posthog_export.runs e
+                                                   where e.state = 'completed' and e.completed_at > $7)
                       or not $4 and (project_id, day) in (select m.project_id, m.day from posthog_export.arrivals m
                                                           where m.verdict = 'missing' and not m.set_aside))
                  and (cardinality($3::text[]) = 0 or project_id = any($3))
@@ -58,7 +64,7 @@ impl Ledger {
                              when a.verdict in ('not_yet', 'unknown') or a.verdict = 'missing' and a.failure is not null
                                then (array['1 hour', '1 hour', '3 hours', '12 hours'])[least(a.looks, 3) + 1]::interval
                              when a.verdict = 'missing' then interval '24 hours' end < clock_timestamp())
-             order by a.looked_at nulls first, d.day, d.project_id",
+             order by a.verdict is null and d.day < $1 and not $4, a.looked_at nulls first, d.day, d.project_id",
         )
         .bind(wanted.from.0)
         .bind(wanted.to.0)
@@ -66,6 +72,7 @@ impl Ledger {
         .bind(wanted.all)
         .bind(wanted.missing)
         .bind(wanted.settled.0)
+        .bind(wanted.exported_since)
         .fetch_all(&self.pool);
         let days = reported(rows).await?;
         Ok(days.into_iter().map(|(project, day)| (project, Day(day))).collect())
