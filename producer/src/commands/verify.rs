@@ -53,7 +53,7 @@ Verdicts:
   missing   something is not there: look at the hours, then --repair
   extra     more is there than the database calls for: rows that were deleted or moved later
   unknown   PostHog could not be asked; the reason is told
-A look that fails does not replace `missing`; the reason is told beside it.
+Neither a look that fails nor `not_yet` replaces `missing`; what it found is told beside it.
 
 It needs a personal API key of PostHog with the scopes query:read and project:read
 (POSTHOG_PERSONAL_API_KEY, POSTHOG_PERSONAL_API_KEYS_FILE). --repair also looks at all days
@@ -65,9 +65,9 @@ or key has changed since: then `producer replay` sends the whole day.
 JSON: {days: [{project_id, day, run, run_completed_at, verdict, says, expected, missing, extra,
 late, copies, weaker, nothing_after, streams, sample, hours: {stream: {hour: [expected, missing]}},
 checked_at, repaired_at, looked_at, failure, set_aside}], earlier, left, warnings, repaired:
-[{project_id, day, run, refused}]}. `failure` says why this look failed, where an earlier verdict
-stays. `earlier` are the days, in the same form, that miss events as an earlier look found, and were
-not looked at now.
+[{project_id, day, run, refused}]}. `failure` says why this look decided nothing, where an earlier
+verdict stays. `earlier` are the days, in the same form, that miss events as an earlier look found,
+and were not looked at now.
 
 Exit code: 1 when a day of the range misses events, whenever that was found, or could not be sent
 again. Without days the range is everything. A day of which nothing is known is no failure.";

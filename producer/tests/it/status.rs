@@ -45,7 +45,7 @@ async fn a_project_by_the_numbers() {
         json!({
             "project_id": PROJECT, "name": "Name of project one", "enabled": true, "paused": null, "completed": 1, "running": 0,
             "queued": 0, "waiting": 1, "dead": 1, "skipped": 0, "discarded": 1, "events_sent": 2000, "rows_rejected": 4,
-            "oldest_missing_day": back(2).to_string(), "days_behind": 3, "missing_days": 3, "days_set_aside": 0,
+            "oldest_missing_day": back(2).to_string(), "days_behind": 3, "missing_days": 3,
             "standing": "needs_somebody", "days_without_job": 1, "days_held_back": 0, "days_not_arrived": 0,
             "oldest_not_arrived_day": null, "days_set_aside": 0, "days_verified": 0, "days_unknown": 0, "newest_row_at": format!("{}T12:00:00Z", back(0)),
             "today": null,

@@ -85,7 +85,7 @@ pub struct Arrival {
     pub target: Option<String>,
     /// When the day was last looked at, also where that failed; written by the database
     pub looked_at: DateTime<Utc>,
-    /// Why the last look failed, where what was found before stayed; written by the database
+    /// Why the last look decided nothing, where what was found before stayed; written by the database
     pub failure: Option<String>,
     /// Whether the project is switched off or gone, so that nobody is called for the day
     pub set_aside: bool,
@@ -103,8 +103,8 @@ pub struct NotArrived {
 impl Ledger {
     /// Keeps a verdict, and answers what stands from now on. That nothing could be asked replaces
     /// neither the verdict `missing`, whose alert would end by it, nor what was found of the same run:
-    /// then that verdict stays, and why the look failed is kept beside it. A day that misses events
-    /// stays `missing`, too, while what was sent again may still be on its way. `was_looked_at`: whether
+    /// then that verdict stays, and why the look failed is kept beside it. `not_yet` does not replace
+    /// `missing` either: another run ends no alert before the day is whole. `was_looked_at`: whether
     /// this look counts for when the next one is due.
     pub async fn record_arrival(&self, arrival: &Arrival, was_looked_at: bool) -> Result<Arrival, LedgerError> {
         let written = sqlx::query_as(concat!(
@@ -114,9 +114,7 @@ impl Ledger {
                 nothing_after, streams, sample, hours, target, seen_completed_at, looks)
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $4, $18)
              on conflict (project_id, day) do update
-             set run = excluded.run, run_completed_at = excluded.run_completed_at,
-                 verdict = case when a.verdict = 'missing' and excluded.verdict = 'not_yet' then a.verdict
-                                else excluded.verdict end,
+             set run = excluded.run, run_completed_at = excluded.run_completed_at, verdict = excluded.verdict,
                  says = excluded.says, expected = excluded.expected, missing = excluded.missing, extra = excluded.extra,
                  late = excluded.late, copies = excluded.copies, weaker = excluded.weaker,
                  nothing_after = excluded.nothing_after, streams = excluded.streams, sample = excluded.sample,
@@ -125,10 +123,9 @@ impl Ledger {
                  looks = ",
             looks!("excluded.looks", "excluded.seen_completed_at"),
             ",
-                 repaired_at = case when a.run_completed_at = excluded.run_completed_at
-                                      or a.verdict = 'missing' and excluded.verdict = 'not_yet' then a.repaired_at end
-             where excluded.verdict <> 'unknown' or a.verdict in ('unknown', 'not_yet')
-                or a.verdict <> 'missing' and a.run_completed_at < excluded.run_completed_at
+                 repaired_at = case when a.run_completed_at = excluded.run_completed_at then a.repaired_at end
+             where excluded.verdict not in ('unknown', 'not_yet') or a.verdict in ('unknown', 'not_yet')
+                or a.verdict <> 'missing' and (excluded.verdict = 'not_yet' or a.run_completed_at < excluded.run_completed_at)
              returning ",
             columns!()
         ))

@@ -165,7 +165,7 @@ fn arrived(arrivals: &[Arrival]) {
             arrival.verdict.as_str().to_owned(),
             moment(arrival.checked_at),
             match &arrival.failure {
-                Some(failure) => format!("{}; the last look failed: {failure}", arrival.says),
+                Some(failure) => format!("{}; the last look decided nothing: {failure}", arrival.says),
                 None => arrival.says.clone(),
             },
         ]

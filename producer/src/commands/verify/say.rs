@@ -88,7 +88,7 @@ fn since(day: &Arrival, is_earlier: bool) -> String {
     let found = moment(day.checked_at);
     match &day.failure {
         _ if is_earlier => format!(" (found at {found}; not looked at now)"),
-        Some(failure) => format!(" (found at {found}; now it cannot be told: {failure})"),
+        Some(failure) => format!(" (found at {found}; now it cannot be decided: {failure})"),
         None => String::new(),
     }
 }
@@ -127,7 +127,7 @@ fn summary(report: &Report) -> String {
             .collect();
         let failed = report.days.iter().filter(|day| day.failure.is_some()).count();
         if failed > 0 {
-            parts.push(format!("{failed} as before, because the look failed"));
+            parts.push(format!("{failed} as before, because this look decided nothing"));
         }
         let mut first = format!("{} verified", count(report.days.len(), "day"));
         if !parts.is_empty() {

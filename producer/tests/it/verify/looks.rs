@@ -142,6 +142,42 @@ async fn a_look_that_fails_ends_no_alert_also_after_another_run() {
     );
 }
 
+#[tokio::test]
+async fn another_run_ends_no_alert_before_the_day_is_whole() {
+    let (world, app, mut events) = exported(PROJECT).await;
+    let whole = events.clone();
+    events.retain(|event| event.uuid != uuid(PROJECT, "g7"));
+    app.holds(events);
+    let found = verify(&world, &[]).await.0["days"][0].clone();
+    assert_eq!(found["verdict"], "missing", "{found}");
+    alter(
+        &world,
+        "update posthog_export.runs set completed_at = now() - interval '70 minutes'",
+    )
+    .await;
+    let (report, code) = due(&world, &[]).await;
+    let kept = &report["days"][0];
+    assert_eq!((code, &kept["verdict"]), (1, &json!("missing")), "{report}");
+    assert_eq!(kept["checked_at"], found["checked_at"]);
+    assert!(kept["failure"].as_str().unwrap().contains("119 of 120"), "{kept}");
+    let status = json(&world, &["status", "--json", "--project", PROJECT]).await;
+    assert_eq!(status["totals"]["days_not_arrived"], 1);
+    // As with what is not yet there: it is looked at when that run is a day old.
+    minutes_pass(&world, 22 * 60).await;
+    assert_eq!(due(&world, &[]).await.0["days"][0]["verdict"], "missing");
+    minutes_pass(&world, 2 * 60).await;
+    let (report, code) = due(&world, &[]).await;
+    let new = &report["days"][0];
+    assert_eq!(
+        (code, &new["verdict"], &new["failure"]),
+        (1, &json!("missing"), &Value::Null),
+        "{report}"
+    );
+    assert_ne!(new["checked_at"], found["checked_at"]);
+    app.holds(whole);
+    assert_eq!(verify(&world, &[]).await.0["days"][0]["verdict"], "arrived");
+}
+
 /// Whether the day is looked at now.
 async fn is_due(world: &World) -> bool {
     due(world, &[]).await.0["days"] != json!([])

@@ -58,7 +58,8 @@ impl Ledger {
                 or not d.moving and not coalesce(a.set_aside, false) and d.completed_at < clock_timestamp() - interval '1 hour'
                    and (d.day <= $6 or a.verdict = 'missing')
                    and (a.verdict is null or coalesce(a.seen_completed_at, a.run_completed_at) < d.completed_at
-                        or a.verdict = 'not_yet' and a.looked_at < d.completed_at + interval '24 hours'
+                        or (a.verdict = 'not_yet' or a.verdict = 'missing' and a.failure is not null)
+                           and a.looked_at < d.completed_at + interval '24 hours'
                            and d.completed_at + interval '24 hours' < clock_timestamp()
                         or a.looked_at + case
                              when a.verdict in ('not_yet', 'unknown') or a.verdict = 'missing' and a.failure is not null
