@@ -65,13 +65,13 @@ enabled, paused: null | {error_code, error, paused_by, paused_at}, standing: nee
 events_sent, rows_rejected, oldest_missing_day, days_behind, missing_days, days_without_job,
 days_held_back, days_not_arrived, oldest_not_arrived_day, days_set_aside, days_verified,
 days_unknown, newest_row_at, today: null | {exported_until, failed_step: null | {run, state, until,
-error_code, error}}}], days: […], runs: […], arrivals: […]}. `projects` has all of them. `arrivals`, the days of
-`producer verify --json`, comes only with --project. `days` comes only with --project and without
---state: {project_id, day, standing: settled | exported | on_its_way | dead | given_up | in_part,
-steps: null | {completed, on_their_way, discarded, skipped, events_sent, rows_rejected}}. `runs`
-comes only with --project or --state: {project_id, day, run, state, attempt, takeovers, worker,
-full, created_after, changed, span_from, span_until, events, error_code, error, first_failed_at,
-retry_at, lease_expires_at, queued_at, started_at, completed_at, sent, rejected}.";
+error_code, error}}}], days: […], runs: […], arrivals: […]}. `projects` has all of them. `arrivals`,
+the days of `producer verify --json`, comes only with --project. `days` comes only with --project
+and without --state: {project_id, day, standing: settled | exported | on_its_way | dead | given_up |
+in_part, steps: null | {completed, on_their_way, discarded, skipped, events_sent, rows_rejected}}.
+`runs` comes only with --project or --state: {project_id, day, run, state, attempt, takeovers,
+worker, full, created_after, changed, span_from, span_until, events, error_code, error,
+first_failed_at, retry_at, lease_expires_at, queued_at, started_at, completed_at, sent, rejected}.";
 
 /// Arguments of `status`.
 #[derive(Args, Clone, Debug, Default)]

@@ -79,7 +79,8 @@ pub struct Arguments {
     /// Only this project (Langfuse's id); may be repeated
     #[arg(long = "project", value_name = "ID")]
     pub projects: Vec<String>,
-    /// Which days, whatever is known of them [default: those that are due, of the last 30 days or exported in them]
+    /// Which days, whatever is known of them [default: those that are due, of the last 30 days or
+    /// exported in them]
     #[command(flatten)]
     pub days: DayRange,
     /// Export again what these days miss, once for a verdict
