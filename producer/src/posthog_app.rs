@@ -12,4 +12,4 @@ pub(crate) use call::Call;
 pub(crate) use client::App;
 pub(crate) use error::AppError;
 pub(crate) use keys::PersonalKeys;
-pub(crate) use query::{Place, Values};
+pub(crate) use query::{Place, Values, in_json};

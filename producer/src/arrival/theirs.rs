@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::tally::{Cell, Differs, EventKey, Held, Hour, window};
 use super::unknown::{Deadline, Unknown};
-use crate::posthog_app::{self, App, AppError, Values};
+use crate::posthog_app::{self, App, AppError, Values, in_json};
 
 const CELLS: &str = include_str!("../posthog_app/arrival/cells.hogql");
 const COUNTS: &str = include_str!("../posthog_app/arrival/counts.hogql");
@@ -121,7 +121,7 @@ impl<'a> Theirs<'a> {
         let moment = |hour: Hour| Value::from(hour.start().to_rfc3339_opts(SecondsFormat::Secs, true));
         Values::from([
             ("project", self.project_id.into()),
-            ("project_in_json", as_in_json(self.project_id).into()),
+            ("project_in_json", in_json(self.project_id).into()),
             ("since", moment(hours.start)),
             ("until", moment(hours.end)),
             ("digits", digits.into()),
@@ -134,13 +134,6 @@ impl<'a> Theirs<'a> {
             why: why.to_owned(),
         }
     }
-}
-
-/// A text as it stands in JSON, without the quotes: PostHog compares a property so. PURE.
-fn as_in_json(text: &str) -> String {
-    let quoted = Value::from(text).to_string();
-    let bare = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    bare.unwrap_or(text).to_owned()
 }
 
 /// PURE.
@@ -261,6 +254,5 @@ mod tests {
             assert!(hogql.contains("in ({project}, {project_in_json})") && hogql.contains("toDateTime({since})"));
             assert!(!hogql.contains("langfuse trace"));
         }
-        assert_eq!(as_in_json(r#"a"b\c{x}'é"#), r#"a\"b\\c{x}'é"#);
     }
 }

@@ -63,7 +63,7 @@ about conversion.
 Run it as often as you like: what is there stays. What you renamed, moved, edited, added or deleted
 in PostHog stays as you left it, too; --recreate undoes that for the tiles that were made here.
 `update` changes tiles of an earlier release that you left as they were. `delete` can be undone in
-PostHog.
+PostHog; it leaves tiles that have an alert, where PostHog tells.
 
 Each query is tried once before it is stored. Where PostHog refuses one, a simpler form of it is
 taken, or the tile is left out, and you are told. --dry-run prints every request that would change
@@ -74,10 +74,11 @@ and project:read (POSTHOG_PERSONAL_API_KEY, POSTHOG_PERSONAL_API_KEYS_FILE). Wit
 for at the terminal, and not shown while it is typed. `verify` needs less: give it another key.
 
 JSON: {project_id, posthog_project, dashboard_id, url, dry_run, tiles: [{tile, title, insight_id,
-result: made | changed | kept | left | left_out | deleted, why}], notes, requests: [{method, path,
-body}]}. `requests` comes with --dry-run only.
+result: made | changed | kept | left | left_out | deleted | missing, why}], notes, requests:
+[{method, path, body}]}. `requests` comes with --dry-run only, `missing` with `show`: not made yet.
 
-Exit code: 1 when something could not be done; for `show`, when there is no dashboard.";
+Exit code: 1 when something could not be done; for `show`, when there is no dashboard. A tile that
+is left alone or left out is no failure.";
 
 /// Which dashboard.
 #[derive(Args, Clone, Debug, Default)]
@@ -258,10 +259,10 @@ async fn integration_of(which: &Which, config: &Config) -> Result<Integration, C
 
 /// Asks at the terminal for a key that may go to this host only.
 fn ask_key(url: &Url) -> Result<PersonalKeys, CommandError> {
-    let host = url.host_str().unwrap_or_default();
-    let prompt = format!("Personal API key (phx_…) of PostHog at {host}: ");
+    // The whole address: the key is sent to exactly that one, be it http.
+    let prompt = format!("Personal API key (phx_…) of PostHog at {url}: ");
     match output::ask_secret(&prompt)? {
         Some(key) => PersonalKeys::typed(url, &key).map_err(CommandError::refused),
-        None => Err(AppError::NoKey(host.to_owned()).into()),
+        None => Err(AppError::NoKey(url.host_str().unwrap_or_default().to_owned()).into()),
     }
 }

@@ -28,7 +28,7 @@ pub(crate) enum Why {
     Changed,
     /// The user deleted it.
     Deleted,
-    /// It is of another release, and nobody asked for an update.
+    /// It is of another release, or other than was asked for now, and nobody asked for an update.
     Older,
     /// It is there, but nothing tells who changed it.
     Unknown,
@@ -36,6 +36,8 @@ pub(crate) enum Why {
     Retired,
     /// The user put it on another dashboard, too.
     Elsewhere,
+    /// The user set an alert on it, which PostHog would delete with it, for good.
+    Alerts,
 }
 
 impl Why {
@@ -44,11 +46,12 @@ impl Why {
         match self {
             Self::Changed => "was changed in PostHog; --recreate undoes that",
             Self::Deleted => "was deleted in PostHog; --recreate makes it again",
-            Self::Older => "is of another release; `producer dashboards update` changes it",
+            Self::Older => "differs from what this release or you ask for; `producer dashboards update` changes it",
             Self::Unknown => {
                 "differs from this release, and the ledger does not know who changed it; --recreate replaces it"
             }
             Self::Elsewhere => "stands on another dashboard, too",
+            Self::Alerts => "has an alert, which PostHog would delete with it; delete the alert first",
             Self::Retired => "is no longer a part of this dashboard; delete it in PostHog if you do not need it",
         }
     }
@@ -240,6 +243,8 @@ pub(crate) fn deletion(known: &KnownDashboard, tiles: &[KnownTile], shown: &Show
             deletion.left.push((tile.tile.clone(), Why::Unknown));
         } else if there.is_elsewhere() {
             deletion.left.push((tile.tile.clone(), Why::Elsewhere));
+        } else if there.has_alerts() {
+            deletion.left.push((tile.tile.clone(), Why::Alerts));
         } else if tile.shown == there.print() {
             deletion.tiles.push(KnownTile {
                 tile_id: there.id,

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::definition::{Definition, Insight, sql};
 use super::layout::{Flow, Place};
+use crate::posthog_app::in_json;
 
 /// What the queries are about.
 #[derive(Clone, Debug)]
@@ -197,13 +198,6 @@ fn literal(text: &str) -> String {
         let _ = write!(digits, "{byte:02x}");
     }
     format!("unhex('{digits}')")
-}
-
-/// A text as it stands in JSON, without the quotes.
-fn in_json(text: &str) -> String {
-    let quoted = Value::from(text).to_string();
-    let bare = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    bare.unwrap_or(text).to_owned()
 }
 
 fn lower(sentence: &str) -> String {

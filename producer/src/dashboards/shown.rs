@@ -42,6 +42,8 @@ pub(crate) struct ShownInsight {
     pub(crate) query: Value,
     /// Whether it stands on another dashboard, too
     pub(crate) is_elsewhere: bool,
+    /// Whether a user has set an alert on it; an older PostHog does not tell
+    pub(crate) has_alerts: bool,
 }
 
 impl Shown {
@@ -96,6 +98,14 @@ impl Shown {
             (ShownContent::Insight(insight), Some(id)) => insight.id == id,
             (_, None) => tile.id == tile_id,
             _ => false,
+        })
+    }
+
+    /// An insight that it shows.
+    pub(crate) fn insight(&self, id: i64) -> Option<&ShownInsight> {
+        self.tiles.iter().find_map(|tile| match &tile.content {
+            ShownContent::Insight(insight) if insight.id == id => Some(insight),
+            _ => None,
         })
     }
 
@@ -154,6 +164,10 @@ impl ShownTile {
         }
     }
 
+    pub(crate) fn has_alerts(&self) -> bool {
+        matches!(&self.content, ShownContent::Insight(insight) if insight.has_alerts)
+    }
+
     pub(crate) fn is_elsewhere(&self) -> bool {
         matches!(&self.content, ShownContent::Insight(insight) if insight.is_elsewhere)
     }
@@ -175,6 +189,7 @@ impl ShownInsight {
             name: answer["name"].clone(),
             description: answer["description"].clone(),
             query: answer["query"].clone(),
+            has_alerts: answer["alerts"].as_array().is_some_and(|all| !all.is_empty()),
             is_elsewhere: answer["dashboards"].as_array().is_some_and(|all| all.len() > 1),
         })
     }

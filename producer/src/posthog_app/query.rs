@@ -45,6 +45,14 @@ impl App {
     }
 }
 
+/// A text as it stands in JSON, without the quotes: where PostHog reads a property from an event's
+/// JSON, it compares it so. PURE.
+pub(crate) fn in_json(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    let bare = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    bare.unwrap_or(text).to_owned()
+}
+
 /// PURE.
 fn rows(host: String, mut answer: Value) -> Result<Vec<Vec<Value>>, AppError> {
     let garbled = |host, why: &str| AppError::Garbled {
@@ -82,6 +90,11 @@ fn rows(host: String, mut answer: Value) -> Result<Vec<Vec<Value>>, AppError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_in_json_has_no_quotes_of_its_own() {
+        assert_eq!(in_json(r#"a"b\c{x}'é"#), r#"a\"b\\c{x}'é"#);
+    }
 
     #[test]
     fn only_a_whole_and_fresh_answer_counts() {

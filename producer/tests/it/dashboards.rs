@@ -362,7 +362,10 @@ async fn a_key_is_asked_for_at_the_terminal() {
     std::fs::remove_file(&typed).unwrap();
     let said = process.stdout();
     assert!(
-        said.contains("Personal API key (phx_…) of PostHog at 127.0.0.1: "),
+        said.contains(&format!(
+            "Personal API key (phx_…) of PostHog at {}/: ",
+            world.posthog.url()
+        )),
         "{said}"
     );
     assert!(

@@ -125,6 +125,14 @@ async fn undress(wire: &Wire<'_>, shown: &mut Shown, known: &[KnownTile]) -> Res
     Ok(())
 }
 
+/// Whether an insight was changed or deleted since `look`: queries are tried and waited for in between.
+pub(super) async fn was_touched(wire: &Wire<'_>, there: &There, id: i64) -> Result<bool, AppError> {
+    let answer = wire.get_if_there(&format!("insights/{id}/")).await?;
+    let now = answer.as_ref().and_then(ShownInsight::read).map(|now| now.print());
+    let before = there.shown.as_ref().and_then(|shown| shown.insight(id));
+    Ok(now.is_none() || now != before.map(ShownInsight::print))
+}
+
 /// The dashboard as it should be, with what is remembered of it.
 pub(super) fn wanted(
     work: &Work<'_>,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use shared::ledger::{KnownDashboard, KnownTile};
 
 use super::accept::{Accepted, accepted};
-use super::look::{There, look, wanted};
+use super::look::{There, look, wanted, was_touched};
 use super::say::{Report, Told};
 use super::wire::Wire;
 use super::{Making, Work};
@@ -24,8 +24,11 @@ pub(super) async fn execute(
     mode: Mode,
 ) -> Result<Report, CommandError> {
     let mode = if making.recreate { Mode::Recreate } else { mode };
-    let conversion = conversion(making)?;
     let there = look(work, wire).await?;
+    // Of a dashboard that is made again, too, what was once said of it is remembered.
+    let remembered = there.dashboard().cloned();
+    let remembered = remembered.as_ref();
+    let conversion = conversion(making)?.or_else(|| remembered?.conversion_event.as_deref());
     if there.was_deleted() && mode != Mode::Recreate {
         return Err(CommandError::refused(
             "the dashboard was made and then deleted in PostHog, so it is not made again; --recreate does that",
@@ -42,7 +45,7 @@ pub(super) async fn execute(
     } else {
         there
     };
-    let wanted = wanted(work, there.dashboard(), making.name.as_deref(), conversion);
+    let wanted = wanted(work, remembered, making.name.as_deref(), conversion);
     let mut maker = Maker {
         work,
         wire,
@@ -130,11 +133,10 @@ impl<'a> Maker<'a, '_> {
         let Some(dashboard_id) = self.dashboard.as_i64() else {
             return Err(CommandError::from(self.wire.garbled("a dashboard without a number")));
         };
-        let conversion = conversion.map(str::to_owned);
         let dashboard = KnownDashboard {
             dashboard_id,
             name: self.wanted.name.clone(),
-            conversion_event: conversion.or_else(|| known?.conversion_event.clone()),
+            conversion_event: conversion.map(str::to_owned),
             written,
             shown: print,
         };
@@ -221,6 +223,14 @@ impl<'a> Maker<'a, '_> {
                 return Ok(());
             }
         };
+        if let Some((insight, _)) = there
+            && !self.wire.is_dry()
+            && was_touched(self.wire, self.there, insight).await?
+        {
+            let why = plan::Why::Changed.says();
+            self.report.tiles.push(Told::left(tile, Some(insight), why));
+            return Ok(());
+        }
         let request = match there {
             None => Request::make_insight(&self.dashboard, name, description, form),
             Some((insight, _)) => Request::change_insight(insight, name, description, form),

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 use shared::ledger::KnownDashboard;
 
 use super::Work;
-use super::look::{look, wanted};
+use super::look::{look, wanted, was_touched};
 use super::say::{Report, Told};
 use super::wire::Wire;
-use crate::dashboards::plan::{self, Mode, Step, Whole};
+use crate::dashboards::plan::{self, Mode, Step, Whole, Why};
 use crate::dashboards::render::{Tile, Wanted};
 use crate::dashboards::request::Request;
 use crate::dashboards::shown::Shown;
@@ -46,8 +46,17 @@ pub(super) async fn execute(work: &Work<'_>, wire: &mut Wire<'_>) -> Result<Repo
     };
     let deletion = plan::deletion(there.dashboard().unwrap_or(&found), &tiles, shown);
     let mut texts = Vec::new();
+    let mut touched = 0;
     for tile in &deletion.tiles {
         match tile.insight_id {
+            Some(insight) if !wire.is_dry() && was_touched(wire, &there, insight).await? => {
+                touched += 1;
+                let why = Why::Changed.says();
+                report
+                    .tiles
+                    .push(Told::left_key(&tile.tile, title(&wanted, &tile.tile), why));
+                continue;
+            }
             Some(insight) => {
                 wire.delete(Request::delete_insight(insight)).await?;
             }
@@ -65,12 +74,12 @@ pub(super) async fn execute(work: &Work<'_>, wire: &mut Wire<'_>) -> Result<Repo
             .tiles
             .push(Told::left_key(tile, title(&wanted, tile), why.says()));
     }
-    if deletion.whole {
+    if deletion.whole && touched == 0 {
         wire.delete(Request::delete_dashboard(shown.id)).await?;
         if !wire.is_dry() {
             work.ledger.forget_dashboard(&work.key).await?;
+            report.is_at(&Value::Null);
         }
-        report.dashboard_id = None;
         return Ok(report);
     }
     if !texts.is_empty() {
@@ -82,7 +91,9 @@ pub(super) async fn execute(work: &Work<'_>, wire: &mut Wire<'_>) -> Result<Repo
             work.ledger.forget_dashboard_tile(&work.key, tile).await?;
         }
     }
-    report.notes.push(stays(shown, deletion.left.len(), deletion.foreign));
+    report
+        .notes
+        .push(stays(shown, deletion.left.len() + touched, deletion.foreign));
     Ok(report)
 }
 

@@ -1,6 +1,7 @@
 //! What a user did stays.
 
 use serde_json::{Value, json};
+use testkit::posthog::{Behavior, Route, Rule};
 
 use super::{
     INSIGHTS, NUMBER, TEXTS, board_world, dashboards, ended, insight, only_dashboard, refusal, tile_of, tiles_that, why,
@@ -117,7 +118,10 @@ async fn an_update_changes_only_tiles_that_were_left_as_they_were() {
     .await;
 
     let report = dashboards(&world, "create", &[]).await;
-    assert!(why(&report, "latency").contains("of another release"), "{report}");
+    assert!(
+        why(&report, "latency").contains("differs from what this release or you ask for"),
+        "{report}"
+    );
     assert_eq!(tiles_that(&report, "made"), ["errors_by_level"], "{report}");
     let report = dashboards(&world, "update", &[]).await;
     assert_eq!(tiles_that(&report, "changed"), ["latency"], "{report}");
@@ -208,4 +212,95 @@ async fn a_deletion_leaves_what_the_user_changed_or_added() {
         (Some(board), INSIGHTS + TEXTS - 1),
         "{report}"
     );
+}
+
+/// PostHog numbers the form of each node of a query, and rewrites what is stored when a form changes.
+#[tokio::test]
+async fn what_posthog_rewrites_by_itself_is_no_edit() {
+    let world = board_world().await;
+    let posthog = &world.posthog;
+    dashboards(&world, "create", &[]).await;
+    for insight in posthog.insights(NUMBER) {
+        posthog.change_insight(insight.id, |insight| {
+            insight.query["version"] = 2.into();
+            insight.query["source"]["version"] = 1.into();
+            insight.query["source"]["tags"] = Value::Null;
+        });
+    }
+    let writes = posthog.board_writes().len();
+    for command in ["create", "update"] {
+        let report = dashboards(&world, command, &[]).await;
+        assert_eq!(ended(&report, "kept"), INSIGHTS + TEXTS, "{report}");
+    }
+    assert_eq!(posthog.board_writes().len(), writes);
+    let report = dashboards(&world, "delete", &[]).await;
+    assert_eq!(ended(&report, "deleted"), INSIGHTS + TEXTS, "{report}");
+    assert_eq!(report["url"], Value::Null, "it leads nowhere: {report}");
+}
+
+/// PostHog deletes alerts with their insight, and does not bring them back with it.
+#[tokio::test]
+async fn a_tile_with_an_alert_is_not_deleted() {
+    let world = board_world().await;
+    let posthog = &world.posthog;
+    dashboards(&world, "create", &[]).await;
+    let id = insight(posthog, "Traces").id;
+    posthog.change_insight(id, |insight| insight.alerts = 1);
+    let report = dashboards(&world, "delete", &[]).await;
+    assert_eq!(tiles_that(&report, "left"), ["traces"], "{report}");
+    assert!(why(&report, "traces").contains("alert"), "{report}");
+    assert_eq!(insight(posthog, "Traces").alerts, 1);
+    assert_eq!(posthog.dashboards(NUMBER).len(), 1);
+}
+
+#[tokio::test]
+async fn a_dashboard_that_is_made_again_is_as_it_was_asked_for_once() {
+    let world = board_world().await;
+    let posthog = &world.posthog;
+    let first = ["--conversion-event", "paid", "--name", "Our LLM"];
+    let report = dashboards(&world, "create", &first).await;
+    let id = report["dashboard_id"].as_i64().unwrap();
+    let all = ended(&report, "made");
+    assert!(all > INSIGHTS + TEXTS, "{report}");
+    posthog.change_dashboard(id, |dashboard| dashboard.deleted = true);
+    let report = dashboards(&world, "create", &["--recreate"]).await;
+    assert_eq!(ended(&report, "made"), all, "{report}");
+    assert_eq!(only_dashboard(posthog).name, "Our LLM");
+    // And it is still remembered.
+    assert_eq!(ended(&dashboards(&world, "create", &[]).await, "kept"), all);
+}
+
+/// An edit between the look and the change is the user's, too.
+#[tokio::test]
+async fn what_is_edited_while_the_command_runs_stays() {
+    let world = board_world().await;
+    let posthog = &world.posthog;
+    dashboards(&world, "create", &[]).await;
+    let id = insight(posthog, "Traces").id;
+    posthog.change_insight(id, |insight| insight.query = json!({"kind": "OfBefore"}));
+    super::remember_as_shown(&world, "traces", &insight(posthog, "Traces")).await;
+    posthog.script(Rule::next(1, Behavior::HoldUnstored).on(Route::Query));
+    let edit = async {
+        posthog.held().await;
+        posthog.change_insight(id, |insight| insight.query["edited"] = true.into());
+        posthog.release();
+    };
+    let (report, ()) = tokio::join!(dashboards(&world, "update", &[]), edit);
+    assert_eq!(tiles_that(&report, "left"), ["traces"], "{report}");
+    assert_eq!(insight(posthog, "Traces").query["edited"], true);
+    // A deletion asks before each tile.
+    super::remember_as_shown(&world, "traces", &insight(posthog, "Traces")).await;
+    posthog.script(
+        Rule::next(1, Behavior::HoldUnstored)
+            .on(Route::Insight)
+            .of_method("PATCH"),
+    );
+    let edit = async {
+        posthog.held().await;
+        posthog.change_insight(id, |insight| insight.description.push_str(" Ours."));
+        posthog.release();
+    };
+    let (report, ()) = tokio::join!(dashboards(&world, "delete", &[]), edit);
+    assert_eq!(tiles_that(&report, "left"), ["traces"], "{report}");
+    assert_eq!(posthog.dashboards(NUMBER).len(), 1, "{report}");
 }

@@ -50,6 +50,8 @@ pub struct Insight {
     pub tags: Vec<String>,
     /// Never checked when it is stored
     pub query: Value,
+    /// The alerts that users set on it
+    pub alerts: usize,
     /// Whether it was deleted: PostHog keeps it, and answers 404
     pub deleted: bool,
 }
@@ -114,6 +116,7 @@ impl Boards {
             saved: false,
             tags: Vec::new(),
             query: Value::Null,
+            alerts: 0,
             deleted: false,
         })
     }

@@ -93,6 +93,10 @@ fn change(app: &mut App, id: i64, body: &Map<String, Value>) -> Result<(), Answe
             *field = set;
         }
     }
+    // They are not brought back with it.
+    if insight.deleted {
+        insight.alerts = 0;
+    }
     if let Some(query) = body.get("query") {
         query.clone_into(&mut insight.query);
     }
@@ -131,6 +135,7 @@ pub(super) fn shown(app: &App, id: i64) -> Value {
         "saved": it.saved,
         "tags": it.tags,
         "query": it.query,
+        "alerts": (0..it.alerts).map(|id| json!({"id": id})).collect::<Vec<_>>(),
         "filters": {},
         "deleted": it.deleted,
         "dashboards": dashboards,
