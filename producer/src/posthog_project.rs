@@ -19,19 +19,29 @@ impl Found {
     pub(crate) async fn remember(&self, ledger: &Ledger, integration: &Integration) -> Result<(), LedgerError> {
         if self.is_new {
             let target = integration.target();
-            ledger
-                .remember_posthog_project(&target, Some(self.place.project))
-                .await?;
+            ledger.remember_posthog_project(&target, self.place.project).await?;
         }
         Ok(())
     }
 
-    /// Forgets it where PostHog no longer knows it: it may be another project by now.
-    pub(crate) async fn forget(&self, ledger: &Ledger, integration: &Integration) -> Result<(), LedgerError> {
-        if !self.is_new {
-            ledger.remember_posthog_project(&integration.target(), None).await?;
+    /// Looks again where PostHog does not know the remembered project, or does not let the key in: it may
+    /// be another one by now. No error makes the number forgotten, since a proxy may give one, and
+    /// somebody may have typed the number.
+    pub(crate) async fn look_again(
+        &self,
+        app: &App,
+        ledger: &Ledger,
+        integration: &Integration,
+    ) -> Result<(), LedgerError> {
+        if self.is_new {
+            return Ok(());
         }
-        Ok(())
+        match app.project_with_key(&self.place.app, &integration.api_key).await {
+            Ok(project) if project != self.place.project => {
+                ledger.remember_posthog_project(&integration.target(), project).await
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -217,6 +217,7 @@ async fn verify(arguments: &Arguments, config: &Config) -> Result<Report, Comman
         app: &app,
         posthog_project: arguments.posthog_project,
         until: arguments.at_most.map(|most| Instant::now() + most),
+        refused: std::sync::Mutex::default(),
     };
     let hosts = Host::of(due, &integrations, config.key.get()?, &config.keys);
     let mut report = work.all(hosts).await;

@@ -91,6 +91,15 @@ impl AppError {
         }
     }
 
+    /// Whether every other question about this project would end in the same way.
+    pub(crate) fn is_of_project(&self) -> bool {
+        match self {
+            Self::NoAccess { .. } | Self::NoProject { .. } | Self::NotListed { .. } | Self::OtherKey { .. } => true,
+            Self::LacksScope { scope, .. } => scope != "query:read",
+            _ => false,
+        }
+    }
+
     /// Whether PostHog does not know the form of what it was asked, so that another may do. It answers
     /// 500 where its ClickHouse is too old for a query.
     pub(crate) fn refuses_form(&self) -> bool {

@@ -472,6 +472,32 @@ async fn each_way_to_fail_is_one_line_that_says_what_to_do() {
     assert!(warnings.contains("narrow it"), "{warnings}");
 }
 
+/// Fifty projects with the keys of another organisation must not use up what PostHog allows a key.
+#[tokio::test]
+async fn a_project_that_cannot_be_found_is_looked_for_once() {
+    let (world, app, _) = exported(PROJECT).await;
+    alter(
+        &world,
+        "insert into posthog_export.runs (project_id, day, run, state, target, started_at, completed_at)
+         select project_id, day + 1, run, state, target, started_at, completed_at from posthog_export.runs",
+    )
+    .await;
+    app.fails(Way::NoProjects, usize::MAX);
+    let output = world
+        .producer(&["verify", "--from", DAY, "--to", "2024-06-02", "--json"])
+        .await;
+    let report: Value = serde_json::from_str(&output.stdout).unwrap();
+    let verdicts: Vec<&Value> = report["days"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|day| &day["verdict"])
+        .collect();
+    assert_eq!(verdicts, ["unknown", "unknown"], "{report}");
+    let listed = app.paths().into_iter().filter(|path| path == "/api/projects/").count();
+    assert_eq!(listed, 1);
+}
+
 #[tokio::test]
 async fn a_project_that_may_not_be_listed_is_named_by_its_number() {
     let (world, app, _) = exported(PROJECT).await;
@@ -518,6 +544,16 @@ async fn a_project_that_may_not_be_listed_is_named_by_its_number() {
     // From now on it is known.
     assert_eq!(verify(&world, &[]).await.0["days"][0]["verdict"], "arrived");
     assert!(app.paths().iter().all(|path| path != "/api/projects/"));
+    // Nor does an error, which may be a proxy's.
+    for status in [403, 404] {
+        app.fails(Way::Status(status), usize::MAX);
+        assert_eq!(
+            verify(&world, &[]).await.0["days"][0]["verdict"],
+            "arrived",
+            "as before"
+        );
+        assert_eq!(known().await, [NUMBER], "{status}");
+    }
 }
 
 #[tokio::test]

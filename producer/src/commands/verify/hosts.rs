@@ -73,6 +73,8 @@ pub(super) struct Work<'a> {
     pub(super) posthog_project: Option<i64>,
     /// No day begins after that
     pub(super) until: Option<Instant>,
+    /// Why PostHog need not be asked about a host and key any more
+    pub(super) refused: std::sync::Mutex<BTreeMap<String, AppError>>,
 }
 
 impl Work<'_> {
@@ -153,6 +155,9 @@ impl Work<'_> {
             if let Some(error) = broken {
                 return Err(Unknown::App(error.clone()));
             }
+            if let Some(error) = self.refused().get(&integration.target()) {
+                return Err(Unknown::App(error.clone()));
+            }
             let found = posthog_project::find(self.app, self.ledger, app, integration, self.posthog_project);
             let found = found.await?.map_err(Unknown::App)?;
             let asked = Asked {
@@ -166,13 +171,18 @@ impl Work<'_> {
             match &judged {
                 Ok(_) => found.remember(self.ledger, integration).await?,
                 Err(Unknown::App(AppError::NoProject { .. } | AppError::NoAccess { .. })) => {
-                    found.forget(self.ledger, integration).await?;
+                    found.look_again(self.app, self.ledger, integration).await?;
                 }
                 Err(_) => {}
             }
             judged
         };
         let judged = judged.await;
+        if let Err(Unknown::App(error)) = &judged
+            && error.is_of_project()
+        {
+            self.refused().insert(integration.target(), error.clone());
+        }
         let found = Arrival {
             target: Some(integration.target()),
             ..arrival(project, day, last, &judged)
@@ -185,6 +195,12 @@ impl Work<'_> {
             _ => None,
         };
         Ok((stands, error))
+    }
+}
+
+impl Work<'_> {
+    fn refused(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, AppError>> {
+        self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -24,7 +24,7 @@ const FILL: &str = "
     analyze";
 
 /// Pages of the tables that were read in sequence, and how often.
-async fn scans(world: &testkit::World) -> Vec<(String, i64)> {
+pub(crate) async fn scans(world: &testkit::World) -> Vec<(String, i64)> {
     let rows = sqlx::query(
         "select relname::text, coalesce(seq_scan, 0) as scans from pg_stat_user_tables
          where schemaname = 'posthog_export' and relname in ('runs', 'streams', 'arrivals', 'rejects') order by 1",

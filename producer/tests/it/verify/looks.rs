@@ -7,6 +7,7 @@ use testkit::{World, langfuse};
 
 use super::app::{App, PERSONAL_KEY, Way};
 use super::{DAY, exported, exported_last_week, target, uuid, verify};
+use crate::console::big::scans;
 use crate::{KEY, PROJECT, alter, json, world};
 
 /// Without dates: what is due.
@@ -385,4 +386,31 @@ async fn nobody_is_called_for_a_project_that_is_switched_off_or_gone() {
     alter(&world, "delete from posthog_integrations").await;
     assert_eq!(due(&world, &[]).await.1, 0);
     assert_eq!(calls().await, 0);
+}
+
+/// A thousand days of fifty projects, all of which have arrived.
+const HISTORY: &str = "
+    insert into posthog_export.runs (project_id, day, run, state, started_at, completed_at, queued_at)
+      select 'history ' || p, d, 'daily', 'completed', d, d + interval '1 day', d
+      from generate_series(1, 50) p, generate_series(current_date - 1000, current_date - 1, interval '1 day') d;
+    insert into posthog_export.arrivals (project_id, day, run, run_completed_at, verdict, says)
+      select project_id, day, run, completed_at, 'arrived', '' from posthog_export.runs where project_id like 'history %';
+    analyze";
+
+#[tokio::test]
+async fn what_is_due_is_found_without_reading_the_whole_ledger() {
+    let (world, _app, _) = exported(PROJECT).await;
+    sqlx::raw_sql(HISTORY).execute(&world.pool()).await.unwrap();
+    let of_history = async || -> Vec<(String, i64)> {
+        let all = scans(&world).await.into_iter();
+        all.filter(|(table, _)| matches!(table.as_str(), "runs" | "arrivals"))
+            .collect()
+    };
+    let before = of_history().await;
+    assert_eq!(due(&world, &[]).await.0["days"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        of_history().await,
+        before,
+        "a table was read from its beginning to its end"
+    );
 }

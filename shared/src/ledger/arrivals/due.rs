@@ -38,17 +38,20 @@ impl Ledger {
     pub async fn days_to_verify(&self, wanted: &Wanted<'_>) -> Result<Vec<(String, Day)>, LedgerError> {
         let rows = sqlx::query_as::<_, (String, NaiveDate)>(
             "-- ledger_days_to_verify
-             with days as (
+             with looked_for as (
+               select project_id, day from posthog_export.runs where $4 and day between $1 and $2
+               -- By the index of completed_at: a day of that time was completed after its beginning.
+               union select project_id, day from posthog_export.runs
+                     where not $4 and state = 'completed' and day <= $2
+                       and completed_at > least($7, $1::date::timestamp at time zone 'UTC')
+                       and (day >= $1 or completed_at > $7)
+               union select project_id, day from posthog_export.arrivals
+                     where not $4 and verdict = 'missing' and not set_aside),
+             days as (
                select project_id, day, max(completed_at) filter (where state = 'completed') as completed_at,
                       bool_or(state in ('queued', 'running', 'waiting')) as moving
-               from posthog_export.runs
-               where (day between $1 and $2
-                      or not $4 and day < $1
-                         and (project_id, day) in (select e.project_id, e.day from posthog_export.runs e
-                                                   where e.state = 'completed' and e.completed_at > $7)
-                      or not $4 and (project_id, day) in (select m.project_id, m.day from posthog_export.arrivals m
-                                                          where m.verdict = 'missing' and not m.set_aside))
-                 and (cardinality($3::text[]) = 0 or project_id = any($3))
+               from looked_for join posthog_export.runs using (project_id, day)
+               where cardinality($3::text[]) = 0 or project_id = any($3)
                group by project_id, day
                having bool_or(state = 'completed' and created_after is null and span_from is null
                               and coalesce(events @> array['trace', 'generation', 'score'], true)))

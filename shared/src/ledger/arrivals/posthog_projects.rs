@@ -13,13 +13,11 @@ impl Ledger {
         answered(known.bind(target).fetch_optional(&self.pool)).await
     }
 
-    /// Remembers which PostHog project this target is; `None` forgets it.
-    pub async fn remember_posthog_project(&self, target: &str, project: Option<i64>) -> Result<(), LedgerError> {
+    /// Remembers which PostHog project this target is.
+    pub async fn remember_posthog_project(&self, target: &str, project: i64) -> Result<(), LedgerError> {
         let written = sqlx::query(
             "-- ledger_remember_posthog_project
-             with gone as (delete from posthog_export.posthog_projects where target = $1 and $2::bigint is null)
-             insert into posthog_export.posthog_projects (target, posthog_project)
-             select $1, $2 where $2 is not null
+             insert into posthog_export.posthog_projects (target, posthog_project) values ($1, $2)
              on conflict (target) do update
              set posthog_project = excluded.posthog_project, found_at = clock_timestamp()",
         )
