@@ -13,6 +13,7 @@ mod times;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::middleware;
@@ -21,6 +22,7 @@ use reqwest::Url;
 use shared::ladder::Ladder;
 use shared::settings::SecretString;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use crate::config::Server;
 use crate::error::CommandError;
@@ -28,6 +30,9 @@ use address::Prefix;
 use app::App;
 use queues::Queues;
 use security::{Gate, HEALTH, Hosts, Password, Protection};
+
+/// How long it waits for open connections when it ends.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// Where the console is, and what protects it.
 #[derive(Clone, Debug)]
@@ -110,13 +115,26 @@ impl Console {
         &self.url
     }
 
-    /// Answers until `stop`, and ends what it has begun to answer.
+    /// Answers until `stop`, and ends what it has begun to answer; a connection that says nothing more
+    /// does not hold it up.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), CommandError> {
         let service = self.router.into_make_service_with_connect_info::<SocketAddr>();
-        axum::serve(self.listener, service)
-            .with_graceful_shutdown(stop)
-            .await
-            .map_err(|error| CommandError::refused(format!("the console ended: {error}")))
+        let (stopping, stopped) = oneshot::channel();
+        let serving = axum::serve(self.listener, service).with_graceful_shutdown(async {
+            stop.await;
+            let _ = stopping.send(());
+        });
+        let given_up = async {
+            // An error means that `stop` is not waited for any more: then the console has ended by itself.
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(DRAIN).await;
+        };
+        tokio::select! {
+            served = serving => served.map_err(|error| CommandError::refused(format!("the console ended: {error}"))),
+            () = given_up => Ok(()),
+        }
     }
 }
 

@@ -96,10 +96,13 @@ pub fn paging_pool(url: &SecretString, name: &str, connections: u32) -> Result<P
     Ok(pool.connect_lazy_with(reading(read.options, name).options(planner)))
 }
 
-/// A pool that reads the ledger, and that PostgreSQL itself keeps from writing.
-pub fn reading_pool(url: &SecretString, name: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
+/// A pool that reads the ledger for somebody who waits, and that PostgreSQL itself keeps from writing. A
+/// statement ends after `limit`: one whose page is given up would go on, and the next one beside it.
+pub fn reading_pool(url: &SecretString, name: &str, connections: u32, limit: Duration) -> Result<PgPool, sqlx::Error> {
     let read = read(url)?;
-    Ok(pool(connections, read.connect_timeout).connect_lazy_with(reading(read.options, name)))
+    // Of two options of one name PostgreSQL takes the last.
+    let options = reading(read.options, name).options([("statement_timeout", limit.as_millis().to_string())]);
+    Ok(pool(connections, read.connect_timeout).connect_lazy_with(options))
 }
 
 /// A pool that may write: the ledger's, and `integrations set`.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use shared::integration::{self, StoredIntegration};
 use shared::ledger::Ledger;
 use shared::postgres::{in_words, paging_pool, reading_pool};
+use shared::settings::SecretString;
 use sqlx::PgPool;
 
 use super::address::Prefix;
@@ -42,11 +43,16 @@ pub(super) struct App {
     integrations: Arc<Kept<Vec<StoredIntegration>>>,
 }
 
+/// The way to the ledger.
+fn ledger_pool(url: &SecretString) -> Result<PgPool, sqlx::Error> {
+    reading_pool(url, NAME, CONNECTIONS, LEDGER.wait)
+}
+
 impl App {
     pub(super) fn new(prefix: Prefix, ledger: &Server, source: &Server, queues: Queues) -> Result<Self, CommandError> {
         Ok(Self {
             prefix,
-            ledger: Ledger::new(reading_pool(&ledger.url, NAME, CONNECTIONS)?),
+            ledger: Ledger::new(ledger_pool(&ledger.url)?),
             source: paging_pool(&source.url, NAME, 2)?,
             queues,
             overview: Kept::new(LEDGER),
@@ -62,5 +68,20 @@ impl App {
             found.map_err(|error| format!("Langfuse's database: {}", in_words(&error)))
         };
         self.integrations.get(ask).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_session_at_the_ledger_takes_no_writes_and_ends_what_nobody_waits_for() {
+        let pool = ledger_pool(&"postgres://me@localhost/ledger".into()).unwrap();
+        let options = pool.connect_options();
+        let said = options.get_options().unwrap();
+        assert!(said.contains("default_transaction_read_only=on"), "{said}");
+        let last = said.rsplit("statement_timeout=").next().unwrap();
+        assert!(last.starts_with("5000"), "{said}");
     }
 }

@@ -150,18 +150,21 @@ async fn every_answer_has_the_headers_and_nothing_can_be_changed() {
     }
 }
 
+/// Whoever has begun a request and says no more must not keep the console from ending.
 #[tokio::test]
-async fn the_session_at_the_ledger_takes_no_writes() {
-    let world = world().await;
+async fn it_ends_though_somebody_is_still_connected() {
+    use tokio::io::AsyncWriteExt as _;
+    let world = bare_world().await;
     let console = Console::start(&world, &[], &[]).await;
-    console.page("/").await;
-    let writable: i64 = sqlx::query_scalar(
-        "select count(*) from pg_stat_activity where application_name = 'posthog-export-console' and datname = current_database()",
-    )
-    .fetch_one(&world.pool())
-    .await
-    .unwrap();
-    assert!(writable > 0);
+    let address = console.url.strip_prefix("http://").unwrap();
+    let mut silent = tokio::net::TcpStream::connect(address).await.unwrap();
+    silent.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+    // It has been taken in before this one is answered.
+    console.get("/healthz").send().await.unwrap();
+    console.process.terminate();
+    let code = console.process.exited_within(super::PATIENCE).await;
+    assert!(code.is_some_and(|code| code.success()), "{}", console.process.tail());
+    drop(silent);
 }
 
 #[tokio::test]
