@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 /// What the doctor looks at. The words are stable: scripts select findings by them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Check {
+pub(crate) enum Check {
     DatabaseReachable,
     DatabaseColumns,
     DatabaseRights,
@@ -34,7 +34,7 @@ pub(super) enum Check {
 
 impl Check {
     /// The word in tables and JSON.
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::DatabaseReachable => "database.reachable",
             Self::DatabaseColumns => "database.columns",

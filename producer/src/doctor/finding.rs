@@ -9,7 +9,7 @@ use crate::error::CommandError;
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Status {
+pub(crate) enum Status {
     /// As it should be
     Ok,
     /// It could not be looked at from here
@@ -22,7 +22,7 @@ pub(super) enum Status {
 
 impl Status {
     /// The word in the table. A problem is in capitals, so that it is seen.
-    pub(super) const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Unknown => "unknown",
@@ -34,19 +34,19 @@ impl Status {
 
 /// One line of the report.
 #[derive(Debug, Serialize)]
-pub(super) struct Finding {
-    pub(super) check: Check,
-    pub(super) status: Status,
-    pub(super) found: String,
+pub(crate) struct Finding {
+    pub(crate) check: Check,
+    pub(crate) status: Status,
+    pub(crate) found: String,
     /// What to do; nothing when all is well
-    pub(super) advice: Option<String>,
+    pub(crate) advice: Option<String>,
     /// The projects that it is about, where it is about some of them
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) projects: Vec<String>,
+    pub(crate) projects: Vec<String>,
 }
 
 impl Finding {
-    pub(super) fn ok(check: Check, found: impl Into<String>) -> Self {
+    pub(crate) fn ok(check: Check, found: impl Into<String>) -> Self {
         Self {
             check,
             status: Status::Ok,
@@ -56,7 +56,7 @@ impl Finding {
         }
     }
 
-    pub(super) fn unknown(check: Check, found: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(crate) fn unknown(check: Check, found: impl Into<String>, advice: impl Into<String>) -> Self {
         Self {
             status: Status::Unknown,
             advice: Some(advice.into()),
@@ -64,14 +64,14 @@ impl Finding {
         }
     }
 
-    pub(super) fn warning(check: Check, found: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(crate) fn warning(check: Check, found: impl Into<String>, advice: impl Into<String>) -> Self {
         Self {
             status: Status::Warning,
             ..Self::unknown(check, found, advice)
         }
     }
 
-    pub(super) fn problem(check: Check, found: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(crate) fn problem(check: Check, found: impl Into<String>, advice: impl Into<String>) -> Self {
         Self {
             status: Status::Problem,
             ..Self::unknown(check, found, advice)
@@ -79,12 +79,12 @@ impl Finding {
     }
 
     /// The same, about these projects.
-    pub(super) fn of_projects(self, projects: Vec<String>) -> Self {
+    pub(crate) fn of_projects(self, projects: Vec<String>) -> Self {
         Self { projects, ..self }
     }
 
     /// A server of Postgres that cannot be used.
-    pub(super) fn unreachable(check: Check, server: &Server, error: &CommandError) -> Self {
+    pub(crate) fn unreachable(check: Check, server: &Server, error: &CommandError) -> Self {
         let variable = server.variable;
         let advice = match error {
             CommandError::Server(error) if error.is_pooler => {
@@ -96,22 +96,22 @@ impl Finding {
     }
 
     /// The check itself failed, so what it would have found is not known.
-    pub(super) fn error(check: Check, error: &impl ToString) -> Self {
+    pub(crate) fn error(check: Check, error: &impl ToString) -> Self {
         Self::problem(check, error.to_string(), "Read the error, and mend it.")
     }
 }
 
 /// What a check of a server has found, and what the later checks need of it.
 #[derive(Debug)]
-pub(super) struct Checked<T> {
+pub(crate) struct Checked<T> {
     /// The connection, or whatever the next check needs
-    pub(super) handle: T,
-    pub(super) findings: Vec<Finding>,
+    pub(crate) handle: T,
+    pub(crate) findings: Vec<Finding>,
 }
 
 impl<T> Checked<T> {
     /// Adds the findings to those of the report, and answers the handle.
-    pub(super) fn report_to(self, report: &mut Vec<Finding>) -> T {
+    pub(crate) fn report_to(self, report: &mut Vec<Finding>) -> T {
         report.extend(self.findings);
         self.handle
     }

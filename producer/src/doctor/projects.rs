@@ -8,8 +8,8 @@ use shared::integration::{self, EncryptionKey, StoredIntegration};
 use shared::ledger::{Ledger, Pause};
 use sqlx::PgPool;
 
-use super::Config;
 use super::check::Check;
+use super::config::Config;
 use super::finding::Finding;
 use crate::error::CommandError;
 use crate::key_check::{self, KeyAnswer};

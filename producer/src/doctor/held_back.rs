@@ -4,8 +4,8 @@ use shared::integration;
 use shared::ledger::Ledger;
 use sqlx::PgPool;
 
-use super::Config;
 use super::check::Check;
+use super::config::Config;
 use super::finding::Finding;
 use crate::error::CommandError;
 use crate::facts::{self, Effort};
