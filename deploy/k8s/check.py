@@ -40,6 +40,11 @@ def read(path):
     return (ROOT / path).read_text(encoding="utf-8")
 
 
+def documents():
+    """All that is written for people, in one text."""
+    return "\n".join(read(path.relative_to(ROOT)) for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))])
+
+
 def programs_know():
     """What the programs know, read out of their sources: variables, which of them are secret, paths that are served, queues."""
     source = read("shared/src/settings/variables.rs")
@@ -354,26 +359,26 @@ def document_faults(text, objects):
     there = {name(thing) for thing in objects} | {f"Job {made}" for made in re.findall(r"create job (?:--\S+ )*([a-z-]+)", commands)}
     named = {f"{kinds[kind]} {called}" for kind, called in re.findall(r"\b(deploy|job|cronjob)/([a-z-]+)\b(?!/)", commands)}
     named |= {f"Job {called}" for called in re.findall(r"delete job ([a-z-]+)", commands)}
-    faults = [f"docs/OPERATIONS.md: there is no {thing}" for thing in sorted(named - there)]
+    faults = [f"docs: there is no {thing}" for thing in sorted(named - there)]
     # A Job that belongs to the CronJob counts in its history, which then loses the nightly one.
     made = [line for line in text.splitlines() if "--from=cronjob/" in line]
     if any("--dry-run=client" not in line for line in made) or text.count("del(.metadata.ownerReferences") < len(made):
-        faults.append("docs/OPERATIONS.md: a Job made --from=cronjob keeps its owner")
+        faults.append("docs: a Job made --from=cronjob keeps its owner")
     containers = {container["name"] for cron in of_kind(objects, "CronJob") for container in containers_of(pod_of(cron))}
     said = set(re.findall(r'--container=([a-z-]+)', text) + re.findall(r'select\(\.name == "([a-z-]+)"\)', text))
-    faults += [f"docs/OPERATIONS.md: the CronJob has no container {called}" for called in sorted(said - containers)]
+    faults += [f"docs: the CronJob has no container {called}" for called in sorted(said - containers)]
     return faults
 
 
 def install_faults(text, example):
     """The documents name each Secret, and have the namespace applied before them, and them before the pods that wait for them."""
     called = [secret["metadata"]["name"] for secret in example]
-    faults = [f"docs/OPERATIONS.md does not name the Secret {secret}" for secret in called if f"`{secret}`" not in text]
+    faults = [f"docs/KUBERNETES.md does not name the Secret {secret}" for secret in called if f"`{secret}`" not in text]
     (block,) = [block for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) if "/namespace.yaml" in block]
     steps = ["/namespace.yaml", "--namespace posthog-export apply --filename=secrets", "apply --kustomize"]
     places = [block.find(step) for step in steps]
     if -1 in places or places != sorted(places):
-        faults.append("docs/OPERATIONS.md: the namespace, the Secrets and the rest are not applied in this order")
+        faults.append("docs/KUBERNETES.md: the namespace, the Secrets and the rest are not applied in this order")
     return faults
 
 
@@ -386,8 +391,7 @@ def main():
         objects = render(directory)
         everything += objects
         faults += faults_of(directory, objects, example, known)
-    text = read("docs/OPERATIONS.md")
-    faults += document_faults(text, everything) + install_faults(text, example)
+    faults += document_faults(documents(), everything) + install_faults(read("docs/KUBERNETES.md"), example)
     for fault in faults:
         print(fault, file=sys.stderr)
     print(f"{len(everything)} objects, Kubernetes {', '.join(VERSIONS)}: {len(faults)} faults")

@@ -91,7 +91,7 @@ PLANTED = [
     (MONITOR, ("spec", "selector", "matchLabels"), "app.kubernetes.io/component", "wroker", "selects nothing"),
     (("NetworkPolicy", "posthog-export"), ("spec", "podSelector", "matchLabels"), "app.kubernetes.io/name", "x", "selects nothing"),
     (("NetworkPolicy", "posthog-export-worker"), ("spec", "egress", 0, "to", 1, "ipBlock"), "except", [], "NAT64 is not closed"),
-    (("PrometheusRule", "posthog-export"), ("spec", "groups", 0, "rules", 0, "annotations"), "runbook_url", "docs/OPERATIONS.md#x", "leads nowhere"),
+    (("PrometheusRule", "posthog-export"), ("spec", "groups", 0, "rules", 0, "annotations"), "runbook_url", "docs/ALERTS.md#x", "leads nowhere"),
     (("Permission", "posthog-export-worker"), ("spec", "permissions"), "read", ".*", "differs from"),
     (WORKER, CONTAINER, "image", "registry.invalid/posthog-export:set-by-overlay", "images"),
     (WORKER, ("metadata",), "namespace", "default", "lies in no namespace"),
@@ -155,12 +155,12 @@ class EveryPlantedFaultIsFound(unittest.TestCase):
 
     def test_documents(self):
         text = "kubectl create job a --from=cronjob/posthog-export-enqueue; kubectl logs job/a; kubectl exec deploy/wroker"
-        owned = "docs/OPERATIONS.md: a Job made --from=cronjob keeps its owner"
-        self.assertEqual(check.document_faults(text, OBJECTS), ["docs/OPERATIONS.md: there is no Deployment wroker", owned])
+        owned = "docs: a Job made --from=cronjob keeps its owner"
+        self.assertEqual(check.document_faults(text, OBJECTS), ["docs: there is no Deployment wroker", owned])
         dropped = text.replace(";", " --dry-run=client | jq 'del(.metadata.ownerReferences)';", 1).replace("wroker", "posthog-export-worker")
         self.assertEqual(check.document_faults(dropped, OBJECTS), [])
         named = 'jq \'(.containers[] | select(.name == "producr")).args = $words\'; kubectl logs --container=enqueue job/a'
-        missing = [f"docs/OPERATIONS.md: the CronJob has no container {called}" for called in ["enqueue", "producr"]]
+        missing = [f"docs: the CronJob has no container {called}" for called in ["enqueue", "producr"]]
         self.assertEqual(check.document_faults(f"{dropped}; {named}", OBJECTS), missing)
 
     def test_how_far_back_the_first_export_goes(self):
@@ -174,15 +174,15 @@ class EveryPlantedFaultIsFound(unittest.TestCase):
         self.assertEqual(check.overlay_faults(DIRECTORY, objects), [])
 
     def test_the_order_of_the_installation(self):
-        text = check.read("docs/OPERATIONS.md")
+        text = check.read("docs/KUBERNETES.md")
         self.assertEqual(check.install_faults(text, EXAMPLE), [])
-        order = ["docs/OPERATIONS.md: the namespace, the Secrets and the rest are not applied in this order"]
+        order = ["docs/KUBERNETES.md: the namespace, the Secrets and the rest are not applied in this order"]
         secrets = "kubectl --namespace posthog-export apply --filename=secrets.yaml\n"
         self.assertEqual(check.install_faults(text.replace(secrets, ""), EXAMPLE), order)
         self.assertEqual(check.install_faults(text.replace(secrets, secrets.replace("--namespace posthog-export ", "")), EXAMPLE), order)
         late = text.replace(secrets, "").replace("kubectl --namespace posthog-export wait", f"{secrets}kubectl wait", 1)
         self.assertEqual(check.install_faults(late, EXAMPLE), order)
-        unnamed = ["docs/OPERATIONS.md does not name the Secret posthog-export-keda"]
+        unnamed = ["docs/KUBERNETES.md does not name the Secret posthog-export-keda"]
         self.assertEqual(check.install_faults(text.replace("`posthog-export-keda`", "a fourth"), EXAMPLE), unnamed)
 
     def test_a_secret_that_is_rendered(self):

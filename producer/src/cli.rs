@@ -33,8 +33,9 @@ Examples:
                                    export a day again
   producer dead-letters list       see which jobs need a human, and what to do about each
 
-The settings are environment variables; the README lists them. A secret may also be in a file: set
-NAME_FILE to its path instead of NAME. Results go to standard output, log lines to standard error.
+The settings are environment variables; docs/CONFIGURATION.md lists them. A secret may also be in a
+file: set NAME_FILE to its path instead of NAME. Results go to standard output, log lines to
+standard error.
 
 Exit code: 0 all is well; 1 something failed or was not confirmed; 2 wrong arguments or settings.";
 

@@ -14,6 +14,15 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// The README and all pages of docs/.
+fn documents() -> Vec<PathBuf> {
+    let pages = fs::read_dir(root().join("docs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let pages = pages.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    pages.chain([root().join("README.md")]).collect()
+}
+
 /// As a shell splits a line: quotes, comments, pipes and `&&`; each part is one command's words.
 fn commands(line: &str) -> Vec<Vec<String>> {
     let mut commands = vec![Vec::new()];
@@ -43,7 +52,7 @@ fn commands(line: &str) -> Vec<Vec<String>> {
     commands
 }
 
-/// A call of a shell function that docs/OPERATIONS.md defines is a call of ours.
+/// A call of a shell function that docs/KUBERNETES.md defines is a call of ours.
 fn without_function(mut words: Vec<String>) -> Vec<String> {
     let stands_for: &[&str] = match words.first().map(String::as_str) {
         Some("dead_letters") => &["producer", "dead-letters"],
@@ -116,8 +125,8 @@ fn manifest_commands() -> Vec<String> {
 #[test]
 fn every_command_shown_is_one_that_the_program_takes() {
     let mut lines = Vec::new();
-    for document in ["README.md", "docs/OPERATIONS.md"] {
-        lines.extend(shell_lines(&fs::read_to_string(root().join(document)).unwrap()));
+    for document in documents() {
+        lines.extend(shell_lines(&fs::read_to_string(document).unwrap()));
     }
     for text in help_texts(&Cli::command()) {
         // What a command is for stands behind it, two spaces away.
@@ -144,8 +153,8 @@ fn every_command_shown_is_one_that_the_program_takes() {
 #[test]
 fn every_command_named_in_a_sentence_is_there() {
     let mut tried = 0;
-    for document in ["README.md", "docs/OPERATIONS.md"] {
-        for code in inline_code(&fs::read_to_string(root().join(document)).unwrap()) {
+    for document in documents() {
+        for code in inline_code(&fs::read_to_string(&document).unwrap()) {
             let words = commands(&code).remove(0);
             if words.len() < 2 || words[0] != "producer" {
                 continue;
@@ -159,7 +168,11 @@ fn every_command_named_in_a_sentence_is_there() {
                 ErrorKind::MissingSubcommand,
                 ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
             ];
-            assert!(left_out.contains(&error.kind()), "{document}: `{code}`: {error}");
+            assert!(
+                left_out.contains(&error.kind()),
+                "{}: `{code}`: {error}",
+                document.display()
+            );
         }
     }
     assert!(tried > 20, "only {tried} commands were found");

@@ -1,4 +1,4 @@
-//! The shell functions of docs/OPERATIONS.md, against a `kubectl` that plays the cluster.
+//! The shell functions of docs/KUBERNETES.md, against a `kubectl` that plays the cluster.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends so")]
 
@@ -90,7 +90,7 @@ fn directory(name: &str) -> PathBuf {
 
 /// The shell block of the document that defines the functions.
 fn functions() -> String {
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/OPERATIONS.md");
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/KUBERNETES.md");
     let text = fs::read_to_string(document).unwrap();
     let blocks = text
         .split("```sh\n")

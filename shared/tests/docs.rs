@@ -1,5 +1,5 @@
 //! Holds what the documents repeat equal to the code, and their links to the files. `UPDATE_DOCS=1`
-//! writes the README's tables anew.
+//! writes the tables anew.
 
 #![allow(clippy::expect_used, reason = "a document that cannot be read is a failed test")]
 
@@ -18,9 +18,15 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).expect("a document of the repository")
 }
 
-/// The README's text between a pair of markers must be this table.
-fn expect_table(name: &str, table: &str) {
-    expect_part("README.md", name, table);
+/// The README and all pages of docs/.
+fn documents() -> Vec<String> {
+    let entries = fs::read_dir(root().join("docs")).expect("the folder of documents");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let pages = paths.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let pages = pages.filter_map(|path| Some(format!("docs/{}", path.file_name()?.to_str()?)));
+    let mut pages: Vec<String> = pages.chain(["README.md".to_owned()]).collect();
+    pages.sort();
+    pages
 }
 
 /// A document's text between a pair of markers must be this.
@@ -45,13 +51,8 @@ fn expect_part(document: &str, name: &str, table: &str) {
 }
 
 #[test]
-fn the_readme_tells_the_configuration_and_the_error_codes() {
-    expect_table("configuration", &markdown_table());
-    let mut codes = String::from("| code | what to do |\n| --- | --- |\n");
-    for code in ErrorCode::ALL {
-        codes.push_str(&format!("| `{code}` | {} |\n", code.advice()));
-    }
-    expect_table("error codes", &codes);
+fn the_configuration_page_tells_every_variable() {
+    expect_part("docs/CONFIGURATION.md", "configuration", &markdown_table());
 }
 
 /// What kind of query a tile has, and where its SQL is.
@@ -93,26 +94,34 @@ fn the_dashboards_page_tells_every_tile() {
     expect_part("docs/DASHBOARDS.md", "tiles", told.trim_end());
 }
 
-/// The words in the first column of a document's table between a pair of markers.
-fn first_column(text: &str, name: &str) -> BTreeSet<String> {
-    let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
-    let (_, rest) = text.split_once(&open).expect("the opening marker");
-    let (table, _) = rest.split_once(&close).expect("the closing marker");
-    let words = table
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-    words.map(str::to_owned).collect()
-}
-
+/// The one table of errors has each code once, in the order of the code, says what becomes of the
+/// job, and which ones pause the project.
 #[test]
-fn operations_tells_what_to_do_about_every_error_code() {
-    let text = read("docs/OPERATIONS.md");
-    let dead = first_column(&text, "dead letters");
-    let never_dead = first_column(&text, "no dead letters");
-    let told: Vec<&String> = dead.iter().chain(&never_dead).collect();
-    let known: BTreeSet<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
-    assert_eq!(told.len(), known.len(), "a code is told twice, or not at all");
-    assert!(told.iter().all(|code| known.contains(code.as_str())), "{told:?}");
+fn the_table_of_errors_tells_every_code_once() {
+    let text = read("docs/TROUBLESHOOTING.md");
+    let (_, rest) = text.split_once("<!-- error codes -->\n").expect("the opening marker");
+    let (table, _) = rest.split_once("<!-- /error codes -->").expect("the closing marker");
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let told: Vec<&str> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
+    let known: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+    assert_eq!(told, known);
+    for (row, code) in rows.iter().zip(ErrorCode::ALL) {
+        assert!(row.len() == 4 && row.iter().all(|cell| !cell.is_empty()), "{row:?}");
+        let job = row[2];
+        assert_eq!(job.contains("pauses the project"), code.pauses_project(), "{code}");
+        let ends = ["dead letter", "waits", "skipped"];
+        assert!(ends.iter().any(|end| job.starts_with(end)), "{code}: {job}");
+    }
+    let table = "<!-- error codes -->";
+    let with_table: Vec<String> = documents()
+        .into_iter()
+        .filter(|page| read(page).contains(table))
+        .collect();
+    assert_eq!(with_table, ["docs/TROUBLESHOOTING.md"], "one table, not two");
 }
 
 #[test]
@@ -159,8 +168,7 @@ fn the_example_environment_and_the_documents_agree_on_roles_and_urls() {
         assert!(example.contains(&format!("{variable}=postgres://{role}:")), "{role}");
         assert!(read(&format!("deploy/sql/{file}")).contains(&format!("create role {role} login")));
     }
-    let documents = ["README.md", "docs/OPERATIONS.md"];
-    let used: BTreeSet<String> = documents
+    let used: BTreeSet<String> = documents()
         .iter()
         .flat_map(|document| urls_of_commands(document))
         .collect();
@@ -168,7 +176,10 @@ fn the_example_environment_and_the_documents_agree_on_roles_and_urls() {
     let known = |name: &str| VARIABLES.iter().any(|variable| variable.name == name);
     for name in used.iter().filter(|name| !known(name)) {
         assert!(example.contains(&format!("\n#   {name} ")), "{name} in .env.example");
-        assert!(read("README.md").contains(&format!("`{name}`")), "{name} in README.md");
+        assert!(
+            read("docs/INSTALL.md").contains(&format!("`{name}`")),
+            "{name} in docs/INSTALL.md"
+        );
     }
 }
 
@@ -279,14 +290,14 @@ fn the_prometheus_operator_gets_the_same_rules() {
     assert!(found == wanted, "{}: write it anew with UPDATE_DOCS=1", path.display());
 }
 
-/// Each alert has a severity, a summary, a description, and a heading of its own in the operations
-/// guide to go to.
+/// Each alert has a severity, a summary, a description, and a heading of its own in the page of
+/// alerts to go to.
 #[test]
 fn every_alert_says_what_it_means_and_where_to_read_on() {
     let text = read(ALERTS);
     let alerts: Vec<&str> = text.split("- alert: ").skip(1).collect();
     assert!(alerts.len() >= 8, "{} alerts", alerts.len());
-    let guide = anchors(&read("docs/OPERATIONS.md"));
+    let guide = anchors(&read("docs/ALERTS.md"));
     for alert in alerts {
         let name = alert.lines().next().unwrap_or_default();
         for part in ["severity: ", "summary: ", "description: "] {
@@ -294,10 +305,10 @@ fn every_alert_says_what_it_means_and_where_to_read_on() {
         }
         let anchor = format!("alert-{}", name.to_lowercase());
         assert!(
-            alert.contains(&format!("runbook_url: docs/OPERATIONS.md#{anchor}\n")),
+            alert.contains(&format!("runbook_url: docs/ALERTS.md#{anchor}\n")),
             "{name}"
         );
-        assert!(guide.contains(&anchor), "docs/OPERATIONS.md lacks {anchor}");
+        assert!(guide.contains(&anchor), "docs/ALERTS.md lacks {anchor}");
     }
 }
 

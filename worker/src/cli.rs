@@ -21,7 +21,7 @@ Exit code: 0 when its /livez answers, 1 when it does not. Reads HTTP_ADDR and no
 }
 
 const AFTER_HELP: &str = "\
-Settings come from the environment (see the README); each secret may come from a file named by NAME_FILE.
+Settings come from the environment (see docs/CONFIGURATION.md); each secret may come from a file named by NAME_FILE.
 SIGTERM or SIGINT: running jobs are handed back within SHUTDOWN_GRACE. A second signal exits now.
 
 Exit codes: 0 stopped by a signal; 1 it could not start; 2 wrong arguments or settings; 130 stopped by a second signal.";

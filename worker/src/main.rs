@@ -14,7 +14,7 @@ use worker::service::Worker;
 
 /// jemalloc, because glibc's allocator gives memory back to the arena that it came from, where
 /// threads of other arenas do not find it. With glibc the worker's memory grew with the day, and
-/// the worker needed a fifth more CPU (docs/ARCHITECTURE.md).
+/// the worker needed a fifth more CPU (docs/DECISIONS.md).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -39,7 +39,7 @@ pub(super) async fn check(keys: Result<&PersonalKeys, &BadSettings>, ledger: &Le
         Ok(NotArrived { days, .. }) => Finding::warning(
             CHECK,
             format!("PostHog does not hold all events of {days} exported days"),
-            "See what is missing with `producer status` and `producer verify`; docs/OPERATIONS.md leads to the cause.",
+            "See what is missing with `producer status` and `producer verify`; docs/VERIFY.md leads to the cause.",
         ),
         Err(error) => Finding::error(CHECK, &error),
     }

@@ -1,4 +1,4 @@
-//! What docs/OPERATIONS.md says of the ledger, run as it stands there: backup, restore, SQL.
+//! What the documents say of the ledger, run as it stands there: backup, restore, SQL.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,11 +8,13 @@ use testkit::World;
 
 use crate::{PROJECT, add_run, add_traces, alter, ledger, world, yesterday};
 
+const UPGRADE: &str = include_str!("../../../docs/UPGRADE.md");
 const OPERATIONS: &str = include_str!("../../../docs/OPERATIONS.md");
+const ALERTS: &str = include_str!("../../../docs/ALERTS.md");
 
 /// The document's line that begins with this program.
 fn documented(program: &str) -> &'static str {
-    let mut lines = OPERATIONS.lines().filter(|line| line.starts_with(program));
+    let mut lines = UPGRADE.lines().filter(|line| line.starts_with(program));
     lines.next().unwrap()
 }
 
@@ -84,7 +86,9 @@ async fn the_documented_sql_runs() {
     let world = world().await;
     add_run(&world, yesterday(), "daily", "completed", Some(Utc::now())).await;
     alter(&world, "update posthog_export.runs set project_id = 'clx1abc'").await;
-    let blocks = OPERATIONS.split("```sql\n").skip(1);
+    let blocks = [ALERTS, OPERATIONS]
+        .into_iter()
+        .flat_map(|text| text.split("```sql\n").skip(1));
     let blocks: Vec<&'static str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
     assert!(blocks.len() >= 2, "{blocks:?}");
     for block in blocks {

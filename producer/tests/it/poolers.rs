@@ -1,4 +1,4 @@
-//! Against a real PgBouncer: what docs/OPERATIONS.md says of poolers.
+//! Against a real PgBouncer: what docs/INSTALL.md says of poolers.
 
 use testkit::{PgBouncer, TcpProxy, World};
 

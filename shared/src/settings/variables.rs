@@ -1,5 +1,5 @@
-//! The one table of environment variables. The code reads names and defaults from here, and the
-//! README's table is generated from it.
+//! The one table of environment variables. The code reads names and defaults from here, and the table
+//! of docs/CONFIGURATION.md is generated from it.
 
 /// What applies when a variable is not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Variable {
     pub secret: bool,
     /// Which programs read it
     pub programs: &'static str,
-    /// One sentence for the README and for errors
+    /// One sentence for the documentation and for errors
     pub meaning: &'static str,
 }
 
@@ -56,7 +56,7 @@ macro_rules! variables {
                 $kind(stringify!($name), $programs, Fallback::$default$(($value))?, $meaning);
         )+
 
-        /// Every variable that the programs read, in the order of the README.
+        /// Every variable that the programs read, in the order of the documentation.
         pub const VARIABLES: &[Variable] = &[$($name),+];
     };
 }
@@ -172,7 +172,7 @@ variables! {
          named: `info,lapin=warn`.";
 }
 
-/// The README's table; a test holds it equal.
+/// The table of docs/CONFIGURATION.md; a test holds it equal.
 pub fn markdown_table() -> String {
     let mut table = String::from("| variable | read by | default | meaning |\n| --- | --- | --- | --- |\n");
     for variable in VARIABLES {

@@ -62,7 +62,7 @@ pub(super) fn say(arguments: &Arguments, report: &Report) {
     let mut standing = report.days.iter().chain(&report.earlier);
     if standing.any(|day| day.verdict == Verdict::Missing) && !arguments.repair {
         line(
-            "Send what is missing again with `producer verify --repair`; docs/OPERATIONS.md tells how to find the cause first.",
+            "Send what is missing again with `producer verify --repair`; docs/VERIFY.md tells how to find the cause first.",
         );
     }
 }

@@ -65,7 +65,7 @@ fn a_day_that_was_exported_without_observations_goes_on_without_them() {
     }
 }
 
-/// As docs/OPERATIONS.md says how observations are added to days that were exported without them.
+/// As docs/EVENTS.md says how observations are added to days that were exported without them.
 #[test]
 fn late_observations_are_sent_once_a_replay_has_added_them_to_their_day() {
     let rules = Rules {
