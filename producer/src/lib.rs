@@ -12,6 +12,7 @@ pub mod config;
 pub mod console;
 mod dashboards;
 pub mod day_range;
+mod dead_letters;
 mod doctor;
 pub mod error;
 mod facts;

@@ -6,6 +6,10 @@ use clap::{Args, Subcommand};
 use shared::error_code::ErrorCode;
 use shared::settings::parse_duration;
 
+use crate::dead_letters::Filter;
+use crate::error::CommandError;
+use crate::output::{self, count};
+
 /// What to do with the dead letters.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
@@ -106,6 +110,16 @@ pub struct Filters {
     pub older_than: Option<Duration>,
 }
 
+impl Filters {
+    pub(super) fn filter(&self) -> Filter {
+        Filter {
+            project: self.project.clone(),
+            error_code: self.error_code,
+            older_than: self.older_than,
+        }
+    }
+}
+
 /// Which dead letters to change: by id, by filter, or all.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(Args, Clone, Debug, Default)]
@@ -130,6 +144,16 @@ pub struct Which {
     /// Write the result as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+impl Which {
+    /// Asks a human, unless told not to. `false`: do nothing.
+    pub(super) fn confirmed(&self, verb: &str, number: usize) -> Result<bool, CommandError> {
+        if self.yes || self.dry_run || number == 0 {
+            return Ok(true);
+        }
+        output::confirm(&format!("{verb} {}?", count(number, "dead letter")))
+    }
 }
 
 /// Arguments of `list`.

@@ -1,14 +1,11 @@
-//! `dead-letters discard`: marks the run as discarded in the ledger, then removes the message.
-//! After a crash in between, a second discard removes the message.
+//! `dead-letters discard`: says what it will give up, asks, and does it.
 
 use serde::Serialize;
-use shared::ledger::{Discard, Ledger, State};
-use shared::message::Message;
+use shared::ledger::Ledger;
 
 use super::arguments::DiscardArguments;
-use super::choose::confirmed;
-use super::letter::{Body, DeadLetter};
-use super::queue::HeldLetters;
+use super::view::Body;
+use crate::dead_letters::{DeadLetter, HeldLetters, discard, goes_on};
 use crate::error::CommandError;
 use crate::output::{self, Exit, cell, count, line, progress};
 use crate::report::{Failure, say_failed};
@@ -43,7 +40,7 @@ pub(super) async fn execute(
     if !which.json {
         announce(&chosen, which.dry_run);
     }
-    if !confirmed(which, "Discard", chosen.len())? {
+    if !which.confirmed("Discard", chosen.len())? {
         line("Nothing was discarded.");
         return Ok(Exit::Done);
     }
@@ -76,29 +73,6 @@ pub(super) async fn execute(
     Ok(Exit::of(report.failed.is_empty()))
 }
 
-async fn discard(ledger: &Ledger, held: &mut HeldLetters<'_>, letter: &DeadLetter) -> Result<(), CommandError> {
-    if let Some(job) = letter.message.as_ref().and_then(Message::job) {
-        ledger.discard(&job, discards(letter)).await?;
-    }
-    if let Some(tag) = letter.tag {
-        held.remove(tag).await?;
-    }
-    Ok(())
-}
-
-/// Which states of a run a discard may change. PURE.
-fn discards(letter: &DeadLetter) -> Discard {
-    if letter.by_broker {
-        // The broker gave the message up and did not tell the ledger, where the run is still as it
-        // was in the queue.
-        Discard::WhateverRests
-    } else {
-        // A worker gave it up, so the run is dead in the ledger. If it is not, the run was
-        // requeued, and the message is a leftover.
-        Discard::Dead
-    }
-}
-
 fn announce(letters: &[DeadLetter], dry_run: bool) {
     if letters.is_empty() {
         line("Nothing to discard.");
@@ -108,13 +82,16 @@ fn announce(letters: &[DeadLetter], dry_run: bool) {
     line(format!("{would}, {}:", count(letters.len(), "dead letter")));
     for letter in letters {
         let state = letter.ledger.as_ref().map(|row| row.state);
-        let goes_on = state.is_some_and(|state| state != State::Dead) && !letter.by_broker;
         line(format!(
             "{}  {}  ledger: {}{}",
             letter.id,
             cell(letter.error_code.as_ref()),
             cell(state),
-            if goes_on { ", which stays so" } else { "" }
+            if goes_on(letter).is_some() {
+                ", which stays so"
+            } else {
+                ""
+            }
         ));
     }
 }

@@ -6,8 +6,9 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::arguments::ListArguments;
-use super::letter::{DeadLetter, View};
+use super::view::View;
 use crate::advice::advice;
+use crate::dead_letters::DeadLetter;
 use crate::output::{self, cell, count, line, moment, shorten};
 
 /// The dead letters of one cause.
@@ -25,14 +26,12 @@ struct Group<'a> {
 }
 
 pub(super) fn execute(arguments: &ListArguments, letters: &[DeadLetter], now: DateTime<Utc>) {
-    let found: Vec<&DeadLetter> = letters
-        .iter()
-        .filter(|letter| arguments.filters.take(letter, now))
-        .collect();
+    let filter = arguments.filters.filter();
+    let found: Vec<&DeadLetter> = letters.iter().filter(|letter| filter.take(letter, now)).collect();
     let shown = found.get(..arguments.limit.unwrap_or(usize::MAX)).unwrap_or(&found);
     match (arguments.group, arguments.json) {
         (false, true) => {
-            let views: Vec<View<'_>> = shown.iter().map(|letter| letter.view()).collect();
+            let views: Vec<View<'_>> = shown.iter().map(|letter| View::of(letter)).collect();
             output::json(&serde_json::json!({ "dead_letters": views }));
         }
         (true, true) => output::json(&serde_json::json!({ "groups": group(&found) })),

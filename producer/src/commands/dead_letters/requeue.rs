@@ -1,27 +1,12 @@
-//! `dead-letters requeue`: publishes a message, waits for its confirm, records it, and only then
-//! removes the dead letter. A crash in between leaves the message twice, which is harmless; none is
-//! lost.
+//! `dead-letters requeue`: says what it will publish again, asks, and does it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use chrono::{DateTime, Utc};
 use serde::Serialize;
-use shared::error_code::ErrorCode;
-use shared::headers::Headers;
-use shared::job::RunKey;
 use shared::ledger::Ledger;
-use shared::message::Message;
-use shared::topology::Lane;
-use shared::trace::Traceparent;
 
 use super::arguments::RequeueArguments;
-use super::choose::confirmed;
-use super::letter::DeadLetter;
-use super::queue::HeldLetters;
+use crate::dead_letters::{DeadLetter, HeldLetters, Requeue, is_bad, once_each, paused_by_human, requeue};
 use crate::error::CommandError;
-use crate::output::{self, Exit, count, line, progress};
-use crate::plan::lane;
-use crate::publish::{Outgoing, Pipeline, WINDOW};
+use crate::output::{self, Exit, count, line};
 use crate::report::{Failure, say_failed};
 use crate::servers::Broker;
 
@@ -36,18 +21,6 @@ struct Report {
     left: Vec<String>,
     /// Projects that a failure had paused, and that are exported again
     resumed: Vec<String>,
-}
-
-/// A message to publish. Several dead letters may hold the same one; it is published once.
-struct Requeue {
-    id: String,
-    /// Its row, if it is a job with a run
-    key: Option<RunKey>,
-    lane: Lane,
-    body: Vec<u8>,
-    traceparent: Option<Traceparent>,
-    /// The dead letters to remove once it is confirmed
-    tags: Vec<u64>,
 }
 
 pub(super) async fn execute(
@@ -69,23 +42,21 @@ pub(super) async fn execute(
         announce(&jobs, &report);
     }
     // No question about dead letters that were named one by one.
-    if which.ids.is_empty() && !confirmed(which, "Requeue", jobs.len())? {
+    if which.ids.is_empty() && !which.confirmed("Requeue", jobs.len())? {
         line("Nothing was requeued.");
         return Ok(Exit::Done);
     }
     if which.dry_run {
         report.requeued = jobs.iter().map(|job| job.id.clone()).collect();
     } else if !jobs.is_empty() {
-        // Before the first is published: a worker skips the jobs of a paused project.
-        report.resumed = resume(ledger, &jobs).await?;
-        let publisher = broker.publisher().await?;
-        let mut pipeline = Pipeline::new(&publisher);
-        let bar = progress("requeuing", jobs.len());
-        for window in jobs.chunks(WINDOW) {
-            publish(&mut pipeline, ledger, held, window, &mut report).await?;
-            bar.inc(u64::try_from(window.len()).unwrap_or(0));
+        for project in paused_by_human(ledger, &jobs).await? {
+            tracing::warn!(
+                project,
+                "a human paused the project: its jobs are skipped until `producer projects resume`"
+            );
         }
-        bar.finish_and_clear();
+        let done = requeue(ledger, broker, held, &jobs).await?;
+        (report.requeued, report.failed, report.resumed) = (done.requeued, done.failed, done.resumed);
     }
     if which.json {
         output::json(&report);
@@ -134,55 +105,6 @@ fn leave_bad(
     Ok(chosen)
 }
 
-/// Ends the pauses of these projects that came from a failure: requeuing says that the cause is
-/// gone. Pauses by a human stay.
-async fn resume(ledger: &Ledger, jobs: &[Requeue]) -> Result<Vec<String>, CommandError> {
-    let projects: BTreeSet<String> = jobs
-        .iter()
-        .filter_map(|job| job.key.as_ref())
-        .map(|key| key.project_id.clone())
-        .collect();
-    let pauses = ledger.pauses().await?;
-    for id in &projects {
-        if pauses.get(id).is_some_and(|pause| pause.settings.is_none()) {
-            tracing::warn!(
-                project = id,
-                "a human paused the project: its jobs are skipped until `producer projects resume`"
-            );
-        }
-    }
-    let projects: Vec<String> = projects.into_iter().collect();
-    Ok(ledger.resume(&projects, false).await?)
-}
-
-fn is_bad(letter: &DeadLetter) -> bool {
-    letter.message.is_none() || letter.error_code.as_deref() == Some(ErrorCode::BadMessage.as_str())
-}
-
-fn once_each(letters: Vec<DeadLetter>, now: DateTime<Utc>) -> Vec<Requeue> {
-    let mut jobs: Vec<Requeue> = Vec::new();
-    let mut places: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
-    for letter in letters {
-        let place = *places.entry(letter.body.clone()).or_insert(jobs.len());
-        if let Some(job) = jobs.get_mut(place) {
-            job.tags.extend(letter.tag);
-            continue;
-        }
-        jobs.push(Requeue {
-            key: letter.message.as_ref().and_then(Message::key),
-            lane: letter
-                .message
-                .as_ref()
-                .map_or(Lane::Jobs, |message| lane(message.day, now)),
-            id: letter.id,
-            body: letter.body,
-            traceparent: letter.headers.traceparent,
-            tags: letter.tag.into_iter().collect(),
-        });
-    }
-    jobs
-}
-
 fn announce(jobs: &[Requeue], report: &Report) {
     if jobs.is_empty() {
         line("Nothing to requeue.");
@@ -193,50 +115,4 @@ fn announce(jobs: &[Requeue], report: &Report) {
     for job in jobs {
         line(format!("{}  to {}", job.id, job.lane.queue()));
     }
-}
-
-async fn publish(
-    pipeline: &mut Pipeline<'_>,
-    ledger: &Ledger,
-    held: &mut HeldLetters<'_>,
-    jobs: &[Requeue],
-    report: &mut Report,
-) -> Result<(), CommandError> {
-    // A run that dies after this moment has a new dead letter, and must stay dead in the ledger.
-    let before = ledger.now().await?;
-    // The headers of the failure and of the broker are left out. Only the trace goes on.
-    let message = |job: &Requeue| Outgoing {
-        lane: job.lane,
-        body: job.body.clone(),
-        headers: Headers {
-            traceparent: job.traceparent.clone(),
-            ..Headers::default()
-        },
-    };
-    let messages: Vec<Outgoing> = jobs.iter().map(message).collect();
-    let mut confirmed: Vec<&Requeue> = Vec::with_capacity(jobs.len());
-    for (job, answer) in jobs.iter().zip(pipeline.send(&messages).await) {
-        match answer {
-            Ok(()) => confirmed.push(job),
-            Err(error) => report.failed.push(Failure {
-                id: job.id.clone(),
-                error,
-            }),
-        }
-    }
-    let keys: Vec<_> = confirmed.iter().filter_map(|job| job.key.clone()).collect();
-    ledger
-        .record_requeued(&keys, before)
-        .await
-        .map_err(|cause| CommandError::NotRecorded {
-            count: confirmed.len(),
-            cause,
-        })?;
-    for job in confirmed {
-        for tag in &job.tags {
-            held.remove(*tag).await?;
-        }
-        report.requeued.push(job.id.clone());
-    }
-    Ok(())
 }

@@ -7,8 +7,9 @@ use shared::ledger::{Ledger, RejectRow, RunRow, StreamRow};
 use shared::message::Message;
 
 use super::arguments::ShowArguments;
-use super::letter::{DeadLetter, View};
+use super::view::View;
 use crate::advice::advice;
+use crate::dead_letters::DeadLetter;
 use crate::error::CommandError;
 use crate::output::{self, cell, count, line, moment, plain, shorten};
 
@@ -63,7 +64,7 @@ pub(super) async fn execute(
         }
     };
     let in_queue = looked == Looked::InTheQueue;
-    let mut view = letter.view();
+    let mut view = View::of(letter);
     view.in_queue = in_queue.then_some(letter.tag.is_some());
     let shown = Shown {
         view,

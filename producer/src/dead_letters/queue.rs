@@ -35,20 +35,20 @@ const ACKS_AT_ONCE: usize = 16;
 
 /// A message of the queue.
 #[derive(Debug)]
-pub(super) struct Letter {
-    pub(super) tag: u64,
-    pub(super) body: Vec<u8>,
-    pub(super) headers: Headers,
+pub(crate) struct Letter {
+    pub(crate) tag: u64,
+    pub(crate) body: Vec<u8>,
+    pub(crate) headers: Headers,
     /// All headers, the broker's own included
-    pub(super) raw_headers: Map<String, Value>,
+    pub(crate) raw_headers: Map<String, Value>,
     /// Why the broker itself put it here, if it did: `delivery_limit`
-    pub(super) broker_reason: Option<String>,
+    pub(crate) broker_reason: Option<String>,
 }
 
 /// The channel on which the messages are held. It has one consumer, because the broker puts the
 /// messages of one back in their order, and those of several in any.
 #[derive(Debug)]
-pub(super) struct HeldLetters<'a> {
+pub(crate) struct HeldLetters<'a> {
     broker: &'a Broker,
     channel: Channel,
     /// How many messages the queue had at the beginning
@@ -63,7 +63,7 @@ impl<'a> HeldLetters<'a> {
     /// Takes what is in the queue now. Messages that arrive meanwhile stay there. It takes all of
     /// them even for a command that needs a few: what is given back goes behind the rest of what
     /// was given back before, so each look at a part would change the order.
-    pub(super) async fn take_all(broker: &'a Broker) -> Result<(Self, Vec<Letter>), CommandError> {
+    pub(crate) async fn take_all(broker: &'a Broker) -> Result<(Self, Vec<Letter>), CommandError> {
         let Some(depth) = broker.depth(DEAD_LETTER_QUEUE).await? else {
             return Err(CommandError::NoQueue(DEAD_LETTER_QUEUE));
         };
@@ -88,7 +88,7 @@ impl<'a> HeldLetters<'a> {
     }
 
     /// Whether the queue had more messages than were taken.
-    pub(super) fn is_part(&self) -> bool {
+    pub(crate) fn is_part(&self) -> bool {
         usize::try_from(self.depth).unwrap_or(usize::MAX) > self.tags.len()
     }
 
@@ -146,7 +146,7 @@ impl<'a> HeldLetters<'a> {
     }
 
     /// Removes a message for good.
-    pub(super) async fn remove(&mut self, tag: u64) -> Result<(), AmqpError> {
+    pub(crate) async fn remove(&mut self, tag: u64) -> Result<(), AmqpError> {
         within(CONNECT_TIMEOUT, self.channel.basic_ack(tag, BasicAckOptions::default())).await?;
         self.tags.remove(&tag);
         self.removed += 1;
@@ -173,7 +173,7 @@ impl<'a> HeldLetters<'a> {
     ///
     /// It closes the channel, whose messages the broker puts back in their order. A nack of many
     /// messages would lose it: RabbitMQ 3 puts them back in the order of a hash.
-    pub(super) async fn give_back(mut self) -> Result<(), AmqpError> {
+    pub(crate) async fn give_back(mut self) -> Result<(), AmqpError> {
         if self.removed > 0 {
             self.settle().await?;
         }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use shared::headers::Headers;
@@ -11,28 +10,27 @@ use shared::ledger::{RunRow, State};
 use shared::message::Message;
 
 use super::queue::Letter;
-use crate::output::base64;
 
 /// A message of the dead-letter queue, or a dead run of the ledger whose message is gone.
 #[derive(Debug)]
-pub(super) struct DeadLetter {
-    pub(super) id: String,
+pub(crate) struct DeadLetter {
+    pub(crate) id: String,
     /// `None` for a body that is no job
-    pub(super) message: Option<Message>,
-    pub(super) body: Vec<u8>,
-    pub(super) headers: Headers,
+    pub(crate) message: Option<Message>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) headers: Headers,
     /// Every header of the message
-    pub(super) raw_headers: Map<String, Value>,
-    pub(super) error_code: Option<String>,
+    pub(crate) raw_headers: Map<String, Value>,
+    pub(crate) error_code: Option<String>,
     /// The broker gave the message up, not a worker
-    pub(super) by_broker: bool,
-    pub(super) ledger: Option<RunRow>,
+    pub(crate) by_broker: bool,
+    pub(crate) ledger: Option<RunRow>,
     /// The delivery tag on our channel; `None` when it is not in the queue
-    pub(super) tag: Option<u64>,
+    pub(crate) tag: Option<u64>,
 }
 
 impl DeadLetter {
-    pub(super) fn of_message(letter: Letter, rows: &BTreeMap<String, RunRow>) -> Self {
+    pub(crate) fn of_message(letter: Letter, rows: &BTreeMap<String, RunRow>) -> Self {
         let message = Message::decode(&letter.body).ok();
         let key = message.as_ref().and_then(Message::key);
         let row = key.as_ref().and_then(|key| rows.get(&key.to_string())).cloned();
@@ -56,7 +54,7 @@ impl DeadLetter {
     }
 
     /// The message is gone; the job is made from the row.
-    pub(super) fn of_row(row: &RunRow) -> Self {
+    pub(crate) fn of_row(row: &RunRow) -> Self {
         let message = Message::from(&row.job());
         Self {
             id: row.key().to_string(),
@@ -71,71 +69,18 @@ impl DeadLetter {
         }
     }
 
-    pub(super) fn error(&self) -> Option<&str> {
+    pub(crate) fn error(&self) -> Option<&str> {
         let by_ledger = || self.ledger.as_ref()?.error.as_deref();
         self.headers.error.as_deref().or_else(by_ledger)
     }
 
-    pub(super) fn attempt(&self) -> Option<i32> {
+    pub(crate) fn attempt(&self) -> Option<i32> {
         self.headers.attempt.or_else(|| Some(self.ledger.as_ref()?.attempt))
     }
 
-    pub(super) fn first_failed_at(&self) -> Option<DateTime<Utc>> {
+    pub(crate) fn first_failed_at(&self) -> Option<DateTime<Utc>> {
         let by_ledger = || self.ledger.as_ref()?.first_failed_at;
         self.headers.first_failed_at.or_else(by_ledger)
-    }
-
-    pub(super) fn view(&self) -> View<'_> {
-        View {
-            id: &self.id,
-            project_id: self.message.as_ref().map(|message| message.project_id.as_str()),
-            day: self.message.as_ref().map(|message| message.day.to_string()),
-            run: self.message.as_ref().and_then(|message| message.run.as_deref()),
-            error_code: self.error_code.as_deref(),
-            error: self.error(),
-            attempt: self.attempt(),
-            first_failed_at: self.first_failed_at(),
-            in_queue: Some(self.tag.is_some()),
-            state: self.ledger.as_ref().map(|row| row.state),
-            body: Body::of(&self.body),
-        }
-    }
-}
-
-/// What `--json` writes of a dead letter.
-#[derive(Serialize)]
-pub(super) struct View<'a> {
-    id: &'a str,
-    project_id: Option<&'a str>,
-    day: Option<String>,
-    run: Option<&'a str>,
-    error_code: Option<&'a str>,
-    error: Option<&'a str>,
-    attempt: Option<i32>,
-    first_failed_at: Option<DateTime<Utc>>,
-    /// `None`: nobody looked
-    pub(super) in_queue: Option<bool>,
-    state: Option<State>,
-    #[serde(flatten)]
-    body: Body,
-}
-
-/// A message's body in JSON, always a whole copy.
-#[derive(Debug, Serialize)]
-pub(super) struct Body {
-    /// The body as text. In one that is not UTF-8, the bytes that are no text are replaced
-    body: String,
-    /// Only of such a body: all its bytes
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body_base64: Option<String>,
-}
-
-impl Body {
-    pub(super) fn of(body: &[u8]) -> Self {
-        Self {
-            body: String::from_utf8_lossy(body).into_owned(),
-            body_base64: std::str::from_utf8(body).is_err().then(|| base64(body)),
-        }
     }
 }
 

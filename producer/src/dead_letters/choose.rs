@@ -1,21 +1,31 @@
-//! Chooses the dead letters that the arguments mean. PURE, except for the question at the terminal.
+//! Chooses dead letters. PURE.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use shared::error_code::ErrorCode;
 
-use super::arguments::{Filters, Which};
 use super::letter::DeadLetter;
 use crate::error::CommandError;
-use crate::output::{self, count};
 
-impl Filters {
+/// By project, cause and age.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    /// Only this project
+    pub(crate) project: Option<String>,
+    /// Only this cause
+    pub(crate) error_code: Option<ErrorCode>,
+    /// Only those whose first failure is older than this
+    pub(crate) older_than: Option<Duration>,
+}
+
+impl Filter {
     /// Whether a dead letter passes the filters. One whose first failure is not known has no age
     /// and does not pass an age filter.
-    pub(super) fn take(&self, letter: &DeadLetter, now: DateTime<Utc>) -> bool {
+    pub(crate) fn take(&self, letter: &DeadLetter, now: DateTime<Utc>) -> bool {
         let project = letter.message.as_ref().map(|message| &message.project_id);
-        let code = self.error_code.map(shared::error_code::ErrorCode::as_str);
+        let code = self.error_code.map(ErrorCode::as_str);
         (self.project.is_none() || self.project.as_ref() == project)
             && (code.is_none() || code == letter.error_code.as_deref())
             && self.older_than.is_none_or(|age| is_older(letter, age, now))
@@ -34,8 +44,9 @@ fn is_older(letter: &DeadLetter, age: Duration, now: DateTime<Utc>) -> bool {
 
 /// The dead letters that were asked for, in the order of the queue. One unknown id refuses the
 /// whole command. `is_part`: more dead letters wait than were looked at.
-pub(super) fn choose(
-    which: &Which,
+pub(crate) fn choose(
+    ids: &[String],
+    filter: &Filter,
     letters: Vec<DeadLetter>,
     is_part: bool,
     now: DateTime<Utc>,
@@ -47,23 +58,15 @@ pub(super) fn choose(
     };
     let known: HashSet<&str> = letters.iter().map(|letter| letter.id.as_str()).collect();
     CommandError::refuse_unknown(
-        &which.ids,
+        ids,
         |id| known.contains(id),
         |unknown| format!("{looked_at} has the id {unknown}; nothing was changed (see `producer dead-letters list`)"),
     )?;
-    let named = |letter: &DeadLetter| which.ids.is_empty() || which.ids.contains(&letter.id);
+    let named = |letter: &DeadLetter| ids.is_empty() || ids.contains(&letter.id);
     Ok(letters
         .into_iter()
-        .filter(|letter| named(letter) && which.filters.take(letter, now))
+        .filter(|letter| named(letter) && filter.take(letter, now))
         .collect())
-}
-
-/// Asks a human, unless told not to. `false`: do nothing.
-pub(super) fn confirmed(which: &Which, verb: &str, number: usize) -> Result<bool, CommandError> {
-    if which.yes || which.dry_run || number == 0 {
-        return Ok(true);
-    }
-    output::confirm(&format!("{verb} {}?", count(number, "dead letter")))
 }
 
 #[cfg(test)]
@@ -72,11 +75,11 @@ mod tests {
 
     #[test]
     fn an_unknown_id_is_said_to_be_unknown_only_after_a_look_at_all() {
-        let which = Which {
-            ids: vec!["p/2024-06-01/daily".to_owned()],
-            ..Which::default()
+        let ids = ["p/2024-06-01/daily".to_owned()];
+        let refusal = |is_part| {
+            let chosen = choose(&ids, &Filter::default(), Vec::new(), is_part, Utc::now());
+            chosen.unwrap_err().to_string()
         };
-        let refusal = |is_part| choose(&which, Vec::new(), is_part, Utc::now()).unwrap_err().to_string();
         assert!(
             refusal(false).starts_with("no dead letter has the id"),
             "{}",

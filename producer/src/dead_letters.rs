@@ -1,0 +1,16 @@
+//! Dead letters: the jobs that need a human. They are looked at, published again once their cause is
+//! gone, or given up.
+
+mod choose;
+mod discard;
+mod letter;
+mod look;
+mod queue;
+mod requeue;
+
+pub(crate) use choose::{Filter, choose};
+pub(crate) use discard::{discard, goes_on};
+pub(crate) use letter::DeadLetter;
+pub(crate) use look::{LOCK, dead_run, read};
+pub(crate) use queue::HeldLetters;
+pub(crate) use requeue::{Requeue, is_bad, once_each, paused_by_human, requeue};
