@@ -4,6 +4,7 @@
 use chrono::NaiveDateTime;
 
 use super::Ledger;
+use super::claims::end_claim;
 use super::error::LedgerError;
 use super::lease::{Lease, under_lease};
 use super::statement::{fence, this_run};
@@ -117,7 +118,7 @@ impl Ledger {
     pub async fn finish(&self, lease: &Lease, ended: &[Unsaved]) -> Result<(), LedgerError> {
         let statement = concat!(
             "-- ledger_finish
-             with completed as (
+             with changed as (
                update posthog_export.runs r
                set state = 'completed', completed_at = clock_timestamp(), attempt = 0, takeovers = 0, error_code = null,
                    error = null, first_failed_at = null, retry_at = null, lease_token = null, lease_expires_at = null,
@@ -127,21 +128,22 @@ impl Ledger {
             " and not exists (select 1 from posthog_export.streams s
                               where s.project_id = r.project_id and s.day = r.day and s.run = r.run and not s.done
                                 and s.stream <> all($5::text[]))
-               returning 1),
-             saved as (
+               returning 1), ",
+            end_claim!("'completed'"),
+            ", saved as (
                update posthog_export.streams s
                set cursor_time = coalesce(e.cursor_time, s.cursor_time), cursor_id = coalesce(e.cursor_id, s.cursor_id),
                    done = true, sent = e.sent, rejected = e.rejected, batches = e.batches, bytes = e.bytes,
                    updated_at = clock_timestamp()
-               from completed, unnest($5::text[], $6::timestamp[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[],
+               from changed, unnest($5::text[], $6::timestamp[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[],
                                       $11::bigint[]) as e (stream, cursor_time, cursor_id, sent, rejected, batches, bytes)
                where s.project_id = $1 and s.day = $2 and s.run = $3 and s.stream = e.stream and not s.done),
              rejected as (
                insert into posthog_export.rejects (project_id, day, run, stream, row_id, reason)
                select $1, $2, $3, r.stream, r.id, r.reason
-               from completed, unnest($12::text[], $13::text[], $14::text[]) as r (stream, id, reason)
+               from changed, unnest($12::text[], $13::text[], $14::text[]) as r (stream, id, reason)
                on conflict do nothing)
-             select 1 from completed"
+             select 1 from changed"
         );
         let count = |count: fn(&Progress) -> i64| ended.iter().map(|end| count(&end.progress)).collect::<Vec<_>>();
         let cursors = || ended.iter().map(|end| end.progress.cursor.as_ref());

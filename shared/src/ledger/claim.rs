@@ -2,6 +2,7 @@
 //! under a lock, decides by the table in `decide.rs`, and writes.
 
 mod decide;
+mod take;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,15 +11,16 @@ use chrono::{DateTime, Utc};
 use sqlx::Transaction;
 use sqlx::postgres::{PgConnection, Postgres};
 
-use decide::{Decision, Found, Start, decide, is_over};
+use decide::{Decision, Found, decide, is_over};
+use take::{forget_progress, take};
 
 use super::Ledger;
 use super::checkpoint::Progress;
+use super::claims::lapse_claims;
 use super::error::LedgerError;
 use super::lease::Lease;
-use super::reports::StreamRow;
 use super::state::{State, given_up};
-use super::statement::{BindKey, BindScope, answered, insert_run, interval, this_run};
+use super::statement::{BindKey, BindScope, answered, insert_run, this_run};
 use crate::coverage::{Coverage, Covering};
 use crate::error_code::ErrorCode;
 use crate::job::{RunKey, Scope, Span, Stream};
@@ -84,6 +86,8 @@ pub struct Asking<'a> {
     pub target: Option<&'a str>,
     /// Until when the source has all rows, when it is a replica
     pub visible_until: Option<DateTime<Utc>>,
+    /// The trace of the message, for the run's history
+    pub trace_id: Option<&'a str>,
 }
 
 impl Ledger {
@@ -191,12 +195,16 @@ async fn insert(tx: &mut PgConnection, key: &RunKey, scope: &Scope) -> Result<()
 async fn give_up(tx: &mut PgConnection, key: &RunKey, takeovers: i32) -> Result<(), sqlx::Error> {
     let statement = concat!(
         "-- ledger_claim_give_up
+         with changed as (
          update posthog_export.runs
          set state = $7, takeovers = $4, error_code = $5, error = $6, retry_at = null, lease_token = null,
              lease_expires_at = null, first_failed_at = coalesce(first_failed_at, clock_timestamp()),
              updated_at = clock_timestamp()
          where ",
-        this_run!()
+        this_run!(),
+        " returning 1), ",
+        lapse_claims!("'lost'"),
+        " select 1 from changed"
     );
     sqlx::query(statement)
         .bind_key(key)
@@ -209,88 +217,17 @@ async fn give_up(tx: &mut PgConnection, key: &RunKey, takeovers: i32) -> Result<
     Ok(())
 }
 
-async fn forget_progress(tx: &mut PgConnection, key: &RunKey) -> Result<(), sqlx::Error> {
-    for statement in [
-        concat!(
-            "-- ledger_forget_streams\ndelete from posthog_export.streams where ",
-            this_run!()
-        ),
-        concat!(
-            "-- ledger_forget_rejects\ndelete from posthog_export.rejects where ",
-            this_run!()
-        ),
-    ] {
-        sqlx::query(statement).bind_key(key).execute(&mut *tx).await?;
-    }
-    Ok(())
-}
-
-/// Takes the lease and opens the streams that the run has not begun. Answers the checkpoint of each.
-async fn take(
-    tx: &mut PgConnection,
-    Lease { key, token }: &Lease,
-    scope: &Scope,
-    Asking {
-        worker,
-        length,
-        target,
-        visible_until,
-    }: Asking<'_>,
-    Start {
-        attempt,
-        takeovers,
-        anew,
-    }: Start,
-) -> Result<BTreeMap<Stream, Progress>, sqlx::Error> {
-    let statement = concat!(
-        "-- ledger_claim_take
-         with taken as (
-           update posthog_export.runs
-           set state = 'running', lease_token = $4, lease_expires_at = clock_timestamp() + $5, worker = $6,
-               target = coalesce($7, target), attempt = $8, takeovers = $9, retry_at = null, completed_at = null,
-               asked_at = case when state in ('dead', 'skipped') then clock_timestamp() else asked_at end,
-               started_at = case when $10 or started_at is null then least(clock_timestamp(), $12)
-                                 else least(started_at, $12) end,
-               span_from = $13, span_until = $14, created_after = $15,
-               updated_at = clock_timestamp()
-           where ",
-        this_run!(),
-        "), opened as (
-           insert into posthog_export.streams (project_id, day, run, stream)
-           select $1, $2, $3, unnest($11::text[]) on conflict do nothing
-           returning stream, cursor_time, cursor_id, done, sent, rejected, batches, bytes, updated_at)
-         select stream, cursor_time, cursor_id, done, sent, rejected, batches, bytes, updated_at
-         from posthog_export.streams where ",
-        this_run!(),
-        " union all select * from opened"
-    );
-    let saved: Vec<StreamRow> = sqlx::query_as(statement)
-        .bind_key(key)
-        .bind(token)
-        .bind(interval(length))
-        .bind(worker)
-        .bind(target)
-        .bind(attempt)
-        .bind(takeovers)
-        .bind(anew)
-        .bind(scope.streams().collect::<Vec<_>>())
-        .bind(visible_until)
-        .bind(scope.span.map(|span| span.from))
-        .bind(scope.span.map(|span| span.until))
-        .bind(scope.created_after)
-        .fetch_all(tx)
-        .await?;
-    Ok(saved.into_iter().map(StreamRow::progress).collect())
-}
-
 /// Discards a step whose day is over: its `daily` run sends what the step did not.
 async fn supersede(tx: &mut PgConnection, key: &RunKey, scope: &Scope) -> Result<(), sqlx::Error> {
     let statement = concat!(
-        "-- ledger_claim_supersede\n",
+        "-- ledger_claim_supersede\nwith changed as (",
         insert_run!("discarded"),
         "update
          set state = 'discarded', retry_at = null, lease_token = null, lease_expires_at = null,
-             updated_at = clock_timestamp()"
+             updated_at = clock_timestamp()
+         returning 1), ",
+        lapse_claims!("'lost'"),
+        " select 1 from changed"
     );
     sqlx::query(statement)
         .bind_key(key)

@@ -8,9 +8,10 @@ use sqlx::query::Query;
 use uuid::Uuid;
 
 use super::Ledger;
+use super::claims::end_claim;
 use super::error::LedgerError;
 use super::state::{State, given_up};
-use super::statement::{BindKey, answered, fence, interval, this_run};
+use super::statement::{BindKey, answered, fence, interval};
 use crate::error_code::ErrorCode;
 use crate::job::RunKey;
 
@@ -69,28 +70,37 @@ impl Ledger {
     }
 
     /// `running → queued`: the job is handed back. Nothing is counted, and the next worker may take
-    /// it at once.
-    pub async fn release(&self, lease: &Lease) -> Result<(), LedgerError> {
+    /// it at once. The run's history says why.
+    pub async fn release(&self, lease: &Lease, code: Option<ErrorCode>, why: &str) -> Result<(), LedgerError> {
         let statement = concat!(
             "-- ledger_release
-             update posthog_export.runs
-             set state = 'queued', queued_at = clock_timestamp(), lease_token = null, lease_expires_at = null,
-                 updated_at = clock_timestamp()
-             where ",
-            fence!()
+             with changed as (
+               update posthog_export.runs
+               set state = 'queued', queued_at = clock_timestamp(), lease_token = null, lease_expires_at = null,
+                   updated_at = clock_timestamp()
+               where ",
+            fence!(),
+            " returning 1), ",
+            end_claim!("'handed_back', error_code = $5, error = left($6, 1000)"),
+            " select 1 from changed"
         );
-        self.write(under_lease(statement, lease)).await
+        let code = code.map(ErrorCode::as_str);
+        self.write(under_lease(statement, lease).bind(code).bind(why)).await
     }
 
     /// `running → skipped`. Once the reason is gone, the day counts as not exported.
     pub async fn skip(&self, lease: &Lease, code: ErrorCode, error: &str) -> Result<(), LedgerError> {
         let statement = concat!(
             "-- ledger_skip
-             update posthog_export.runs
-             set state = 'skipped', error_code = $5, error = $6, lease_token = null, lease_expires_at = null,
-                 updated_at = clock_timestamp()
-             where ",
-            fence!()
+             with changed as (
+               update posthog_export.runs
+               set state = 'skipped', error_code = $5, error = $6, lease_token = null, lease_expires_at = null,
+                   updated_at = clock_timestamp()
+               where ",
+            fence!(),
+            " returning 1), ",
+            end_claim!("'skipped', error_code = $5, error = left($6, 1000)"),
+            " select 1 from changed"
         );
         self.write(under_lease(statement, lease).bind(code.as_str()).bind(error))
             .await
@@ -100,13 +110,16 @@ impl Ledger {
     pub async fn bury(&self, lease: &Lease, code: ErrorCode, error: &str) -> Result<Buried, LedgerError> {
         let statement = concat!(
             "-- ledger_bury
-             update posthog_export.runs
-             set state = $7, error_code = $5, error = $6, attempt = attempt + 1,
-                 first_failed_at = coalesce(first_failed_at, clock_timestamp()), retry_at = null,
-                 lease_token = null, lease_expires_at = null, updated_at = clock_timestamp()
-             where ",
+             with changed as (
+               update posthog_export.runs
+               set state = $7, error_code = $5, error = $6, attempt = attempt + 1,
+                   first_failed_at = coalesce(first_failed_at, clock_timestamp()), retry_at = null,
+                   lease_token = null, lease_expires_at = null, updated_at = clock_timestamp()
+               where ",
             fence!(),
-            " returning attempt, first_failed_at"
+            " returning attempt, first_failed_at), ",
+            end_claim!("$7, error_code = $5, error = left($6, 1000), attempt = changed.attempt"),
+            " select attempt, first_failed_at from changed"
         );
         let buried = sqlx::query_as(statement)
             .bind_key(&lease.key)
@@ -135,14 +148,17 @@ impl Ledger {
         );
         let count = concat!(
             "-- ledger_retry
-             update posthog_export.runs
-             set state = $4, attempt = $5, error_code = $6, error = $7,
-                 first_failed_at = coalesce(first_failed_at, clock_timestamp()),
-                 retry_at = clock_timestamp() + $8, lease_token = null, lease_expires_at = null,
-                 updated_at = clock_timestamp()
-             where ",
-            this_run!(),
-            " returning first_failed_at"
+             with changed as (
+               update posthog_export.runs
+               set state = $5, attempt = $6, error_code = $7, error = $8,
+                   first_failed_at = coalesce(first_failed_at, clock_timestamp()),
+                   retry_at = clock_timestamp() + $9, lease_token = null, lease_expires_at = null,
+                   updated_at = clock_timestamp()
+               where ",
+            fence!(),
+            " returning first_failed_at), ",
+            end_claim!("$5, error_code = $7, error = left($8, 1000), attempt = $6"),
+            " select first_failed_at from changed"
         );
         let counted = async {
             let mut tx = self.pool.begin().await?;
@@ -157,6 +173,7 @@ impl Ledger {
             let delay = rung(attempt);
             let first_failed_at = sqlx::query_scalar(count)
                 .bind_key(&lease.key)
+                .bind(lease.token)
                 .bind(delay.map_or(given_up(&lease.key), |_| State::Waiting))
                 .bind(attempt)
                 .bind(code.as_str())

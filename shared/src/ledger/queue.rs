@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::Ledger;
+use super::claims::lapse_claims;
 use super::error::LedgerError;
 use super::lease::Buried;
 use super::state::given_up;
@@ -127,6 +128,7 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         let statement = concat!(
             "-- ledger_bury_at_rest
+             with changed as (
              update posthog_export.runs
              set state = $8, error_code = $4, error = $5, attempt = $6,
                  first_failed_at = coalesce(first_failed_at, $7, clock_timestamp()), retry_at = null,
@@ -134,7 +136,10 @@ impl Ledger {
              where ",
             this_run!(),
             " and (state in ('queued', 'waiting', 'skipped')
-                   or state = 'running' and lease_expires_at < clock_timestamp())"
+                   or state = 'running' and lease_expires_at < clock_timestamp())
+             returning 1), ",
+            lapse_claims!("'lost'"),
+            " select 1 from changed"
         );
         let written = sqlx::query(statement)
             .bind_key(key)
@@ -182,14 +187,17 @@ impl Ledger {
     /// it back. A run that is finished or running stays as it is. Returns whether it was discarded.
     pub async fn discard(&self, Job { key, scope }: &Job, what: Discard) -> Result<bool, LedgerError> {
         let statement = concat!(
-            "-- ledger_discard\n",
+            "-- ledger_discard\nwith changed as (",
             insert_run!("discarded"),
             "update
              set state = 'discarded', retry_at = null, lease_token = null, lease_expires_at = null,
                  updated_at = clock_timestamp()
              where r.state = 'dead'
                 or $9 and (r.state in ('queued', 'waiting', 'skipped')
-                           or r.state = 'running' and r.lease_expires_at < clock_timestamp())"
+                           or r.state = 'running' and r.lease_expires_at < clock_timestamp())
+             returning 1), ",
+            lapse_claims!("'lost'"),
+            " select 1 from changed"
         );
         let written = sqlx::query(statement)
             .bind_key(key)

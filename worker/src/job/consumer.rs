@@ -269,7 +269,7 @@ async fn handle(session: Session, lane: Lane, delivery: Delivery) -> Result<(), 
         redelivered = unsettled.is_redelivered(), trace_id = unsettled.trace_id()
     );
     async {
-        let ended = export(&session.app, lane, &job, &session.stop).await;
+        let ended = export(&session.app, lane, &job, unsettled.trace_id(), &session.stop).await;
         unsettled.job(&job.key, ended).await
     }
     .instrument(span)

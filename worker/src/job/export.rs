@@ -70,7 +70,13 @@ impl<E: Into<JobError>> From<E> for Failure {
 type Receiver = (Integration, Arc<Place>);
 
 /// Exports a job: settings ▶ claim ▶ work under the lease.
-pub async fn export(app: &Arc<App>, lane: Lane, job: &Job, stop: &Stop) -> Result<Exported, Failure> {
+pub async fn export(
+    app: &Arc<App>,
+    lane: Lane,
+    job: &Job,
+    trace_id: Option<&str>,
+    stop: &Stop,
+) -> Result<Exported, Failure> {
     let Loaded {
         settings,
         project_name,
@@ -96,6 +102,7 @@ pub async fn export(app: &Arc<App>, lane: Lane, job: &Job, stop: &Stop) -> Resul
         length: app.config.lease,
         target: target.as_deref(),
         visible_until,
+        trace_id,
     };
     let asked = Instant::now();
     let wanted = Lease::wanted(job.key.clone());

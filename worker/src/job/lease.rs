@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::error_code::ErrorCode;
 use shared::ledger::{Lease, Ledger, LedgerError};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -63,18 +64,18 @@ impl HeldLease {
 /// Gives a lease back: now if the ledger can be reached, else in the background as soon as it can
 /// be. A lease that runs out by itself counts as a worker's death, and after a few of those the job
 /// becomes a dead letter.
-pub async fn give_back(ledger: &Ledger, lease: &Lease, length: Duration) {
-    match ledger.release(lease).await {
+pub async fn give_back(ledger: &Ledger, lease: &Lease, length: Duration, code: Option<ErrorCode>, why: &str) {
+    match ledger.release(lease, code, why).await {
         Ok(()) => {}
         Err(error @ LedgerError::Unreachable(_)) => {
             tracing::warn!(%error, "the lease is given back as soon as the ledger can be reached");
-            let (ledger, lease) = (ledger.clone(), lease.clone());
+            let (ledger, lease, why) = (ledger.clone(), lease.clone(), why.to_owned());
             // Ends with the first answer, whatever it is: the lease is given back, or somebody
             // else's.
             tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(length / 10).await;
-                    match ledger.release(&lease).await {
+                    match ledger.release(&lease, code, &why).await {
                         Err(LedgerError::Unreachable(_)) => {}
                         Ok(()) => return tracing::info!(run = %lease.key, "the lease was given back"),
                         Err(error) => return tracing::info!(run = %lease.key, %error, "the lease was not given back"),

@@ -46,8 +46,16 @@ pub struct Unsettled<'a> {
 #[derive(Clone, Copy)]
 struct Failed<'f> {
     key: &'f RunKey,
-    code: ErrorCode,
+    /// `None`: an interruption, which is no failure
+    code: Option<ErrorCode>,
     text: &'f str,
+}
+
+impl Failed<'_> {
+    /// The word of what counts as a failure.
+    fn counted(self) -> ErrorCode {
+        self.code.unwrap_or(ErrorCode::Internal)
+    }
 }
 
 impl<'a> Unsettled<'a> {
@@ -99,13 +107,8 @@ impl<'a> Unsettled<'a> {
     /// Ledger → log → publish → ack.
     async fn failed(mut self, key: &RunKey, Failure { lease, error }: &Failure) -> Result<(), AmqpError> {
         let (code, text) = (error.code(), error.to_string());
-        let counted = code.unwrap_or(ErrorCode::Internal);
         let plan = Plan::of(error.disposition(), lease.as_ref());
-        let failed = Failed {
-            key,
-            code: counted,
-            text: &text,
-        };
+        let failed = Failed { key, code, text: &text };
         let recorded = self.record(plan, failed).await;
         let is_ours = lease.is_some() && recorded.is_ok();
         if is_ours {
@@ -141,17 +144,17 @@ impl<'a> Unsettled<'a> {
                 delay,
                 attempt: Some(attempt),
             } => {
-                self.publish_rung(delay, &self.failed_headers(attempt, failed.code, failed.text))
+                self.publish_rung(delay, &self.failed_headers(attempt, failed.counted(), failed.text))
                     .await?;
             }
             Settlement::WaitsUnrecorded { delay, attempt } => {
-                let headers = self.failed_headers(attempt, failed.code, failed.text);
+                let headers = self.failed_headers(attempt, failed.counted(), failed.text);
                 let unrecorded = Some(attempt);
                 self.publish_rung(delay, &Headers { unrecorded, ..headers }).await?;
             }
             Settlement::Dead(buried) => {
                 let attempt = buried.map_or_else(|| self.attempt(), |buried| buried.attempt);
-                let headers = self.failed_headers(attempt, failed.code, failed.text);
+                let headers = self.failed_headers(attempt, failed.counted(), failed.text);
                 let known = buried.and_then(|buried| buried.first_failed_at);
                 let first_failed_at = known.or(headers.first_failed_at);
                 self.publish_dead(&Headers {
@@ -169,18 +172,18 @@ impl<'a> Unsettled<'a> {
     /// Carries a plan out at the ledger.
     async fn record(&self, plan: Plan<'_>, failed: Failed<'_>) -> Result<Settlement, LedgerError> {
         let (ledger, ladder) = (&self.app.ledger, &self.app.config.ladder);
-        let Failed { code, text, .. } = failed;
+        let (code, text) = (failed.counted(), failed.text);
         match plan {
             Plan::Abandon(lease) => {
-                self.give_back(lease).await;
+                self.give_back(lease, failed).await;
                 Ok(Settlement::Abandoned)
             }
             Plan::HandBack(lease) => {
-                self.give_back(Some(lease)).await;
+                self.give_back(Some(lease), failed).await;
                 Ok(Settlement::HandedBack)
             }
             Plan::Later { lease, wait } => {
-                self.give_back(lease).await;
+                self.give_back(lease, failed).await;
                 Ok(Settlement::Waits {
                     delay: wait.map_or_else(|| ladder.uncounted(), |wait| ladder.towards(wait)),
                     attempt: None,
@@ -218,10 +221,10 @@ impl<'a> Unsettled<'a> {
             // A refused statement will be refused again, so this failure must count. Given back, the
             // lease does not count as a worker's death.
             LedgerError::Sql(_) => {
-                self.give_back(lease).await;
+                self.give_back(lease, failed).await;
                 return self.count_in_message(failed).await;
             }
-            LedgerError::Unreachable(_) => self.give_back(lease).await,
+            LedgerError::Unreachable(_) => self.give_back(lease, failed).await,
             LedgerError::LeaseLost => {}
         }
         // Retry uncounted; a real failure will recur.
@@ -243,20 +246,21 @@ impl<'a> Unsettled<'a> {
 
     /// Marks the run of a message that is given up as dead. Else its row would go on waiting for the
     /// message, and an enqueue would publish it again.
-    async fn bury_at_rest(&self, Failed { key, code, text }: Failed<'_>, attempt: i32) -> Buried {
+    async fn bury_at_rest(&self, failed: Failed<'_>, attempt: i32) -> Buried {
         let buried = Buried {
             attempt,
             first_failed_at: self.carried.first_failed_at,
         };
-        if let Err(error) = self.app.ledger.bury_at_rest(key, code, text, buried).await {
+        let (ledger, code) = (&self.app.ledger, failed.counted());
+        if let Err(error) = ledger.bury_at_rest(failed.key, code, failed.text, buried).await {
             tracing::warn!(%error, "the ledger was not told of a dead letter");
         }
         buried
     }
 
-    async fn give_back(&self, lease: Option<&Lease>) {
+    async fn give_back(&self, lease: Option<&Lease>, Failed { code, text, .. }: Failed<'_>) {
         if let Some(lease) = lease {
-            give_back(&self.app.ledger, lease, self.app.config.lease).await;
+            give_back(&self.app.ledger, lease, self.app.config.lease, code, text).await;
         }
     }
 

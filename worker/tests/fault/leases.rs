@@ -25,6 +25,7 @@ async fn claim(ledger: &Ledger, worker: &str, milliseconds: u64) -> Claim {
                 length,
                 target: Some("target"),
                 visible_until: None,
+                trace_id: None,
             },
         )
         .await
@@ -53,6 +54,7 @@ fn at(second: u32, sent: i64) -> Progress {
 async fn rows(world: &testkit::World) -> String {
     let all = "select string_agg(to_jsonb(s)::text, ' ' order by stream)
                    || (select string_agg((to_jsonb(r) - 'lease_expires_at' - 'updated_at')::text, ' ') from posthog_export.runs r)
+                   || (select string_agg(to_jsonb(c)::text, ' ' order by number) from posthog_export.claims c)
                from posthog_export.streams s";
     sqlx::query_scalar(all).fetch_one(&world.pool()).await.unwrap()
 }
@@ -77,7 +79,7 @@ async fn only_the_holder_of_the_lease_writes_and_cursors_never_go_back() {
     lost(ledger.finish(&first, &[]).await);
     let all = [Stream::Trace, Stream::Generation, Stream::Score].map(ended);
     lost(ledger.finish(&first, &all).await);
-    lost(ledger.release(&first).await);
+    lost(ledger.release(&first, None, "x").await);
     lost(ledger.skip(&first, code, "x").await);
     lost(ledger.bury(&first, code, "x").await.map(|_| ()));
     lost(ledger.retry(&first, code, "x", |_| None).await.map(|_| ()));

@@ -5,6 +5,7 @@
 
 mod allocator;
 mod changed;
+mod claims;
 mod contract;
 mod egress;
 mod failures;

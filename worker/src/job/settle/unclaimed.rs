@@ -40,6 +40,7 @@ impl Unsettled<'_> {
             "workers ended with this message before they could claim it",
         );
         if let Some(key) = key {
+            let code = Some(code);
             self.bury_at_rest(Failed { key, code, text }, self.attempt()).await;
         }
         let is_step = key.is_some_and(RunKey::is_step);
