@@ -177,9 +177,9 @@ async fn a_query_with_a_slip_is_refused() {
     };
     assert_eq!(refused(unbound).await, "Unresolved placeholder: {until}");
     assert!(
-        refused(|body| body["refesh"] = "blocking".into())
+        refused(|body| body["refreshed"] = "blocking".into())
             .await
-            .starts_with("refesh:")
+            .starts_with("refreshed:")
     );
     assert!(
         refused(|body| body["refresh"] = "yes".into())
