@@ -60,6 +60,8 @@ pub struct Servers {
     pub broker: Server,
     /// Which delay queues there are
     pub ladder: Option<Ladder>,
+    /// `EXPORT_LAG`: how long after its end a day counts as over
+    pub lag: Duration,
 }
 
 /// A console that listens, and does not answer yet.
@@ -88,7 +90,7 @@ impl Console {
         let password = options.password.as_ref().map(Password::new).transpose();
         let password = password.map_err(CommandError::Refused)?;
         let queues = Queues::new(servers.broker, servers.ladder.as_ref());
-        let app = App::new(prefix.clone(), &servers.ledger, &servers.source, queues)?;
+        let app = App::new(prefix.clone(), &servers.ledger, &servers.source, servers.lag, queues)?;
         let listener = TcpListener::bind(options.listen).await.map_err(|error| {
             CommandError::refused(format!("--listen {}: cannot listen there: {error}", options.listen))
         })?;

@@ -105,7 +105,7 @@ pub struct Rules {
 impl Rules {
     /// The newest day that is over: it ended at least `EXPORT_LAG` ago.
     pub fn newest_over(&self) -> Day {
-        Day::of(before(self.now, self.horizon.lag)).previous()
+        newest_over(self.now, self.horizon.lag)
     }
 
     /// The days that are wanted, if they hold data.
@@ -135,6 +135,11 @@ pub struct Project {
     pub runs: Vec<RunRow>,
     /// Its missing days ([`missing_days`]) that hold data
     pub days_with_data: BTreeSet<Day>,
+}
+
+/// The newest day that ended at least this long ago.
+pub fn newest_over(now: DateTime<Utc>, lag: Duration) -> Day {
+    Day::of(before(now, lag)).previous()
 }
 
 /// Yesterday by this clock.

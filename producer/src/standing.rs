@@ -1,8 +1,10 @@
 //! What a project needs, and what became of a day: the words of `status` and of the console. PURE.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
-use shared::job::SETTLED;
-use shared::ledger::{DayRun, RunRow, State};
+use shared::job::{Day, SETTLED};
+use shared::ledger::{DayRun, ProjectDays, RunRow, State};
 
 /// What a project needs. In the order in which projects are listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -73,17 +75,20 @@ pub(crate) enum DayStanding {
     InPart,
 }
 
-/// A run of a day: its name, its state, and whether it exports all rows of the usual streams.
+/// A run of a day, as far as it says what became of that.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OfDay<'a> {
-    run: &'a str,
-    state: State,
-    full: bool,
+    pub(crate) day: Day,
+    pub(crate) run: &'a str,
+    pub(crate) state: State,
+    /// It exports all rows of the usual streams
+    pub(crate) full: bool,
 }
 
 impl<'a> From<&'a RunRow> for OfDay<'a> {
     fn from(row: &'a RunRow) -> Self {
         Self {
+            day: row.day,
             run: &row.run,
             state: row.state,
             full: row.full,
@@ -100,6 +105,7 @@ impl<'a> From<&'a &RunRow> for OfDay<'a> {
 impl<'a> From<&'a DayRun> for OfDay<'a> {
     fn from(row: &'a DayRun) -> Self {
         Self {
+            day: row.day,
             run: &row.run,
             state: row.state,
             full: row.full,
@@ -131,5 +137,44 @@ impl DayStanding {
         } else {
             Self::InPart
         }
+    }
+}
+
+/// What became of each day that has a run.
+pub(crate) fn standings(days: &ProjectDays) -> BTreeMap<Day, DayStanding> {
+    let of_steps = days.in_steps.iter().map(|day| (*day, DayStanding::InPart));
+    let of_runs = days.runs.chunk_by(|a, b| a.day == b.day);
+    let of_runs = of_runs.filter_map(|runs| Some((runs.first()?.day, DayStanding::of(runs))));
+    // A day with steps and other runs is what the others say.
+    of_steps.chain(of_runs).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_alone_are_a_day_in_part_and_say_nothing_beside_a_full_run() {
+        let day = |text: &str| text.parse::<Day>().unwrap();
+        let run = |text: &str, state, full| DayRun {
+            day: day(text),
+            run: "daily".to_owned(),
+            state,
+            full,
+        };
+        let days = ProjectDays {
+            project_id: "p".to_owned(),
+            runs: vec![
+                run("2024-06-01", State::Completed, true),
+                run("2024-06-02", State::Completed, false),
+                run("2024-06-02", State::Queued, true),
+            ],
+            in_steps: vec![day("2024-06-01"), day("2024-06-02"), day("2024-06-03")],
+        };
+        let found: Vec<DayStanding> = standings(&days).into_values().collect();
+        assert_eq!(
+            found,
+            [DayStanding::Exported, DayStanding::OnItsWay, DayStanding::InPart]
+        );
     }
 }

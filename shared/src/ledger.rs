@@ -29,6 +29,7 @@ use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
 pub use arrivals::{Arrival, CompletedRun, Mark, NotArrived, Verdict, Wanted};
+pub use calendar::StepsOfDay;
 pub use checkpoint::{Cursor, Progress, Reject, Unsaved};
 pub use claim::{Asking, Claim, ClaimBegun, Claimed};
 pub use claims::ClaimRow;
@@ -38,7 +39,7 @@ pub use error::LedgerError;
 pub use gauges::Gauges;
 pub use lease::{Buried, Lease, Retry};
 pub use lock::Lock;
-pub use overview::{ArrivalCounts, DayRun, Sent, Unfinished};
+pub use overview::{ArrivalCounts, DayRun, ProjectDays, Sent, Unfinished};
 pub use pause::{HUMAN, Pause};
 pub use queue::Discard;
 pub use reports::{Counts, Filter, RejectRow, RunRow, StreamRow, Summary};

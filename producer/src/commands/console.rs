@@ -64,6 +64,7 @@ impl Config {
                 ledger: config::ledger(settings),
                 broker: config::broker(settings),
                 ladder: config::ladder(settings),
+                lag: config::horizon(settings).lag,
             },
             password: settings.optional_secret(&variables::CONSOLE_PASSWORD),
         }

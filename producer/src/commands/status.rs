@@ -22,6 +22,7 @@ use crate::config::{self, Horizon, Server};
 use crate::error::CommandError;
 use crate::facts::{self, Effort};
 use crate::histories;
+use crate::missing::Missing;
 use crate::newest::{Newest, newest};
 use crate::output::{self, Exit};
 use crate::pauses::paused;
@@ -30,7 +31,7 @@ use crate::servers;
 
 use days::DayLine;
 use known::{forget_given_up, refuse_unknown};
-use line::{Line, Missing};
+use line::Line;
 use totals::Totals;
 
 /// What `--help` ends with.
@@ -190,7 +191,10 @@ async fn lines(
     let mut projects = facts::projects(source, Some(ledger), rules, &enabled, Effort::Bounded).await?;
     let mut missing: BTreeMap<String, Missing> = projects
         .iter()
-        .map(|project| (project.id.clone(), Missing::of(project, rules)))
+        .map(|project| {
+            let missing = Missing::of(&project.runs, &project.days_with_data, rules.newest_over());
+            (project.id.clone(), missing)
+        })
         .collect();
     let mut pauses = paused(ledger, &integrations).await?;
     projects.retain(|project| !pauses.contains_key(&project.id));

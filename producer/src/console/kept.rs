@@ -44,13 +44,50 @@ pub(super) struct Patience {
     pub(super) after_failure: Duration,
     /// So long a page waits for it; then it shows what was known before
     pub(super) wait: Duration,
+    /// What takes long is asked for more seldom
+    pub(super) costly: Option<Costly>,
+}
+
+/// How an answer is kept that may take long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Costly {
+    /// Nobody asks again for so many times as long as the answer took
+    pub(super) times: u32,
+    /// But after so long
+    pub(super) at_most: Duration,
+    /// A page does not wait for what took longer than this, as long as it can show something that is
+    /// not older than `at_most` after it should have been asked for again
+    pub(super) slow: Duration,
+}
+
+impl Patience {
+    /// For how long nobody asks again for what took so long.
+    fn fresh(&self, took: Duration) -> Duration {
+        let costly = self
+            .costly
+            .map(|costly| took.saturating_mul(costly.times).min(costly.at_most));
+        costly.map_or(self.fresh, |costly| costly.max(self.fresh))
+    }
+
+    /// How old an answer may be that a page shows without waiting for the next.
+    fn shown_at_once(&self, took: Duration) -> Duration {
+        let slow = self.costly.filter(|costly| took > costly.slow);
+        slow.map_or(Duration::ZERO, |costly| self.fresh(took) + costly.at_most)
+    }
+}
+
+/// When somebody asked last, and how long the answer took.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    ended: Instant,
+    took: Duration,
 }
 
 /// Keeps it.
 pub(super) struct Kept<T> {
     patience: Patience,
     answer: RwLock<Answer<T>>,
-    asked: watch::Sender<Option<Instant>>,
+    asked: watch::Sender<Option<Asked>>,
     busy: AtomicBool,
 }
 
@@ -85,8 +122,12 @@ impl<T: Send + Sync + 'static> Kept<T> {
         if !self.busy.swap(true, Ordering::AcqRel) {
             let question = ask();
             let kept = Arc::clone(self);
+            let began = Instant::now();
             // Of its own, so that it ends also when the browser has gone away.
-            tokio::spawn(async move { kept.write(question.await) });
+            tokio::spawn(async move { kept.write(question.await, began.elapsed()) });
+        }
+        if self.is_shown_at_once() {
+            return self.read();
         }
         let answered = tokio::time::timeout(self.patience.wait, asked.changed()).await;
         let mut answer = self.read();
@@ -98,19 +139,30 @@ impl<T: Send + Sync + 'static> Kept<T> {
     }
 
     fn is_fresh(&self) -> bool {
-        let lasts = if self.read().trouble.is_none() {
-            self.patience.fresh
-        } else {
-            self.patience.after_failure
+        let failed = self.read().trouble.is_some();
+        let lasts = |asked: &Asked| {
+            if failed {
+                self.patience.after_failure
+            } else {
+                self.patience.fresh(asked.took)
+            }
         };
-        self.asked.borrow().is_some_and(|asked| asked.elapsed() < lasts)
+        let asked = *self.asked.borrow();
+        asked.is_some_and(|asked| asked.ended.elapsed() < lasts(&asked))
+    }
+
+    fn is_shown_at_once(&self) -> bool {
+        let answer = self.read();
+        let asked = *self.asked.borrow();
+        let young = |asked: Asked| asked.ended.elapsed() < self.patience.shown_at_once(asked.took);
+        answer.known.is_some() && answer.trouble.is_none() && asked.is_some_and(young)
     }
 
     fn read(&self) -> Answer<T> {
         self.answer.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn write(&self, said: Result<T, String>) {
+    fn write(&self, said: Result<T, String>, took: Duration) {
         {
             let mut answer = self.answer.write().unwrap_or_else(PoisonError::into_inner);
             match said {
@@ -124,7 +176,10 @@ impl<T: Send + Sync + 'static> Kept<T> {
             }
         }
         self.busy.store(false, Ordering::Release);
-        self.asked.send_replace(Some(Instant::now()));
+        self.asked.send_replace(Some(Asked {
+            ended: Instant::now(),
+            took,
+        }));
     }
 }
 
@@ -137,6 +192,7 @@ mod tests {
             fresh: Duration::from_secs(fresh),
             after_failure: Duration::from_secs(after_failure),
             wait: Duration::from_millis(wait),
+            costly: None,
         }
     }
 
@@ -176,5 +232,53 @@ mod tests {
         assert_eq!(answer.trouble.as_deref(), Some("no answer within 1 ms"));
         let second = kept.get(|| async { Ok(1) }).await;
         assert!(second.known.is_none() && second.trouble.is_some());
+    }
+
+    #[test]
+    fn what_takes_long_is_asked_for_more_seldom_and_no_page_waits_for_it() {
+        let costly = Costly {
+            times: 50,
+            at_most: Duration::from_secs(60),
+            slow: Duration::from_millis(100),
+        };
+        let patience = Patience {
+            costly: Some(costly),
+            ..patience(1, 2, 5)
+        };
+        let of = |took| {
+            let took = Duration::from_millis(took);
+            (
+                patience.fresh(took).as_millis(),
+                patience.shown_at_once(took).as_millis(),
+            )
+        };
+        assert_eq!(of(5), (1_000, 0));
+        assert_eq!(of(80), (4_000, 0));
+        assert_eq!(of(400), (20_000, 80_000));
+        assert_eq!(of(4_000), (60_000, 120_000));
+    }
+
+    #[tokio::test]
+    async fn the_answer_before_is_shown_while_a_slow_one_is_asked_for() {
+        let shown_for = |at_most| {
+            let costly = Costly {
+                times: 0,
+                at_most: Duration::from_secs(at_most),
+                slow: Duration::ZERO,
+            };
+            Kept::new(Patience {
+                costly: Some(costly),
+                ..patience(0, 0, 1)
+            })
+        };
+        let kept = shown_for(3_600);
+        kept.get(|| async { Ok(1) }).await;
+        let answer = kept.get(std::future::pending).await;
+        assert_eq!((number(&answer), answer.trouble), (Some(1), None));
+        // Nobody has looked for long: what was known then is too old.
+        let kept = shown_for(0);
+        kept.get(|| async { Ok(1) }).await;
+        let answer = kept.get(std::future::pending).await;
+        assert_eq!(answer.trouble.as_deref(), Some("no answer within 1 ms"));
     }
 }

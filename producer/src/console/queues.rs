@@ -15,6 +15,7 @@ const PATIENCE: Patience = Patience {
     fresh: Duration::from_secs(2),
     after_failure: Duration::from_secs(10),
     wait: Duration::from_millis(1_500),
+    costly: None,
 };
 /// How long the broker may take before the console gives it up.
 const LIMIT: Duration = Duration::from_secs(5);

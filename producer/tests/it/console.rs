@@ -5,14 +5,16 @@ mod browser;
 mod hostile;
 mod rules;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{Days, Utc};
+use percent_encoding::percent_decode_str;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use testkit::{Process, World, wait};
 
-use crate::{PROJECT, add_project, add_run, alter, world, yesterday};
+use crate::{PROJECT, add_project, add_run, add_traces, alter, json, world, yesterday};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -88,13 +90,13 @@ async fn the_overview_says_what_needs_somebody() {
     let page = console.page("/").await;
     for words in [
         "1 of 3",
-        "1 dead letter;",
+        "1 dead letter; 2 days missing, oldest ",
         "worker-7",
         "6,000",
         "posthog-export.backfill",
         "Name of project one",
         "1 exported, 1 on their way, 1 dead letters, 57 without a run",
-        "Up to date",
+        "Nothing open",
         "Disabled",
     ] {
         assert!(page.contains(words), "{words} in {page}");
@@ -208,6 +210,146 @@ async fn a_project_its_runs_and_its_dead_letters_have_pages() {
         let answer = console.get(nothing).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{nothing}");
     }
+}
+
+/// Ids of the projects that have this standing, as the page says.
+async fn with_standing(console: &Console, standing: &str) -> BTreeSet<String> {
+    let page = console.page(&format!("/?state={standing}")).await;
+    // Workers at work are listed whatever is chosen.
+    let (_, list) = page.split_once("id=\"projects\"").unwrap();
+    let links = hostile::links(list).into_iter();
+    links
+        .filter_map(|link| {
+            let id = percent_decode_str(link.strip_prefix("/projects/")?)
+                .decode_utf8()
+                .unwrap();
+            Some(id.into_owned())
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn it_says_of_each_project_what_status_says() {
+    let world = world().await;
+    for id in [
+        "given-up",
+        "late",
+        "new",
+        "off",
+        "on-its-way",
+        "paused",
+        "settling",
+        "skipped",
+        "stepping",
+    ] {
+        add_project(&world, id, id != "off").await;
+    }
+    sqlx::query(
+        "insert into posthog_export.runs (project_id, day, run, state, created_after, span_from, span_until, completed_at, error_code)
+         select id, $1 - back, run, state, case when run like 'late-%' then now() end,
+                case when run like 'step-%' then ($1 - back)::timestamptz end, case when run like 'step-%' then now() end,
+                case when state = 'completed' then now() end, case when state = 'dead' then 'internal' end
+         from (values ('project one', 2, 'daily', 'dead'),
+                      -- Exported: what is still to come adds to it.
+                      ('settling', 1, 'daily', 'completed'), ('settling', 1, 'settled', 'queued'),
+                      ('late', 9, 'daily', 'completed'), ('late', 9, 'late-1', 'waiting'),
+                      -- In the strip, and before it.
+                      ('on-its-way', 0, 'daily', 'running'), ('skipped', 200, 'daily', 'skipped'),
+                      ('given-up', 100, 'daily', 'discarded'), ('given-up', 99, 'daily', 'discarded'), ('given-up', 99, 'replay', 'completed'),
+                      ('paused', 3, 'daily', 'queued'), ('off', 3, 'daily', 'queued'),
+                      -- Of a day that is not over.
+                      ('stepping', -1, 'step-0000', 'completed'), ('stepping', -1, 'step-0100', 'running'))
+              as r (id, back, run, state)",
+    )
+    .bind(yesterday())
+    .execute(&world.pool())
+    .await
+    .unwrap();
+    alter(
+        &world,
+        "insert into posthog_export.paused (project_id, error, paused_by) values ('paused', 'moves', 'human')",
+    )
+    .await;
+    let console = Console::start(&world, &[], &[]).await;
+    let status = json(&world, &["status", "--json"]).await;
+    let projects = status["projects"].as_array().unwrap();
+    for (standing, expected) in [
+        ("needs_somebody", 1),
+        ("behind", 2),
+        ("paused", 1),
+        ("up_to_date", 5),
+        ("disabled", 1),
+    ] {
+        let of_status = projects.iter().filter(|project| project["standing"] == standing);
+        let of_status: BTreeSet<String> = of_status
+            .map(|project| project["project_id"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(with_standing(&console, standing).await, of_status, "{standing}");
+        assert_eq!(of_status.len(), expected, "{standing}: {of_status:?}");
+    }
+
+    // A day without a job is in Langfuse's tables, which the console does not read: it does not say that
+    // nobody is needed.
+    add_traces(&world, "new", &[yesterday() - Days::new(40)]).await;
+    let status = json(&world, &["status", "--project", "new", "--json"]).await;
+    assert_eq!(status["projects"][0]["standing"], "behind");
+    alter(&world, "delete from posthog_export.runs where state = 'dead'").await;
+    let console = Console::start(&world, &[], &[]).await;
+    let page = console.page("/").await;
+    for words in [
+        "Nothing in the ledger needs somebody. Not known: days without a job",
+        "Not known here: days that have no job yet",
+    ] {
+        assert!(page.contains(words), "{words} in {page}");
+    }
+    assert!(
+        !page.contains("Nothing needs somebody") && !page.contains("Up to date"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn the_steps_of_a_day_are_one_line_that_opens() {
+    let world = world().await;
+    alter(
+        &world,
+        "insert into posthog_export.runs (project_id, day, run, state, span_from, span_until)
+         select 'project one', d::date, 'step-' || to_char(h, 'FM00') || '00',
+                case when d = current_date and h = 23 then 'waiting' else 'completed' end, d + h * interval '1 h', d + (h + 1) * interval '1 h'
+         from generate_series(current_date - 1, current_date, interval '1 day') d, generate_series(0, 23) h",
+    )
+    .await;
+    add_run(&world, yesterday(), "daily", "completed", Some(Utc::now())).await;
+    alter(
+        &world,
+        "insert into posthog_export.streams (project_id, day, run, stream, sent)
+         select project_id, day, run, 'trace', 10 from posthog_export.runs where run like 'step-%'",
+    )
+    .await;
+    let console = Console::start(&world, &[], &[]).await;
+    let page = console.page("/projects/project%20one").await;
+    let today = Utc::now().date_naive();
+    for words in [
+        "24 steps".to_owned(),
+        "23 completed, 1 on their way".to_owned(),
+        format!("{today}: exported in part, 240 events"),
+        format!("{}: exported, 240 events", yesterday()),
+    ] {
+        assert!(page.contains(&words), "{words} in {page}");
+    }
+    // One line in each list; of yesterday in one.
+    assert_eq!(page.matches("24 steps").count(), 3, "{page}");
+    assert!(!page.contains("/step-0100"), "{page}");
+    let links = hostile::links(&page);
+    let of_today = links
+        .iter()
+        .find(|link| link.contains(&format!("day={today}&steps=open")))
+        .unwrap();
+    let opened = console.page(of_today.trim_end_matches("#steps")).await;
+    assert!(
+        opened.contains("<details class=\"steps\" id=\"steps\" open>") && opened.contains("/step-0100"),
+        "{opened}"
+    );
 }
 
 #[tokio::test]

@@ -12,11 +12,21 @@ use super::state::State;
 use super::statement::reported;
 use crate::job::Day;
 
+/// Days of a project, with the runs that say what became of them. Steps are left out: there are up to
+/// 96 a day, and none of them satisfies its day.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProjectDays {
+    /// Langfuse's `projects.id`
+    pub project_id: String,
+    /// By day
+    pub runs: Vec<DayRun>,
+    /// The days that have steps
+    pub in_steps: Vec<Day>,
+}
+
 /// A run, as far as it says what became of its day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DayRun {
-    /// Langfuse's `projects.id`
-    pub project_id: String,
     /// The UTC day
     pub day: Day,
     /// The run's name
@@ -81,40 +91,82 @@ impl Ledger {
         reported(ids.fetch_all(&self.pool)).await
     }
 
-    /// The runs of these days and projects, by project and day.
-    pub async fn runs_of_days(&self, projects: &[String], from: Day, to: Day) -> Result<Vec<DayRun>, LedgerError> {
-        // A row for each project: of 25,000 rows, most of the time would go into their columns.
-        type Row = (String, Vec<NaiveDate>, Vec<String>, Vec<State>, Vec<bool>);
+    /// The runs of these days, for each of these projects.
+    pub async fn runs_of_days(&self, projects: &[String], from: Day, to: Day) -> Result<Vec<ProjectDays>, LedgerError> {
+        // A row for each project: of 25,000 rows, most of the time would go into their columns. Sorted
+        // once: each `array_agg (… order by …)` would sort by itself.
+        type Row = (
+            String,
+            Vec<NaiveDate>,
+            Vec<String>,
+            Vec<State>,
+            Vec<bool>,
+            Vec<NaiveDate>,
+        );
         let rows = sqlx::query_as::<_, Row>(
             "-- ledger_runs_of_days
-             select p.id, r.days, r.names, r.states, r.fulls
+             select p.id, r.days, r.names, r.states, r.fulls, r.steps
              from unnest($1::text[]) as p (id)
              cross join lateral (
-               select coalesce(array_agg(day order by day), '{}') as days,
-                      coalesce(array_agg(run order by day), '{}') as names,
-                      coalesce(array_agg(state order by day), '{}') as states,
-                      coalesce(array_agg(created_after is null and span_from is null
-                        and coalesce(events @> array['trace', 'generation', 'score'], true) order by day), '{}') as fulls
-               from posthog_export.runs where project_id = p.id and day between $2 and $3) r",
+               select coalesce(array_agg(day) filter (where not step), '{}') as days,
+                      coalesce(array_agg(run) filter (where not step), '{}') as names,
+                      coalesce(array_agg(state) filter (where not step), '{}') as states,
+                      coalesce(array_agg(\"full\") filter (where not step), '{}') as fulls,
+                      coalesce(array_agg(distinct day) filter (where step), '{}') as steps
+               from (select day, run, state, run like 'step-%' as step,
+                            created_after is null and span_from is null
+                              and coalesce(events @> array['trace', 'generation', 'score'], true) as \"full\"
+                     from posthog_export.runs where project_id = p.id and day between $2 and $3 order by day) d) r",
         )
         .bind(projects)
         .bind(from.0)
         .bind(to.0);
-        let runs = |(project_id, days, names, states, fulls): Row| {
-            let columns = days.into_iter().zip(names).zip(states).zip(fulls);
-            columns.map(move |(((day, run), state), full)| DayRun {
-                project_id: project_id.clone(),
-                day: Day(day),
-                run,
-                state,
-                full,
-            })
+        let days = |(project_id, days, names, states, fulls, steps): Row| ProjectDays {
+            project_id,
+            runs: day_runs(days, names, states, fulls),
+            in_steps: steps.into_iter().map(Day).collect(),
         };
         Ok(reported(rows.fetch_all(&self.pool))
             .await?
             .into_iter()
-            .flat_map(runs)
+            .map(days)
             .collect())
+    }
+
+    /// The runs of every day before this one that has a full run which is neither completed nor
+    /// discarded, by project.
+    pub async fn runs_of_open_days(&self, before: Day) -> Result<Vec<ProjectDays>, LedgerError> {
+        type Row = (String, Vec<NaiveDate>, Vec<String>, Vec<State>, Vec<bool>);
+        // `lateral` with an aggregate: however many days are open, each is read by the index.
+        let rows = sqlx::query_as::<_, Row>(
+            "-- ledger_runs_of_open_days
+             with open as (
+               select distinct project_id, day from posthog_export.runs
+               where state in ('running', 'queued', 'waiting', 'dead', 'skipped') and state <> 'completed' and day < $1
+                 and created_after is null and span_from is null
+                 and coalesce(events @> array['trace', 'generation', 'score'], true))
+             select o.project_id, r.days, r.names, r.states, r.fulls from open o
+             cross join lateral (
+               select array_agg(day) as days, array_agg(run) as names, array_agg(state) as states,
+                      array_agg(created_after is null and span_from is null
+                        and coalesce(events @> array['trace', 'generation', 'score'], true)) as fulls
+               from posthog_export.runs where project_id = o.project_id and day = o.day and run not like 'step-%') r
+             order by o.project_id, o.day",
+        )
+        .bind(before.0);
+        let mut found: Vec<ProjectDays> = Vec::new();
+        for (project_id, days, names, states, fulls) in reported(rows.fetch_all(&self.pool)).await? {
+            let runs = day_runs(days, names, states, fulls);
+            match found.last_mut() {
+                Some(last) if last.project_id == project_id => last.runs.extend(runs),
+                _ => found.push(ProjectDays {
+                    project_id,
+                    runs,
+                    in_steps: Vec::new(),
+                }),
+            }
+        }
+        Ok(found)
     }
 
     /// What these projects sent of these days; the last one for itself.
@@ -178,4 +230,15 @@ impl Ledger {
         ));
         reported(rows.bind(limit).fetch_all(&self.pool)).await
     }
+}
+
+fn day_runs(days: Vec<NaiveDate>, names: Vec<String>, states: Vec<State>, fulls: Vec<bool>) -> Vec<DayRun> {
+    let columns = days.into_iter().zip(names).zip(states).zip(fulls);
+    let run = |(((day, run), state), full)| DayRun {
+        day: Day(day),
+        run,
+        state,
+        full,
+    };
+    columns.map(run).collect()
 }

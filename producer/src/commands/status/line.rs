@@ -1,49 +1,16 @@
 //! How far one project is. PURE.
 
-use std::collections::BTreeSet;
-
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::integration::StoredIntegration;
-use shared::job::{DAILY, Day};
-use shared::ledger::{Arrival, HUMAN, Pause, RunRow, State, Summary, Verdict};
+use shared::job::Day;
+use shared::ledger::{Arrival, HUMAN, Pause, Summary, Verdict};
 
 use super::today::Today;
+use crate::missing::{self, Missing};
 use crate::output::{age, cell, count};
-use crate::plan::{Project, Rules};
+use crate::plan::Rules;
 use crate::standing::{Known, Standing};
-
-/// The days of a project that are missing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Missing {
-    /// All of them: over, with data, without a completed full run. A day that was given up does not
-    /// count
-    pub(super) days: BTreeSet<Day>,
-    /// How many of these have no job
-    pub(super) without_job: usize,
-}
-
-impl Missing {
-    pub(super) fn of(project: &Project, rules: &Rules) -> Self {
-        let full = || project.runs.iter().filter(|run| run.full);
-        let given_up = |run: &RunRow| run.state == State::Discarded && run.run == DAILY;
-        let satisfied: BTreeSet<Day> = full()
-            .filter(|run| run.state == State::Completed || given_up(run))
-            .map(|run| run.day)
-            .collect();
-        let open: BTreeSet<Day> = full()
-            .filter(|run| run.state != State::Discarded)
-            .map(|run| run.day)
-            .collect();
-        let last = rules.newest_over();
-        let all = project.days_with_data.union(&open).copied();
-        let days: BTreeSet<Day> = all.filter(|day| *day <= last && !satisfied.contains(day)).collect();
-        Self {
-            without_job: days.difference(&open).count(),
-            days,
-        }
-    }
-}
 
 /// One project. The names in its JSON are stable.
 #[derive(Serialize)]
@@ -178,11 +145,7 @@ impl Line {
     }
 
     fn days_lag(&self) -> String {
-        match self.oldest_missing_day {
-            None => "up to date".to_owned(),
-            Some(day) if self.missing_days == 1 => format!("1 day missing: {day}"),
-            Some(day) => format!("{} missing, oldest {day}", count(self.missing_days, "day")),
-        }
+        missing::words(self.missing_days, self.oldest_missing_day).unwrap_or_else(|| "up to date".to_owned())
     }
 
     pub(super) fn row(&self, now: DateTime<Utc>) -> [String; 13] {
@@ -220,6 +183,7 @@ impl Line {
 mod tests {
     use super::*;
     use crate::config::Horizon;
+    use shared::ledger::RunRow;
 
     fn line(days: &[&str], change: impl FnOnce(&mut Line)) -> Line {
         let rules = Rules {
@@ -232,11 +196,8 @@ mod tests {
             to: None,
             observations: false,
         };
-        let project = Project {
-            days_with_data: days.iter().map(|day| day.parse().unwrap()).collect(),
-            ..Project::default()
-        };
-        let missing = Missing::of(&project, &rules);
+        let with_data = days.iter().map(|day| day.parse().unwrap()).collect();
+        let missing = Missing::of::<RunRow>([], &with_data, rules.newest_over());
         assert_eq!(missing.without_job, days.len());
         let mut line = Line::new(&rules, &missing, "p", None, &Summary::default());
         line.enabled = true;

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use shared::job::{DAILY, Day};
 use shared::ledger::{RunRow, State};
 
-use super::days::{DayLine, StepCounts, is_step};
+use super::days::{DayLine, is_step};
 use crate::output::{self, cell, line, moment, shorten};
 use crate::standing::DayStanding;
+use crate::step_counts::StepCounts;
 
 /// What a step means that was not completed.
 const NOBODY_NEEDS_TO_ACT: &str = "A step that is discarded or skipped needs nobody: the next step of its day, or its daily run, \
@@ -79,7 +80,7 @@ fn row(run: &RunRow, is_settled: bool) -> [String; 9] {
 /// The steps of one day, with the cause of the last that failed.
 fn together(steps: &[&RunRow]) -> Option<[String; 9]> {
     let first = steps.first()?;
-    let counts = StepCounts::of(steps);
+    let counts = StepCounts::of(steps.iter().map(|step| (step.state, step.counts)));
     let failed = steps
         .iter()
         .filter(|step| step.state != State::Completed && cause(step).is_some())

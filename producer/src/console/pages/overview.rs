@@ -15,7 +15,6 @@ use axum::response::{IntoResponse, Response};
 
 use super::frame::{Frame, page, status};
 use crate::console::app::App;
-use crate::console::rows::overview;
 use chosen::Chosen;
 use view::View;
 
@@ -29,9 +28,9 @@ struct Overview {
 /// Answers `/`.
 pub(super) async fn show(State(app): State<Arc<App>>, chosen: Result<Query<Chosen>, QueryRejection>) -> Response {
     let Query(chosen) = chosen.unwrap_or_default();
-    let ask = || overview::read(app.ledger.clone());
-    let (ledger, integrations, queues) = tokio::join!(app.overview.get(ask), app.integrations(), app.queues.look());
-    let view = View::new(&app.prefix, &chosen, &ledger, &integrations, &queues);
+    let (ledger, days, integrations, queues) =
+        tokio::join!(app.overview(), app.days(), app.integrations(), app.queues.look());
+    let view = View::new(&app.prefix, &chosen, (&ledger, &days), &integrations, &queues);
     let frame = Frame::new(&app.prefix, "Overview");
-    (status(ledger.known.is_some()), page(&Overview { frame, view })).into_response()
+    (status(view.as_of.is_some()), page(&Overview { frame, view })).into_response()
 }

@@ -24,6 +24,7 @@ use view::View;
 pub(super) struct Asked {
     year: String,
     day: String,
+    steps: String,
 }
 
 #[derive(Template)]
@@ -49,6 +50,7 @@ pub(super) async fn show(
     let part = Part {
         year: asked.year.parse().ok(),
         day: asked.day.parse().ok(),
+        steps: asked.steps == "open",
     };
     let (rows, integrations) = tokio::join!(within(read(app.ledger.clone(), id.clone(), part)), app.integrations());
     let stored = integrations.known.as_ref().map(|(known, _)| known.as_slice());

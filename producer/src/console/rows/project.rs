@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use shared::job::Day;
-use shared::ledger::{Counts, DayRun, Ledger, LedgerError, Pause, RunRow, Summary, Verdict};
+use shared::ledger::{Counts, Ledger, LedgerError, Pause, ProjectDays, RunRow, StepsOfDay, Summary, Verdict};
 
 use super::told;
 
 /// No more runs are listed.
-const LISTED: i64 = 100;
+pub(in crate::console) const LISTED: usize = 100;
 
 /// Which part of a project is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(in crate::console) struct Part {
     pub(in crate::console) year: Option<i32>,
     /// The runs of this day; else the newest ones
     pub(in crate::console) day: Option<Day>,
+    /// The steps of that day are listed from the beginning
+    pub(in crate::console) steps: bool,
 }
 
 /// The rows.
@@ -29,11 +31,15 @@ pub(in crate::console) struct Rows {
     pub(in crate::console) years: (i32, i32),
     pub(in crate::console) summary: Option<Summary>,
     pub(in crate::console) pause: Option<Pause>,
-    pub(in crate::console) days: Vec<DayRun>,
+    pub(in crate::console) days: ProjectDays,
     pub(in crate::console) counts: BTreeMap<Day, Counts>,
     pub(in crate::console) verdicts: BTreeMap<Day, Verdict>,
     pub(in crate::console) unfinished: Vec<RunRow>,
     pub(in crate::console) runs: Vec<RunRow>,
+    /// The steps of each day that has some; the newest days first
+    pub(in crate::console) steps: Vec<StepsOfDay>,
+    /// Those of the chosen day, each
+    pub(in crate::console) of_day: Vec<RunRow>,
 }
 
 /// Reads them.
@@ -42,6 +48,7 @@ pub(in crate::console) async fn read(ledger: Ledger, id: String, part: Part) -> 
 }
 
 async fn rows(ledger: &Ledger, id: &str, part: Part) -> Result<Rows, LedgerError> {
+    let listed = i64::try_from(LISTED).unwrap_or(i64::MAX);
     let ids = [id.to_owned()];
     let (now, known) = tokio::try_join!(ledger.now(), ledger.first_and_last_day(id))?;
     let today = Day::of(now);
@@ -50,14 +57,22 @@ async fn rows(ledger: &Ledger, id: &str, part: Part) -> Result<Rows, LedgerError
     let chosen = part.year.or(part.day.map(|day| day.0.year())).unwrap_or(today.0.year());
     let year = chosen.clamp(first.0.year(), last.0.year());
     let (from, to) = (edge(year, 1, 1, first), edge(year, 12, 31, last));
-    let (mut summaries, mut pauses, days, counts, verdicts, unfinished, runs) = tokio::try_join!(
+    let of_day = async {
+        match part.day {
+            Some(day) => ledger.steps_of_day(id, day, listed).await,
+            None => Ok(Vec::new()),
+        }
+    };
+    let (mut summaries, mut pauses, mut days, counts, verdicts, unfinished, runs, steps, of_day) = tokio::try_join!(
         ledger.summaries(&ids),
         ledger.pauses(),
         ledger.runs_of_days(&ids, from, to),
         ledger.counts_by_day(id, from, to),
         ledger.verdicts_by_day(id, from, to),
-        ledger.unfinished_of(id, LISTED),
-        ledger.newest_runs(id, part.day, LISTED),
+        ledger.unfinished_of(id, listed),
+        ledger.newest_runs(id, part.day, listed),
+        ledger.steps_by_day(id, first, listed),
+        of_day,
     )?;
     Ok(Rows {
         now,
@@ -65,11 +80,13 @@ async fn rows(ledger: &Ledger, id: &str, part: Part) -> Result<Rows, LedgerError
         years: (first.0.year(), last.0.year()),
         summary: summaries.pop(),
         pause: pauses.remove(id),
-        days,
+        days: days.pop().unwrap_or_default(),
         counts: counts.into_iter().collect(),
         verdicts: verdicts.into_iter().collect(),
         unfinished,
         runs,
+        steps,
+        of_day,
     })
 }
 

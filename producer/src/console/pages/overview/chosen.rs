@@ -59,7 +59,7 @@ impl Words for Only {
         (Self(Some(Standing::NeedsSomebody)), "needs_somebody", "Needs somebody"),
         (Self(Some(Standing::Behind)), "behind", "Behind"),
         (Self(Some(Standing::Paused)), "paused", "Paused by a human"),
-        (Self(Some(Standing::UpToDate)), "up_to_date", "Up to date"),
+        (Self(Some(Standing::UpToDate)), "up_to_date", "Nothing open"),
         (Self(Some(Standing::Disabled)), "disabled", "Disabled"),
     ];
 }

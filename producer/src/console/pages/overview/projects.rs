@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::integration::StoredIntegration;
-use shared::job::Day;
-use shared::ledger::{DayRun, HUMAN, Pause, State};
+use shared::ledger::{DayRun, HUMAN, Pause, ProjectDays, State};
 
 use super::chosen::{Chosen, Sort};
 use super::strip::Strip;
 use crate::console::address::Prefix;
-use crate::console::rows::overview::Rows;
+use crate::console::rows::overview::{Days, Rows};
+use crate::missing::Missing;
 use crate::output::{count, number};
 use crate::pauses::holding;
-use crate::standing::{DayStanding, Known, Standing};
+use crate::standing::{Known, Standing, standings};
 
 /// One project.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,8 @@ pub(super) fn words(standing: Standing) -> (&'static str, &'static str) {
         Standing::NeedsSomebody => ("bad", "Needs somebody"),
         Standing::Behind => ("wait", "Behind"),
         Standing::Paused => ("idle", "Paused"),
-        Standing::UpToDate => ("ok", "Up to date"),
+        // Days without a job and histories that are held back are in Langfuse's tables, which no page reads.
+        Standing::UpToDate => ("ok", "Nothing open"),
         Standing::Disabled => ("idle", "Disabled"),
     }
 }
@@ -59,11 +60,10 @@ pub(super) fn words(standing: Standing) -> (&'static str, &'static str) {
 struct Open {
     dead: i64,
     moving: i64,
-    oldest: Option<Day>,
 }
 
 /// All projects that the ledger or Langfuse has. `stored` is `None` where Langfuse never answered.
-pub(super) fn lines(prefix: &Prefix, rows: &Rows, stored: Option<&[StoredIntegration]>) -> Vec<Line> {
+pub(super) fn lines(prefix: &Prefix, rows: &Rows, days: &Days, stored: Option<&[StoredIntegration]>) -> Vec<Line> {
     let by_id: BTreeMap<&str, &StoredIntegration> = stored
         .unwrap_or_default()
         .iter()
@@ -77,41 +77,34 @@ pub(super) fn lines(prefix: &Prefix, rows: &Rows, stored: Option<&[StoredIntegra
             State::Dead => of_project.dead += found.runs,
             State::Queued | State::Running | State::Waiting => {
                 of_project.moving += found.runs;
-                of_project.oldest = of_project
-                    .oldest
-                    .map_or(Some(found.oldest), |day| Some(day.min(found.oldest)));
             }
             State::Skipped | State::Completed | State::Discarded => {}
         }
     }
-    let sent: BTreeMap<&str, i64> = rows
+    let sent: BTreeMap<&str, i64> = days
         .sent
         .iter()
         .map(|sent| (sent.project_id.as_str(), sent.before + sent.last_day))
         .collect();
-    let arrivals: BTreeMap<&str, (i64, i64)> = rows
+    let arrivals: BTreeMap<&str, (i64, i64)> = days
         .arrivals
         .iter()
         .map(|counts| (counts.project_id.as_str(), (counts.not_arrived, counts.verified)))
         .collect();
-    let mut days: BTreeMap<&str, Vec<(Day, DayStanding)>> = BTreeMap::new();
-    let same_day = |a: &DayRun, b: &DayRun| a.day == b.day && a.project_id == b.project_id;
-    for runs in rows.runs.chunk_by(same_day) {
-        if let Some(first) = runs.first() {
-            let standing = DayStanding::of(runs);
-            days.entry(&first.project_id).or_default().push((first.day, standing));
-        }
-    }
-    let ids: BTreeSet<&str> = rows
+    let (strips, older) = (by_project(&days.strips), by_project(&days.open_before));
+    let ids: BTreeSet<&str> = days
         .projects
         .iter()
         .map(String::as_str)
         .chain(by_id.keys().copied())
         .collect();
-    let none = Open::default();
+    let (none, no_days) = (Open::default(), ProjectDays::default());
     let line = |id: &str| {
         let open = open.get(id).unwrap_or(&none);
         let pause = pauses.get(id);
+        let strip = strips.get(id).copied().unwrap_or(&no_days);
+        let before: &[DayRun] = older.get(id).map_or(&[], |days| &days.runs);
+        let missing = Missing::of(before.iter().chain(&strip.runs), &BTreeSet::new(), days.newest_over);
         let (not_arrived, verified) = arrivals.get(id).copied().unwrap_or_default();
         let standing = Standing::of(Known {
             dead: open.dead > 0,
@@ -120,7 +113,7 @@ pub(super) fn lines(prefix: &Prefix, rows: &Rows, stored: Option<&[StoredIntegra
             paused_by_fault: pause.map(|pause| pause.error_code.is_some()),
             held_back: false,
             not_arrived: not_arrived > 0,
-            missing: open.oldest.is_some_and(|day| day < rows.today),
+            missing: !missing.days.is_empty(),
         });
         let (class, word) = words(standing);
         Line {
@@ -135,8 +128,8 @@ pub(super) fn lines(prefix: &Prefix, rows: &Rows, stored: Option<&[StoredIntegra
             standing,
             class,
             word,
-            why: why(open, pause, not_arrived),
-            strip: Strip::new(rows.today, days.get(id).map_or(&[], Vec::as_slice)),
+            why: why(open, pause, not_arrived, &missing),
+            strip: Strip::new(days.today, &standings(strip)),
             events: sent.get(id).copied().unwrap_or(0),
             open: open.moving,
             arrival: match (not_arrived, verified) {
@@ -149,8 +142,12 @@ pub(super) fn lines(prefix: &Prefix, rows: &Rows, stored: Option<&[StoredIntegra
     ids.into_iter().map(line).collect()
 }
 
+fn by_project(all: &[ProjectDays]) -> BTreeMap<&str, &ProjectDays> {
+    all.iter().map(|days| (days.project_id.as_str(), days)).collect()
+}
+
 /// What led to a standing, in few words.
-fn why(open: &Open, pause: Option<&Pause>, not_arrived: i64) -> String {
+fn why(open: &Open, pause: Option<&Pause>, not_arrived: i64, missing: &Missing) -> String {
     let mut causes = Vec::new();
     if open.dead > 0 {
         causes.push(count(usize::try_from(open.dead).unwrap_or(0), "dead letter"));
@@ -164,9 +161,7 @@ fn why(open: &Open, pause: Option<&Pause>, not_arrived: i64) -> String {
             count(usize::try_from(not_arrived).unwrap_or(0), "day")
         ));
     }
-    if let Some(oldest) = open.oldest {
-        causes.push(format!("oldest open day {oldest}"));
-    }
+    causes.extend(missing.words());
     causes.join("; ")
 }
 

@@ -1,6 +1,8 @@
 //! The last days of a project as one small picture, with its words. Days of the same state are one
 //! stroke, so that 400 strips stay small. PURE.
 
+use std::collections::BTreeMap;
+
 use shared::job::Day;
 
 use crate::console::rows::overview::STRIP;
@@ -33,8 +35,8 @@ const KINDS: [(&str, &str, &[DayStanding]); 5] = [
 ];
 
 impl Strip {
-    /// The days of a project, in their order.
-    pub(super) fn new(today: Day, days: &[(Day, DayStanding)]) -> Self {
+    /// The days of a project.
+    pub(super) fn new(today: Day, days: &BTreeMap<Day, DayStanding>) -> Self {
         let place = |day: Day| STRIP - 1 - (today.0 - day.0).num_days();
         let mut strokes = Vec::new();
         let mut words = Vec::new();
@@ -99,7 +101,7 @@ mod tests {
             (day("2024-05-31"), DayStanding::Dead),
             (day("2024-06-01"), DayStanding::OnItsWay),
         ];
-        let strip = Strip::new(day("2024-06-01"), &days);
+        let strip = Strip::new(day("2024-06-01"), &BTreeMap::from(days));
         assert_eq!(
             strip.words,
             "2 exported, 1 on their way, 1 dead letters, 56 without a run"

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use shared::ledger::{Pause, State};
 
 use super::projects::Line;
-use crate::console::rows::overview::Rows;
+use crate::console::rows::overview::{Days, Rows};
 use crate::output::{age, count, number};
 use crate::standing::Standing;
 
@@ -31,16 +31,16 @@ fn tile(label: &'static str, value: String, note: String, class: &'static str) -
 }
 
 /// All of them.
-pub(super) fn tiles(rows: &Rows, lines: &[Line], pauses: &[&Pause]) -> Vec<Tile> {
+pub(super) fn tiles(rows: &Rows, days: &Days, lines: &[Line], pauses: &[&Pause]) -> Vec<Tile> {
     vec![
         projects(lines),
         dead_letters(rows),
         enqueued(rows.now, rows.last_enqueued),
         nightly(rows),
         backfill(rows),
-        events(rows),
+        events(days),
         paused(pauses),
-        arrival(rows),
+        arrival(days),
     ]
 }
 
@@ -50,7 +50,7 @@ fn projects(lines: &[Line]) -> Tile {
     let note = [
         (of(Standing::Behind), "behind"),
         (of(Standing::Paused), "paused by a human"),
-        (of(Standing::UpToDate), "up to date"),
+        (of(Standing::UpToDate), "with nothing open"),
         (of(Standing::Disabled), "disabled"),
     ];
     let note = note.iter().filter(|(number, _)| *number > 0);
@@ -73,12 +73,7 @@ fn dead_letters(rows: &Rows) -> Tile {
         oldest = oldest.map_or(Some(found.oldest), |day| Some(found.oldest.min(day)));
     }
     match oldest {
-        None => tile(
-            "Dead letters",
-            "0".to_owned(),
-            "nothing waits for a human".to_owned(),
-            "ok",
-        ),
+        None => tile("Dead letters", "0".to_owned(), "no run is dead".to_owned(), "ok"),
         Some(oldest) => {
             let note = format!("in {}, oldest day {oldest}", count(projects, "project"));
             tile("Dead letters", number(runs), note, "bad")
@@ -98,7 +93,7 @@ fn enqueued(now: DateTime<Utc>, last: Option<DateTime<Utc>>) -> Tile {
         Some(last) => tile(
             LABEL,
             format!("{} ago", age(now, last)),
-            "every day was looked at".to_owned(),
+            "it looked at every day of every project".to_owned(),
             "ok",
         ),
     }
@@ -135,11 +130,11 @@ fn rounded(events: i64) -> String {
     }
 }
 
-fn events(rows: &Rows) -> Tile {
-    let before = rows.sent.iter().map(|sent| sent.before).sum();
-    let today: i64 = rows.sent.iter().map(|sent| sent.last_day).sum();
-    let rejected: i64 = rows.sent.iter().map(|sent| sent.rejected).sum();
-    let until = rows.freshness.covered_until.map_or_else(
+fn events(days: &Days) -> Tile {
+    let before = days.sent.iter().map(|sent| sent.before).sum();
+    let today: i64 = days.sent.iter().map(|sent| sent.last_day).sum();
+    let rejected: i64 = days.sent.iter().map(|sent| sent.rejected).sum();
+    let until = days.freshness.covered_until.map_or_else(
         || "exported when it is over".to_owned(),
         |until| format!("exported until {} UTC", until.format("%H:%M")),
     );
@@ -147,7 +142,7 @@ fn events(rows: &Rows) -> Tile {
     if rejected > 0 {
         note.push_str(&format!("; {} rejected", number(rejected)));
     }
-    let class = if rows.freshness.late_since.is_some() {
+    let class = if days.freshness.late_since.is_some() {
         "wait"
     } else {
         "ok"
@@ -158,7 +153,7 @@ fn events(rows: &Rows) -> Tile {
 fn paused(pauses: &[&Pause]) -> Tile {
     let by_fault = pauses.iter().filter(|pause| pause.error_code.is_some()).count();
     let (class, note) = match (pauses.len(), by_fault) {
-        (0, _) => ("ok", "none is held back".to_owned()),
+        (0, _) => ("ok", "no project is paused".to_owned()),
         (_, 0) => ("idle", "by a human".to_owned()),
         (all, fault) if all == fault => ("bad", "because of their key or host".to_owned()),
         (_, fault) => ("bad", format!("{fault} because of their key or host")),
@@ -166,9 +161,9 @@ fn paused(pauses: &[&Pause]) -> Tile {
     tile("Paused projects", pauses.len().to_string(), note, class)
 }
 
-fn arrival(rows: &Rows) -> Tile {
-    let missing: i64 = rows.arrivals.iter().map(|counts| counts.not_arrived).sum();
-    let verified: i64 = rows.arrivals.iter().map(|counts| counts.verified).sum();
+fn arrival(days: &Days) -> Tile {
+    let missing: i64 = days.arrivals.iter().map(|counts| counts.not_arrived).sum();
+    let verified: i64 = days.arrivals.iter().map(|counts| counts.verified).sum();
     let of_days = format!("of {} verified in the last 30 days", number(verified));
     match (missing, verified) {
         (0, 0) => tile(

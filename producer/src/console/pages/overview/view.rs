@@ -10,7 +10,7 @@ use crate::console::address::Prefix;
 use crate::console::kept::Answer;
 use crate::console::pages::frame::Trouble;
 use crate::console::queues::{Purpose, Queue};
-use crate::console::rows::overview::Rows;
+use crate::console::rows::overview::{Days, Rows};
 use crate::console::times::Moment;
 use crate::output::{count, number};
 use crate::pauses::holding;
@@ -22,6 +22,8 @@ pub(super) struct View {
     /// One sentence, read aloud when it changes
     pub(super) summary: String,
     pub(super) as_of: Option<Moment>,
+    /// The days of the projects and their sums are read more seldom
+    pub(super) days_as_of: Option<Moment>,
     pub(super) tiles: Vec<Tile>,
     pub(super) work: Vec<Work>,
     pub(super) queues: Vec<Depth>,
@@ -60,12 +62,12 @@ impl View {
     pub(super) fn new(
         prefix: &Prefix,
         chosen: &Chosen,
-        ledger: &Answer<Rows>,
+        (ledger, days): (&Answer<Rows>, &Answer<Days>),
         integrations: &Answer<Vec<StoredIntegration>>,
         queues: &Answer<Vec<Queue>>,
     ) -> Self {
         let troubles = [
-            Trouble::of("The ledger", ledger),
+            Trouble::of("The ledger", ledger).or_else(|| Trouble::of("The ledger", days)),
             Trouble::of("Langfuse's database", integrations),
             Trouble::of("The broker", queues),
         ];
@@ -82,13 +84,14 @@ impl View {
             summary: "The ledger does not answer.".to_owned(),
             ..Self::default()
         };
-        if let Some((rows, _)) = &ledger.known {
+        if let (Some((rows, _)), Some((days, _))) = (&ledger.known, &days.known) {
             let stored = integrations.known.as_ref().map(|(known, _)| known.as_slice());
-            let all = lines(prefix, rows, stored);
+            let all = lines(prefix, rows, days, stored);
             let pauses = holding(rows.pauses.clone(), stored.unwrap_or_default());
-            view.tiles = tiles(rows, &all, &pauses.values().collect::<Vec<_>>());
+            view.tiles = tiles(rows, days, &all, &pauses.values().collect::<Vec<_>>());
             view.summary = summary(&view.tiles, &view.troubles);
             view.as_of = Some(Moment::new(rows.now, rows.now));
+            view.days_as_of = Some(Moment::new(rows.now, days.now));
             view.work = rows
                 .at_work
                 .iter()
@@ -118,7 +121,8 @@ fn summary(tiles: &[Tile], troubles: &[Trouble]) -> String {
     let bad = tiles.iter().filter(|tile| tile.class == "bad");
     words.extend(bad.map(|tile| format!("{}: {}", tile.label, tile.value)));
     if words.is_empty() {
-        "Nothing needs somebody.".to_owned()
+        "Nothing in the ledger needs somebody. Not known: days without a job, and histories that are held back."
+            .to_owned()
     } else {
         format!("{}.", words.join("; "))
     }

@@ -2,13 +2,12 @@
 
 use chrono::{Datelike, Days, NaiveDate};
 use shared::job::Day;
-use shared::ledger::DayRun;
 
 use crate::console::address::Prefix;
 use crate::console::pages::words;
 use crate::console::rows::project::Rows;
 use crate::output::number;
-use crate::standing::DayStanding;
+use crate::standing::standings;
 
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 const MONTHS: [&str; 12] = [
@@ -41,10 +40,7 @@ impl Calendar {
         let Some(first) = NaiveDate::from_ymd_opt(rows.year, 1, 1) else {
             return Self::default();
         };
-        let same_day = |a: &DayRun, b: &DayRun| a.day == b.day;
-        let of_day = |runs: &[DayRun]| Some((runs.first()?.day, DayStanding::of(runs)));
-        let standings: std::collections::BTreeMap<Day, DayStanding> =
-            rows.days.chunk_by(same_day).filter_map(of_day).collect();
+        let standings = standings(&rows.days);
         let page = prefix.project(id);
         let last = Day::of(rows.now);
         let cell = |day: Day| {

@@ -2,16 +2,18 @@
 
 use chrono::{DateTime, Utc};
 use shared::integration::StoredIntegration;
+use shared::job::Day;
 use shared::ledger::{HUMAN, Pause};
 
 use super::calendar::Calendar;
 use crate::advice::advice;
 use crate::console::address::Prefix;
-use crate::console::pages::run_list::RunLine;
+use crate::console::pages::run_list::{RunLine, step_counts};
 use crate::console::pages::words;
-use crate::console::rows::project::{Part, Rows};
+use crate::console::rows::project::{LISTED, Part, Rows};
 use crate::console::times::Moment;
 use crate::output::number;
+use crate::step_counts::StepCounts;
 
 /// The page.
 #[derive(Clone, Debug)]
@@ -31,6 +33,18 @@ pub(super) struct View {
     pub(super) day: Option<String>,
     pub(super) all_days: String,
     pub(super) runs: Vec<RunLine>,
+    /// Those of the day whose runs are listed
+    pub(super) steps: Option<Steps>,
+}
+
+/// The steps of a day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Steps {
+    /// `24 steps, 23 completed, 1 on their way`
+    pub(super) words: String,
+    pub(super) lines: Vec<RunLine>,
+    /// They are listed from the beginning
+    pub(super) open: bool,
 }
 
 /// A year to choose.
@@ -99,12 +113,51 @@ impl View {
             facts: facts(rows),
             years: (first..=last).rev().map(year).collect(),
             calendar: Calendar::new(prefix, id, rows),
-            unfinished: rows.unfinished.iter().map(line).collect(),
+            unfinished: unfinished(prefix, id, rows),
             day: part.day.map(|day| day.to_string()),
             all_days: page.clone(),
-            runs: rows.runs.iter().map(line).collect(),
+            runs: match part.day {
+                Some(_) => rows.runs.iter().map(line).collect(),
+                None => newest(prefix, id, rows),
+            },
+            steps: (!rows.of_day.is_empty()).then(|| {
+                let counts = StepCounts::of(rows.of_day.iter().map(|step| (step.state, step.counts)));
+                Steps {
+                    words: format!("{}, {}", counts.name(), counts.words()),
+                    lines: rows.of_day.iter().map(line).collect(),
+                    open: part.steps,
+                }
+            }),
         }
     }
+}
+
+/// What is not finished; the steps of a day in one line.
+fn unfinished(prefix: &Prefix, id: &str, rows: &Rows) -> Vec<RunLine> {
+    let open = rows
+        .steps
+        .iter()
+        .rev()
+        .filter(|steps| step_counts(steps).on_their_way > 0);
+    let runs = rows.unfinished.iter().map(|run| RunLine::new(prefix, rows.now, run));
+    runs.chain(open.map(|steps| RunLine::of_steps(prefix, id, steps)))
+        .collect()
+}
+
+/// The runs of the newest days; the steps of a day in one line before its other runs.
+fn newest(prefix: &Prefix, id: &str, rows: &Rows) -> Vec<RunLine> {
+    let steps = rows
+        .steps
+        .iter()
+        .map(|steps| (steps.day, RunLine::of_steps(prefix, id, steps)));
+    let runs = rows
+        .runs
+        .iter()
+        .map(|run| (run.day, RunLine::new(prefix, rows.now, run)));
+    let mut lines: Vec<(Day, RunLine)> = steps.chain(runs).collect();
+    // Keeps the order within a day.
+    lines.sort_by_key(|(day, _)| std::cmp::Reverse(*day));
+    lines.into_iter().map(|(_, line)| line).take(LISTED).collect()
 }
 
 fn facts(rows: &Rows) -> Vec<(&'static str, String)> {
