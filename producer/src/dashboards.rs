@@ -2,7 +2,9 @@
 //! `tiles/`); here it is written out for a project, and compared with what PostHog has. PURE.
 
 pub(crate) mod definition;
+pub(crate) mod deletion;
 pub(crate) mod fingerprint;
+pub(crate) mod identity;
 pub(crate) mod layout;
 pub(crate) mod plan;
 #[cfg(test)]
@@ -12,3 +14,4 @@ pub(crate) mod request;
 #[cfg(test)]
 mod schema_tests;
 pub(crate) mod shown;
+pub(crate) mod why;

@@ -4,6 +4,8 @@
 mod accept;
 mod look;
 mod make;
+mod maker;
+mod place;
 mod remove;
 mod say;
 mod wire;

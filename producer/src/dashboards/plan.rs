@@ -1,13 +1,14 @@
 //! What is to be done with each tile: from what should be there, what we left there, and what
 //! PostHog shows now. PURE.
 
-use serde::Serialize;
 use serde_json::Value;
 use shared::ledger::{KnownDashboard, KnownTile};
 
 use super::fingerprint;
+use super::identity::{Found, found};
 use super::render::{Content, Tile, Wanted};
-use super::shown::{Shown, ShownContent, ShownTile};
+use super::shown::{Shown, ShownContent, ShownInsight, ShownTile};
+use super::why::Why;
 
 /// What may be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,43 +19,6 @@ pub(crate) enum Mode {
     Update,
     /// And undo what the user did.
     Recreate,
-}
-
-/// Why something is left as it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Why {
-    /// The user changed it.
-    Changed,
-    /// The user deleted it.
-    Deleted,
-    /// It is of another release, or other than was asked for now, and nobody asked for an update.
-    Older,
-    /// It is there, but nothing tells who changed it.
-    Unknown,
-    /// It is no part of the dashboard any more.
-    Retired,
-    /// The user put it on another dashboard, too.
-    Elsewhere,
-    /// The user set an alert on it, which PostHog would delete with it, for good.
-    Alerts,
-}
-
-impl Why {
-    /// As a part of a sentence about it.
-    pub(crate) fn says(self) -> &'static str {
-        match self {
-            Self::Changed => "was changed in PostHog; --recreate undoes that",
-            Self::Deleted => "was deleted in PostHog; --recreate makes it again",
-            Self::Older => "differs from what this release or you ask for; `producer dashboards update` changes it",
-            Self::Unknown => {
-                "differs from this release, and the ledger does not know who changed it; --recreate replaces it"
-            }
-            Self::Elsewhere => "stands on another dashboard, too",
-            Self::Alerts => "has an alert, which PostHog would delete with it; delete the alert first",
-            Self::Retired => "is no longer a part of this dashboard; delete it in PostHog if you do not need it",
-        }
-    }
 }
 
 /// What is done with a tile.
@@ -68,6 +32,8 @@ pub(crate) enum Step {
         insight_id: Option<i64>,
         text_id: Option<i64>,
     },
+    /// Its insight is put on the dashboard again.
+    PutBack(i64),
     /// It is as it should be. What the ledger should know of it.
     Keep(KnownTile),
     /// It is left as it is.
@@ -78,6 +44,8 @@ pub(crate) enum Step {
 #[derive(Clone, Debug)]
 pub(crate) struct Planned<'a> {
     pub(crate) tile: &'a Tile,
+    /// The number of its insight, where it has one
+    pub(crate) insight_id: Option<i64>,
     pub(crate) step: Step,
 }
 
@@ -117,18 +85,25 @@ pub(crate) fn print_of(wanted: &Wanted) -> String {
 }
 
 /// Decides about each tile that should be there. `shown` has insights as they are by themselves,
-/// not with the dashboard's date range.
+/// not with the dashboard's date range; `off` are those that the user took off it.
 pub(crate) fn tiles<'a>(
     mode: Mode,
     wanted: &'a Wanted,
     known: &[KnownTile],
     shown: Option<&Shown>,
+    off: &[ShownInsight],
 ) -> Vec<Planned<'a>> {
     let plan = |tile: &'a Tile| {
         let known = known.iter().find(|known| known.tile == tile.key);
+        let found = found(tile, known, shown, off);
         Planned {
             tile,
-            step: step(mode, tile, known, found(tile, known, shown)),
+            insight_id: match found {
+                Found::Tile(tile) => tile.insight_id(),
+                Found::Off(insight) => Some(insight.id),
+                Found::Nothing | Found::Unclear(_) => None,
+            },
+            step: step(mode, tile, known, found),
         }
     };
     wanted.tiles.iter().map(plan).collect()
@@ -142,27 +117,18 @@ pub(crate) fn retired<'a>(wanted: &Wanted, known: &'a [KnownTile], shown: Option
     known.iter().filter(is_retired).filter(is_there).collect()
 }
 
-/// By its numbers, else by its marker.
-pub(crate) fn found<'a>(tile: &Tile, known: Option<&KnownTile>, shown: Option<&'a Shown>) -> Option<&'a ShownTile> {
-    let shown = shown?;
-    let by_number = known.and_then(|known| shown.tile(known.tile_id, known.insight_id));
-    by_number.or_else(|| shown.marked(tile))
-}
-
-fn step(mode: Mode, tile: &Tile, known: Option<&KnownTile>, shown: Option<&ShownTile>) -> Step {
-    let Some(shown) = shown else {
-        return match (known, mode) {
-            (Some(_), Mode::Create | Mode::Update) => Step::Leave(Why::Deleted),
-            _ => Step::Make,
-        };
+fn step(mode: Mode, tile: &Tile, known: Option<&KnownTile>, found: Found<'_>) -> Step {
+    let shown = match (found, mode) {
+        (Found::Tile(shown), _) => shown,
+        (Found::Unclear(why), _) => return Step::Leave(why),
+        (Found::Off(insight), Mode::Recreate) => return Step::PutBack(insight.id),
+        (Found::Off(_), _) => return Step::Leave(Why::TakenOff),
+        (Found::Nothing, Mode::Create | Mode::Update) if known.is_some() => return Step::Leave(Why::Deleted),
+        (Found::Nothing, _) => return Step::Make,
     };
     let print = shown.print();
     let is_as_left = known.is_some_and(|known| known.shown.is_some() && known.shown == print);
-    let written = known.and_then(|known| known.written.clone()).filter(|_| is_as_left);
-    // What was sent, or what is shown: both say that it is as it should be.
-    let current = prints(tile)
-        .into_iter()
-        .find(|ours| written.as_ref() == Some(ours) || print.as_ref() == Some(ours));
+    let current = print.as_ref().and_then(|print| current(tile, known, print));
     if let Some(current) = current {
         return Step::Keep(KnownTile {
             tile: tile.key.clone(),
@@ -183,6 +149,15 @@ fn step(mode: Mode, tile: &Tile, known: Option<&KnownTile>, shown: Option<&Shown
         Mode::Update => change(shown),
         Mode::Create => Step::Leave(Why::Older),
     }
+}
+
+/// Fingerprint of the form in which a tile is as it should be: what was sent, or what is shown, says so.
+pub(crate) fn current(tile: &Tile, known: Option<&KnownTile>, print: &String) -> Option<String> {
+    let as_left = known.filter(|known| known.shown.as_ref() == Some(print));
+    let written = as_left.and_then(|known| known.written.as_ref());
+    prints(tile)
+        .into_iter()
+        .find(|ours| written == Some(ours) || print == ours)
 }
 
 fn change(shown: &ShownTile) -> Step {
@@ -212,50 +187,4 @@ pub(crate) fn prints(tile: &Tile) -> Vec<String> {
 /// Fingerprint of an insight as it is written.
 pub(crate) fn written(name: &str, description: &str, form: &Value) -> String {
     fingerprint::insight(&name.into(), &description.into(), form)
-}
-
-/// What a deletion does.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Deletion {
-    /// Tiles that are as we left them
-    pub(crate) tiles: Vec<KnownTile>,
-    /// Tiles of ours that stay, and why
-    pub(crate) left: Vec<(String, Why)>,
-    /// Tiles of ours that are gone already
-    pub(crate) gone: Vec<String>,
-    /// How many tiles the user added
-    pub(crate) foreign: usize,
-    /// Whether nothing of the user's is on the dashboard
-    pub(crate) whole: bool,
-}
-
-/// Decides what is deleted: what we made, and nobody changed.
-pub(crate) fn deletion(known: &KnownDashboard, tiles: &[KnownTile], shown: &Shown) -> Deletion {
-    let mut deletion = Deletion::default();
-    let mut ours = Vec::new();
-    for tile in tiles {
-        let Some(there) = shown.tile(tile.tile_id, tile.insight_id) else {
-            deletion.gone.push(tile.tile.clone());
-            continue;
-        };
-        ours.push(there.id);
-        if tile.shown.is_none() {
-            deletion.left.push((tile.tile.clone(), Why::Unknown));
-        } else if there.is_elsewhere() {
-            deletion.left.push((tile.tile.clone(), Why::Elsewhere));
-        } else if there.has_alerts() {
-            deletion.left.push((tile.tile.clone(), Why::Alerts));
-        } else if tile.shown == there.print() {
-            deletion.tiles.push(KnownTile {
-                tile_id: there.id,
-                ..tile.clone()
-            });
-        } else {
-            deletion.left.push((tile.tile.clone(), Why::Changed));
-        }
-    }
-    deletion.foreign = shown.tiles.iter().filter(|tile| !ours.contains(&tile.id)).count();
-    let is_as_left = known.shown.as_deref() == Some(&shown.print());
-    deletion.whole = is_as_left && deletion.left.is_empty() && deletion.foreign == 0;
-    deletion
 }

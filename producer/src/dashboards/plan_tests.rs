@@ -4,9 +4,12 @@ use serde_json::{Value, json};
 use shared::ledger::{KnownDashboard, KnownTile};
 
 use super::definition::Definition;
-use super::plan::{Mode, Planned, Step, Whole, Why, deletion, print_of, prints, retired, tiles, whole};
+use super::deletion::deletion;
+use super::identity::{is_renumbered, renumbered};
+use super::plan::{Mode, Planned, Step, Whole, print_of, prints, retired, tiles, whole};
 use super::render::{About, Content, Wanted, render};
-use super::shown::Shown;
+use super::shown::{Shown, ShownInsight};
+use super::why::Why;
 
 const ALL: [Mode; 3] = [Mode::Create, Mode::Update, Mode::Recreate];
 
@@ -60,7 +63,7 @@ fn remembered(wanted: &Wanted, answer: &Value) -> (KnownDashboard, Vec<KnownTile
 
 fn step_of(mode: Mode, wanted: &Wanted, known: &[KnownTile], answer: &Value, key: &str) -> Step {
     let shown = Shown::read(answer).unwrap();
-    let planned = tiles(mode, wanted, known, Some(&shown));
+    let planned = tiles(mode, wanted, known, Some(&shown), &[]);
     let ours = planned.into_iter().find(|planned| planned.tile.key == key);
     ours.unwrap().step
 }
@@ -76,7 +79,7 @@ fn what_was_just_made_is_left_as_it_is() {
     let (dashboard, known) = remembered(&wanted, &answer);
     let shown = Shown::read(&answer).unwrap();
     for mode in ALL {
-        let planned = tiles(mode, &wanted, &known, Some(&shown));
+        let planned = tiles(mode, &wanted, &known, Some(&shown), &[]);
         let kept: Vec<_> = planned
             .iter()
             .zip(&known)
@@ -85,7 +88,7 @@ fn what_was_just_made_is_left_as_it_is() {
         assert_eq!(kept.len(), wanted.tiles.len());
         assert_eq!(whole(mode, &wanted, Some(&dashboard), Some(&shown)), Whole::Keep);
         // Found by its markers, without a ledger.
-        let planned = tiles(mode, &wanted, &[], Some(&shown));
+        let planned = tiles(mode, &wanted, &[], Some(&shown), &[]);
         assert!(
             planned
                 .iter()
@@ -96,12 +99,12 @@ fn what_was_just_made_is_left_as_it_is() {
         // Made, and the program died before it was put in its place.
         let mut bare = answer.clone();
         bare["tiles"][1]["layouts"] = json!({});
-        let planned = tiles(mode, &wanted, &[], Shown::read(&bare).as_ref());
+        let planned = tiles(mode, &wanted, &[], Shown::read(&bare).as_ref(), &[]);
         let placed = |planned: &Planned<'_>| matches!(&planned.step, Step::Keep(kept) if kept.placed);
         assert!(placed(&planned[0]) && !placed(&planned[1]));
         // Nothing is there yet.
         assert!(
-            tiles(mode, &wanted, &[], None)
+            tiles(mode, &wanted, &[], None, &[])
                 .iter()
                 .all(|planned| planned.step == Step::Make)
         );
@@ -271,7 +274,7 @@ fn what_we_made_and_nobody_changed_is_deleted() {
     let wanted = wanted();
     let before = made(&wanted);
     let (dashboard, known) = remembered(&wanted, &before);
-    let of = |answer: &Value| deletion(&dashboard, &known, &Shown::read(answer).unwrap());
+    let of = |answer: &Value| deletion(Some(&dashboard), &known, Shown::read(answer).as_ref(), &[]);
     let all = of(&before);
     assert!(all.whole && all.left.is_empty() && all.tiles.len() == known.len());
 
@@ -308,4 +311,149 @@ fn new_tiles_go_below_what_is_there() {
     ]});
     let bottom = Shown::read(&answer).unwrap().bottom();
     assert_eq!((bottom.wide, bottom.narrow), (7, 11));
+}
+
+/// An insight as it is by itself, on these dashboards.
+fn alone(answer: &Value, at: usize, dashboards: &[i64]) -> ShownInsight {
+    let mut insight = answer["tiles"][at]["insight"].clone();
+    insight["dashboards"] = dashboards.into();
+    ShownInsight::read(&insight).unwrap()
+}
+
+/// Who duplicates a tile duplicates its mark.
+#[test]
+fn what_the_user_duplicated_or_wrote_is_not_taken_for_ours() {
+    let wanted = wanted();
+    let before = made(&wanted);
+    let (_, known) = remembered(&wanted, &before);
+    let at = place(&wanted, "traces");
+    let mut copy = before["tiles"][at].clone();
+    copy["id"] = 900.into();
+    copy["insight"]["id"] = 901.into();
+    copy["insight"]["name"] = "Traces (copy)".into();
+    let mine = json!({"id": 910, "text": {"id": 911, "body": "## Volume\n\nMine"}, "insight": null});
+    // Ours is deleted, the copy stays; the same for a text.
+    let mut answer = before.clone();
+    answer["tiles"][at] = copy.clone();
+    answer["tiles"][0] = mine.clone();
+    for key in ["traces", "text_volume"] {
+        for mode in [Mode::Create, Mode::Update] {
+            let step = step_of(mode, &wanted, &known, &answer, key);
+            assert_eq!(step, Step::Leave(Why::Deleted), "{key}");
+        }
+        assert_eq!(step_of(Mode::Recreate, &wanted, &known, &answer, key), Step::Make);
+    }
+    // The ledger knows none of both: one of two is ours, and a heading is nobody's.
+    let mut both = before.clone();
+    both["tiles"].as_array_mut().unwrap().push(copy);
+    for mode in ALL {
+        assert_eq!(step_of(mode, &wanted, &[], &both, "traces"), Step::Leave(Why::Twice));
+        assert_eq!(
+            step_of(mode, &wanted, &[], &answer, "text_volume"),
+            Step::Leave(Why::Whose)
+        );
+    }
+    // With ours beside it, its words tell.
+    both["tiles"].as_array_mut().unwrap().push(mine);
+    let step = step_of(Mode::Recreate, &wanted, &[], &both, "text_volume");
+    assert_eq!(step, Step::Keep(known[0].clone()));
+    let twin = both["tiles"][0].clone();
+    both["tiles"].as_array_mut().unwrap().push(twin);
+    let step = step_of(Mode::Recreate, &wanted, &[], &both, "text_volume");
+    assert_eq!(step, Step::Leave(Why::Twice));
+}
+
+#[test]
+fn after_an_export_and_an_import_everything_is_what_it_was() {
+    let wanted = wanted();
+    let before = made(&wanted);
+    let (_, known) = remembered(&wanted, &before);
+    let at = |key| place(&wanted, key);
+    // Other numbers, some of which were others' before.
+    let mut answer = before.clone();
+    for (tile, id) in answer["tiles"].as_array_mut().unwrap().iter_mut().zip(92..) {
+        tile["id"] = (id + 210).into();
+        for of in ["text", "insight"] {
+            if tile[of].is_object() {
+                tile[of]["id"] = id.into();
+            }
+        }
+    }
+    answer["tiles"][at("generations")]["insight"]["name"] = "Ours".into();
+    answer["tiles"][at("text_cost")]["text"]["body"] = "## Cost\n\nOurs".into();
+    let twin = answer["tiles"][at("users")].clone();
+    answer["tiles"].as_array_mut().unwrap().push(twin);
+    let gone = answer["tiles"].as_array_mut().unwrap().remove(at("traces"));
+    answer["id"] = 40.into();
+    let shown = Shown::read(&answer).unwrap();
+    assert!(is_renumbered(12, &known, &shown));
+    let now = renumbered(&wanted, &known, &shown);
+    let of = |mode, key| step_of(mode, &wanted, &now, &answer, key);
+    assert!(matches!(of(Mode::Update, "cost_total"), Step::Keep(kept) if kept.placed));
+    assert!(matches!(of(Mode::Update, "text_speed"), Step::Keep(_)));
+    assert_eq!(of(Mode::Update, "generations"), Step::Leave(Why::Changed));
+    assert!(matches!(of(Mode::Recreate, "generations"), Step::Change { .. }));
+    assert_eq!(of(Mode::Update, "traces"), Step::Leave(Why::Deleted));
+    for mode in ALL {
+        assert_eq!(of(mode, "users"), Step::Leave(Why::Twice));
+        assert_eq!(of(mode, "text_cost"), Step::Leave(Why::Whose));
+    }
+    // The same dashboard is renumbered only where most of it is there.
+    answer["id"] = 12.into();
+    let other = json!({"id": 12, "tiles": [{"id": 9_000, "text": null, "insight": {"id": 9_001,
+        "name": "Traces (copy)", "description": gone["insight"]["description"], "query": {}}}]});
+    assert!(!is_renumbered(12, &known, &Shown::read(&other).unwrap()));
+    assert!(!is_renumbered(12, &known, &Shown::read(&before).unwrap()));
+    // A copy of the dashboard that shows the same insights has their numbers.
+    answer = before.clone();
+    answer["id"] = 41.into();
+    assert!(!is_renumbered(12, &known, &Shown::read(&answer).unwrap()));
+}
+
+#[test]
+fn what_the_user_took_off_the_dashboard_is_put_back_or_deleted_and_never_made_twice() {
+    let wanted = wanted();
+    let before = made(&wanted);
+    let (dashboard, known) = remembered(&wanted, &before);
+    let at = place(&wanted, "traces");
+    let mut answer = before.clone();
+    answer["tiles"].as_array_mut().unwrap().remove(at);
+    let shown = Shown::read(&answer).unwrap();
+    let id = known[at].insight_id.unwrap();
+    for mode in ALL {
+        let off = [alone(&before, at, &[])];
+        let planned = tiles(mode, &wanted, &known, Some(&shown), &off);
+        let expected = if mode == Mode::Recreate {
+            Step::PutBack(id)
+        } else {
+            Step::Leave(Why::TakenOff)
+        };
+        assert_eq!((&planned[at].step, planned[at].insight_id), (&expected, Some(id)));
+    }
+    let of = |off: &ShownInsight| deletion(Some(&dashboard), &known, Some(&shown), std::slice::from_ref(off));
+    let found = of(&alone(&before, at, &[]));
+    assert!(found.whole && found.tiles.len() == known.len(), "{found:?}");
+    let mut edited = before.clone();
+    edited["tiles"][at]["insight"]["name"] = "Ours".into();
+    let mut alerts = before.clone();
+    alerts["tiles"][at]["insight"]["alerts"] = json!([{"id": 1}]);
+    for (off, why) in [
+        (alone(&edited, at, &[]), Why::Changed),
+        (alone(&alerts, at, &[]), Why::Alerts),
+        (alone(&before, at, &[77]), Why::Elsewhere),
+    ] {
+        let found = of(&off);
+        // The dashboard goes all the same: it is not on it.
+        assert_eq!((found.whole, found.left), (true, vec![("traces".to_owned(), why)]));
+    }
+    // The dashboard was deleted, and its insights were not.
+    let off: Vec<ShownInsight> = (0..known.len())
+        .filter(|at| known[*at].insight_id.is_some())
+        .map(|at| alone(&before, at, &[]))
+        .collect();
+    let found = deletion(Some(&dashboard), &known, None, &off);
+    assert_eq!(
+        (found.tiles.len(), found.gone.len()),
+        (off.len(), known.len() - off.len())
+    );
 }

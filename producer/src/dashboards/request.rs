@@ -74,6 +74,18 @@ impl Request {
         Self::patch(format!("insights/{id}/"), body)
     }
 
+    /// Puts an insight on these dashboards, and no others.
+    pub(crate) fn put_on(id: i64, dashboards: &[Value]) -> Self {
+        Self::patch(format!("insights/{id}/"), json!({"dashboards": dashboards}))
+    }
+
+    /// Writes these members, too.
+    pub(crate) fn add(&mut self, more: Value) {
+        if let (Value::Object(body), Value::Object(more)) = (&mut self.body, more) {
+            body.extend(more);
+        }
+    }
+
     /// Puts tiles in their places, makes and changes text tiles.
     pub(crate) fn tiles(dashboard: &Value, tiles: &[Value]) -> Self {
         Self::patch(format!("dashboards/{}/", number(dashboard)), json!({"tiles": tiles}))
@@ -92,6 +104,10 @@ impl Request {
     /// The part of an answer that the requests after it need, where it is not sent.
     pub(crate) fn stand_in(&self) -> Value {
         let dashboard = "{id of the dashboard}";
+        if let (&Method::PATCH, Some(put_on)) = (&self.method, self.body["dashboards"].as_array()) {
+            let id = format!("{{id of the tile of {}}}", self.path.trim_end_matches('/'));
+            return json!({"dashboard_tiles": [{"id": id, "dashboard_id": put_on.last()}]});
+        }
         if self.method != Method::POST {
             return Value::Null;
         }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::fingerprint;
 use super::layout::Down;
-use super::render::{Content, MARK, Tile, heading, marker, tile_marker};
+use super::render::{MARK, heading, marker};
 
 /// A dashboard as PostHog shows it.
 #[derive(Clone, Debug)]
@@ -40,8 +40,8 @@ pub(crate) struct ShownInsight {
     pub(crate) description: Value,
     /// On a dashboard with its date range in place of the insight's own
     pub(crate) query: Value,
-    /// Whether it stands on another dashboard, too
-    pub(crate) is_elsewhere: bool,
+    /// The dashboards that it stands on
+    pub(crate) dashboards: Vec<i64>,
     /// Whether a user has set an alert on it; an older PostHog does not tell
     pub(crate) has_alerts: bool,
 }
@@ -65,11 +65,8 @@ impl Shown {
     /// was set up anew gives it to another one. The user may have written another description.
     pub(crate) fn is_of(&self, project: &str) -> bool {
         let said = self.description.as_str().unwrap_or_default();
-        let is_marked = |tile: &ShownTile| match &tile.content {
-            ShownContent::Insight(insight) => insight.is_marked(),
-            _ => false,
-        };
-        said.contains(&marker(project)) || !said.contains(MARK) && self.tiles.iter().any(is_marked)
+        let mut insights = self.tiles.iter().filter_map(ShownTile::insight);
+        said.contains(&marker(project)) || !said.contains(MARK) && insights.any(ShownInsight::is_marked)
     }
 
     /// Fingerprint of what is the dashboard's own.
@@ -103,22 +100,16 @@ impl Shown {
 
     /// An insight that it shows.
     pub(crate) fn insight(&self, id: i64) -> Option<&ShownInsight> {
-        self.tiles.iter().find_map(|tile| match &tile.content {
-            ShownContent::Insight(insight) if insight.id == id => Some(insight),
-            _ => None,
-        })
+        let mut insights = self.tiles.iter().filter_map(ShownTile::insight);
+        insights.find(|insight| insight.id == id)
     }
 
-    /// The tile that has the marker of this one.
-    pub(crate) fn marked(&self, wanted: &Tile) -> Option<&ShownTile> {
-        self.tiles.iter().find(|tile| match (&tile.content, &wanted.content) {
-            (ShownContent::Insight(insight), Content::Insight { .. }) => {
-                let said = insight.description.as_str().unwrap_or_default();
-                said.contains(&tile_marker(&wanted.key))
-            }
-            (ShownContent::Text(_, body), Content::Text(ours)) => heading(body) == heading(ours),
-            _ => false,
-        })
+    /// The text that was put there since: of several that are new the one with these words.
+    pub(crate) fn new_text(&self, before: Option<&Shown>, body: &str) -> Option<&ShownTile> {
+        let is_new = |tile: &&ShownTile| before.is_none_or(|before| before.tiles.iter().all(|it| it.id != tile.id));
+        let new = || self.tiles.iter().filter(is_new);
+        let exact = new().find(|tile| tile.text() == Some(body));
+        exact.or_else(|| new().find(|tile| tile.text().is_some_and(|text| heading(text) == heading(body))))
     }
 }
 
@@ -164,19 +155,23 @@ impl ShownTile {
         }
     }
 
-    pub(crate) fn has_alerts(&self) -> bool {
-        matches!(&self.content, ShownContent::Insight(insight) if insight.has_alerts)
+    /// Its words, where it is a text.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.content {
+            ShownContent::Text(_, body) => Some(body),
+            _ => None,
+        }
     }
 
-    pub(crate) fn is_elsewhere(&self) -> bool {
-        matches!(&self.content, ShownContent::Insight(insight) if insight.is_elsewhere)
+    pub(crate) fn insight(&self) -> Option<&ShownInsight> {
+        match &self.content {
+            ShownContent::Insight(insight) => Some(insight),
+            _ => None,
+        }
     }
 
     pub(crate) fn insight_id(&self) -> Option<i64> {
-        match &self.content {
-            ShownContent::Insight(insight) => Some(insight.id),
-            _ => None,
-        }
+        self.insight().map(|insight| insight.id)
     }
 }
 
@@ -190,8 +185,16 @@ impl ShownInsight {
             description: answer["description"].clone(),
             query: answer["query"].clone(),
             has_alerts: answer["alerts"].as_array().is_some_and(|all| !all.is_empty()),
-            is_elsewhere: answer["dashboards"].as_array().is_some_and(|all| all.len() > 1),
+            dashboards: {
+                let all = answer["dashboards"].as_array();
+                all.into_iter().flatten().filter_map(Value::as_i64).collect()
+            },
         })
+    }
+
+    /// Whether it stands on another dashboard than this one.
+    pub(crate) fn is_elsewhere(&self, board: Option<i64>) -> bool {
+        self.dashboards.iter().any(|id| Some(*id) != board)
     }
 
     /// Whether it has the marker of one of ours.

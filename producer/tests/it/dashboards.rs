@@ -1,5 +1,6 @@
 //! `dashboards`: made in the fake PostHog, made again, changed by a user, updated, deleted, refused.
 
+mod identity;
 mod lost;
 mod refused;
 mod stays;
@@ -413,9 +414,13 @@ async fn it_is_found_again_by_its_marker_among_many() {
 /// Makes the ledger believe that we wrote what PostHog shows of an insight, and that it is of
 /// another release.
 async fn remember_as_shown(world: &World, tile: &str, insight: &Insight) {
+    let shown = serde_json::json!([insight.name, insight.description, insight.query]);
+    remember_as_written(world, tile, &shown).await;
+}
+
+async fn remember_as_written(world: &World, tile: &str, shown: &Value) {
     use sha2::{Digest as _, Sha256};
-    let shown = serde_json::json!([insight.name, insight.description, insight.query]).to_string();
-    let print = hex::encode(&Sha256::digest(shown.as_bytes())[..16]);
+    let print = hex::encode(&Sha256::digest(shown.to_string().as_bytes())[..16]);
     sqlx::query("update posthog_export.dashboard_tiles set written = $2, shown = $2 where tile = $1")
         .bind(tile)
         .bind(print)

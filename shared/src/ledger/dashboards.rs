@@ -1,6 +1,9 @@
 //! The dashboards that were made in PostHog, and what their tiles looked like when we left them.
 
 use serde::Serialize;
+use sqlx::Postgres;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
 
 use super::Ledger;
 use super::error::LedgerError;
@@ -76,54 +79,40 @@ impl Ledger {
         Ok(Some((dashboard, tiles)))
     }
 
-    /// Remembers a dashboard. Its tiles are forgotten where it is another one than before.
+    /// Remembers a dashboard.
     pub async fn record_dashboard(&self, key: &DashboardKey, dashboard: &KnownDashboard) -> Result<(), LedgerError> {
-        let written = sqlx::query(
-            "-- ledger_record_dashboard
-             with former as (
-               delete from posthog_export.dashboard_tiles t using posthog_export.dashboards d
-               where t.project_id = $1 and t.app = $2 and t.posthog_project = $3
-                 and d.project_id = $1 and d.app = $2 and d.posthog_project = $3 and d.dashboard_id <> $4)
-             insert into posthog_export.dashboards
-               (project_id, app, posthog_project, dashboard_id, name, conversion_event, written, shown)
-             values ($1, $2, $3, $4, $5, $6, $7, $8)
-             on conflict (project_id, app, posthog_project) do update
-             set dashboard_id = excluded.dashboard_id, name = excluded.name,
-                 conversion_event = excluded.conversion_event, written = excluded.written, shown = excluded.shown",
-        )
-        .bind(&key.project_id)
-        .bind(&key.app)
-        .bind(key.posthog_project)
-        .bind(dashboard.dashboard_id)
-        .bind(&dashboard.name)
-        .bind(&dashboard.conversion_event)
-        .bind(&dashboard.written)
-        .bind(&dashboard.shown);
-        answered(written.execute(&self.pool)).await?;
+        answered(write_dashboard(key, dashboard).execute(&self.pool)).await?;
         Ok(())
+    }
+
+    /// Remembers another dashboard than before, with these tiles and no others.
+    pub async fn replace_dashboard(
+        &self,
+        key: &DashboardKey,
+        dashboard: &KnownDashboard,
+        tiles: &[KnownTile],
+    ) -> Result<(), LedgerError> {
+        let replaced = async {
+            let mut tx = self.pool.begin().await?;
+            write_dashboard(key, dashboard).execute(&mut *tx).await?;
+            let former = sqlx::query(
+                "-- ledger_forget_dashboard_tiles
+                 delete from posthog_export.dashboard_tiles
+                 where project_id = $1 and app = $2 and posthog_project = $3",
+            );
+            let former = former.bind(&key.project_id).bind(&key.app).bind(key.posthog_project);
+            former.execute(&mut *tx).await?;
+            for tile in tiles {
+                write_tile(key, tile).execute(&mut *tx).await?;
+            }
+            tx.commit().await
+        };
+        answered(replaced).await
     }
 
     /// Remembers a tile of a dashboard that is remembered.
     pub async fn record_dashboard_tile(&self, key: &DashboardKey, tile: &KnownTile) -> Result<(), LedgerError> {
-        let written = sqlx::query(
-            "-- ledger_record_dashboard_tile
-             insert into posthog_export.dashboard_tiles
-               (project_id, app, posthog_project, tile, tile_id, insight_id, written, shown, placed)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-             on conflict (project_id, app, posthog_project, tile) do update
-             set tile_id = excluded.tile_id, insight_id = excluded.insight_id, written = excluded.written,
-                 shown = excluded.shown, placed = excluded.placed",
-        )
-        .bind(&key.project_id)
-        .bind(&key.app)
-        .bind(key.posthog_project)
-        .bind(&tile.tile)
-        .bind(tile.tile_id)
-        .bind(tile.insight_id)
-        .bind(&tile.written)
-        .bind(&tile.shown)
-        .bind(tile.placed);
-        answered(written.execute(&self.pool)).await?;
+        answered(write_tile(key, tile).execute(&self.pool)).await?;
         Ok(())
     }
 
@@ -154,4 +143,47 @@ impl Ledger {
         answered(gone.execute(&self.pool)).await?;
         Ok(())
     }
+}
+
+type Statement<'a> = Query<'a, Postgres, PgArguments>;
+
+fn write_dashboard<'a>(key: &'a DashboardKey, dashboard: &'a KnownDashboard) -> Statement<'a> {
+    sqlx::query(
+        "-- ledger_record_dashboard
+         insert into posthog_export.dashboards
+           (project_id, app, posthog_project, dashboard_id, name, conversion_event, written, shown)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)
+         on conflict (project_id, app, posthog_project) do update
+         set dashboard_id = excluded.dashboard_id, name = excluded.name,
+             conversion_event = excluded.conversion_event, written = excluded.written, shown = excluded.shown",
+    )
+    .bind(&key.project_id)
+    .bind(&key.app)
+    .bind(key.posthog_project)
+    .bind(dashboard.dashboard_id)
+    .bind(&dashboard.name)
+    .bind(&dashboard.conversion_event)
+    .bind(&dashboard.written)
+    .bind(&dashboard.shown)
+}
+
+fn write_tile<'a>(key: &'a DashboardKey, tile: &'a KnownTile) -> Statement<'a> {
+    sqlx::query(
+        "-- ledger_record_dashboard_tile
+         insert into posthog_export.dashboard_tiles
+           (project_id, app, posthog_project, tile, tile_id, insight_id, written, shown, placed)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         on conflict (project_id, app, posthog_project, tile) do update
+         set tile_id = excluded.tile_id, insight_id = excluded.insight_id, written = excluded.written,
+             shown = excluded.shown, placed = excluded.placed",
+    )
+    .bind(&key.project_id)
+    .bind(&key.app)
+    .bind(key.posthog_project)
+    .bind(&tile.tile)
+    .bind(tile.tile_id)
+    .bind(tile.insight_id)
+    .bind(&tile.written)
+    .bind(&tile.shown)
+    .bind(tile.placed)
 }

@@ -6,9 +6,10 @@ use shared::ledger::{KnownDashboard, KnownTile};
 use super::Work;
 use super::say::{Report, Told};
 use super::wire::Wire;
+use crate::dashboards::identity;
 use crate::dashboards::plan::{self, Mode, Step};
 use crate::dashboards::render::{About, Wanted, marker, render};
-use crate::dashboards::shown::{Shown, ShownContent, ShownInsight, ShownTile};
+use crate::dashboards::shown::{Shown, ShownContent, ShownInsight};
 use crate::error::CommandError;
 use crate::posthog_app::AppError;
 
@@ -23,6 +24,10 @@ pub(super) struct There {
     pub(super) known: Option<(KnownDashboard, Vec<KnownTile>)>,
     /// What PostHog shows, insights as they are by themselves
     pub(super) shown: Option<Shown>,
+    /// Insights of ours that are there, and stand on it no more
+    pub(super) off: Vec<ShownInsight>,
+    /// Whether the ledger knows another dashboard, or other numbers
+    pub(super) is_another: bool,
 }
 
 impl There {
@@ -35,6 +40,17 @@ impl There {
             .as_ref()
             .map(|(_, tiles)| tiles.as_slice())
             .unwrap_or_default()
+    }
+
+    /// What is remembered of another dashboard than before: what has a number on it, and what is to be
+    /// put on it.
+    pub(super) fn still(&self) -> Vec<KnownTile> {
+        let is_off = |tile: &KnownTile| self.off.iter().any(|insight| tile.insight_id == Some(insight.id));
+        let tiles = self.tiles().iter();
+        tiles
+            .filter(|tile| self.shown.is_some() || is_off(tile))
+            .cloned()
+            .collect()
     }
 
     /// Whether one was made that is there no more.
@@ -64,19 +80,57 @@ async fn look_at(
         && let Some(id) = marked(work, wire).await?
     {
         shown = read(wire, id).await?;
-        // Its numbers are others.
-        known = known.filter(|_| shown.is_none());
     }
+    let mut off = Vec::new();
+    let mut is_another = false;
     if let Some(shown) = &mut shown {
         let tiles = known.as_ref().map(|(_, tiles)| tiles.as_slice()).unwrap_or_default();
         undress(wire, shown, tiles).await?;
     }
-    Ok(There { known, shown })
+    if let Some((dashboard, tiles)) = &mut known {
+        if let Some(shown) = &shown {
+            is_another = dashboard.dashboard_id != shown.id;
+            if identity::is_renumbered(dashboard.dashboard_id, tiles, shown) {
+                is_another = true;
+                *tiles = identity::renumbered(&wanted(work, Some(dashboard), None, None), tiles, shown);
+            }
+        }
+        off = taken_off(wire, shown.as_ref(), tiles).await?;
+    }
+    Ok(There {
+        known,
+        shown,
+        off,
+        is_another,
+    })
 }
 
-async fn read(wire: &Wire<'_>, id: i64) -> Result<Option<Shown>, AppError> {
+/// A dashboard; `None` where it was deleted.
+pub(super) async fn read(wire: &Wire<'_>, id: i64) -> Result<Option<Shown>, AppError> {
     let answer = wire.get_if_there(&format!("dashboards/{id}/")).await?;
     Ok(answer.as_ref().and_then(Shown::read))
+}
+
+/// An insight as it is stored; `None` where it was deleted.
+pub(super) async fn insight(wire: &Wire<'_>, id: i64) -> Result<Option<ShownInsight>, AppError> {
+    let answer = wire.get_if_there(&format!("insights/{id}/")).await?;
+    Ok(answer.as_ref().and_then(ShownInsight::read))
+}
+
+/// Insights of ours that a user took off the dashboard, or that were left when it was deleted.
+async fn taken_off(wire: &Wire<'_>, shown: Option<&Shown>, known: &[KnownTile]) -> Result<Vec<ShownInsight>, AppError> {
+    let mut off = Vec::new();
+    for tile in known {
+        let id = tile.insight_id.filter(|id| *id > 0);
+        let id = id.filter(|id| shown.is_none_or(|shown| shown.insight(*id).is_none()));
+        if let Some(id) = id
+            && let Some(insight) = insight(wire, id).await?
+            && identity::is_of(&insight, &tile.tile)
+        {
+            off.push(insight);
+        }
+    }
+    Ok(off)
 }
 
 /// The first dashboard that has the marker.
@@ -113,8 +167,7 @@ async fn undress(wire: &Wire<'_>, shown: &mut Shown, known: &[KnownTile]) -> Res
         if let ShownContent::Insight(insight) = &mut tile.content
             && (is_known || insight.is_marked())
         {
-            let answer = wire.get_if_there(&format!("insights/{}/", insight.id)).await?;
-            match answer.as_ref().and_then(ShownInsight::read) {
+            match self::insight(wire, insight.id).await? {
                 Some(stored) => *insight = stored,
                 None => continue,
             }
@@ -127,9 +180,9 @@ async fn undress(wire: &Wire<'_>, shown: &mut Shown, known: &[KnownTile]) -> Res
 
 /// Whether an insight was changed or deleted since `look`: queries are tried and waited for in between.
 pub(super) async fn was_touched(wire: &Wire<'_>, there: &There, id: i64) -> Result<bool, AppError> {
-    let answer = wire.get_if_there(&format!("insights/{id}/")).await?;
-    let now = answer.as_ref().and_then(ShownInsight::read).map(|now| now.print());
-    let before = there.shown.as_ref().and_then(|shown| shown.insight(id));
+    let now = insight(wire, id).await?.map(|now| now.print());
+    let shown = there.shown.as_ref().and_then(|shown| shown.insight(id));
+    let before = shown.or_else(|| there.off.iter().find(|insight| insight.id == id));
     Ok(now.is_none() || now != before.map(ShownInsight::print))
 }
 
@@ -161,13 +214,8 @@ pub(super) async fn execute(work: &Work<'_>, wire: &Wire<'_>) -> Result<Report, 
     };
     report.is_at(&Value::from(shown.id));
     let wanted = wanted(work, there.dashboard(), None, None);
-    for planned in plan::tiles(Mode::Create, &wanted, there.tiles(), Some(shown)) {
-        let found = plan::found(
-            planned.tile,
-            there.tiles().iter().find(|known| known.tile == planned.tile.key),
-            Some(shown),
-        );
-        let insight = found.and_then(ShownTile::insight_id);
+    for planned in plan::tiles(Mode::Create, &wanted, there.tiles(), Some(shown), &there.off) {
+        let insight = planned.insight_id;
         report.tiles.push(match planned.step {
             Step::Keep(_) => Told::kept(planned.tile, insight),
             Step::Leave(why) => Told::left(planned.tile, insight, why.says()),

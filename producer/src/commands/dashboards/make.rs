@@ -1,20 +1,21 @@
 //! `create` and `update`: carries the plan out, and remembers each step before the next one.
 
-use serde_json::{Value, json};
-use shared::ledger::{KnownDashboard, KnownTile};
+use serde_json::Value;
+use shared::ledger::KnownTile;
 
 use super::accept::{Accepted, accepted};
-use super::look::{There, look, wanted, was_touched};
+use super::look::{self, look, wanted, was_touched};
+use super::maker::Maker;
+use super::place::Places;
 use super::say::{Report, Told};
 use super::wire::Wire;
 use super::{Making, Work};
-use crate::dashboards::fingerprint;
-use crate::dashboards::plan::{self, Mode, Planned, Step, Whole};
-use crate::dashboards::render::{Content, Tile, Wanted};
+use crate::dashboards::plan::{self, Mode, Planned, Step};
+use crate::dashboards::render::{Content, Tile};
 use crate::dashboards::request::Request;
-use crate::dashboards::shown::{Shown, ShownInsight};
+use crate::dashboards::shown::ShownInsight;
+use crate::dashboards::why::Why;
 use crate::error::CommandError;
-use crate::posthog_app::AppError;
 
 /// Executes `create` and `update`.
 pub(super) async fn execute(
@@ -39,12 +40,6 @@ pub(super) async fn execute(
             "there is no dashboard to update; `producer dashboards create` makes it",
         ));
     }
-    // What was deleted as a whole begins anew.
-    let there = if there.was_deleted() {
-        There { known: None, ..there }
-    } else {
-        there
-    };
     let wanted = wanted(work, remembered, making.name.as_deref(), conversion);
     let mut maker = Maker {
         work,
@@ -54,18 +49,25 @@ pub(super) async fn execute(
         wanted: &wanted,
         report: work.report(making.dry_run),
         dashboard: Value::Null,
-        places: Vec::new(),
-        unplaced: Vec::new(),
+        places: Places::default(),
     };
     maker.whole(conversion).await?;
-    for planned in plan::tiles(mode, &wanted, there.tiles(), there.shown.as_ref()) {
+    for planned in plan::tiles(mode, &wanted, there.tiles(), there.shown.as_ref(), &there.off) {
         maker.tile(&planned).await?;
     }
     for retired in plan::retired(&wanted, there.tiles(), there.shown.as_ref()) {
         maker.report.tiles.push(Told::retired(retired));
     }
-    maker.place().await?;
-    Ok(maker.report)
+    let Maker {
+        wire,
+        mut report,
+        dashboard,
+        places,
+        ..
+    } = maker;
+    let shown = there.shown.as_ref();
+    places.settle(work, wire, &dashboard, shown, &mut report).await?;
+    Ok(report)
 }
 
 fn conversion(making: &Making) -> Result<Option<&str>, CommandError> {
@@ -75,122 +77,46 @@ fn conversion(making: &Making) -> Result<Option<&str>, CommandError> {
     }
 }
 
-struct Maker<'a, 'w> {
-    work: &'a Work<'a>,
-    wire: &'a mut Wire<'w>,
-    mode: Mode,
-    there: &'a There,
-    wanted: &'a Wanted,
-    report: Report,
-    /// Its number; words that stand for it where it is not made
-    dashboard: Value,
-    /// What is put in its place at the end, with the texts that are written
-    places: Vec<Value>,
-    /// The tiles that are in their places after that
-    unplaced: Vec<Unplaced<'a>>,
-}
-
-enum Unplaced<'a> {
-    Insight(KnownTile),
-    Text(&'a Tile),
-}
-
 impl<'a> Maker<'a, '_> {
-    /// The dashboard itself.
-    async fn whole(&mut self, conversion: Option<&str>) -> Result<(), CommandError> {
-        let (known, shown) = (self.there.dashboard(), self.there.shown.as_ref());
-        let whole = plan::whole(self.mode, self.wanted, known, shown);
-        let ours = plan::print_of(self.wanted);
-        let (written, print) = match whole {
-            Whole::Make | Whole::Change => {
-                let request = match shown {
-                    None => Request::make_dashboard(self.wanted),
-                    Some(shown) => Request::change_dashboard(&shown.id.into(), self.wanted),
-                };
-                let answer = self.wire.send(request).await?;
-                self.dashboard = shown.map_or_else(|| answer["id"].clone(), |shown| shown.id.into());
-                let print = fingerprint::dashboard(&answer["name"], &answer["description"]);
-                (Some(ours), Some(print))
-            }
-            Whole::Keep => (Some(ours), shown.map(Shown::print)),
-            Whole::Leave(_) => (
-                known.and_then(|known| known.written.clone()),
-                known.and_then(|known| known.shown.clone()),
-            ),
-        };
-        if let Some(shown) = shown {
-            self.dashboard = shown.id.into();
-        }
-        if let Whole::Leave(why) = whole {
-            self.report
-                .notes
-                .push(format!("the dashboard's title or description {}", why.says()));
-        }
-        self.report.is_at(&self.dashboard);
-        if self.wire.is_dry() {
-            return Ok(());
-        }
-        let Some(dashboard_id) = self.dashboard.as_i64() else {
-            return Err(CommandError::from(self.wire.garbled("a dashboard without a number")));
-        };
-        let dashboard = KnownDashboard {
-            dashboard_id,
-            name: self.wanted.name.clone(),
-            conversion_event: conversion.map(str::to_owned),
-            written,
-            shown: print,
-        };
-        if known != Some(&dashboard) {
-            self.work.ledger.record_dashboard(&self.work.key, &dashboard).await?;
-        }
-        Ok(())
-    }
-
     async fn tile(&mut self, planned: &Planned<'a>) -> Result<(), CommandError> {
         let tile = planned.tile;
         match &planned.step {
-            Step::Make => match &tile.content {
-                Content::Text(body) => {
-                    self.places
-                        .push(json!({"text": {"body": body}, "layouts": self.layouts(tile)}));
-                    self.unplaced.push(Unplaced::Text(tile));
-                    self.report.tiles.push(Told::made(tile, None, None));
+            Step::Make => {
+                // Where the answer is lost, the next run looks for its mark.
+                if self.known(tile).is_some() && !self.wire.is_dry() {
+                    let (ledger, key) = (self.work.ledger, &self.work.key);
+                    ledger.forget_dashboard_tile(key, &tile.key).await?;
                 }
-                Content::Insight { .. } => self.insight(tile, None).await?,
-            },
+                match &tile.content {
+                    Content::Text(_) => {
+                        let layouts = self.layouts(tile);
+                        self.places.make_text(tile, &layouts);
+                        self.report.tiles.push(Told::made(tile, None, None));
+                    }
+                    Content::Insight { .. } => self.insight(tile, None).await?,
+                }
+            }
             Step::Change {
                 tile_id,
                 insight_id,
                 text_id,
             } => match &tile.content {
-                Content::Text(body) => {
-                    let mut text = json!({"body": body});
-                    if let Some(id) = text_id {
-                        text["id"] = (*id).into();
-                    }
-                    let mut changed = json!({"id": tile_id, "text": text});
-                    if let Some(layouts) = self.moved(tile, *tile_id) {
-                        changed["layouts"] = layouts;
-                    }
-                    self.places.push(changed);
-                    self.unplaced.push(Unplaced::Text(tile));
+                Content::Text(_) => {
+                    let layouts = self.moved(tile, *tile_id);
+                    self.places.change_text(tile, (*tile_id, *text_id), layouts);
                     self.report.tiles.push(Told::changed(tile, None, None));
                 }
                 Content::Insight { .. } => self.insight(tile, insight_id.map(|id| (id, *tile_id))).await?,
             },
+            Step::PutBack(insight) => self.put_back(tile, *insight).await?,
             Step::Keep(kept) => {
-                let known = self.there.tiles().iter().find(|known| known.tile == tile.key);
-                let mut is_told = false;
-                if let Some(layouts) = self.moved(tile, kept.tile_id) {
-                    self.places.push(json!({"id": kept.tile_id, "layouts": layouts}));
-                    self.unplaced.push(Unplaced::Insight(kept.clone()));
-                    is_told = true;
-                } else if !kept.placed {
-                    self.places
-                        .push(json!({"id": kept.tile_id, "layouts": self.layouts(tile)}));
-                    self.unplaced.push(Unplaced::Insight(kept.clone()));
+                let moved = self.moved(tile, kept.tile_id);
+                let is_told = moved.is_some();
+                if let Some(layouts) = moved.or_else(|| (!kept.placed).then(|| self.layouts(tile))) {
+                    self.places.put(&kept.tile_id.into(), &layouts);
+                    self.places.then_known(kept.clone());
                 }
-                if known != Some(kept) {
+                if self.known(tile) != Some(kept) {
                     self.record(kept).await?;
                 }
                 self.report.tiles.push(if is_told {
@@ -200,7 +126,7 @@ impl<'a> Maker<'a, '_> {
                 });
             }
             Step::Leave(why) => {
-                self.report.tiles.push(Told::left(tile, None, why.says()));
+                self.report.tiles.push(Told::left(tile, planned.insight_id, why.says()));
             }
         }
         Ok(())
@@ -216,19 +142,16 @@ impl<'a> Maker<'a, '_> {
         else {
             return Ok(());
         };
-        let (form, note) = match accepted(self.wire, forms).await? {
-            Accepted::Form(form, note) => (form, note),
-            Accepted::None(why) => {
-                self.report.tiles.push(Told::left_out(tile, why));
-                return Ok(());
-            }
+        let Some((form, note)) = self.form(tile, forms).await? else {
+            return Ok(());
         };
         if let Some((insight, _)) = there
             && !self.wire.is_dry()
             && was_touched(self.wire, self.there, insight).await?
         {
-            let why = plan::Why::Changed.says();
-            self.report.tiles.push(Told::left(tile, Some(insight), why));
+            self.report
+                .tiles
+                .push(Told::left(tile, Some(insight), Why::Changed.says()));
             return Ok(());
         }
         let request = match there {
@@ -236,113 +159,100 @@ impl<'a> Maker<'a, '_> {
             Some((insight, _)) => Request::change_insight(insight, name, description, form),
         };
         let answer = self.wire.send(request).await?;
-        let layouts = self.layouts(tile);
-        let tile_id = match there {
-            Some((_, tile_id)) => Value::from(tile_id),
-            None => self.tile_of(&answer)?,
+        let (insight_id, tile_id, layouts) = match there {
+            None => (answer["id"].as_i64(), self.tile_of(&answer)?, Some(self.layouts(tile))),
+            Some((insight, tile_id)) => (Some(insight), tile_id.into(), self.moved(tile, tile_id)),
         };
-        let layouts = match there {
-            Some((_, tile_id)) => self.moved(tile, tile_id),
-            None => Some(layouts),
-        };
-        let is_placed = layouts.is_none();
-        if let Some(layouts) = layouts {
-            self.places.push(json!({"id": tile_id, "layouts": layouts}));
-        }
-        let insight_id = there.map(|(insight, _)| insight).or_else(|| answer["id"].as_i64());
         self.report.tiles.push(match there {
             None => Told::made(tile, insight_id, note),
             Some(_) => Told::changed(tile, insight_id, note),
         });
+        let written = plan::written(name, description, form);
+        self.written(tile, &answer, (insight_id, tile_id, layouts), written)
+            .await
+    }
+
+    /// Puts an insight on the dashboard again, as it should be.
+    async fn put_back(&mut self, tile: &Tile, id: i64) -> Result<(), CommandError> {
+        let Content::Insight {
+            name,
+            description,
+            forms,
+        } = &tile.content
+        else {
+            return Ok(());
+        };
+        // It may be on another one since `look`, which it must not be taken off.
+        let Some(now) = look::insight(self.wire, id).await? else {
+            self.report.tiles.push(Told::left(tile, None, Why::Deleted.says()));
+            return Ok(());
+        };
+        let mut dashboards: Vec<Value> = now.dashboards.iter().map(|id| Value::from(*id)).collect();
+        dashboards.push(self.dashboard.clone());
+        let mut request = Request::put_on(id, &dashboards);
+        let current = plan::current(tile, self.known(tile), &now.print());
+        let (written, note) = if let Some(current) = current {
+            (current, None)
+        } else {
+            let Some((form, note)) = self.form(tile, forms).await? else {
+                return Ok(());
+            };
+            let Request { body, .. } = Request::change_insight(id, name, description, form);
+            request.add(body);
+            (plan::written(name, description, form), note)
+        };
+        let answer = self.wire.send(request).await?;
+        let note = note.map_or_else(String::new, |note| format!(", {note}"));
+        let note = format!("put back on the dashboard{note}");
+        self.report.tiles.push(Told::changed(tile, Some(id), Some(note)));
+        let layouts = Some(self.layouts(tile));
+        let place = (Some(id), self.tile_of(&answer)?, layouts);
+        self.written(tile, &answer, place, written).await
+    }
+
+    /// The first form that PostHog takes; where it takes none, that is told.
+    async fn form<'f>(
+        &mut self,
+        tile: &Tile,
+        forms: &'f [Value],
+    ) -> Result<Option<(&'f Value, Option<String>)>, CommandError> {
+        match accepted(self.wire, forms).await? {
+            Accepted::Form(form, note) => Ok(Some((form, note))),
+            Accepted::None(why) => {
+                self.report.tiles.push(Told::left_out(tile, why));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Remembers an insight that was written.
+    async fn written(
+        &mut self,
+        tile: &Tile,
+        answer: &Value,
+        (insight_id, tile_id, layouts): (Option<i64>, Value, Option<Value>),
+        written: String,
+    ) -> Result<(), CommandError> {
+        if let Some(layouts) = &layouts {
+            self.places.put(&tile_id, layouts);
+        }
         if self.wire.is_dry() {
             return Ok(());
         }
-        let (Some(tile_id), Some(shown)) = (tile_id.as_i64(), ShownInsight::read(&answer)) else {
+        let (Some(tile_id), Some(shown)) = (tile_id.as_i64(), ShownInsight::read(answer)) else {
             return Err(CommandError::from(self.wire.garbled("an insight without its numbers")));
         };
         let known = KnownTile {
             tile: tile.key.clone(),
             tile_id,
             insight_id,
-            written: Some(plan::written(name, description, form)),
+            written: Some(written),
             shown: Some(shown.print()),
-            placed: is_placed,
+            placed: layouts.is_none(),
         };
         self.record(&known).await?;
-        if !is_placed {
-            self.unplaced.push(Unplaced::Insight(known));
-        }
-        Ok(())
-    }
-
-    /// The number of a new insight's tile.
-    fn tile_of(&self, answer: &Value) -> Result<Value, AppError> {
-        let tiles = answer["dashboard_tiles"].as_array();
-        let ours = tiles
-            .into_iter()
-            .flatten()
-            .find(|tile| tile["dashboard_id"] == self.dashboard);
-        let id = ours.map(|tile| tile["id"].clone()).filter(|id| !id.is_null());
-        id.ok_or_else(|| self.wire.garbled("a new insight without its tile"))
-    }
-
-    /// Where a new tile goes: in its place, or below what is there.
-    fn layouts(&self, tile: &Tile) -> Value {
-        // What was begun and not placed, or is to be as at first, has its own place.
-        let is_full = self.there.known.is_none() || self.there.tiles().iter().any(|known| known.placed);
-        let is_below = is_full && self.mode != Mode::Recreate;
-        let down = self.there.shown.as_ref().filter(|_| is_below).map(Shown::bottom);
-        tile.place.layouts(down.unwrap_or_default())
-    }
-
-    /// Where a tile goes that the user moved, where that is to be undone.
-    fn moved(&self, tile: &Tile, tile_id: i64) -> Option<Value> {
-        let shown = self.there.shown.as_ref().filter(|_| self.mode == Mode::Recreate)?;
-        let layouts = tile.place.layouts(crate::dashboards::layout::Down::default());
-        let here = shown.tiles.iter().find(|shown| shown.id == tile_id)?;
-        (!here.is_at(&layouts)).then_some(layouts)
-    }
-
-    /// Puts everything in its place.
-    async fn place(&mut self) -> Result<(), CommandError> {
-        if self.places.is_empty() {
-            return Ok(());
-        }
-        let request = Request::tiles(&self.dashboard, &std::mem::take(&mut self.places));
-        let answer = self.wire.send(request).await?;
-        if self.wire.is_dry() {
-            return Ok(());
-        }
-        let Some(shown) = Shown::read(&answer) else {
-            return Err(CommandError::from(self.wire.garbled("a dashboard without a number")));
-        };
-        for unplaced in std::mem::take(&mut self.unplaced) {
-            let known = match unplaced {
-                Unplaced::Insight(known) => KnownTile { placed: true, ..known },
-                Unplaced::Text(tile) => {
-                    let Some(there) = shown.marked(tile) else {
-                        return Err(CommandError::from(
-                            self.wire.garbled("a dashboard without the text that was put on it"),
-                        ));
-                    };
-                    KnownTile {
-                        tile: tile.key.clone(),
-                        tile_id: there.id,
-                        insight_id: None,
-                        written: plan::prints(tile).pop(),
-                        shown: there.print(),
-                        placed: true,
-                    }
-                }
-            };
-            self.record(&known).await?;
-        }
-        Ok(())
-    }
-
-    async fn record(&self, tile: &KnownTile) -> Result<(), CommandError> {
-        if !self.wire.is_dry() {
-            self.work.ledger.record_dashboard_tile(&self.work.key, tile).await?;
+        if layouts.is_some() {
+            self.places.then_known(known);
         }
         Ok(())
     }

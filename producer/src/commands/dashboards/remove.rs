@@ -1,16 +1,18 @@
 //! `delete`: what we made, and nobody changed.
 
 use serde_json::{Value, json};
-use shared::ledger::KnownDashboard;
+use shared::ledger::{KnownDashboard, KnownTile};
 
 use super::Work;
-use super::look::{look, wanted, was_touched};
+use super::look::{self, There, look, wanted, was_touched};
 use super::say::{Report, Told};
 use super::wire::Wire;
-use crate::dashboards::plan::{self, Mode, Step, Whole, Why};
+use crate::dashboards::deletion::{Deletion, deletion};
+use crate::dashboards::plan::{self, Mode, Step, Whole};
 use crate::dashboards::render::{Tile, Wanted};
 use crate::dashboards::request::Request;
 use crate::dashboards::shown::Shown;
+use crate::dashboards::why::Why;
 use crate::error::CommandError;
 use crate::output::count;
 
@@ -18,83 +20,134 @@ use crate::output::count;
 pub(super) async fn execute(work: &Work<'_>, wire: &mut Wire<'_>) -> Result<Report, CommandError> {
     let there = look(work, wire).await?;
     let mut report = work.report(wire.is_dry());
-    let Some(shown) = &there.shown else {
+    if there.shown.is_none() && there.off.is_empty() {
         report.notes.push("there is no dashboard to delete".to_owned());
         if there.was_deleted() && !wire.is_dry() {
             work.ledger.forget_dashboard(&work.key).await?;
         }
         return Ok(report);
-    };
-    report.is_at(&Value::from(shown.id));
-    let wanted = wanted(work, there.dashboard(), None, None);
-    // What the ledger lost is ours where it is as it should be.
-    let mut tiles = there.tiles().to_vec();
-    for planned in plan::tiles(Mode::Create, &wanted, there.tiles(), Some(shown)) {
-        if let Step::Keep(kept) = planned.step
-            && tiles.iter().all(|tile| tile.tile != kept.tile)
-        {
-            tiles.push(kept);
-        }
     }
-    let is_as_wanted = plan::whole(Mode::Create, &wanted, there.dashboard(), Some(shown)) == Whole::Keep;
-    let found = KnownDashboard {
-        dashboard_id: shown.id,
-        name: wanted.name.clone(),
-        conversion_event: None,
-        written: None,
-        shown: is_as_wanted.then(|| shown.print()),
-    };
-    let deletion = plan::deletion(there.dashboard().unwrap_or(&found), &tiles, shown);
-    let mut texts = Vec::new();
-    let mut touched = 0;
-    for tile in &deletion.tiles {
-        match tile.insight_id {
-            Some(insight) if !wire.is_dry() && was_touched(wire, &there, insight).await? => {
-                touched += 1;
-                let why = Why::Changed.says();
-                report
-                    .tiles
-                    .push(Told::left_key(&tile.tile, title(&wanted, &tile.tile), why));
-                continue;
-            }
-            Some(insight) => {
-                wire.delete(Request::delete_insight(insight)).await?;
-            }
-            None => texts.push(json!({"id": tile.tile_id, "deleted": true})),
+    if let Some(shown) = &there.shown {
+        report.is_at(&Value::from(shown.id));
+    }
+    let wanted = wanted(work, there.dashboard(), None, None);
+    let mut ours = Ours::of(&there, &wanted);
+    let planned = ours.deletion(there.shown.as_ref(), &there);
+    let mut left = planned.left_on_it;
+    for tile in &planned.tiles {
+        let Some(insight) = tile.insight_id else { continue };
+        let title = title(&wanted, &tile.tile);
+        if !wire.is_dry() && was_touched(wire, &there, insight).await? {
+            left += 1;
+            report
+                .tiles
+                .push(Told::left_key(&tile.tile, title, Why::Changed.says()));
+            continue;
         }
-        if tile.insight_id.is_some() && !wire.is_dry() {
+        wire.delete(Request::delete_insight(insight)).await?;
+        if !wire.is_dry() {
             work.ledger.forget_dashboard_tile(&work.key, &tile.tile).await?;
         }
-        report
-            .tiles
-            .push(Told::deleted(&tile.tile, title(&wanted, &tile.tile), tile.insight_id));
+        ours.tiles.retain(|ours| ours.tile != tile.tile);
+        report.tiles.push(Told::deleted(&tile.tile, title, Some(insight)));
     }
-    for (tile, why) in &deletion.left {
+    for (tile, why) in &planned.left {
         report
             .tiles
             .push(Told::left_key(tile, title(&wanted, tile), why.says()));
     }
-    if deletion.whole && touched == 0 {
-        wire.delete(Request::delete_dashboard(shown.id)).await?;
+    // The rest is decided by what the dashboard is now.
+    let now = match &there.shown {
+        Some(shown) if !wire.is_dry() => look::read(wire, shown.id).await?,
+        _ => there.shown.clone(),
+    };
+    let rest = if wire.is_dry() {
+        planned
+    } else {
+        ours.deletion(now.as_ref(), &there)
+    };
+    for (tile, why) in rest.left.iter().filter(|(key, _)| ours.is_text(key)) {
+        if !report.is_told(tile) {
+            left += 1;
+            report
+                .tiles
+                .push(Told::left_key(tile, title(&wanted, tile), why.says()));
+        }
+    }
+    let texts: Vec<&KnownTile> = rest.tiles.iter().filter(|tile| tile.insight_id.is_none()).collect();
+    for text in &texts {
+        report
+            .tiles
+            .push(Told::deleted(&text.tile, title(&wanted, &text.tile), None));
+    }
+    if left == 0 && (rest.whole || now.is_none()) {
+        if let Some(now) = &now {
+            wire.delete(Request::delete_dashboard(now.id)).await?;
+        }
         if !wire.is_dry() {
             work.ledger.forget_dashboard(&work.key).await?;
             report.is_at(&Value::Null);
         }
         return Ok(report);
     }
-    if !texts.is_empty() {
-        wire.send(Request::tiles(&shown.id.into(), &texts)).await?;
+    if let Some(now) = now.as_ref().filter(|_| !texts.is_empty()) {
+        let texts: Vec<Value> = texts
+            .iter()
+            .map(|text| json!({"id": text.tile_id, "deleted": true}))
+            .collect();
+        wire.send(Request::tiles(&now.id.into(), &texts)).await?;
     }
     if !wire.is_dry() {
-        let texts = deletion.tiles.iter().filter(|tile| tile.insight_id.is_none());
-        for tile in texts.map(|tile| &tile.tile).chain(&deletion.gone) {
+        let texts = texts.iter().map(|text| &text.tile);
+        for tile in texts.chain(&rest.gone) {
             work.ledger.forget_dashboard_tile(&work.key, tile).await?;
         }
     }
-    report
-        .notes
-        .push(stays(shown, deletion.left.len() + touched, deletion.foreign));
+    let now = now.as_ref().map(|now| stays(now, left, rest.foreign));
+    report.notes.extend(now);
     Ok(report)
+}
+
+/// What is ours: what the ledger knows, and where it lost something, what is as it should be.
+struct Ours {
+    dashboard: Option<KnownDashboard>,
+    tiles: Vec<KnownTile>,
+}
+
+impl Ours {
+    fn of(there: &There, wanted: &Wanted) -> Self {
+        let shown = there.shown.as_ref();
+        let mut tiles = there.tiles().to_vec();
+        for planned in plan::tiles(Mode::Create, wanted, there.tiles(), shown, &there.off) {
+            if let Step::Keep(kept) = planned.step
+                && tiles.iter().all(|tile| tile.tile != kept.tile)
+            {
+                tiles.push(kept);
+            }
+        }
+        let is_as_wanted = plan::whole(Mode::Create, wanted, there.dashboard(), shown) == Whole::Keep;
+        let found = shown.map(|shown| KnownDashboard {
+            dashboard_id: shown.id,
+            name: wanted.name.clone(),
+            conversion_event: None,
+            written: None,
+            shown: is_as_wanted.then(|| shown.print()),
+        });
+        Self {
+            dashboard: there.dashboard().cloned().or(found),
+            tiles,
+        }
+    }
+
+    fn deletion(&self, shown: Option<&Shown>, there: &There) -> Deletion {
+        deletion(self.dashboard.as_ref(), &self.tiles, shown, &there.off)
+    }
+
+    fn is_text(&self, key: &str) -> bool {
+        self.tiles
+            .iter()
+            .any(|tile| tile.tile == key && tile.insight_id.is_none())
+    }
 }
 
 /// How a tile is called for people.

@@ -6,6 +6,7 @@ use shared::ledger::{DashboardKey, KnownTile};
 
 use crate::dashboards::render::Tile;
 use crate::dashboards::request::Request;
+use crate::dashboards::why::Why;
 use crate::output::{self, count, line};
 
 /// What became of a tile.
@@ -99,7 +100,7 @@ impl Told {
     }
 
     pub(super) fn retired(tile: &KnownTile) -> Self {
-        let why = crate::dashboards::plan::Why::Retired.says();
+        let why = Why::Retired.says();
         Self {
             insight_id: tile.insight_id,
             ..Self::left_key(&tile.tile, &tile.tile, why)
@@ -132,6 +133,17 @@ impl Report {
             tiles: Vec::new(),
             notes: Vec::new(),
             app: key.app.clone(),
+        }
+    }
+
+    pub(super) fn is_told(&self, key: &str) -> bool {
+        self.tiles.iter().any(|told| told.tile == key)
+    }
+
+    /// A tile that was to be changed, and is left alone after all.
+    pub(super) fn now_left(&mut self, key: &str, why: &str) {
+        for told in self.tiles.iter_mut().filter(|told| told.tile == key) {
+            (told.result, told.why) = (Outcome::Left, Some(why.to_owned()));
         }
     }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 use testkit::posthog::{Behavior, Cut, Part, Route, Rule};
 
-use super::{INSIGHTS, NUMBER, TEXTS, board_world, dashboards, ended, refusal};
+use super::{INSIGHTS, NUMBER, TEXTS, board_world, dashboards, ended, only_dashboard, refusal};
 use crate::alter;
 
 #[tokio::test]
@@ -46,6 +46,9 @@ async fn a_number_that_is_another_dashboards_by_now_is_left_alone() {
     posthog.user_insight(sales, "Revenue", &json!({"kind": "InsightVizNode"}));
     posthog.user_text(sales, "## Volume");
     let before = (posthog.dashboards(NUMBER), posthog.tiles(sales));
+    for tile in posthog.tiles(former) {
+        posthog.vanish(tile.insight.unwrap_or(tile.id));
+    }
     posthog.vanish(former);
     let statement = format!("update posthog_export.dashboards set dashboard_id = {sales}");
     sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
@@ -72,4 +75,48 @@ async fn a_number_that_is_another_dashboards_by_now_is_left_alone() {
     .await;
     dashboards(&world, "delete", &[]).await;
     assert_eq!(posthog.tiles(sales), before.1);
+}
+
+/// Whatever is made, its answer may be the one that is lost: the next run finds it.
+#[tokio::test]
+async fn however_often_an_answer_is_lost_there_is_one_of_each() {
+    let world = board_world().await;
+    let posthog = &world.posthog;
+    let is_whole = || {
+        let tiles = posthog.tiles(only_dashboard(posthog).id);
+        let texts = tiles.iter().filter(|tile| tile.text.is_some()).count();
+        assert_eq!(
+            (posthog.insights(NUMBER).len(), texts, tiles.len()),
+            (INSIGHTS, TEXTS, INSIGHTS + TEXTS)
+        );
+    };
+    // The first that is made in each run gets lost; then all is deleted by hand, and made again.
+    for arguments in [&[][..], &["--recreate"]] {
+        let mut lost = 0;
+        loop {
+            posthog.behave();
+            for route in [Route::Dashboards, Route::Insights] {
+                let cut = Behavior::StoreThenCut(Cut::Fin);
+                posthog.script(Rule::next(1, cut).on(route).of_method("POST"));
+            }
+            let run = [&["dashboards", "create", "--project", crate::PROJECT], arguments].concat();
+            if world.producer(&run).await.code == 0 {
+                break;
+            }
+            lost += 1;
+        }
+        assert!(lost >= INSIGHTS, "{lost}");
+        is_whole();
+        posthog.behave();
+        for insight in posthog.insights(NUMBER) {
+            posthog.change_insight(insight.id, |insight| insight.deleted = true);
+        }
+    }
+    let report = dashboards(&world, "create", &["--recreate"]).await;
+    assert_eq!(
+        (ended(&report, "made"), ended(&report, "kept")),
+        (INSIGHTS, TEXTS),
+        "{report}"
+    );
+    is_whole();
 }

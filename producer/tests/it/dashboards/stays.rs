@@ -170,9 +170,30 @@ async fn a_dashboard_that_the_user_deleted_is_not_made_again() {
         shown.stdout
     );
     assert_eq!(posthog.board_writes().len(), writes);
+    // PostHog leaves the insights of a deleted dashboard: they are put on the new one.
     let again = dashboards(&world, "create", &["--recreate"]).await;
-    assert_eq!(ended(&again, "made"), INSIGHTS + TEXTS, "{again}");
+    assert_eq!(
+        (ended(&again, "changed"), ended(&again, "made")),
+        (INSIGHTS, TEXTS),
+        "{again}"
+    );
     assert_ne!(again["dashboard_id"], first["dashboard_id"]);
+    assert_eq!(posthog.insights(NUMBER).len(), INSIGHTS);
+    let writes = posthog.board_writes().len();
+    dashboards(&world, "create", &["--recreate"]).await;
+    assert_eq!(posthog.board_writes().len(), writes);
+    // A deletion deletes those that nobody needs.
+    let id = again["dashboard_id"].as_i64().unwrap();
+    posthog.change_dashboard(id, |dashboard| dashboard.deleted = true);
+    let edited = insight(posthog, "Traces").id;
+    posthog.change_insight(edited, |insight| insight.name = "Ours".to_owned());
+    let gone = dashboards(&world, "delete", &[]).await;
+    assert_eq!(
+        (ended(&gone, "deleted"), tiles_that(&gone, "left")),
+        (INSIGHTS - 1, vec!["traces".to_owned()]),
+        "{gone}"
+    );
+    assert_eq!(posthog.insights(NUMBER).len(), 1);
 }
 
 #[tokio::test]
@@ -264,7 +285,11 @@ async fn a_dashboard_that_is_made_again_is_as_it_was_asked_for_once() {
     assert!(all > INSIGHTS + TEXTS, "{report}");
     posthog.change_dashboard(id, |dashboard| dashboard.deleted = true);
     let report = dashboards(&world, "create", &["--recreate"]).await;
-    assert_eq!(ended(&report, "made"), all, "{report}");
+    assert_eq!(
+        (ended(&report, "changed"), ended(&report, "made")),
+        (all - TEXTS, TEXTS),
+        "{report}"
+    );
     assert_eq!(only_dashboard(posthog).name, "Our LLM");
     // And it is still remembered.
     assert_eq!(ended(&dashboards(&world, "create", &[]).await, "kept"), all);
@@ -279,17 +304,32 @@ async fn what_is_edited_while_the_command_runs_stays() {
     let id = insight(posthog, "Traces").id;
     posthog.change_insight(id, |insight| insight.query = json!({"kind": "OfBefore"}));
     super::remember_as_shown(&world, "traces", &insight(posthog, "Traces")).await;
+    let board = only_dashboard(posthog).id;
+    let texts = || posthog.tiles(board).into_iter().filter(|tile| tile.text.is_some());
+    let (edited, old) = (texts().next().unwrap().id, texts().nth(1).unwrap().id);
+    let says = |tile: i64, words: &str| {
+        posthog.change_tile(tile, |tile| words.clone_into(&mut tile.text.as_mut().unwrap().1));
+    };
+    for (key, tile) in [("text_volume", edited), ("text_cost", old)] {
+        says(tile, "## Of before");
+        super::remember_as_written(&world, key, &json!(["## Of before"])).await;
+    }
     posthog.script(Rule::next(1, Behavior::HoldUnstored).on(Route::Query));
     let edit = async {
         posthog.held().await;
         posthog.change_insight(id, |insight| insight.query["edited"] = true.into());
+        says(edited, "## Ours");
         posthog.release();
     };
     let (report, ()) = tokio::join!(dashboards(&world, "update", &[]), edit);
-    assert_eq!(tiles_that(&report, "left"), ["traces"], "{report}");
+    assert_eq!(tiles_that(&report, "left"), ["text_volume", "traces"], "{report}");
+    assert_eq!(tiles_that(&report, "changed"), ["text_cost"], "{report}");
     assert_eq!(insight(posthog, "Traces").query["edited"], true);
-    // A deletion asks before each tile.
+    let words: Vec<String> = texts().take(2).filter_map(|tile| Some(tile.text?.1)).collect();
+    assert!(words[0] == "## Ours" && words[1].starts_with("## Cost"), "{words:?}");
+    // A deletion asks before each tile, and looks at the dashboard before its texts and before itself.
     super::remember_as_shown(&world, "traces", &insight(posthog, "Traces")).await;
+    super::remember_as_written(&world, "text_volume", &json!(["## Ours"])).await;
     posthog.script(
         Rule::next(1, Behavior::HoldUnstored)
             .on(Route::Insight)
@@ -298,9 +338,34 @@ async fn what_is_edited_while_the_command_runs_stays() {
     let edit = async {
         posthog.held().await;
         posthog.change_insight(id, |insight| insight.description.push_str(" Ours."));
+        says(old, "## Ours, too");
         posthog.release();
     };
     let (report, ()) = tokio::join!(dashboards(&world, "delete", &[]), edit);
-    assert_eq!(tiles_that(&report, "left"), ["traces"], "{report}");
+    assert_eq!(tiles_that(&report, "left"), ["traces", "text_cost"], "{report}");
+    let words: Vec<String> = texts().filter_map(|tile| Some(tile.text?.1)).collect();
+    assert_eq!(words, ["## Ours, too"], "{report}");
     assert_eq!(posthog.dashboards(NUMBER).len(), 1, "{report}");
+}
+
+/// What is put on the dashboard while it is deleted is not deleted with it.
+#[tokio::test]
+async fn a_dashboard_that_gets_a_tile_while_it_is_deleted_stays() {
+    let world = board_world().await;
+    let posthog = &world.posthog;
+    dashboards(&world, "create", &[]).await;
+    let board = only_dashboard(posthog).id;
+    posthog.script(
+        Rule::next(1, Behavior::HoldUnstored)
+            .on(Route::Insight)
+            .of_method("PATCH"),
+    );
+    let add = async {
+        posthog.held().await;
+        posthog.user_text(board, "Ours");
+        posthog.release();
+    };
+    let (report, ()) = tokio::join!(dashboards(&world, "delete", &[]), add);
+    assert_eq!(ended(&report, "deleted"), INSIGHTS + TEXTS, "{report}");
+    assert_eq!((only_dashboard(posthog).id, posthog.tiles(board).len()), (board, 1));
 }

@@ -258,6 +258,11 @@ impl FakePosthog {
         app.boards.tile(dashboard, Some(insight), None).id
     }
 
+    /// A user puts an insight that is there on a dashboard, too.
+    pub fn put_on(&self, insight: i64, dashboard: i64) {
+        self.state.app().boards.tile(dashboard, Some(insight), None);
+    }
+
     /// A user puts a text on a dashboard; the number of the tile.
     pub fn user_text(&self, dashboard: i64, body: &str) -> i64 {
         let text = Some(body.to_owned());
