@@ -138,6 +138,25 @@ async fn a_function_that_posthog_lacks_costs_its_tiles_only() {
     );
 }
 
+/// PostHog answers 500 where its ClickHouse fails at a query, be it for a moment.
+#[tokio::test]
+async fn a_query_that_posthog_fails_at_costs_its_tile_only_and_only_this_time() {
+    let world = board_world().await;
+    let posthog = &world.posthog;
+    let failure = r#"{"type":"server_error","code":"error","detail":"A server error occurred.","attr":null}"#;
+    posthog.script(Rule::next(1, Behavior::Status(500, failure.into(), Vec::new())).on(Route::Query));
+    let report = dashboards(&world, "create", &[]).await;
+    assert_eq!(tiles_that(&report, "left_out"), ["traces"], "{report}");
+    assert!(why(&report, "traces").contains("status 500"), "{report}");
+    assert_eq!(ended(&report, "made"), INSIGHTS + TEXTS - 1);
+    let writes = posthog.board_writes().len();
+    let report = dashboards(&world, "update", &[]).await;
+    assert_eq!(tiles_that(&report, "made"), ["traces"], "{report}");
+    assert_eq!(ended(&report, "kept"), INSIGHTS + TEXTS - 1, "{report}");
+    // The insight, and its place.
+    assert_eq!(posthog.board_writes().len(), writes + 2);
+}
+
 #[tokio::test]
 async fn a_query_that_is_too_heavy_now_is_made_all_the_same() {
     let world = board_world().await;
