@@ -67,8 +67,30 @@ def files():
     return sorted(found)
 
 
+def recipes():
+    """Every query that a document shows: where, and the text."""
+    for page in sorted(ROOT.glob("docs/*.md")):
+        for block in re.findall(r"```sql\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            if re.search(r"\bfrom events\b", block):
+                yield page.name, block
+
+
+def of_recipe(text):
+    """What is wrong with a query for people: they may paste values and leave out the limit, but each property has to exist."""
+    try:
+        query = tree.parse(text)
+    except tree.NotParsed as error:
+        return [f"PostHog's parser refuses it: {error}"]
+    return [*known.findings(query), *tiles.unknown_names(query)]
+
+
 def main():
     names, wrong = {}, 0
+    shown = list(recipes())
+    for page, text in shown:
+        for finding in of_recipe(text):
+            print(f"{page}: {finding}\n{text}", file=sys.stderr)
+            wrong += 1
     for path in files():
         text = path.read_text(encoding="utf-8")
         found = findings(text, tiles.is_tile(path))
@@ -81,8 +103,8 @@ def main():
         wrong += len(found)
     if not names:
         print("there is no .hogql file", file=sys.stderr)
-    print(f"{len(names)} queries, {wrong} findings")
-    return 1 if wrong or not names else 0
+    print(f"{len(names)} queries, {len(shown)} recipes, {wrong} findings")
+    return 1 if wrong or not names or not shown else 0
 
 
 if __name__ == "__main__":

@@ -222,13 +222,15 @@ fn text_below(path: &Path) -> String {
     }
 }
 
-/// Names in `docs/GUARANTEES.md` are tests that exist: `module::test` is in a file `module.rs`, or
-/// in a folder `module`, below some `tests`.
-#[test]
-fn every_promise_names_tests_that_exist() {
-    let text = read("docs/GUARANTEES.md");
+/// The suites whose tests are named `module::test`, and the sources whose unit tests are named alone.
+const SUITES: [&str; 3] = ["worker/tests/fault", "worker/tests/it", "producer/tests/it"];
+const CRATES: [&str; 3] = ["shared/src", "worker/src", "producer/src"];
+
+/// The names in a document that are no test: `module::test` is in a file `module.rs`, or in a folder
+/// `module`, below some `tests`; a name of four words or more without a module is a unit test.
+fn names_of_no_test(document: &str) -> Vec<&str> {
     let mut sources = Vec::new();
-    for suite in ["worker/tests/fault", "worker/tests/it", "producer/tests/it"] {
+    for suite in SUITES {
         let entries = fs::read_dir(root().join(suite)).expect("a suite of tests");
         for path in entries.map(|entry| entry.expect("an entry").path()) {
             let module = path.file_stem().expect("a name").to_string_lossy().into_owned();
@@ -241,26 +243,74 @@ fn every_promise_names_tests_that_exist() {
         let mut of_module = sources.iter().filter(|(name, _)| name == module);
         of_module.any(|(_, source)| is_run(source, test) || source.contains(&line) && is_run(source, "$name"))
     };
-    let named: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
-    let tests = named.iter().filter_map(|name| name.split_once("::"));
-    let tests: Vec<_> = tests.filter(|(module, _)| *module != "module").collect();
-    let missing: Vec<_> = tests.iter().filter(|(module, test)| !exists(module, test)).collect();
-    assert!(
-        missing.is_empty(),
-        "docs/GUARANTEES.md names tests that are not there: {missing:?}"
-    );
-    let promises = text
-        .lines()
-        .filter(|line| line.starts_with("| ") && !line.starts_with("| promise") && !line.starts_with("| ---"));
-    let mut count = 0;
-    for promise in promises {
-        assert!(promise.contains("::"), "no test holds: {promise}");
-        count += 1;
+    let crates: String = CRATES.iter().map(|path| text_below(&root().join(path))).collect();
+    let is_unit_test = |name: &str| {
+        let is_name = name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        let of_others = ["posthog_", "langfuse_"].iter().any(|prefix| name.starts_with(prefix));
+        is_name && !of_others && name.split('_').count() >= 4
+    };
+    let named = document.split('`').skip(1).step_by(2);
+    named
+        .filter(|name| match name.split_once("::") {
+            Some((module, test)) => module != "module" && !exists(module, test),
+            None => is_unit_test(name) && !crates.contains(&format!("fn {name}(")),
+        })
+        .collect()
+}
+
+#[test]
+fn every_promise_names_tests_that_exist() {
+    for page in ["docs/GUARANTEES.md", "docs/SECURITY.md"] {
+        assert_eq!(names_of_no_test(&read(page)), Vec::<&str>::new(), "{page}");
     }
+    for wrong in ["`line::no_such_test`", "`no_test_is_called_like_this`"] {
+        assert_eq!(names_of_no_test(wrong).len(), 1, "{wrong}");
+    }
+}
+
+/// The promises and the tests that the page of promises counts.
+fn promises_and_tests() -> (usize, usize) {
+    let text = read("docs/GUARANTEES.md");
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    let promises: Vec<&str> = rows
+        .filter(|line| !line.starts_with("| promise") && !line.starts_with("| ---"))
+        .collect();
+    for promise in &promises {
+        assert!(promise.contains("::"), "no test holds: {promise}");
+    }
+    let names = text.split('`').skip(1).step_by(2).filter(|name| name.contains("::"));
+    (promises.len(), names.collect::<BTreeSet<_>>().len())
+}
+
+/// What nobody may do is held by a test, or it says by what else.
+#[test]
+fn every_line_of_the_threat_model_says_what_holds_it() {
+    let text = read("docs/SECURITY.md");
+    let tables: Vec<&str> = text.split("| cannot | held by |\n| --- | --- |\n").skip(1).collect();
+    assert!(tables.len() >= 4, "{} tables", tables.len());
+    for row in tables
+        .iter()
+        .flat_map(|table| table.lines().take_while(|line| line.starts_with("| ")))
+    {
+        assert!(row.contains("::"), "no test holds: {row}");
+    }
+}
+
+/// It is read in five minutes, and its numbers are no more than there is.
+#[test]
+fn the_readme_is_short_and_counts_no_promise_too_many() {
+    let text = read("README.md");
+    let lines = text.lines().count();
+    assert!(lines <= 200, "{lines} lines");
+    let (promises, tests) = promises_and_tests();
+    let (_, said) = text.split_once("[Over ").expect("how many promises");
+    let (said, _) = said.split_once(']').expect("how many tests");
+    let numbers: Vec<usize> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     assert!(
-        count > 25 && tests.len() > count,
-        "{count} promises, {} tests",
-        tests.len()
+        numbers.len() == 2 && promises > numbers[0] && tests > numbers[1],
+        "{said}; there are {promises} and {tests}"
     );
 }
 
