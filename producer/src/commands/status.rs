@@ -1,6 +1,7 @@
 //! `status`: shows how many runs are in each state, and how far behind each project is.
 
 mod days;
+mod history;
 mod known;
 mod line;
 mod runs;
@@ -14,6 +15,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
 use shared::integration::{self, StoredIntegration};
+use shared::job::Day;
 use shared::ledger::{Arrival, Filter, Ledger, RunRow, State, Summary};
 use shared::settings::Settings;
 use sqlx::PgPool;
@@ -30,6 +32,7 @@ use crate::plan::Rules;
 use crate::servers;
 
 use days::DayLine;
+use history::ClaimLine;
 use known::{forget_given_up, refuse_unknown};
 use line::Line;
 use totals::Totals;
@@ -40,6 +43,7 @@ Examples:
   producer status
   producer status --all
   producer status --project clx1abc
+  producer status --project clx1abc --day 2026-06-01
   producer status --state dead --json
 
 First come the totals, then the projects that need somebody: those with a dead letter, those that
@@ -57,6 +61,10 @@ With EXPORT_EVERY the totals and each project also say until when today is expor
 which step failed, until another one has sent what it did not. With --project the steps of a day are
 one line, and the daily run of a day that has settled is `completed, settled`.
 
+With --day come the runs of that day only, and the history of each: which worker had it, from when to
+when, how that ended and why, and the trace id that its log lines carry. Of a run with many claims the
+first 50 and the latest 50 are kept.
+
 JSON: {now, totals: {projects, need_somebody, behind, paused, up_to_date, disabled, completed,
 running, queued, waiting, dead, skipped, discarded, events_sent, rows_rejected, oldest_missing_day,
 missing_days, days_without_job, days_held_back, days_not_arrived, today: null | {projects,
@@ -72,7 +80,10 @@ and without --state: {project_id, day, standing: settled | exported | on_its_way
 in_part, steps: null | {completed, on_their_way, discarded, skipped, events_sent, rows_rejected}}.
 `runs` comes only with --project or --state: {project_id, day, run, state, attempt, takeovers,
 worker, full, created_after, changed, span_from, span_until, events, error_code, error,
-first_failed_at, retry_at, lease_expires_at, queued_at, started_at, completed_at, sent, rejected}.";
+first_failed_at, retry_at, lease_expires_at, queued_at, started_at, completed_at, sent, rejected}.
+`claims` comes only with --day: {project_id, day, run, number, worker, attempt, claimed_at, ended_at,
+ended_as: null | completed | handed_back | waiting | skipped | dead | discarded | taken_over | lost,
+error_code, error, trace_id}.";
 
 /// Arguments of `status`.
 #[derive(Args, Clone, Debug, Default)]
@@ -80,6 +91,9 @@ pub struct Arguments {
     /// Only this project, and list its runs; may be repeated
     #[arg(long = "project", value_name = "ID")]
     pub projects: Vec<String>,
+    /// Only the runs of this day, with the history of each
+    #[arg(long, value_name = "YYYY-MM-DD", requires = "projects")]
+    pub day: Option<Day>,
     /// List the runs in this state: completed, running, queued, waiting, dead, skipped, discarded
     #[arg(long)]
     pub state: Option<State>,
@@ -127,6 +141,9 @@ struct Report {
     /// What is known of each day in PostHog
     #[serde(skip_serializing_if = "Option::is_none")]
     arrivals: Option<Vec<Arrival>>,
+    /// With `--day`: the claims of its runs
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claims: Option<Vec<ClaimLine>>,
     #[serde(skip)]
     newest: Newest,
 }
@@ -142,7 +159,7 @@ pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, Comm
         to: None,
         observations: config.observations,
     };
-    let arrivals = ledger.arrivals(&arguments.projects).await?;
+    let mut arrivals = ledger.arrivals(&arguments.projects).await?;
     let (projects, newest) = lines(arguments, &rules, &source, &ledger, &arrivals).await?;
     let runs = if arguments.projects.is_empty() && arguments.state.is_none() {
         None
@@ -150,10 +167,12 @@ pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, Comm
         let filter = Filter {
             projects: arguments.projects.clone(),
             state: arguments.state,
-            ..Filter::default()
+            from: arguments.day,
+            to: arguments.day,
         };
         Some(ledger.list(&filter).await?)
     };
+    arrivals.retain(|arrival| arguments.day.is_none_or(|day| arrival.day == day));
     let whole_days = runs.as_ref().filter(|_| arguments.state.is_none());
     let report = Report {
         now: rules.now,
@@ -163,6 +182,7 @@ pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, Comm
         days: whole_days.map(|runs| days::days(runs)),
         runs,
         arrivals: (!arguments.projects.is_empty()).then_some(arrivals),
+        claims: history::read(&ledger, &arguments.projects, arguments.day).await?,
         newest,
     };
     if arguments.json {

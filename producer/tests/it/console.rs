@@ -2,6 +2,7 @@
 
 pub(crate) mod big;
 mod browser;
+mod history;
 mod hostile;
 mod rules;
 

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::Ledger;
 use super::error::LedgerError;
-use super::statement::{BindKey, reported};
-use crate::job::RunKey;
+use super::statement::reported;
+use crate::job::{Day, RunKey};
 
 /// How many of the first claims of a run are kept, and how many of the latest. A run that goes round
 /// the ladder for weeks must not fill the table.
@@ -51,6 +51,8 @@ pub(super) use {end_claim, lapse_claims};
 /// A claim of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct ClaimRow {
+    /// The run's name
+    pub run: String,
     /// From 1 on
     pub number: i32,
     /// The worker that had it
@@ -75,9 +77,18 @@ impl Ledger {
     /// The claims of a run that are kept, in their order. One whose lease ran out, and that nobody has
     /// taken over yet, is `lost` already.
     pub async fn claims(&self, key: &RunKey) -> Result<Vec<ClaimRow>, LedgerError> {
+        self.claims_of(&key.project_id, key.day, Some(&key.run)).await
+    }
+
+    /// The same of all runs of a day, by run.
+    pub async fn claims_of_day(&self, project_id: &str, day: Day) -> Result<Vec<ClaimRow>, LedgerError> {
+        self.claims_of(project_id, day, None).await
+    }
+
+    async fn claims_of(&self, project_id: &str, day: Day, run: Option<&str>) -> Result<Vec<ClaimRow>, LedgerError> {
         let rows = sqlx::query_as(
             "-- ledger_claims
-             select c.number, c.worker, c.attempt, c.claimed_at, c.error_code, c.error, c.trace_id,
+             select c.run, c.number, c.worker, c.attempt, c.claimed_at, c.error_code, c.error, c.trace_id,
                     coalesce(c.ended_at, case when l.ours and not l.holds then r.lease_expires_at end) as ended_at,
                     coalesce(c.ended_as, case when not l.holds then 'lost' end) as ended_as
              from posthog_export.claims c
@@ -86,9 +97,12 @@ impl Ledger {
                select r.lease_token is not distinct from c.lease_token as ours,
                       r.lease_token is not distinct from c.lease_token and r.state = 'running'
                         and r.lease_expires_at > clock_timestamp() as holds) l
-             where project_id = $1 and day = $2 and run = $3 order by c.number",
+             where c.project_id = $1 and c.day = $2 and ($3::text is null or c.run = $3)
+             order by c.run, c.number",
         )
-        .bind_key(key);
+        .bind(project_id)
+        .bind(day.0)
+        .bind(run);
         reported(rows.fetch_all(&self.pool)).await
     }
 }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use shared::ledger::Arrival;
 
 use super::Report;
+use super::history;
 use super::line::Line;
 use super::runs;
 use super::totals::Totals;
@@ -44,7 +45,14 @@ pub(super) fn say(report: &Report, all: bool) {
     }
     if let Some(of_projects) = &report.runs {
         line("");
-        runs::say(of_projects, report.days.as_deref());
+        // With the history of a day each of its steps has a line of its own.
+        let together = report.days.as_deref().filter(|_| report.claims.is_none());
+        runs::say(of_projects, together);
+    }
+    if let Some(claims) = report.claims.as_ref().filter(|found| !found.is_empty()) {
+        line("");
+        line("Who had them:");
+        history::say(report.now, claims);
     }
 }
 

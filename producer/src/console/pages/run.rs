@@ -1,5 +1,6 @@
 //! A run: how far each stream is, and why it failed.
 
+mod history;
 mod view;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use super::missing::not_here;
 use crate::console::address;
 use crate::console::app::App;
 use crate::console::rows::run::{Rows, read};
+use history::Line;
 use view::View;
 
 #[derive(Template)]

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use shared::job::RunKey;
-use shared::ledger::{Ledger, LedgerError, RejectRow, RunRow, StreamRow};
+use shared::ledger::{ClaimRow, Ledger, LedgerError, RejectRow, RunRow, StreamRow};
 
 use super::told;
 
@@ -20,6 +20,8 @@ pub(in crate::console) struct Rows {
     pub(in crate::console) rejects: Vec<RejectRow>,
     /// How many there are
     pub(in crate::console) rejected: i64,
+    /// The run's history, as far as it is kept
+    pub(in crate::console) claims: Vec<ClaimRow>,
 }
 
 /// Reads them.
@@ -30,12 +32,13 @@ pub(in crate::console) async fn read(ledger: Ledger, key: RunKey) -> Result<Rows
 async fn rows(ledger: &Ledger, key: RunKey) -> Result<Rows, LedgerError> {
     let keys = [key];
     let [key] = &keys;
-    let (now, mut found, target, streams, (rejects, rejected)) = tokio::try_join!(
+    let (now, mut found, target, streams, (rejects, rejected), claims) = tokio::try_join!(
         ledger.now(),
         ledger.find(&keys),
         ledger.target(key),
         ledger.streams(key),
-        ledger.rejects(key, LISTED)
+        ledger.rejects(key, LISTED),
+        ledger.claims(key)
     )?;
     Ok(Rows {
         now,
@@ -44,5 +47,6 @@ async fn rows(ledger: &Ledger, key: RunKey) -> Result<Rows, LedgerError> {
         streams,
         rejects,
         rejected,
+        claims,
     })
 }

@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use shared::job::{Span, Stream};
 use shared::ledger::{RejectRow, RunRow, State, StreamRow};
 
+use super::history::History;
 use crate::advice::advice;
 use crate::console::pages::words;
 use crate::console::rows::run::Rows;
@@ -21,6 +22,7 @@ pub(super) struct View {
     pub(super) times: Vec<(&'static str, Moment)>,
     pub(super) facts: Vec<(&'static str, String)>,
     pub(super) failure: Option<Failure>,
+    pub(super) history: History,
     pub(super) streams: Vec<StreamLine>,
     pub(super) rejects: Vec<RejectRow>,
     pub(super) rejected: String,
@@ -66,6 +68,7 @@ impl View {
                 error: words::failure(run.error.as_deref().unwrap_or_default()),
                 advice: advice(code),
             }),
+            history: History::new(rows.now, &rows.claims),
             streams: rows.streams.iter().map(|stream| line(rows.now, run, stream)).collect(),
             rejects: rows.rejects.clone(),
             rejected: count(usize::try_from(rows.rejected).unwrap_or(0), "row"),

@@ -51,6 +51,16 @@ const FILL: &str = "
            (values ('trace', false, 401234, 1, interval '17 h 20 min'), ('generation', false, 611872, 0, interval '16 h 50 min'),
                    ('score', true, 12044, 0, interval '23 h 59 min')) as s (stream, done, sent, rejected, until)
       where state = 'running';
+    update posthog_export.runs set lease_token = gen_random_uuid() where state = 'running';
+    insert into posthog_export.claims (project_id, day, run, number, lease_token, worker, trace_id, attempt, claimed_at, ended_at, ended_as,
+                                       error_code, error)
+      select r.project_id, r.day, r.run, c.number, case when c.ended is null then r.lease_token else gen_random_uuid() end, 'exporter-worker-7d9f4c-x2k8p',
+             md5(r.project_id || c.number), 1, now() - c.began, now() - c.ended, c.ended_as, c.code, c.error
+      from posthog_export.runs r,
+           (values (1, interval '36 min', interval '34 min', 'waiting', 'posthog_unavailable', 'PostHog cannot be reached for now: it answered 503 Service Unavailable'),
+                   (2, interval '15 min', interval '5 min', 'handed_back', null, 'the slice is over'),
+                   (3, interval '4 min', null, null, null, null)) as c (number, began, ended, ended_as, code, error)
+      where r.state = 'running';
     insert into posthog_export.rejects (project_id, day, run, stream, row_id, reason)
       select project_id, day, run, 'trace', '9f2c1c1e-5c1b-4d7a-9a53-0c7f1f7c6f11', 'PostHog answered 413: the event is too large'
       from posthog_export.runs where state = 'running';
