@@ -11,9 +11,10 @@ use anyhow::Result;
 use testkit::World;
 
 use crate::measure;
+use crate::memory::Held;
 
 /// What one contestant took for one piece of work.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Outcome {
     /// From the word "go" until all was done
     pub wall: Duration,
@@ -23,6 +24,8 @@ pub struct Outcome {
     pub postgres_cpu: Duration,
     /// The most memory that one of its processes held
     pub peak_memory: Option<u64>,
+    /// What the first of its processes held over time, where that was looked at
+    pub memory: Vec<Held>,
     /// Events, by its own count
     pub events: u64,
 }

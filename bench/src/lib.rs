@@ -11,6 +11,7 @@ pub mod fleet;
 pub mod fresh;
 pub mod machine;
 pub mod measure;
+pub mod memory;
 pub mod receiver;
 pub mod report;
 pub mod run;

@@ -316,6 +316,7 @@ impl Bench {
             cpu: outcome.cpu.map(|cpu| cpu.as_secs_f64()),
             postgres_cpu: outcome.postgres_cpu.as_secs_f64(),
             peak_memory: outcome.peak_memory,
+            memory: outcome.memory,
             events: outcome.events,
             batches: received.batches,
             bytes: received.bytes,

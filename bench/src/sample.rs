@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::memory::Held;
+
 /// A piece of work that is measured again and again. The order is that of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Case {
@@ -97,6 +99,8 @@ pub struct Sample {
     pub postgres_cpu: f64,
     /// Bytes
     pub peak_memory: Option<u64>,
+    /// Memory over time: seconds and bytes; empty where it was not looked at
+    pub memory: Vec<Held>,
     /// Events
     pub events: u64,
     /// Batches the receiver got
@@ -220,6 +224,7 @@ pub(crate) mod tests {
             cpu: Some(cpu),
             postgres_cpu: wall,
             peak_memory: Some(50 << 20),
+            memory: Vec::new(),
             events: 700,
             batches: 1,
             bytes: 1000,

@@ -110,6 +110,7 @@ pub async fn verify(world: &World, day: Day, expected: &[u128], misses: bool) ->
         cpu: Some(cpu),
         postgres_cpu: postgres_cpu(world)?.saturating_sub(postgres_before),
         peak_memory: Some(peak_memory),
+        memory: Vec::new(),
         events: found["expected"].as_u64().unwrap_or_default(),
     })
 }

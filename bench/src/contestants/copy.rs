@@ -77,6 +77,7 @@ pub async fn read(world: &World, day: Day, connections: usize, verify: bool) -> 
         cpu: None,
         postgres_cpu: postgres_cpu(world)?.saturating_sub(postgres_before),
         peak_memory: None,
+        memory: Vec::new(),
         events: parts.iter().map(|part| part.rows).sum(),
     };
     for connection in open {

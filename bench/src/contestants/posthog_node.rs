@@ -13,6 +13,7 @@ use tokio::process::{ChildStdout, Command};
 use super::{Outcome, postgres_cpu};
 use crate::database::{API_KEY, Day, LANGFUSE_URL};
 use crate::measure;
+use crate::memory::Watch;
 
 const ADVICE: &str =
     "posthog-node needs Node.js 20 or later with npm; leave it out with `--only worker,copy,projects,workers,idle`";
@@ -77,6 +78,7 @@ impl PosthogNode {
         answer(&mut said, "ready").await?;
 
         let (cpu_before, postgres_before) = (measure::cpu(pid)?, postgres_cpu(world)?);
+        let watch = Watch::start(pid);
         let began = Instant::now();
         tell.write_all(b"go\n").await?;
         let events = answer(&mut said, "done ").await?.parse()?;
@@ -85,6 +87,7 @@ impl PosthogNode {
             cpu: Some(measure::cpu(pid)?.saturating_sub(cpu_before)),
             postgres_cpu: postgres_cpu(world)?.saturating_sub(postgres_before),
             peak_memory: Some(measure::peak_memory(pid)?),
+            memory: watch.seen(),
             events,
         };
         drop(tell);

@@ -9,6 +9,7 @@ use testkit::{Worker, World, job};
 use super::{Outcome, postgres_cpu};
 use crate::database::Day;
 use crate::measure;
+use crate::memory::Watch;
 use crate::sample::PACED;
 
 /// Settings that tests change, set back to a worker's defaults.
@@ -98,6 +99,7 @@ async fn work(world: &World, workers: Vec<Worker>, messages: &[(&str, Vec<u8>)],
             .sum::<Result<Duration>>()
     };
     let (cpu_before, postgres_before) = (cpu()?, postgres_cpu(world)?);
+    let watch = workers.first().map(|worker| Watch::start(worker.pid()));
     let began = Utc::now();
     for (lane, message) in messages {
         ensure!(
@@ -115,6 +117,7 @@ async fn work(world: &World, workers: Vec<Worker>, messages: &[(&str, Vec<u8>)],
             .map(|worker| measure::peak_memory(worker.pid()))
             .max_by_key(|peak| peak.as_ref().ok().copied())
             .transpose()?,
+        memory: watch.map(|watch| watch.seen()).unwrap_or_default(),
         events: sent(world, run).await?,
     };
     let taken_by = workers_of(world, run).await?;
