@@ -7,8 +7,6 @@ pub(crate) mod fingerprint;
 pub(crate) mod identity;
 pub(crate) mod layout;
 pub(crate) mod plan;
-#[cfg(test)]
-mod plan_tests;
 pub(crate) mod render;
 pub(crate) mod request;
 #[cfg(test)]

@@ -188,3 +188,6 @@ pub(crate) fn prints(tile: &Tile) -> Vec<String> {
 pub(crate) fn written(name: &str, description: &str, form: &Value) -> String {
     fingerprint::insight(&name.into(), &description.into(), form)
 }
+
+#[cfg(test)]
+mod tests;

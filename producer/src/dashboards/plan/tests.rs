@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 use shared::ledger::{KnownDashboard, KnownTile};
 
-use super::definition::Definition;
-use super::deletion::deletion;
-use super::identity::{is_renumbered, renumbered};
-use super::plan::{Mode, Planned, Step, Whole, print_of, prints, retired, tiles, whole};
-use super::render::{About, Content, Wanted, render};
-use super::shown::{Shown, ShownInsight};
-use super::why::Why;
+use super::{Mode, Planned, Step, Whole, print_of, prints, retired, tiles, whole};
+use crate::dashboards::definition::Definition;
+use crate::dashboards::deletion::deletion;
+use crate::dashboards::identity::{is_renumbered, renumbered};
+use crate::dashboards::render::{About, Content, Wanted, render};
+use crate::dashboards::shown::{Shown, ShownInsight};
+use crate::dashboards::why::Why;
 
 const ALL: [Mode; 3] = [Mode::Create, Mode::Update, Mode::Recreate];
 
