@@ -257,7 +257,10 @@ async fn dispatch(command: Command) -> Result<Exit> {
         Command::Dashboards(Dashboards { command }) => {
             Ok(dashboards::execute(&command, &read(dashboards::Config::read)?).await?)
         }
-        Command::Console(arguments) => Ok(console::execute(arguments, read(console::Config::read)?).await?),
+        Command::Console(arguments) => {
+            let config = read(|settings| console::Config::read(arguments.allow_actions, settings))?;
+            Ok(console::execute(arguments, config).await?)
+        }
         Command::DeadLetters(DeadLetters { command }) => {
             Ok(dead_letters::execute(&command, read(dead_letters::Config::read)?).await?)
         }

@@ -1,10 +1,12 @@
-//! The console: pages for the operator. They show what `status` and the ledger know, and change
-//! nothing. `security` says who may see them, `pages` what they show.
+//! The console: pages for the operator. They show what `status` and the ledger know. `security` says
+//! who may see them, `pages` what they show, and `act` what they do where actions are allowed.
 
+mod act;
 mod address;
 mod app;
 mod assets;
 mod kept;
+mod operator;
 mod pages;
 mod queues;
 mod rows;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::get;
 use reqwest::Url;
@@ -28,11 +31,17 @@ use crate::config::Server;
 use crate::error::CommandError;
 use address::Prefix;
 use app::App;
+pub use operator::ForActions;
+use operator::Operator;
 use queues::Queues;
 use security::{Gate, HEALTH, Hosts, Password, Protection};
 
 /// How long it waits for open connections when it ends.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How long it waits for what it has begun to do. Kubernetes kills it after 30 s.
+const LAST_DEEDS: Duration = Duration::from_secs(20);
+/// The largest form: some ten thousand ids.
+const LARGEST_FORM: usize = 1_000_000;
 
 /// Where the console is, and what protects it.
 #[derive(Clone, Debug)]
@@ -50,7 +59,7 @@ pub struct Options {
 }
 
 /// What it reads.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Servers {
     /// Langfuse's database
     pub source: Server,
@@ -62,6 +71,8 @@ pub struct Servers {
     pub ladder: Option<Ladder>,
     /// `EXPORT_LAG`: how long after its end a day counts as over
     pub lag: Duration,
+    /// `None`: it only shows
+    pub actions: Option<ForActions>,
 }
 
 /// A console that listens, and does not answer yet.
@@ -69,6 +80,7 @@ pub struct Servers {
 pub struct Console {
     listener: TcpListener,
     router: Router,
+    operator: Option<Arc<Operator>>,
     listens: SocketAddr,
     url: String,
 }
@@ -87,21 +99,35 @@ impl Console {
             public_url: public_url.is_some(),
         };
         security::may_listen(options.listen, protection).map_err(CommandError::Refused)?;
+        let acts = servers.actions.is_some();
+        security::may_act(acts, protection.password).map_err(CommandError::Refused)?;
         let password = options.password.as_ref().map(Password::new).transpose();
         let password = password.map_err(CommandError::Refused)?;
+        let operator = servers
+            .actions
+            .map(|read| Operator::new(read, &servers.ledger, &servers.source, servers.broker.clone()))
+            .transpose()?;
         let queues = Queues::new(servers.broker, servers.ladder.as_ref());
-        let app = App::new(prefix.clone(), &servers.ledger, &servers.source, servers.lag, queues)?;
+        let app = App::new(
+            prefix.clone(),
+            &servers.ledger,
+            &servers.source,
+            servers.lag,
+            queues,
+            operator.clone(),
+        )?;
         let listener = TcpListener::bind(options.listen).await.map_err(|error| {
             CommandError::refused(format!("--listen {}: cannot listen there: {error}", options.listen))
         })?;
         let listens = listener.local_addr().unwrap_or(options.listen);
-        let gate = Arc::new(Gate::new(Hosts::new(public_url.as_ref()), password));
+        let gate = Arc::new(Gate::new(Hosts::new(public_url.as_ref()), password, acts));
         Ok(Self {
             router: router(&prefix, Arc::new(app), gate),
             url: public_url.map_or_else(
                 || format!("http://{listens}{}", prefix.path("/")),
                 |url| url.to_string(),
             ),
+            operator,
             listens,
             listener,
         })
@@ -117,8 +143,8 @@ impl Console {
         &self.url
     }
 
-    /// Answers until `stop`, and ends what it has begun to answer; a connection that says nothing more
-    /// does not hold it up.
+    /// Answers until `stop`, and ends what it has begun to answer and to do; a connection that says
+    /// nothing more does not hold it up.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), CommandError> {
         let service = self.router.into_make_service_with_connect_info::<SocketAddr>();
         let (stopping, stopped) = oneshot::channel();
@@ -133,10 +159,14 @@ impl Console {
             }
             tokio::time::sleep(DRAIN).await;
         };
-        tokio::select! {
+        let served = tokio::select! {
             served = serving => served.map_err(|error| CommandError::refused(format!("the console ended: {error}"))),
             () = given_up => Ok(()),
+        };
+        if let Some(operator) = self.operator {
+            operator.end(LAST_DEEDS).await;
         }
+        served
     }
 }
 
@@ -153,8 +183,12 @@ fn router(prefix: &Prefix, app: Arc<App>, gate: Arc<Gate>) -> Router {
     for (path, answer) in assets::all() {
         router = router.route(&prefix.path(path), get(async move || answer()));
     }
+    if app.operator.is_some() {
+        router = router.merge(act::router(prefix));
+    }
     router
         .merge(pages::router(prefix))
+        .layer(DefaultBodyLimit::max(LARGEST_FORM))
         .fallback(pages::not_found)
         .with_state(app)
         .layer(middleware::from_fn_with_state(gate, security::guard))

@@ -1,10 +1,12 @@
-//! Which pauses of projects still hold. A pause after a failure ends when the project's PostHog
-//! settings are saved anew.
+//! Which pauses of projects still hold, and how people make and end them. A pause after a failure
+//! ends when the project's PostHog settings are saved anew.
 
 use std::collections::BTreeMap;
 
 use shared::integration::StoredIntegration;
+use shared::langfuse::known_projects;
 use shared::ledger::{Ledger, Pause};
+use sqlx::PgPool;
 
 use crate::error::CommandError;
 
@@ -47,6 +49,38 @@ pub(crate) fn over(pauses: &BTreeMap<String, Pause>, integrations: &[StoredInteg
         }
     };
     pauses.values().filter(is_over).cloned().collect()
+}
+
+/// Pauses projects because a human says so, all of them or none. Answers which.
+pub(crate) async fn pause(
+    source: &PgPool,
+    ledger: &Ledger,
+    projects: &[String],
+    reason: &str,
+) -> Result<Vec<String>, CommandError> {
+    let known = known_projects(source, projects).await?;
+    CommandError::refuse_unknown(
+        projects,
+        |id| known.iter().any(|found| found == id),
+        |unknown| format!("Langfuse's database has no project {unknown}; nothing was paused"),
+    )?;
+    ledger.pause_by_hand(&known, reason).await?;
+    Ok(known)
+}
+
+/// Ends the pauses of projects, all of them or none; `pauses` are those that there are. Answers which
+/// ended.
+pub(crate) async fn resume(
+    ledger: &Ledger,
+    pauses: &BTreeMap<String, Pause>,
+    projects: &[String],
+) -> Result<Vec<String>, CommandError> {
+    CommandError::refuse_unknown(
+        projects,
+        |id| pauses.contains_key(id),
+        |unknown| format!("not paused: {unknown}; nothing was resumed (see `producer projects list --paused`)"),
+    )?;
+    Ok(ledger.resume(projects, true).await?)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! database's clock.
 
 mod arrivals;
+mod audit;
 mod calendar;
 mod checkpoint;
 mod claim;
@@ -29,6 +30,7 @@ use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
 pub use arrivals::{Arrival, CompletedRun, Mark, NotArrived, Verdict, Wanted};
+pub use audit::{AuditRow, Deed, DeedResult, DeedState, LeftOut, Noted};
 pub use calendar::StepsOfDay;
 pub use checkpoint::{Cursor, Progress, Reject, Unsaved};
 pub use claim::{Asking, Claim, ClaimBegun, Claimed};

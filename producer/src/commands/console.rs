@@ -8,7 +8,7 @@ use shared::settings::{SecretString, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config;
-use crate::console::{Console, Options, Servers};
+use crate::console::{Console, ForActions, Options, Servers};
 use crate::error::CommandError;
 use crate::output::Exit;
 
@@ -20,10 +20,16 @@ Examples:
                                    then http://localhost:8090/ is the console of the cluster
   producer console --listen 0.0.0.0:8090 --behind-tls --public-url https://exports.example.com
 
+  CONSOLE_PASSWORD_FILE=password.txt producer console --allow-actions
+
 The console only shows; it changes nothing, and PostgreSQL is told to refuse writes of it. On a
 loopback address it needs no password, unless CONSOLE_PASSWORD or --public-url is set. Every other
 address needs a password of at least 12 characters (any user name), a proxy in front that speaks TLS
 with the browser, and --public-url: a request under another name is refused.
+
+With --allow-actions its pages have buttons: pause and resume a project, check its key, export days
+of it again. That needs CONSOLE_PASSWORD everywhere, ENCRYPTION_KEY, and rights to write
+(posthog_export_operator of deploy/sql). What was done, and from where, is on the page /actions.
 
 With --path-prefix /exports its pages lie under /exports/; a proxy must not take the prefix away.
 `/healthz` answers probes without a password.
@@ -46,6 +52,9 @@ pub struct Arguments {
     /// A proxy in front of it speaks TLS with the browser
     #[arg(long)]
     pub behind_tls: bool,
+    /// Let its pages change something, too; needs CONSOLE_PASSWORD
+    #[arg(long)]
+    pub allow_actions: bool,
 }
 
 /// What `console` reads from the environment.
@@ -56,8 +65,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads it.
-    pub fn read(settings: &mut Settings) -> Self {
+    /// Reads it; what actions need, only where they are allowed.
+    pub fn read(allow_actions: bool, settings: &mut Settings) -> Self {
         Self {
             servers: Servers {
                 source: config::source(settings),
@@ -65,6 +74,7 @@ impl Config {
                 broker: config::broker(settings),
                 ladder: config::ladder(settings),
                 lag: config::horizon(settings).lag,
+                actions: allow_actions.then(|| ForActions::read(settings)),
             },
             password: settings.optional_secret(&variables::CONSOLE_PASSWORD),
         }
@@ -84,7 +94,8 @@ pub async fn execute(arguments: Arguments, config: Config) -> Result<Exit, Comma
         password: config.password,
     };
     let console = Console::listen(options, config.servers).await?;
-    tracing::info!(listens = %console.address(), url = console.url(), "the console answers");
+    let actions = arguments.allow_actions;
+    tracing::info!(listens = %console.address(), url = console.url(), actions, "the console answers");
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}

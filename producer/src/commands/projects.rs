@@ -4,7 +4,6 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use shared::error_code::ErrorCode;
 use shared::integration;
-use shared::langfuse::known_projects;
 use shared::ledger::{HUMAN, Ledger, Pause};
 use shared::settings::Settings;
 use sqlx::PgPool;
@@ -12,7 +11,7 @@ use sqlx::PgPool;
 use crate::config::{self, Server};
 use crate::error::CommandError;
 use crate::output::{self, Exit, cell, count, line, moment, shorten};
-use crate::pauses::paused;
+use crate::pauses::{self, paused};
 use crate::servers;
 
 /// What to do with the projects.
@@ -187,13 +186,7 @@ async fn list(arguments: &ListArguments, source: &PgPool, ledger: &Ledger) -> Re
 }
 
 async fn pause(arguments: &PauseArguments, source: &PgPool, ledger: &Ledger) -> Result<(), CommandError> {
-    let known = known_projects(source, &arguments.projects).await?;
-    CommandError::refuse_unknown(
-        &arguments.projects,
-        |id| known.iter().any(|found| found == id),
-        |unknown| format!("Langfuse's database has no project {unknown}; nothing was paused"),
-    )?;
-    ledger.pause_by_hand(&known, &arguments.reason).await?;
+    let known = pauses::pause(source, ledger, &arguments.projects, &arguments.reason).await?;
     if arguments.json {
         output::json(&serde_json::json!({ "paused": known }));
     } else {
@@ -207,11 +200,11 @@ async fn pause(arguments: &PauseArguments, source: &PgPool, ledger: &Ledger) -> 
 }
 
 async fn resume(arguments: &ResumeArguments, ledger: &Ledger) -> Result<(), CommandError> {
-    let pauses = ledger.pauses().await?;
+    let known = ledger.pauses().await?;
     let code = arguments.error_code.map(ErrorCode::as_str);
     let chosen: Vec<String> = if arguments.projects.is_empty() {
         let wanted = |pause: &&Pause| arguments.all || pause.error_code.as_deref() == code;
-        pauses
+        known
             .values()
             .filter(wanted)
             .map(|pause| pause.project_id.clone())
@@ -219,12 +212,7 @@ async fn resume(arguments: &ResumeArguments, ledger: &Ledger) -> Result<(), Comm
     } else {
         arguments.projects.clone()
     };
-    CommandError::refuse_unknown(
-        &chosen,
-        |id| pauses.contains_key(id),
-        |unknown| format!("not paused: {unknown}; nothing was resumed (see `producer projects list --paused`)"),
-    )?;
-    let resumed = ledger.resume(&chosen, true).await?;
+    let resumed = pauses::resume(ledger, &known, &chosen).await?;
     if arguments.json {
         output::json(&serde_json::json!({ "resumed": resumed }));
     } else if resumed.is_empty() {

@@ -1,11 +1,13 @@
 //! Ids in addresses. An id is anything that somebody called a project or a run: slashes, quotes,
 //! emoji, dots. PURE.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use shared::job::{Day, RunKey};
 
 /// All but what never means anything in an address.
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// What a form would not bring back as it was.
+const CARRIED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// Where the console lies: `--path-prefix`, without a slash at its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +43,16 @@ impl Prefix {
         format!("{}/projects/{}", self.0, segment(id))
     }
 
+    /// A deed's page.
+    pub(super) fn action(&self, number: i64) -> String {
+        format!("{}/actions/{number}", self.0)
+    }
+
+    /// Where a form about a project goes.
+    pub(super) fn act(&self, id: &str, action: &str) -> String {
+        format!("{}/{action}", self.project(id))
+    }
+
     /// A run's page.
     pub(super) fn run(&self, key: &RunKey) -> String {
         let RunKey { project_id, day, run } = key;
@@ -51,6 +63,17 @@ impl Prefix {
     pub(super) fn dead_letters(&self, code: &str) -> String {
         format!("{}/dead-letters?cause={}", self.0, utf8_percent_encode(code, KEPT))
     }
+}
+
+/// A value as it goes through a hidden field and back. A browser writes the ends of lines in its own
+/// way, so they are encoded, and so is what stands for that.
+pub(super) fn carry(value: &str) -> String {
+    utf8_percent_encode(value, CARRIED).to_string()
+}
+
+/// The value of a hidden field.
+pub(super) fn carried(field: &str) -> String {
+    percent_decode_str(field).decode_utf8_lossy().into_owned()
 }
 
 /// An id as one piece of a path. A browser resolves pieces that are dots alone, also encoded, so an
@@ -79,8 +102,6 @@ pub(super) fn key(project: &str, day: &str, run: &str) -> Option<RunKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use percent_encoding::percent_decode_str;
-
     #[test]
     fn every_id_comes_back_from_its_piece_of_a_path() {
         let long = "ä".repeat(250);
@@ -109,8 +130,18 @@ mod tests {
             assert!(piece != "." && piece != ".." && !piece.is_empty());
             let decoded = percent_decode_str(&piece).decode_utf8().unwrap();
             assert_eq!(id(&decoded).as_deref(), Some(text));
+            assert_eq!(carried(&carry(text)), text);
         }
         assert_eq!(id("a\0b"), None);
+    }
+
+    #[test]
+    fn what_a_form_carries_has_no_ends_of_lines() {
+        for text in ["a\nb", "a\r\nb", "100 % of it", "%0A", "a\0b"] {
+            assert!(!carry(text).contains(char::is_control), "{text:?}");
+            assert_eq!(carried(&carry(text)), text);
+        }
+        assert_eq!(carry("project one/2026-06-01/daily"), "project one/2026-06-01/daily");
     }
 
     #[test]

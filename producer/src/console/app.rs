@@ -11,6 +11,7 @@ use sqlx::PgPool;
 
 use super::address::Prefix;
 use super::kept::{Answer, Costly, Kept, Patience};
+use super::operator::Operator;
 use super::queues::Queues;
 use super::rows::overview;
 use crate::config::Server;
@@ -54,6 +55,8 @@ pub(super) struct App {
     days: Arc<Kept<overview::Days>>,
     /// `EXPORT_LAG`
     lag: Duration,
+    /// `None`: the console only shows
+    pub(super) operator: Option<Arc<Operator>>,
     source: PgPool,
     integrations: Arc<Kept<Vec<StoredIntegration>>>,
 }
@@ -70,8 +73,10 @@ impl App {
         source: &Server,
         lag: Duration,
         queues: Queues,
+        operator: Option<Arc<Operator>>,
     ) -> Result<Self, CommandError> {
         Ok(Self {
+            operator,
             prefix,
             ledger: Ledger::new(ledger_pool(&ledger.url)?),
             source: paging_pool(&source.url, NAME, 2)?,

@@ -1,14 +1,15 @@
 //! The pages. Each reads rows, makes a view of them without I/O, and a template shows that.
 
+mod actions;
 mod dead_letters;
 mod doctor;
-mod frame;
-mod missing;
+pub(super) mod frame;
+pub(super) mod missing;
 mod overview;
 mod project;
 mod run;
 mod run_list;
-mod words;
+pub(super) mod words;
 
 use std::sync::Arc;
 
@@ -29,7 +30,9 @@ pub(super) fn router(prefix: &Prefix) -> Router<Arc<App>> {
         .route(&prefix.path("/projects/{id}"), get(project::show))
         .route(&prefix.path("/runs/{project}/{day}/{run}"), get(run::show))
         .route(&prefix.path("/dead-letters"), get(dead_letters::show))
-        .route(&prefix.path("/doctor"), get(doctor::show));
+        .route(&prefix.path("/doctor"), get(doctor::show))
+        .route(&prefix.path("/actions"), get(actions::list))
+        .route(&prefix.path("/actions/{id}"), get(actions::one));
     let bare = prefix.path("");
     if !bare.is_empty() {
         let whole = prefix.path("/");

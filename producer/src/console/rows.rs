@@ -1,5 +1,6 @@
 //! Reads the rows of pages. No statement reads the whole ledger.
 
+pub(super) mod audit;
 pub(super) mod dead;
 pub(super) mod overview;
 pub(super) mod project;

@@ -3,6 +3,7 @@
 mod headers;
 mod host;
 mod listen;
+mod origin;
 mod password;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 
 pub(super) use host::Hosts;
 pub(super) use listen::{Protection, may_listen};
+pub(super) use origin::may_act;
 pub(super) use password::Password;
 use password::{Guesses, given};
 
@@ -27,6 +29,8 @@ pub(super) const HEALTH: &str = "/healthz";
 pub(super) struct Gate {
     hosts: Hosts,
     password: Option<Password>,
+    /// Whether it may change something
+    actions: bool,
     guesses: Mutex<Guesses>,
 }
 
@@ -39,15 +43,20 @@ enum Refusal {
     Password,
     /// Too many wrong passwords came from there; the next one is looked at after so many seconds
     Wait(u64),
-    /// It wants to change something
+    /// It wants to change something, and the console only shows
+    ReadOnly,
+    /// It was not one of the console's own pages that sent it
+    Origin,
+    /// The console has no use for this method
     Method,
 }
 
 impl Gate {
-    pub(super) fn new(hosts: Hosts, password: Option<Password>) -> Self {
+    pub(super) fn new(hosts: Hosts, password: Option<Password>, actions: bool) -> Self {
         Self {
             hosts,
             password,
+            actions,
             guesses: Mutex::default(),
         }
     }
@@ -56,6 +65,17 @@ impl Gate {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         if !host.is_some_and(|host| self.hosts.know(host)) {
             return Err(Refusal::Host);
+        }
+        if method == Method::POST {
+            if !self.actions {
+                return Err(Refusal::ReadOnly);
+            }
+            // Before the password: a page of somebody else learns nothing, and is no guess.
+            if !origin::is_own(headers, &self.hosts) {
+                return Err(Refusal::Origin);
+            }
+        } else if method != Method::GET && method != Method::HEAD {
+            return Err(Refusal::Method);
         }
         if let Some(password) = &self.password {
             let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,11 +90,7 @@ impl Gate {
                 }
             }
         }
-        if method == Method::GET || method == Method::HEAD {
-            Ok(())
-        } else {
-            Err(Refusal::Method)
-        }
+        Ok(())
     }
 }
 
@@ -101,10 +117,18 @@ impl Refusal {
                 "Too many wrong passwords came from this address. Wait a minute.\n",
             )
                 .into_response(),
+            Self::ReadOnly => text(
+                StatusCode::FORBIDDEN,
+                "The console was started without --allow-actions; it only shows.\n",
+            ),
+            Self::Origin => text(
+                StatusCode::FORBIDDEN,
+                "No page of this console sent this: neither Sec-Fetch-Site nor Origin says so. Nothing was done.\n",
+            ),
             Self::Method => (
                 StatusCode::METHOD_NOT_ALLOWED,
-                [(header::ALLOW, "GET, HEAD")],
-                "The console only shows; it changes nothing.\n",
+                [(header::ALLOW, "GET, HEAD, POST")],
+                "The console takes GET, HEAD and POST.\n",
             )
                 .into_response(),
         }
@@ -135,26 +159,45 @@ pub(super) async fn guard(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::HeaderName;
 
     #[test]
-    fn a_request_needs_a_known_name_then_the_password_then_a_reading_method() {
+    fn a_request_needs_a_known_name_then_the_right_to_act_then_the_password() {
         let from = SocketAddr::from(([127, 0, 0, 1], 5));
-        let gate = Gate::new(
-            Hosts::new(None),
-            Some(Password::new(&"correct horse battery".into()).unwrap()),
-        );
-        let judge = |method: Method, pairs: &[(header::HeaderName, &str)]| {
+        let gate = |actions| {
+            let password = Password::new(&"correct horse battery".into()).unwrap();
+            Gate::new(Hosts::new(None), Some(password), actions)
+        };
+        let (reading, acting) = (gate(false), gate(true));
+        let judge = |gate: &Gate, method: Method, pairs: &[(HeaderName, &str)]| {
             let headers = pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
             gate.judge(from, &method, &headers.collect(), Instant::now())
         };
         // `me:correct horse battery`
         let right = (header::AUTHORIZATION, "Basic bWU6Y29ycmVjdCBob3JzZSBiYXR0ZXJ5");
         let here = (header::HOST, "localhost:8090");
-        assert_eq!(judge(Method::GET, std::slice::from_ref(&right)), Err(Refusal::Host));
         let rebound = (header::HOST, "evil.example:8090");
-        assert_eq!(judge(Method::GET, &[rebound, right.clone()]), Err(Refusal::Host));
-        assert_eq!(judge(Method::GET, std::slice::from_ref(&here)), Err(Refusal::Password));
-        assert_eq!(judge(Method::GET, &[here.clone(), right.clone()]), Ok(()));
-        assert_eq!(judge(Method::POST, &[here, right]), Err(Refusal::Method));
+        let own = (HeaderName::from_static("sec-fetch-site"), "same-origin");
+        for gate in [&reading, &acting] {
+            let get = |pairs: &[(HeaderName, &str)]| judge(gate, Method::GET, pairs);
+            assert_eq!(get(std::slice::from_ref(&right)), Err(Refusal::Host));
+            assert_eq!(get(&[rebound.clone(), right.clone()]), Err(Refusal::Host));
+            assert_eq!(get(std::slice::from_ref(&here)), Err(Refusal::Password));
+            assert_eq!(get(&[here.clone(), right.clone()]), Ok(()));
+            for other in [Method::PUT, Method::DELETE, Method::OPTIONS] {
+                let whole = [here.clone(), right.clone(), own.clone()];
+                assert_eq!(judge(gate, other, &whole), Err(Refusal::Method));
+            }
+        }
+        let post = |gate: &Gate, pairs: &[(HeaderName, &str)]| judge(gate, Method::POST, pairs);
+        let whole = [here.clone(), right.clone(), own.clone()];
+        assert_eq!(post(&reading, &whole), Err(Refusal::ReadOnly));
+        assert_eq!(post(&acting, &whole), Ok(()));
+        assert_eq!(
+            post(&acting, &[rebound, right.clone(), own.clone()]),
+            Err(Refusal::Host)
+        );
+        assert_eq!(post(&acting, &[here.clone(), right]), Err(Refusal::Origin));
+        assert_eq!(post(&acting, &[here, own]), Err(Refusal::Password));
     }
 }

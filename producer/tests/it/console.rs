@@ -1,5 +1,6 @@
 //! The console over HTTP: what it shows, who may see it, and what it does while a server is away.
 
+mod actions;
 pub(crate) mod big;
 mod browser;
 mod history;
@@ -18,6 +19,7 @@ use testkit::{Process, World, wait};
 use crate::{PROJECT, add_project, add_run, add_traces, alter, json, world, yesterday};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// A console that runs.
 pub(crate) struct Console {
@@ -50,6 +52,49 @@ impl Console {
 
     pub(crate) fn post(&self, path: &str) -> RequestBuilder {
         self.client.post(format!("{}{path}", self.url))
+    }
+
+    /// One whose pages may change something.
+    pub(crate) async fn acting(world: &World, overrides: &[(&str, &str)]) -> Self {
+        let all = [overrides, &[("CONSOLE_PASSWORD", PASSWORD)]].concat();
+        Self::start(world, &["--allow-actions"], &all).await
+    }
+
+    /// A form as a page of the console sends it, with the password.
+    pub(crate) fn form(&self, path: &str, fields: &[(&str, &str)]) -> RequestBuilder {
+        let body = reqwest::Url::parse_with_params("http://form/", fields).unwrap();
+        self.post(path)
+            .basic_auth("anybody", Some(PASSWORD))
+            .header("sec-fetch-site", "same-origin")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body.query().unwrap_or_default().to_owned())
+    }
+
+    /// The page that comes of a preview.
+    pub(crate) async fn preview(&self, path: &str, fields: &[(&str, &str)]) -> String {
+        let answer = self.form(path, fields).send().await.unwrap();
+        let status = answer.status();
+        let page = answer.text().await.unwrap();
+        assert_eq!(status, StatusCode::OK, "{path}: {page}");
+        page
+    }
+
+    /// Does what a form asks for, and answers with the deed's page when it has ended.
+    pub(crate) async fn act(&self, path: &str, fields: &[(&str, &str)]) -> String {
+        let answer = self.form(path, fields).send().await.unwrap();
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let page = answer.text().await.unwrap();
+        assert_eq!(status, StatusCode::SEE_OTHER, "{path}: {page}");
+        self.ended(headers["location"].to_str().unwrap()).await
+    }
+
+    async fn ended(&self, deed: &str) -> String {
+        let ended = wait::until(PATIENCE, async || {
+            let request = self.get(deed).basic_auth("anybody", Some(PASSWORD));
+            let page = request.send().await.unwrap().text().await.unwrap();
+            (!page.contains("It is going on")).then_some(page)
+        });
+        ended.await.unwrap_or_else(|| panic!("{deed} never ends"))
     }
 
     /// A page that is there.
@@ -200,12 +245,19 @@ async fn a_project_its_runs_and_its_dead_letters_have_pages() {
     let others = console.page("/dead-letters?cause=unauthorized").await;
     assert!(others.contains("None has this cause"), "{others}");
     assert!(console.page("/doctor").await.contains("calls the hosts"));
+    for page in ["/", "/projects/project%20one", "/dead-letters", "/doctor", "/actions"] {
+        let shown = console.page(page).await;
+        assert!(!shown.contains("method=\"post\""), "{page}: {shown}");
+    }
 
     for nothing in [
         "/projects/nobody",
         "/projects/%00",
         "/runs/project%20one/2024-06-01/daily",
         "/runs/project%20one/yesterday/daily",
+        "/actions/1",
+        "/actions/one",
+        "/projects/project%20one/pause",
         "/nowhere",
     ] {
         let answer = console.get(nothing).send().await.unwrap();

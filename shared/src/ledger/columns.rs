@@ -7,6 +7,7 @@ use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef, P
 use sqlx::{Decode, Encode, Type};
 
 use super::arrivals::Verdict;
+use super::audit::DeedState;
 use super::state::State;
 use crate::job::Stream;
 
@@ -48,6 +49,7 @@ macro_rules! word_column {
     };
 }
 
+word_column!(DeedState);
 word_column!(State);
 word_column!(Stream);
 word_column!(Verdict);

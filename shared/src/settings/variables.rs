@@ -93,7 +93,7 @@ variables! {
          and a path, as in the project's settings. `host app-host key` where that host only takes events.";
     secret CONSOLE_PASSWORD "producer" Unset("`producer console` serves loopback addresses only, without a password")
         "The password of `producer console`, under any user name. It is needed where the console listens on \
-         another address than loopback, and with `--public-url`.";
+         another address than loopback, and with `--public-url` or `--allow-actions`.";
     variable LANGFUSE_URL "worker" Unset("`NEXTAUTH_URL`")
         "Public URL of the Langfuse web app; without it the events carry no links.";
     variable NEXTAUTH_URL "worker" Unset("no links")

@@ -14,28 +14,28 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A page that every page leads to.
 #[derive(Clone, Debug)]
-pub(super) struct Link {
-    pub(super) href: String,
-    pub(super) says: &'static str,
+pub(in crate::console) struct Link {
+    pub(in crate::console) href: String,
+    pub(in crate::console) says: &'static str,
     /// It is this page
-    pub(super) here: bool,
+    pub(in crate::console) here: bool,
 }
 
 /// What the layout shows.
 #[derive(Clone, Debug)]
-pub(super) struct Frame {
-    pub(super) title: String,
+pub(in crate::console) struct Frame {
+    pub(in crate::console) title: String,
     /// With the prefix, so that an asset is found behind a proxy
-    pub(super) css: String,
-    pub(super) script: String,
-    pub(super) icon: String,
-    pub(super) home: String,
-    pub(super) pages: Vec<Link>,
-    pub(super) version: &'static str,
+    pub(in crate::console) css: String,
+    pub(in crate::console) script: String,
+    pub(in crate::console) icon: String,
+    pub(in crate::console) home: String,
+    pub(in crate::console) pages: Vec<Link>,
+    pub(in crate::console) version: &'static str,
 }
 
 impl Frame {
-    pub(super) fn new(prefix: &Prefix, title: impl Into<String>) -> Self {
+    pub(in crate::console) fn new(prefix: &Prefix, title: impl Into<String>) -> Self {
         let title = title.into();
         let link = |path, says: &'static str| Link {
             href: prefix.path(path),
@@ -47,6 +47,7 @@ impl Frame {
                 link("/", "Overview"),
                 link("/dead-letters", "Dead letters"),
                 link("/doctor", "Doctor"),
+                link("/actions", "Actions"),
             ],
             title,
             css: prefix.path("/assets/console.css"),
@@ -60,18 +61,18 @@ impl Frame {
 
 /// A server that does not answer, and what the page shows of it all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trouble {
+pub(in crate::console) struct Trouble {
     /// Which server
-    pub(super) who: &'static str,
+    pub(in crate::console) who: &'static str,
     /// Its own words
-    pub(super) words: String,
+    pub(in crate::console) words: String,
     /// What that means for the page
-    pub(super) shows: String,
+    pub(in crate::console) shows: String,
 }
 
 impl Trouble {
     /// What is wrong with this answer, if anything is.
-    pub(super) fn of<T>(who: &'static str, answer: &Answer<T>) -> Option<Self> {
+    pub(in crate::console) fn of<T>(who: &'static str, answer: &Answer<T>) -> Option<Self> {
         let shows = match &answer.known {
             Some((_, at)) => format!("What it said last, at {} UTC, is shown.", at.format("%H:%M:%S")),
             None => "What it would say is left out.".to_owned(),
@@ -80,7 +81,7 @@ impl Trouble {
     }
 
     /// Nothing of this server can be shown.
-    pub(super) fn left_out(who: &'static str, words: &str) -> Self {
+    pub(in crate::console) fn left_out(who: &'static str, words: &str) -> Self {
         Self {
             who,
             words: words.to_owned(),
@@ -90,13 +91,13 @@ impl Trouble {
 }
 
 /// What was read, unless it takes too long.
-pub(super) async fn within<T>(read: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+pub(in crate::console) async fn within<T>(read: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let too_long = |_| format!("no answer within {} s", PATIENCE.as_secs());
     tokio::time::timeout(PATIENCE, read).await.map_err(too_long)?
 }
 
 /// The status of a page, by whether the ledger answered.
-pub(super) fn status(known: bool) -> StatusCode {
+pub(in crate::console) fn status(known: bool) -> StatusCode {
     if known {
         StatusCode::OK
     } else {
@@ -105,7 +106,7 @@ pub(super) fn status(known: bool) -> StatusCode {
 }
 
 /// The answer that shows a template.
-pub(super) fn page(template: &impl Template) -> Response {
+pub(in crate::console) fn page(template: &impl Template) -> Response {
     match template.render() {
         Ok(html) => ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response(),
         Err(error) => {

@@ -15,7 +15,7 @@ struct Missing<'a> {
 }
 
 /// Says so.
-pub(super) fn not_here(app: &App, why: &str) -> Response {
+pub(in crate::console) fn not_here(app: &App, why: &str) -> Response {
     let frame = Frame::new(&app.prefix, "Not found");
     (StatusCode::NOT_FOUND, page(&Missing { frame, why })).into_response()
 }

@@ -1,5 +1,6 @@
 //! A project: which of its days have arrived, and its runs.
 
+mod acts;
 mod calendar;
 mod view;
 
@@ -16,6 +17,7 @@ use super::missing::not_here;
 use crate::console::address;
 use crate::console::app::App;
 use crate::console::rows::project::{Part, read};
+use acts::Acts;
 use view::View;
 
 /// What stands in the address behind `?`.
@@ -34,6 +36,7 @@ struct Project {
     troubles: Vec<Trouble>,
     id: String,
     name: String,
+    acts: Option<Acts>,
     view: Option<View>,
 }
 
@@ -75,7 +78,10 @@ pub(super) async fn show(
         .as_ref()
         .ok()
         .map(|rows| View::new(&app.prefix, &id, rows, stored, own, part));
+    let paused = view.as_ref().map(|view| view.pause.is_some());
+    let acts = paused.filter(|_| app.operator.is_some());
     let template = Project {
+        acts: acts.map(|paused| Acts::new(&app.prefix, &id, paused)),
         frame: Frame::new(&app.prefix, name.clone()),
         troubles: troubles.into_iter().flatten().collect(),
         id,

@@ -54,7 +54,7 @@ pub(super) fn of_name(run: &str) -> &'static str {
 }
 
 /// A host as text: whoever wrote it may have written a password into it.
-pub(super) fn host(text: &str) -> String {
+pub(in crate::console) fn host(text: &str) -> String {
     let shown = Url::parse(text).ok().and_then(|url| {
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
         Some(format!(
@@ -69,7 +69,7 @@ pub(super) fn host(text: &str) -> String {
 
 /// The text of a failure. What earlier versions stored about a host that cannot be used quotes the
 /// host, and somebody may have typed a password there.
-pub(super) fn failure(text: &str) -> String {
+pub(in crate::console) fn failure(text: &str) -> String {
     let Some((before, why)) = text.split_once("PostHog host is not usable: ") else {
         return text.to_owned();
     };

@@ -10,6 +10,8 @@ use reqwest::Url;
 pub(in crate::console) struct Hosts {
     /// Host and port of `--public-url`
     public: Option<(String, Option<u16>)>,
+    /// What browsers call where its pages come from
+    origin: Option<String>,
 }
 
 impl Hosts {
@@ -18,7 +20,22 @@ impl Hosts {
         let authority = |url: &Url| Some((url.host_str()?.to_ascii_lowercase(), url.port_or_known_default()));
         Self {
             public: public.and_then(authority),
+            origin: public.map(|url| url.origin().ascii_serialization()),
         }
+    }
+
+    /// Whether an `Origin` header is the console's own, for a request under a name of ours.
+    pub(super) fn have_origin(&self, host: &str, origin: &str) -> bool {
+        // The whole text, so that nothing stands beside what was parsed.
+        let is_whole = |url: &Url| url.origin().ascii_serialization() == origin && url.scheme().starts_with("http");
+        let Some(from) = Url::parse(origin).ok().filter(is_whole) else {
+            return false;
+        };
+        let here = Url::parse(&format!("{}://{host}/", from.scheme())).ok();
+        if here.as_ref().and_then(Url::host_str).is_some_and(is_loopback) {
+            return self.know(host) && here.is_some_and(|here| here.origin() == from.origin());
+        }
+        self.know(host) && self.origin.as_deref() == Some(origin)
     }
 
     /// Whether a `Host` header is one of them.

@@ -2,10 +2,8 @@
 
 use reqwest::{StatusCode, header};
 
-use super::Console;
+use super::{Console, PASSWORD};
 use crate::{bare_world, world};
-
-const PASSWORD: &str = "correct horse battery";
 
 #[tokio::test]
 async fn another_address_than_loopback_needs_a_password_tls_and_a_name() {
@@ -138,16 +136,117 @@ async fn every_answer_has_the_headers_and_nothing_can_be_changed() {
         assert!(!says("content-security-policy").contains("unsafe"));
         assert_eq!(says("x-content-type-options"), "nosniff");
         assert_eq!(says("cache-control"), "no-store");
-        assert_eq!(says("referrer-policy"), "no-referrer");
+        assert_eq!(says("referrer-policy"), "same-origin");
     }
-    for path in ["/", "/healthz", "/projects/x"] {
-        let answer = console.post(path).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+    for path in ["/", "/projects/x", "/projects/project%20one/pause", "/nowhere"] {
+        let answer = console.form(path, &[]).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{path}");
+        let words = answer.text().await.unwrap();
+        assert!(words.contains("without --allow-actions"), "{words}");
     }
+    let probed = console.form("/healthz", &[]).send().await.unwrap();
+    assert_eq!(probed.status(), StatusCode::METHOD_NOT_ALLOWED);
     let page = console.page("/").await;
     for inline in [" style=", "<style", "<script>", " onclick=", "javascript:"] {
         assert!(!page.contains(inline), "{inline}");
     }
+}
+
+#[tokio::test]
+async fn actions_need_a_password_on_loopback_too_and_the_key() {
+    let world = bare_world().await;
+    let acting = ["console", "--listen", "127.0.0.1:0", "--allow-actions"];
+    let refused = world.producer(&acting).await;
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("--allow-actions") && refused.stderr.contains("CONSOLE_PASSWORD"),
+        "{}",
+        refused.stderr
+    );
+    let without_key = [("CONSOLE_PASSWORD", PASSWORD), ("ENCRYPTION_KEY", "")];
+    let refused = world.producer_with_env(&acting, &without_key).await;
+    assert!(
+        refused.code == 2 && refused.stderr.contains("ENCRYPTION_KEY"),
+        "{}",
+        refused.stderr
+    );
+    // A console that only shows needs neither.
+    Console::start(&world, &[], &[("ENCRYPTION_KEY", "")]).await;
+}
+
+#[tokio::test]
+async fn only_a_form_of_the_consoles_own_page_does_something() {
+    let world = world().await;
+    let console = Console::acting(&world, &[]).await;
+    let pause = "/projects/project%20one/pause";
+    let fields = [("shown", "none"), ("reason", "a test")];
+    let bare = |origin: &[(&'static str, &str)]| {
+        let mut request = console.form(pause, &fields).build().unwrap();
+        request.headers_mut().remove("sec-fetch-site");
+        for (name, value) in origin {
+            request.headers_mut().append(*name, value.parse().unwrap());
+        }
+        request
+    };
+    let status = async |request| console.client.execute(request).await.unwrap().status();
+    let other_port = console.url.rsplit_once(':').unwrap().0.to_owned() + ":1";
+    for strange in [
+        &[][..],
+        &[("sec-fetch-site", "cross-site")],
+        &[("sec-fetch-site", "same-site")],
+        &[("sec-fetch-site", "none")],
+        &[("sec-fetch-site", "same-site"), ("origin", console.url.as_str())],
+        &[("origin", other_port.as_str())],
+        &[("origin", "null")],
+        &[("origin", "https://evil.example")],
+        &[("referer", console.url.as_str())],
+    ] {
+        assert_eq!(status(bare(strange)).await, StatusCode::FORBIDDEN, "{strange:?}");
+    }
+    let mut unknown = bare(&[("sec-fetch-site", "same-origin")]);
+    unknown.headers_mut().remove(header::AUTHORIZATION);
+    assert_eq!(status(unknown).await, StatusCode::UNAUTHORIZED);
+    let mut rebound = bare(&[("sec-fetch-site", "same-origin")]);
+    rebound
+        .headers_mut()
+        .insert(header::HOST, "evil.example".parse().unwrap());
+    assert_eq!(status(rebound).await, StatusCode::MISDIRECTED_REQUEST);
+    for kind in ["text/plain", "application/json", "multipart/form-data; boundary=x", ""] {
+        let mut request = bare(&[("sec-fetch-site", "same-origin")]);
+        request
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, kind.parse().unwrap());
+        assert_eq!(status(request).await, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{kind}");
+    }
+    let long = "x".repeat(1_000_001);
+    let large = console.form(pause, &[("shown", "none"), ("reason", &long)]);
+    assert_eq!(large.send().await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
+    let nul = console.form(pause, &[("shown", "none"), ("reason", "a\0b")]);
+    assert_eq!(nul.send().await.unwrap().status(), StatusCode::BAD_REQUEST);
+    for method in ["GET", "HEAD"] {
+        let request = console
+            .client
+            .request(method.parse().unwrap(), format!("{}{pause}", console.url));
+        let answer = request.basic_auth("x", Some(PASSWORD)).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{method}");
+    }
+    let put = console.client.put(format!("{}{pause}", console.url));
+    let put = put
+        .header("sec-fetch-site", "same-origin")
+        .basic_auth("x", Some(PASSWORD));
+    assert_eq!(put.send().await.unwrap().status(), StatusCode::METHOD_NOT_ALLOWED);
+
+    let untouched: bool = sqlx::query_scalar(
+        "select not exists (select from posthog_export.paused) and not exists (select from posthog_export.audit)",
+    )
+    .fetch_one(&world.pool())
+    .await
+    .unwrap();
+    assert!(untouched, "something was done");
+    // A browser that does not know Sec-Fetch-Site says where the page came from.
+    let own = [("origin", console.url.as_str())];
+    assert_eq!(status(bare(&own)).await, StatusCode::SEE_OTHER);
+    assert!(!console.process.log().contains(PASSWORD));
 }
 
 /// Whoever has begun a request and says no more must not keep the console from ending.

@@ -1,0 +1,97 @@
+//! What actions need: a ledger that takes writes, and what the commands read from the environment.
+//! A console that only shows has none of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Certificate;
+use shared::egress::Egress;
+use shared::ledger::Ledger;
+use shared::postgres::{paging_pool, writing_pool};
+use shared::settings::{Settings, variables};
+use sqlx::PgPool;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::config::{self, Key, Server};
+use crate::error::CommandError;
+
+const NAME: &str = "posthog-export-console-actions";
+/// So many deeds go on at once; each takes up to two connections.
+const AT_ONCE: u32 = 4;
+
+/// What a console with actions reads from the environment besides its servers.
+#[derive(Debug)]
+pub struct ForActions {
+    key: Key,
+    egress: Egress,
+    ca: Vec<Certificate>,
+    observations: bool,
+}
+
+impl ForActions {
+    /// Reads it.
+    pub fn read(settings: &mut Settings) -> Self {
+        Self {
+            key: Key::read(settings),
+            egress: Egress::read(settings),
+            ca: settings.certificates(&variables::POSTHOG_CA_FILE),
+            observations: config::observations(settings),
+        }
+    }
+}
+
+/// What every action shares.
+#[derive(Debug)]
+#[allow(dead_code, reason = "what comes next uses it")]
+pub(super) struct Operator {
+    /// Takes writes
+    pub(super) ledger: Ledger,
+    /// Langfuse's database
+    pub(super) source: PgPool,
+    pub(super) broker: Server,
+    /// Opens the projects' keys
+    pub(super) key: Key,
+    pub(super) egress: Egress,
+    /// Authorities of PostHog's certificates
+    pub(super) ca: Vec<Certificate>,
+    /// Whether other observations are exported, too
+    pub(super) observations: bool,
+    deeds: Semaphore,
+}
+
+impl Operator {
+    pub(super) fn new(
+        read: ForActions,
+        ledger: &Server,
+        source: &Server,
+        broker: Server,
+    ) -> Result<Arc<Self>, CommandError> {
+        let ForActions {
+            key,
+            egress,
+            ca,
+            observations,
+        } = read;
+        Ok(Arc::new(Self {
+            ledger: Ledger::new(writing_pool(&ledger.url, NAME, AT_ONCE * 2)?),
+            source: paging_pool(&source.url, NAME, AT_ONCE)?,
+            broker,
+            key,
+            egress,
+            ca,
+            observations,
+            deeds: Semaphore::new(AT_ONCE as usize),
+        }))
+    }
+
+    /// A place among the deeds that go on at once. `None`: the console ends.
+    pub(super) async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        self.deeds.acquire().await.ok()
+    }
+
+    /// Waits for the deeds that go on, and lets none begin any more.
+    pub(super) async fn end(&self, within: Duration) {
+        let _ = tokio::time::timeout(within, self.deeds.acquire_many(AT_ONCE)).await;
+        self.deeds.close();
+    }
+}
