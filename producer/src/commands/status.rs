@@ -81,9 +81,9 @@ in_part, steps: null | {completed, on_their_way, discarded, skipped, events_sent
 `runs` comes only with --project or --state: {project_id, day, run, state, attempt, takeovers,
 worker, full, created_after, changed, span_from, span_until, events, error_code, error,
 first_failed_at, retry_at, lease_expires_at, queued_at, started_at, completed_at, sent, rejected}.
-`claims` comes only with --day: {project_id, day, run, number, worker, attempt, claimed_at, ended_at,
-ended_as: null | completed | handed_back | waiting | skipped | dead | discarded | taken_over | lost,
-error_code, error, trace_id}.";
+`claims` comes only with --day: {project_id, day, run, number, worker, attempt, claimed_at,
+ended_at, ended_as: null | completed | handed_back | waiting | skipped | dead | discarded |
+taken_over | lost, error_code, error, trace_id}.";
 
 /// Arguments of `status`.
 #[derive(Args, Clone, Debug, Default)]
