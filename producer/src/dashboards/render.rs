@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use chrono::DateTime;
 use serde_json::{Map, Value};
 
 use super::definition::{Definition, Insight, sql};
@@ -25,6 +26,17 @@ impl About<'_> {
         let mut forms = vec![self.project.to_owned(), in_json(self.project)];
         forms.dedup();
         forms
+    }
+
+    /// The project's id as it is compared in SQL.
+    fn is_project(&self) -> String {
+        match self.project_forms().as_slice() {
+            [only] => format!("= {}", literal(only)),
+            forms => {
+                let forms: Vec<String> = forms.iter().map(|form| literal(form)).collect();
+                format!("in ({})", forms.join(", "))
+            }
+        }
     }
 }
 
@@ -154,6 +166,10 @@ impl Writer<'_> {
                 "$project" => self.about.project_forms().into(),
                 "$conversion" => self.about.conversion?.into(),
                 "$text" => self.text()?.into(),
+                "$project_condition" => format!("{PROJECT_AS_TEXT} {}", self.about.is_project()).into(),
+                "$of_project" if may_be_guessed(self.about.project) => {
+                    self.write(self.definition.parts.get("$of_project_by_text")?)?
+                }
                 name => match self.definition.parts.get(name) {
                     Some(part) => self.write(part)?,
                     None => name.into(),
@@ -170,19 +186,29 @@ impl Writer<'_> {
     }
 
     fn text(&self) -> Option<String> {
-        let project = match self.about.project_forms().as_slice() {
-            [only] => format!("= {}", literal(only)),
-            forms => format!(
-                "in ({})",
-                forms.iter().map(|form| literal(form)).collect::<Vec<_>>().join(", ")
-            ),
-        };
-        let text = sql(self.sql)?.replace("in ({project}, {project_in_json})", &project);
+        let mut text = sql(self.sql)?.replace("in ({project}, {project_in_json})", &self.about.is_project());
+        if may_be_guessed(self.about.project) {
+            text = text.replace("properties.langfuse_project_id", PROJECT_AS_TEXT);
+        }
         if text.contains("{conversion}") {
             return Some(text.replace("{conversion}", &literal(self.about.conversion?)));
         }
         Some(text)
     }
+}
+
+/// The project's id as it stands in the event, whatever PostHog takes the property for.
+const PROJECT_AS_TEXT: &str = "JSONExtractString(properties, 'langfuse_project_id')";
+
+/// Whether PostHog may take the project's id for a yes, a no, a number or a date: it guesses the type of a
+/// property by the first value that it sees, and converts the property wherever a query names it.
+fn may_be_guessed(project: &str) -> bool {
+    let id = project.trim();
+    let is_bool = id.eq_ignore_ascii_case("true") || id.eq_ignore_ascii_case("false");
+    let is_digit = |c: u8| c.is_ascii_digit() || b"-/.:+eE".contains(&c);
+    let begins = id.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
+    let is_number = begins && id.bytes().take(8).all(is_digit);
+    is_bool || is_number || DateTime::parse_from_rfc2822(id).is_ok()
 }
 
 /// A text of HogQL. Ids that are not plain are written as hexadecimal digits: which escapes a parser
@@ -315,6 +341,48 @@ mod tests {
             } else {
                 assert_eq!(*value, json!([hostile, in_json(hostile)]));
             }
+        }
+    }
+
+    #[test]
+    fn an_id_that_posthog_may_take_for_something_else_is_read_as_a_text() {
+        let as_text = |id: &str| {
+            let wanted = wanted(id, Some("paid"));
+            let all: Vec<bool> = forms_of(&wanted)
+                .map(|(_, form)| form.to_string())
+                .filter(|form| form.contains("langfuse_project_id"))
+                .map(|form| {
+                    let is_plain = form.contains("properties.langfuse_project_id")
+                        || form.contains(r#""key":"langfuse_project_id"#);
+                    let condition = format!("{PROJECT_AS_TEXT} = {}", literal(id));
+                    assert_ne!(is_plain, form.contains(&condition), "{form}");
+                    !is_plain
+                })
+                .collect();
+            assert!(all.len() > 20 && all.iter().all(|one| *one == all[0]), "{id}: {all:?}");
+            all[0]
+        };
+        for id in [
+            "true",
+            "FALSE",
+            "12",
+            "1.5",
+            "2024-01-01",
+            "2024-06-01T12:00:00Z",
+            "01/02/2024",
+            " true",
+            "Tue, 1 Jul 2003 10:52:37 +0200",
+        ] {
+            assert!(as_text(id), "{id}");
+        }
+        for id in [
+            "clx1abc",
+            "project one",
+            "7c9e6679-7425-40de-944b-e07fc1f90ae7",
+            "truth",
+            "e2e",
+        ] {
+            assert!(!as_text(id), "{id}");
         }
     }
 
