@@ -65,7 +65,8 @@ about conversion.
 Run it as often as you like: what is there stays. What you renamed, moved, edited, added or deleted
 in PostHog stays as you left it, too; --recreate undoes that for the tiles that were made here.
 `update` changes tiles of an earlier release that you left as they were. `delete` can be undone in
-PostHog; it leaves tiles that have an alert, where PostHog tells.
+PostHog; it leaves tiles that have an alert, where PostHog tells. A second run for the same
+dashboard waits until the first is done, and says so.
 
 Each query is tried once before it is stored. Where PostHog refuses one, a simpler form of it is
 taken, or the tile is left out, and you are told. --dry-run prints every request that would change
@@ -187,7 +188,7 @@ pub async fn execute(command: &Command, config: &Config) -> Result<Exit, Command
     let lock = match command {
         Command::Show(_) => None,
         _ if dry_run => None,
-        _ => Some(lock::take(&ledger, &format!("dashboards {}", which.project)).await?),
+        _ => Some(lock::take(&ledger, &work.lock()).await?),
     };
     let mut wire = Wire::new(&app, place, dry_run);
     let report = match command {
@@ -215,6 +216,16 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// Two PostHogs of one project do not wait for each other.
+    fn lock(&self) -> String {
+        let DashboardKey {
+            project_id,
+            app,
+            posthog_project,
+        } = &self.key;
+        format!("dashboards {project_id} {app} {posthog_project}")
+    }
+
     fn report(&self, dry_run: bool) -> Report {
         Report::new(&self.key, dry_run)
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use testkit::World;
-use testkit::posthog::{Dashboard, FakePosthog, Insight, Route, Tile};
+use testkit::posthog::{Behavior, Dashboard, FakePosthog, Insight, Route, Rule, Tile};
 
 use crate::{KEY, PROJECT, alter, json, world};
 
@@ -350,6 +350,35 @@ async fn two_at_a_time_make_one() {
     );
     assert_eq!(world.posthog.insights(NUMBER).len(), INSIGHTS);
     only_dashboard(&world.posthog);
+}
+
+/// A second run for the same dashboard says that it waits; one for another PostHog project does not.
+#[tokio::test]
+async fn only_runs_for_the_same_dashboard_wait_for_each_other() {
+    const OTHER: &str = "phc_of_another_posthog_project";
+    let world = board_world().await;
+    let posthog = &world.posthog;
+    posthog.app_project(8, OTHER);
+    let hold = Rule::next(1, Behavior::HoldUnstored).on(Route::Dashboards);
+    posthog.script(hold.of_method("POST").for_key(KEY));
+    let create = ["dashboards", "create", "--project", PROJECT];
+    let first = world.spawn_producer(&create, &[]).await;
+    posthog.held().await;
+    let second = world.spawn_producer(&create, &[]).await;
+    let waits = async || second.stderr().contains("another producer is at work");
+    world.wait_until("the second to wait", PATIENCE, waits).await;
+    testkit::langfuse::add_integration(&world.pool(), PROJECT, &posthog.url(), OTHER, true).await;
+    let report = dashboards(&world, "create", &["--posthog-project", "8"]).await;
+    assert_eq!(ended(&report, "made"), INSIGHTS + TEXTS, "{report}");
+    posthog.release();
+    for process in [first, second] {
+        assert!(process.exited_within(PATIENCE).await.is_some(), "{}", process.tail());
+    }
+    assert_eq!(
+        (posthog.dashboards(8).len(), posthog.insights(NUMBER).len()),
+        (1, INSIGHTS)
+    );
+    only_dashboard(posthog);
 }
 
 /// Without a key in the environment it is asked for, and not shown.
