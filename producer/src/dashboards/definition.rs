@@ -21,6 +21,9 @@ pub(crate) struct Definition {
     pub(crate) tags: Vec<String>,
     /// The date range that it begins with
     pub(crate) filters: Value,
+    /// Those of releases before, which `update` renews
+    #[serde(default)]
+    pub(crate) filters_before: Vec<Value>,
     /// What stands for a `$name` in queries
     pub(crate) parts: BTreeMap<String, Value>,
     /// From top to bottom

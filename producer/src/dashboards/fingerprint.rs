@@ -10,7 +10,7 @@ pub(crate) fn insight(name: &Value, description: &Value, query: &Value) -> Strin
 
 /// A query without what PostHog adds to it: it numbers the version of each node's form when it reads
 /// or migrates an insight, and writes out members that are not set.
-fn said(query: &Value) -> Value {
+pub(crate) fn said(query: &Value) -> Value {
     match query {
         Value::Object(members) => {
             let is_said =

@@ -79,6 +79,18 @@ pub(crate) fn whole(mode: Mode, wanted: &Wanted, known: Option<&KnownDashboard>,
     }
 }
 
+/// What is done with the dashboard's date range. A user's own is left without a word: it is there to be changed.
+pub(crate) fn filters(mode: Mode, wanted: &Wanted, shown: &Shown) -> Whole {
+    let is_older = wanted.filters_before.contains(&shown.filters);
+    match mode {
+        _ if shown.filters == wanted.filters || !shown.filters.is_object() => Whole::Keep,
+        Mode::Recreate => Whole::Change,
+        Mode::Update if is_older => Whole::Change,
+        Mode::Create if is_older => Whole::Leave(Why::Older),
+        Mode::Create | Mode::Update => Whole::Keep,
+    }
+}
+
 /// Fingerprint of a dashboard's own texts as they are written.
 pub(crate) fn print_of(wanted: &Wanted) -> String {
     fingerprint::dashboard(&wanted.name.as_str().into(), &wanted.description.as_str().into())

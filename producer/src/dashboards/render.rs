@@ -48,6 +48,8 @@ pub(crate) struct Wanted {
     pub(crate) description: String,
     pub(crate) tags: Vec<String>,
     pub(crate) filters: Value,
+    /// Those that a release before wrote
+    pub(crate) filters_before: Vec<Value>,
     /// From top to bottom
     pub(crate) tiles: Vec<Tile>,
 }
@@ -137,6 +139,7 @@ pub(crate) fn render(definition: &Definition, about: &About<'_>, name: Option<&s
         description: format!("{} {}", definition.description, marker(about.project)),
         tags: definition.tags.clone(),
         filters: definition.filters.clone(),
+        filters_before: definition.filters_before.clone(),
         tiles,
     }
 }

@@ -55,6 +55,11 @@ impl Request {
         Self::patch(format!("dashboards/{}/", number(id)), body)
     }
 
+    /// Writes the dashboard's date range anew.
+    pub(crate) fn change_filters(id: i64, wanted: &Wanted) -> Self {
+        Self::patch(format!("dashboards/{id}/"), json!({"filters": wanted.filters}))
+    }
+
     /// Tries a query. It changes nothing.
     pub(crate) fn try_query(query: &Value) -> Self {
         Self::post("query/", json!({"query": query, "refresh": "blocking"}))

@@ -12,6 +12,8 @@ pub(crate) struct Shown {
     pub(crate) id: i64,
     pub(crate) name: Value,
     pub(crate) description: Value,
+    /// Its date range, among others
+    pub(crate) filters: Value,
     pub(crate) tiles: Vec<ShownTile>,
 }
 
@@ -57,6 +59,7 @@ impl Shown {
             id: answer["id"].as_i64()?,
             name: answer["name"].clone(),
             description: answer["description"].clone(),
+            filters: fingerprint::said(&answer["filters"]),
             tiles: tiles.into_iter().flatten().filter_map(ShownTile::read).collect(),
         })
     }

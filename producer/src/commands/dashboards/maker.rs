@@ -62,6 +62,7 @@ impl<'a> Maker<'a, '_> {
                 .push(format!("the dashboard's title or description {}", why.says()));
         }
         self.report.is_at(&self.dashboard);
+        self.filters().await?;
         if self.wire.is_dry() {
             return Ok(());
         }
@@ -81,6 +82,26 @@ impl<'a> Maker<'a, '_> {
             ledger.replace_dashboard(&self.work.key, &dashboard, &tiles).await?;
         } else if known != Some(&dashboard) {
             ledger.record_dashboard(&self.work.key, &dashboard).await?;
+        }
+        Ok(())
+    }
+
+    /// The dashboard's date range.
+    async fn filters(&mut self) -> Result<(), CommandError> {
+        let Some(shown) = &self.there.shown else { return Ok(()) };
+        match plan::filters(self.mode, self.wanted, shown) {
+            Whole::Change => {
+                self.wire.send(Request::change_filters(shown.id, self.wanted)).await?;
+                self.report
+                    .notes
+                    .push("the dashboard's date range was set anew".to_owned());
+            }
+            Whole::Leave(why) => {
+                self.report
+                    .notes
+                    .push(format!("the dashboard's date range {}", why.says()));
+            }
+            Whole::Make | Whole::Keep => {}
         }
         Ok(())
     }

@@ -369,3 +369,41 @@ async fn a_dashboard_that_gets_a_tile_while_it_is_deleted_stays() {
     assert_eq!(ended(&report, "deleted"), INSIGHTS + TEXTS, "{report}");
     assert_eq!((only_dashboard(posthog).id, posthog.tiles(board).len()), (board, 1));
 }
+
+/// Builds before let the date range begin at this time of the day.
+#[tokio::test]
+async fn the_date_range_of_a_build_before_is_renewed_and_the_users_own_is_not() {
+    let world = board_world().await;
+    let posthog = &world.posthog;
+    dashboards(&world, "create", &[]).await;
+    let board = only_dashboard(posthog).id;
+    let range = || only_dashboard(posthog).filters;
+    let set = |filters: Value| posthog.change_dashboard(board, |board| board.filters = filters);
+    let (ours, before) = (json!({"date_from": "-30dStart"}), json!({"date_from": "-30d"}));
+    set(before.clone());
+    let report = dashboards(&world, "create", &[]).await;
+    assert!(
+        report["notes"][0]
+            .as_str()
+            .unwrap()
+            .contains("`producer dashboards update` changes it"),
+        "{report}"
+    );
+    assert_eq!(range(), before);
+    let dry = dashboards(&world, "update", &["--dry-run"]).await;
+    assert_eq!(dry["requests"][0]["body"], json!({"filters": ours}), "{dry}");
+    let report = dashboards(&world, "update", &[]).await;
+    assert_eq!(
+        (range(), ended(&report, "kept")),
+        (ours.clone(), INSIGHTS + TEXTS),
+        "{report}"
+    );
+    let own = json!({"date_from": "-7d", "date_to": null});
+    set(own.clone());
+    for command in ["create", "update"] {
+        let report = dashboards(&world, command, &[]).await;
+        assert_eq!((range(), &report["notes"]), (own.clone(), &json!([])), "{report}");
+    }
+    dashboards(&world, "update", &["--recreate"]).await;
+    assert_eq!(range(), ours);
+}
