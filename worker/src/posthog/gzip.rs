@@ -1,6 +1,6 @@
 //! PURE: gzip for bodies of many similar events. A general compressor looks for repetitions at
 //! every byte. In such a body they begin where a name or a value begins, so only those places are
-//! looked at. docs/PERFORMANCE.md says what this gains.
+//! looked at. docs/BENCHMARK.md says what this gains.
 //!
 //! The format is that of RFC 1951 and RFC 1952. Any decoder reads it; flate2's does when a body is
 //! split.
