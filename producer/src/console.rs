@@ -6,6 +6,7 @@ mod address;
 mod app;
 mod assets;
 mod kept;
+mod named;
 mod operator;
 mod pages;
 mod queues;

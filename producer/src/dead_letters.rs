@@ -2,15 +2,19 @@
 //! gone, or given up.
 
 mod choose;
+mod deed;
 mod discard;
 mod letter;
 mod look;
+mod named;
 mod queue;
 mod requeue;
 
 pub(crate) use choose::{Filter, choose};
+pub(crate) use deed::{Dealt, Looked, carry_out, look, states};
 pub(crate) use discard::{discard, goes_on};
 pub(crate) use letter::DeadLetter;
 pub(crate) use look::{LOCK, dead_run, read};
+pub(crate) use named::{Fate, Named, Sorted, sort};
 pub(crate) use queue::HeldLetters;
-pub(crate) use requeue::{Requeue, is_bad, once_each, paused_by_human, requeue};
+pub(crate) use requeue::{Paused, Requeue, is_bad, once_each, paused, requeue};

@@ -28,7 +28,7 @@ address needs a password of at least 12 characters (any user name), a proxy in f
 with the browser, and --public-url: a request under another name is refused.
 
 With --allow-actions its pages have buttons: pause and resume a project, check its key, export days
-of it again. That needs CONSOLE_PASSWORD everywhere, ENCRYPTION_KEY, and rights to write
+of it again; requeue, discard and look at dead letters. That needs CONSOLE_PASSWORD everywhere, ENCRYPTION_KEY, and rights to write
 (posthog_export_operator of deploy/sql). What was done, and from where, is on the page /actions.
 
 With --path-prefix /exports its pages lie under /exports/; a proxy must not take the prefix away.

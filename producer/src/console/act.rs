@@ -4,6 +4,7 @@
 
 mod confirm;
 mod form;
+mod letters;
 mod outcome;
 mod pauses;
 
@@ -45,7 +46,9 @@ struct Order {
 
 /// The addresses of the actions. They take forms only.
 pub(super) fn router(prefix: &Prefix) -> Router<Arc<App>> {
-    Router::new().merge(pauses::routes(prefix))
+    Router::new()
+        .merge(pauses::routes(prefix))
+        .merge(letters::routes(prefix))
 }
 
 /// Does what a form asks for, and answers with the way to the deed's page. It is done also when the

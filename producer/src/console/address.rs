@@ -4,6 +4,8 @@
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use shared::job::{Day, RunKey};
 
+use super::named::coded_key;
+
 /// All but what never means anything in an address.
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 /// What a form would not bring back as it was.
@@ -59,9 +61,17 @@ impl Prefix {
         format!("{}/runs/{}/{day}/{}", self.0, segment(project_id), segment(run))
     }
 
-    /// The dead letters of one cause.
-    pub(super) fn dead_letters(&self, code: &str) -> String {
-        format!("{}/dead-letters?cause={}", self.0, utf8_percent_encode(code, KEPT))
+    /// The dead letters of one cause, or of all.
+    pub(super) fn dead_letters(&self, cause: Option<&str>) -> String {
+        let asked = cause.map(|code| format!("?cause={}", utf8_percent_encode(code, KEPT)));
+        format!("{}/dead-letters{}", self.0, asked.unwrap_or_default())
+    }
+
+    /// Those of them that are listed behind one.
+    pub(super) fn dead_letters_behind(&self, cause: Option<&str>, key: &RunKey) -> String {
+        let all = self.dead_letters(cause);
+        let mark = if cause.is_some() { '&' } else { '?' };
+        format!("{all}{mark}behind={}", utf8_percent_encode(&coded_key(key), KEPT))
     }
 }
 

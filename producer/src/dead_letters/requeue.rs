@@ -45,6 +45,15 @@ pub(crate) struct Sent {
     pub(crate) resumed: Vec<String>,
 }
 
+/// Projects of jobs that are paused.
+#[derive(Debug, Default)]
+pub(crate) struct Paused {
+    /// By a failure: requeuing resumes them
+    pub(crate) by_failure: Vec<String>,
+    /// By a human: they stay so
+    pub(crate) by_human: Vec<String>,
+}
+
 /// Whether a message is no job, or was refused as none: it would come back at once. PURE.
 pub(crate) fn is_bad(letter: &DeadLetter) -> bool {
     letter.message.is_none() || letter.error_code.as_deref() == Some(ErrorCode::BadMessage.as_str())
@@ -75,11 +84,18 @@ pub(crate) fn once_each(letters: Vec<DeadLetter>, now: DateTime<Utc>) -> Vec<Req
     jobs
 }
 
-/// Which of the jobs' projects a human has paused. Requeuing does not resume those.
-pub(crate) async fn paused_by_human(ledger: &Ledger, jobs: &[Requeue]) -> Result<Vec<String>, CommandError> {
-    let pauses = ledger.pauses().await?;
-    let by_human = |id: &String| pauses.get(id).is_some_and(|pause| pause.settings.is_none());
-    Ok(projects(jobs).into_iter().filter(by_human).collect())
+/// Which of the jobs' projects are paused, and by whom.
+pub(crate) async fn paused(ledger: &Ledger, jobs: &[Requeue]) -> Result<Paused, CommandError> {
+    let all = ledger.pauses().await?;
+    let mut paused = Paused::default();
+    for id in projects(jobs) {
+        match all.get(&id) {
+            None => {}
+            Some(pause) if pause.settings.is_none() => paused.by_human.push(id),
+            Some(_) => paused.by_failure.push(id),
+        }
+    }
+    Ok(paused)
 }
 
 /// The projects of these jobs.

@@ -5,6 +5,7 @@ pub(crate) mod big;
 mod browser;
 mod history;
 mod hostile;
+mod letters;
 mod rules;
 
 use std::collections::BTreeSet;

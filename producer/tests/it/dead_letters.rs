@@ -16,12 +16,12 @@ use testkit::{BACKFILL, DEAD, World, job};
 use crate::{PROJECT, add_run, alter, day, json, world, yesterday};
 
 /// A dead letter as a worker publishes it.
-async fn add_dead_letter(world: &World, body: impl AsRef<[u8]>, headers: &[(&str, &str)]) {
+pub(crate) async fn add_dead_letter(world: &World, body: impl AsRef<[u8]>, headers: &[(&str, &str)]) {
     add_dead_letters(world, &[body], headers).await;
 }
 
 /// The same for many, which have the same headers.
-async fn add_dead_letters(world: &World, bodies: &[impl AsRef<[u8]>], headers: &[(&str, &str)]) {
+pub(crate) async fn add_dead_letters(world: &World, bodies: &[impl AsRef<[u8]>], headers: &[(&str, &str)]) {
     let connection = Connection::connect(&world.amqp_url, ConnectionProperties::default())
         .await
         .unwrap();
@@ -48,12 +48,12 @@ async fn add_dead_letters(world: &World, bodies: &[impl AsRef<[u8]>], headers: &
     connection.close(200, "done".into()).await.unwrap();
 }
 
-fn body(the_day: &str) -> String {
+pub(crate) fn body(the_day: &str) -> String {
     String::from_utf8(job(PROJECT, the_day, Some("daily"))).unwrap()
 }
 
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-const UNAUTHORIZED: &[(&str, &str)] = &[
+pub(crate) const UNAUTHORIZED: &[(&str, &str)] = &[
     ("x-error-code", "unauthorized"),
     ("x-error", "PostHog does not know the key"),
     ("x-first-failed-at", "2024-06-02T01:00:00.000Z"),
@@ -61,7 +61,7 @@ const UNAUTHORIZED: &[(&str, &str)] = &[
 ];
 
 /// Two refused keys, one endpoint, one of another project, and a body that is no job.
-async fn some_dead_letters() -> Arc<World> {
+pub(crate) async fn some_dead_letters() -> Arc<World> {
     let world = world().await;
     for the_day in ["2024-06-01", "2024-06-02"] {
         add_run(&world, day(the_day), "daily", "dead", None).await;
@@ -109,7 +109,7 @@ fn raw(letters: &[Value]) -> Vec<&str> {
 
 /// A message that was delivered and dropped until the broker gave it up. In the ledger it is still
 /// queued.
-async fn given_up_by_the_broker() -> Arc<World> {
+pub(crate) async fn given_up_by_the_broker() -> Arc<World> {
     let world = world().await;
     add_run(&world, day("2024-06-01"), "daily", "queued", None).await;
     assert!(

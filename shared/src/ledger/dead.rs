@@ -6,6 +6,7 @@ use super::Ledger;
 use super::error::LedgerError;
 use super::reports::{RunRow, run_rows};
 use super::statement::reported;
+use crate::job::RunKey;
 
 /// A cause, and how many runs it left dead.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -35,13 +36,27 @@ impl Ledger {
         reported(rows.fetch_all(&self.pool)).await
     }
 
-    /// Dead runs by project and day, at most `limit`; those of one cause where one is given.
-    pub async fn dead_runs(&self, cause: Option<&str>, limit: i64) -> Result<Vec<RunRow>, LedgerError> {
+    /// Dead runs by project and day, at most `limit`: those of one cause where one is given, and those
+    /// behind one run.
+    pub async fn dead_runs(
+        &self,
+        cause: Option<&str>,
+        behind: Option<&RunKey>,
+        limit: i64,
+    ) -> Result<Vec<RunRow>, LedgerError> {
         let rows = sqlx::query_as(run_rows!(
             "-- ledger_dead_runs",
-            "r.state = 'dead' and r.state <> 'completed' and ($2::text is null or r.error_code = $2)
+            "r.state = 'dead' and r.state <> 'completed'
+               and ($2::text is null or coalesce(r.error_code, 'unknown') = $2)
+               and ($3::text is null or (r.project_id, r.day, r.run) > ($3, $4::date, $5))
              order by r.project_id, r.day, r.run limit $1"
         ));
-        reported(rows.bind(limit).bind(cause).fetch_all(&self.pool)).await
+        let rows = rows
+            .bind(limit)
+            .bind(cause)
+            .bind(behind.map(|key| &key.project_id))
+            .bind(behind.map(|key| key.day.0))
+            .bind(behind.map(|key| &key.run));
+        reported(rows.fetch_all(&self.pool)).await
     }
 }

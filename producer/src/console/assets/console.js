@@ -25,7 +25,7 @@
   // Whoever chooses something must not lose it.
   const isBusy = (live) => {
     const focus = document.activeElement;
-    const writes = focus && live.contains(focus) && focus.matches("select, input, textarea");
+    const writes = focus && live.contains(focus) && focus.matches("select, input, textarea, button");
     const marks = !document.getSelection().isCollapsed && live.contains(document.getSelection().anchorNode);
     return writes || marks || live.querySelector("input[type=checkbox]:checked, dialog[open]") !== null;
   };

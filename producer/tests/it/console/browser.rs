@@ -1,5 +1,6 @@
 //! The console in a real browser. With UPDATE_IMAGES=1 it takes the pictures of docs/images/ anew.
 
+mod letters;
 mod sample;
 
 use std::path::Path;

@@ -32,7 +32,19 @@ fn what(action: &str) -> &str {
         "requeue" => "Requeue dead letters",
         "discard" => "Discard dead letters",
         "doctor" => "Doctor",
+        "look_into_queue" => "Look into the queue",
+        "look_at_message" => "Look at a message",
         other => other,
+    }
+}
+
+/// The page of what was done, if it has one of its own: its address and its name.
+fn page(prefix: &Prefix, action: &str) -> Option<(String, &'static str)> {
+    match action {
+        "requeue" | "discard" | "look_into_queue" | "look_at_message" => {
+            Some((prefix.dead_letters(None), "To the dead letters"))
+        }
+        _ => None,
     }
 }
 
@@ -108,6 +120,8 @@ impl Line {
 #[derive(Clone, Debug)]
 pub(super) struct One {
     pub(super) line: Line,
+    /// Where it comes from
+    pub(super) page: Option<(String, &'static str)>,
     pub(super) ended: Option<Moment>,
     pub(super) going_on: bool,
     pub(super) cut_short: bool,
@@ -126,6 +140,7 @@ impl One {
         let more = i64::from(row.asked) - shown;
         let begun = row.state == DeedState::Begun;
         Self {
+            page: page(prefix, &row.action),
             going_on: begun && line.class == "wait",
             cut_short: begun && line.class == "bad",
             ended: row.ended_at.map(|at| Moment::new(now, at)),

@@ -1,0 +1,239 @@
+//! Requeues and discards dead letters, and looks at their messages.
+
+mod ask;
+mod look;
+mod message;
+mod wait;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::post;
+
+use super::confirm::{confirm, refused};
+use super::form::Form;
+use super::outcome::Outcome;
+use super::{Order, perform};
+use crate::console::address::{Prefix, carried};
+use crate::console::app::App;
+use crate::console::named::decoded;
+use crate::dead_letters::{Dealt, Fate, Named, Sorted, carry_out, once_each, paused, sort, states};
+use crate::error::CommandError;
+use crate::output::count;
+use ask::{Asked, CARRIED, MOST, action, bounded, carries, some};
+use look::look;
+
+pub(super) fn routes(prefix: &Prefix) -> Router<Arc<App>> {
+    let path = |action: &str| prefix.path(&format!("/dead-letters/{action}"));
+    Router::new()
+        .route(
+            &path("requeue/preview"),
+            post(|app, form| preview(app, form, Fate::Requeue)),
+        )
+        .route(&path("requeue"), post(|app, form| deed(app, form, Fate::Requeue)))
+        .route(
+            &path("discard/preview"),
+            post(|app, form| preview(app, form, Fate::Discard)),
+        )
+        .route(&path("discard"), post(|app, form| deed(app, form, Fate::Discard)))
+        .route(&path("message"), post(message::show))
+        .route(&path("queue"), post(wait::show))
+}
+
+/// What somebody wants something done to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wish {
+    /// The dead runs of a cause
+    Cause(String),
+    /// The messages of a cause that only the queue has
+    CauseInQueue(String),
+    /// Those that were marked
+    Marked(Vec<Named>),
+}
+
+impl Wish {
+    fn of(form: &Form) -> Self {
+        if let Some(cause) = form.typed("all") {
+            return Self::Cause(carried(cause));
+        }
+        if let Some(cause) = form.typed("all_in_queue") {
+            return Self::CauseInQueue(carried(cause));
+        }
+        let mut marked: Vec<Named> = form.chosen("id").into_iter().filter_map(decoded).collect();
+        marked.truncate(MOST);
+        Self::Marked(marked)
+    }
+}
+
+fn nothing(app: &App) -> Response {
+    let why = "No dead letter was chosen. Go back, mark some, and try again.";
+    refused(app, StatusCode::BAD_REQUEST, "Nothing to do", why)
+}
+
+fn away(app: &App, error: &CommandError) -> Response {
+    let why = format!("Nothing was done. {error}");
+    refused(app, StatusCode::SERVICE_UNAVAILABLE, "Nothing was done", &why)
+}
+
+async fn preview(State(app): State<Arc<App>>, form: Form, fate: Fate) -> Response {
+    let wish = Wish::of(&form);
+    if matches!(&wish, Wish::Marked(marked) if marked.is_empty()) {
+        return nothing(&app);
+    }
+    let (sorted, in_all) = match wished(&app, &form, fate, wish).await {
+        Ok(found) => found,
+        Err(answer) => return answer,
+    };
+    let ledger = &form.operator.ledger;
+    let asked = async {
+        let now = ledger.now().await?;
+        let (taken, cut) = bounded(sorted.taken);
+        let ids = carries(&taken);
+        let ask = Asked {
+            fate,
+            in_all: in_all.or_else(|| cut.then_some(ids.len())),
+            left: sorted.left,
+            lines: ask::lines(&taken),
+            ids,
+            paused: match fate {
+                Fate::Requeue => paused(ledger, &once_each(taken, now)).await?,
+                Fate::Discard => crate::dead_letters::Paused::default(),
+            },
+        };
+        Ok::<_, CommandError>(ask)
+    };
+    match asked.await {
+        Ok(asked) => confirm(&app, asked.confirm(&app.prefix)),
+        Err(error) => away(&app, &error),
+    }
+}
+
+/// Those that a wish means, sorted by whether it can be done to them; and how many there are in all,
+/// where that is more. The queue is looked into only for those that the ledger does not have as dead.
+async fn wished(app: &App, form: &Form, fate: Fate, wish: Wish) -> Result<(Sorted, Option<usize>), Response> {
+    let ledger = &form.operator.ledger;
+    match wish {
+        Wish::Cause(cause) => {
+            let found = ask::of_cause(ledger, fate, &cause).await;
+            found.map_err(|error| away(app, &error))
+        }
+        Wish::CauseInQueue(cause) => {
+            let looked = look(app, form, "look_into_queue", Vec::new()).await?;
+            let letters: Vec<_> = wait::only_in_queue(looked.letters)
+                .filter(|letter| wait::cause(letter) == cause)
+                .collect();
+            let number = letters.len();
+            let named: Vec<Named> = letters.iter().map(ask::named).collect();
+            let sorted = sort(
+                fate,
+                &named,
+                letters,
+                &std::collections::BTreeMap::new(),
+                looked.is_part,
+            );
+            Ok((sorted, Some(number)))
+        }
+        Wish::Marked(named) => {
+            let dead = ask::dead(ledger, &named).await.map_err(|error| away(app, &error))?;
+            if dead.len() == named.len() {
+                return Ok((
+                    sort(fate, &named, dead, &std::collections::BTreeMap::new(), false),
+                    None,
+                ));
+            }
+            let ids = named.iter().map(|one| one.id.clone()).collect();
+            let looked = look(app, form, "look_into_queue", ids).await?;
+            let states = states(ledger, &named).await.map_err(|error| away(app, &error))?;
+            Ok((sort(fate, &named, looked.letters, &states, looked.is_part), None))
+        }
+    }
+}
+
+async fn deed(State(app): State<Arc<App>>, form: Form, fate: Fate) -> Response {
+    let carried = form.carried(CARRIED);
+    let ids = carried.iter().flat_map(|ids| ids.split(' '));
+    let mut named: Vec<Named> = ids.filter_map(decoded).collect();
+    named.truncate(MOST);
+    if named.is_empty() {
+        return nothing(&app);
+    }
+    let order = Order {
+        action: action(fate),
+        project: ask::project(&named),
+        subjects: named.iter().map(|one| one.id.clone()).collect(),
+    };
+    let operator = Arc::clone(&form.operator);
+    let deed = async move {
+        let done = carry_out(fate, &named, &operator.ledger, &operator.broker).await?;
+        Ok(outcome(fate, named.len(), done))
+    };
+    perform(&app, &form, order, deed).await
+}
+
+/// What came of it. PURE.
+fn outcome(fate: Fate, asked: usize, done: Dealt) -> Outcome {
+    let word = match fate {
+        Fate::Requeue => "requeued",
+        Fate::Discard => "discarded",
+    };
+    let number = done.done.len();
+    let mut outcome = if number == 0 {
+        Outcome::failed(format!("None of {} was {word}.", count(asked, "dead letter")))
+    } else if number == 1 && asked == 1 {
+        Outcome::done(format!("The dead letter was {word}."))
+    } else {
+        let were = if number == 1 { "was" } else { "were" };
+        Outcome::done(format!("{number} of {} {were} {word}.", count(asked, "dead letter")))
+    };
+    if !done.resumed.is_empty() {
+        let says = &mut outcome.result.says;
+        says.push_str(&format!(
+            " Resumed, since a failure had paused them: {}.",
+            some(&done.resumed)
+        ));
+    }
+    outcome = outcome.count(word, number);
+    for failure in done.failed {
+        outcome = outcome.left(failure.id, format!("{}; it is still a dead letter", failure.error));
+    }
+    for failure in done.left {
+        outcome = outcome.left(failure.id, failure.error);
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Failure;
+
+    #[test]
+    fn an_outcome_names_what_was_left_and_fails_only_when_nothing_was_done() {
+        let failure = |id: &str| Failure {
+            id: id.to_owned(),
+            error: "gone".to_owned(),
+        };
+        let part = Dealt {
+            done: vec!["a".to_owned()],
+            failed: vec![failure("b")],
+            left: vec![failure("c")],
+            resumed: vec!["p".to_owned()],
+        };
+        let part = outcome(Fate::Requeue, 3, part);
+        assert!(part.worked);
+        assert_eq!(
+            part.result.says,
+            "1 of 3 dead letters was requeued. Resumed, since a failure had paused them: p."
+        );
+        assert_eq!((part.result.counts["requeued"], part.result.counts["left out"]), (1, 2));
+        assert_eq!(part.result.left[0].why, "gone; it is still a dead letter");
+        let none = Dealt {
+            left: vec![failure("c")],
+            ..Dealt::default()
+        };
+        assert!(!outcome(Fate::Discard, 1, none).worked);
+    }
+}
