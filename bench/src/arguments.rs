@@ -7,6 +7,7 @@ use clap::{Parser, ValueEnum};
 /// Exports the same day side by side: by the worker, by posthog-node, and by COPY to nowhere, which
 /// is what the database itself needs for the rows. Everything runs on private servers that are gone
 /// afterwards.
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Parser, Clone, Debug, PartialEq)]
 #[command(name = "bench-export", bin_name = "cargo bench-export", after_help = EXAMPLES)]
 pub struct Arguments {
@@ -33,6 +34,9 @@ pub struct Arguments {
     /// worker; and the planning of 180 days of each
     #[arg(long, conflicts_with_all = ["only", "large", "bare"])]
     pub fleet: bool,
+    /// Instead of all that, measure the console's pages at a ledger of 400 projects over three years
+    #[arg(long, conflicts_with_all = ["only", "large", "bare", "fleet", "keep"])]
+    pub console: bool,
     /// Projects of the fleet
     #[arg(long, value_name = "N", default_value_t = 400, requires = "fleet", value_parser = clap::value_parser!(u32).range(3..=5_000))]
     pub projects: u32,
@@ -69,6 +73,7 @@ Examples:
   cargo bench-export --events 70000 --latency 0      a quick look
   cargo bench-export --fleet --runs 3 --against ../before/target/release/worker
                                                      many small days, and planning; beside another commit's worker
+  cargo bench-export --console                       the console's pages at a ledger of three years; five minutes
 
 Progress goes to standard error, the tables to standard output. Before anything is timed, each contestant's events are checked:
 every uuid must arrive exactly once, and posthog-node's events must say what the worker's do.
@@ -153,8 +158,14 @@ mod tests {
     }
 
     #[test]
+    fn the_console_is_measured_alone() {
+        assert!(parse("--console --runs 2").unwrap().console);
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         for words in [
+            "--console --fleet",
             "--against there/worker",
             "--fleet --only worker",
             "--worker here/worker",

@@ -1,10 +1,12 @@
 //! `cargo bench-export`: the worker, its peer and the database's own limit, side by side.
 //!
 //! [`run`] sets everything up and measures; [`contestants`] are what is measured; [`verify`] is why
-//! a number can be believed. [`fleet`] is the part with many small projects. [`sample`],
-//! [`targets`], [`table`] and [`report`] are PURE: measurements in, tables out.
+//! a number can be believed. [`fleet`] is the part with many small projects, [`console`] that with the
+//! console's pages. [`sample`], [`targets`], [`table`] and [`report`] are PURE: measurements in, tables
+//! out.
 
 pub mod arguments;
+pub mod console;
 pub mod contestants;
 pub mod database;
 pub mod fleet;

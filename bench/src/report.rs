@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::console::measured::Console;
 use crate::fleet::measured::Fleet;
 use crate::sample::{Case, Sample, Summary, as_f64, summaries};
 use crate::table::{align_right, of_targets, seconds, table};
@@ -25,6 +26,8 @@ pub struct Report {
     pub compressed: Option<Compressed>,
     /// A fleet, when that was asked for: then nothing else was measured
     pub fleet: Option<Fleet>,
+    /// The console's pages, likewise
+    pub console: Option<Console>,
 }
 
 impl Report {
@@ -46,9 +49,10 @@ impl Report {
 
     /// The targets.
     pub fn targets(&self) -> Vec<Target> {
-        match &self.fleet {
-            Some(fleet) => fleet.targets(),
-            None => targets(&self.samples, self.idle, self.compressed),
+        match (&self.fleet, &self.console) {
+            (Some(fleet), _) => fleet.targets(),
+            (None, Some(console)) => console.targets(),
+            (None, None) => targets(&self.samples, self.idle, self.compressed),
         }
     }
 
@@ -59,9 +63,10 @@ impl Report {
             circumstances.add_row([*name, value]);
         }
         let mut parts = vec![circumstances.to_string()];
-        match &self.fleet {
-            Some(fleet) => parts.extend([fleet.jobs(), fleet.planning(), fleet.verified()]),
-            None => parts.extend([self.measurements(), self.verified()]),
+        match (&self.fleet, &self.console) {
+            (Some(fleet), _) => parts.extend([fleet.jobs(), fleet.planning(), fleet.verified()]),
+            (None, Some(console)) => parts.push(console.table()),
+            (None, None) => parts.extend([self.measurements(), self.verified()]),
         }
         parts.push(of_targets(&self.targets()));
         parts.join("\n\n") + "\n"
@@ -142,6 +147,7 @@ mod tests {
             idle: None,
             compressed: None,
             fleet: None,
+            console: None,
         }
     }
 

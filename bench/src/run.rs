@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use testkit::{Servers, World, langfuse, program};
 
 use crate::arguments::{Arguments, Part};
+use crate::console;
 use crate::contestants::posthog_node::PosthogNode;
 use crate::contestants::{Outcome, arrival, copy, worker};
 use crate::database::{self, API_KEY, BIG, Day, LANGFUSE_URL, QUARTERS, Wanted};
@@ -32,13 +33,21 @@ pub type Slot = Arc<Mutex<Option<Arc<Servers>>>>;
 pub async fn run(arguments: Arguments, slot: Slot) -> Result<Report> {
     let began = Instant::now();
     let say = |text: &str| eprintln!("[{:6.1}s] {text}", began.elapsed().as_secs_f64());
-    say("building the worker");
+    say("building the programs");
     tokio::task::spawn_blocking(|| program("worker")).await?;
     say("starting a private PostgreSQL and a private RabbitMQ");
     let kept = arguments.keep.as_deref();
     let servers = Arc::new(Servers::start_with_postgres(&database::POSTGRES_SETTINGS, kept).await);
     *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&servers));
 
+    if arguments.console {
+        let (circumstances, console) = console::run(arguments.runs, &servers, &say).await?;
+        return Ok(Report {
+            circumstances,
+            console: Some(console),
+            ..Report::default()
+        });
+    }
     let receiver = Receiver::start()?;
     if arguments.fleet {
         let (circumstances, fleet) = fleet::run(&arguments, &servers, &receiver, &say).await?;

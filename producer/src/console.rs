@@ -5,6 +5,7 @@ mod act;
 mod address;
 mod app;
 mod assets;
+mod compression;
 mod kept;
 mod named;
 mod operator;
@@ -192,5 +193,6 @@ fn router(prefix: &Prefix, app: Arc<App>, gate: Arc<Gate>) -> Router {
         .layer(DefaultBodyLimit::max(LARGEST_FORM))
         .fallback(pages::not_found)
         .with_state(app)
+        .layer(middleware::from_fn(compression::compress))
         .layer(middleware::from_fn_with_state(gate, security::guard))
 }

@@ -462,6 +462,31 @@ async fn a_server_that_is_away_is_named_and_what_was_known_stays() {
 }
 
 #[tokio::test]
+async fn a_page_goes_out_as_gzip_where_the_browser_reads_it() {
+    let world = world().await;
+    add_run(&world, yesterday(), "daily", "completed", Some(Utc::now())).await;
+    let console = Console::start(&world, &[], &[]).await;
+    let plain = console.page("/").await;
+    for path in ["/", "/assets/console.css"] {
+        let asked = console.get(path).header("accept-encoding", "gzip, br");
+        let answer = asked.send().await.unwrap();
+        assert_eq!(answer.headers()["content-encoding"], "gzip", "{path}");
+        // The headers of every answer are there all the same.
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+        let bytes = answer.bytes().await.unwrap();
+        assert!(
+            bytes.starts_with(&[0x1f, 0x8b]) && bytes.len() * 2 < plain.len(),
+            "{path}"
+        );
+    }
+    let foreign = console
+        .get("/")
+        .header("accept-encoding", "gzip")
+        .header("sec-fetch-site", "cross-site");
+    assert!(!foreign.send().await.unwrap().headers().contains_key("content-encoding"));
+}
+
+#[tokio::test]
 async fn a_ledger_that_is_not_there_yet_is_named() {
     let world = crate::bare_world().await;
     let console = Console::start(&world, &[], &[]).await;
