@@ -211,6 +211,12 @@ impl Browser {
         self.devtools("Emulation.setDeviceMetricsOverride", &metrics).await;
     }
 
+    /// As a screen that is touched: its pointer is coarse, and hovers nowhere.
+    pub async fn touch(&self) {
+        self.devtools("Emulation.setTouchEmulationEnabled", &json!({"enabled": true}))
+            .await;
+    }
+
     /// As a system whose user prefers `light` or `dark`.
     pub async fn prefer(&self, scheme: &str) {
         let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});

@@ -466,8 +466,8 @@ async fn a_page_goes_out_as_gzip_where_the_browser_reads_it() {
     let world = world().await;
     add_run(&world, yesterday(), "daily", "completed", Some(Utc::now())).await;
     let console = Console::start(&world, &[], &[]).await;
-    let plain = console.page("/").await;
     for path in ["/", "/assets/console.css"] {
+        let plain = console.page(path).await;
         let asked = console.get(path).header("accept-encoding", "gzip, br");
         let answer = asked.send().await.unwrap();
         assert_eq!(answer.headers()["content-encoding"], "gzip", "{path}");

@@ -12,6 +12,7 @@
   root.dataset.theme = known(themes, kept("theme", "auto"), "auto");
   let pace = known(paces, kept("pace", "5"), "5");
   let failing = null;
+  let spoken = null;
 
   const select = (label, list, value, chosen) => {
     const element = document.createElement("label");
@@ -40,6 +41,21 @@
     return all[index]?.getAttribute("href") === href ? all[index] : all.find((one) => href !== null && one.getAttribute("href") === href);
   };
 
+  // What somebody has chosen and not sent yet, by the names of the controls.
+  const controls = (live) => [...live.querySelectorAll("select, input, textarea")];
+  const called = (one) => [one.form?.getAttribute("action"), one.name, one.type, /^(checkbox|radio)$/.test(one.type) ? one.value : ""].join(" ");
+  const isChosen = (one) => (one.matches("select") ? [...one.options].some((entry) => entry.selected !== entry.defaultSelected)
+    : /^(checkbox|radio)$/.test(one.type) ? one.checked !== one.defaultChecked : one.value !== one.defaultValue);
+  const chosen = (live) => new Map(controls(live).filter(isChosen).map((one) => [called(one), [one.value, one.checked]]));
+  const choose = (live, choices) => controls(live).forEach((one) => {
+    const choice = choices.get(called(one));
+    if (choice) [one.value, one.checked] = choice;
+  });
+
+  // What is said aloud when it changes: the summary, or what is in trouble.
+  const told = (page) => page.getElementById("summary")?.textContent
+    ?? [...page.querySelectorAll("#live .trouble strong")].map((one) => one.textContent).join(" ");
+
   const swap = (live, html) => {
     const page = new DOMParser().parseFromString(html, "text/html");
     const fresh = page.getElementById("live");
@@ -49,13 +65,14 @@
     const focus = live.contains(document.activeElement) ? place(live, document.activeElement) : null;
     const open = [...live.querySelectorAll("details")].map((one) => one.open);
     const scrolled = [...live.querySelectorAll(".scroll")].map((one) => [one.scrollLeft, one.scrollTop]);
+    const choices = chosen(live);
+    const words = told(page);
     live.replaceChildren(...fresh.childNodes);
+    choose(live, choices);
     live.querySelectorAll("details").forEach((one, index) => { one.open = open[index] ?? one.open; });
     live.querySelectorAll(".scroll").forEach((one, index) => { [one.scrollLeft, one.scrollTop] = scrolled[index] ?? [0, 0]; });
     if (focus) find(live, focus)?.focus({ preventScroll: true });
-    // Said aloud only when it says something else.
-    const [old, now] = [document.getElementById("summary"), page.getElementById("summary")];
-    if (old && now && old.textContent !== now.textContent) old.textContent = now.textContent;
+    if (spoken.textContent !== words) spoken.textContent = words;
   };
 
   const refresh = async (live, state) => {
@@ -83,6 +100,13 @@
       const state = document.createElement("span");
       state.className = "silent";
       state.setAttribute("role", "status");
+      spoken = document.getElementById("summary") ?? document.createElement("p");
+      if (!spoken.isConnected) {
+        spoken.className = "spoken";
+        spoken.setAttribute("role", "status");
+        spoken.textContent = told(document);
+        live.before(spoken);
+      }
       let last = Date.now();
       let asking = false;
       tools.append(state, select("Refresh", paces, pace, (value) => { pace = value; keep("pace", value); }));

@@ -1,6 +1,7 @@
 //! A run: how far each stream is, and why it failed.
 
 mod history;
+mod pace;
 mod view;
 
 use std::sync::Arc;

@@ -142,6 +142,70 @@ async fn the_live_region_moves_but_not_while_somebody_chooses() {
 }
 
 #[tokio::test]
+async fn a_refresh_takes_nothing_away_that_somebody_has_chosen_and_says_trouble_once() {
+    let world = world().await;
+    add_run(&world, yesterday(), "daily", "completed", Some(chrono::Utc::now())).await;
+    let console = Console::start(&world, &[], &[]).await;
+    let browser = Browser::start(world.servers().directory()).await;
+    browser.open(&format!("{}/", console.url)).await;
+    browser
+        .wait_for("return document.querySelector('#tools select') !== null")
+        .await;
+    browser
+        .run(
+            "document.querySelector('[name=state]').value = 'behind'; document.querySelector('[name=find]').value = 'one';
+             const box = document.querySelector('#tools select'); box.value = '2'; box.dispatchEvent(new Event('change'))",
+        )
+        .await;
+    alter(
+        &world,
+        "update posthog_export.runs set state = 'dead', completed_at = null",
+    )
+    .await;
+    browser
+        .wait_for("return document.getElementById('live').textContent.includes('1 dead letter')")
+        .await;
+    let chosen =
+        "return document.querySelector('[name=state]').value + ' ' + document.querySelector('[name=find]').value";
+    assert_eq!(browser.run(chosen).await, "behind one");
+
+    // What is wrong is not said aloud anew with each refresh: no region that speaks is replaced.
+    browser.open(&format!("{}/projects/project%20one", console.url)).await;
+    browser
+        .wait_for("return document.querySelector('.spoken[role=status]') !== null")
+        .await;
+    alter(&world, "alter table posthog_export.streams rename to streams_gone").await;
+    browser
+        .wait_for("return document.querySelector('.spoken').textContent === 'The ledger does not answer.'")
+        .await;
+    let speaking =
+        "return document.querySelectorAll('#live [role=alert], #live [role=status], #live [aria-live]').length";
+    assert_eq!(browser.run(speaking).await, 0);
+}
+
+#[tokio::test]
+async fn a_finger_finds_each_day_and_reads_what_became_of_it() {
+    let (_world, console, browser) = sampled().await;
+    let path = format!("/projects/{}?day={}", sample::BUSY, yesterday());
+    browser.touch().await;
+    browser.resize(360, 900).await;
+    browser.open(&format!("{}{path}", console.url)).await;
+    let small = browser
+        .run(
+            "return [...document.querySelectorAll('a.day, .years a, nav.pages a')].map(one => one.getBoundingClientRect())
+               .filter(box => box.width < 24 || box.height < 24).length",
+        )
+        .await;
+    assert_eq!(small, 0, "targets of less than 24 px");
+    // No finger hovers: the words of the day stand above its runs.
+    let words = browser.text("#runs + p").await;
+    assert!(words.starts_with(&format!("{}: on its way", yesterday())), "{words}");
+    // Whoever has a keyboard need not walk through a year.
+    let skips = "const link = document.querySelector('.skip.here'); return document.querySelector(link.getAttribute('href')) !== null";
+    assert_eq!(browser.run(skips).await, true);
+}
+
+#[tokio::test]
 async fn the_page_of_somebody_in_between_is_no_answer() {
     let world = world().await;
     add_run(&world, yesterday(), "daily", "completed", Some(chrono::Utc::now())).await;
@@ -206,6 +270,14 @@ async fn a_keyboard_is_enough() {
     panic!("the project was not reached: {places:#?}");
 }
 
+/// Waits for the page whose address has this part: a click may be answered before the next page is.
+async fn comes_to(browser: &Browser, part: &str) {
+    let there = wait::until(super::PATIENCE, async || {
+        browser.url().await.contains(part).then_some(())
+    });
+    assert!(there.await.is_some(), "{part} is not in {}", browser.url().await);
+}
+
 #[tokio::test]
 async fn without_scripts_everything_is_shown() {
     let world = world().await;
@@ -216,14 +288,15 @@ async fn without_scripts_everything_is_shown() {
     assert_eq!(browser.text("h1").await, "Overview");
     assert!(browser.text(".shown").await.starts_with("1 of "));
     browser.click(".choose button").await;
-    assert!(browser.url().await.contains("state=disabled&sort=need&find="));
+    comes_to(&browser, "state=disabled&sort=need&find=").await;
     browser.click("tbody th a").await;
-    assert!(browser.url().await.contains("/projects/"));
+    comes_to(&browser, "/projects/").await;
     assert!(browser.text("#calendar").await.starts_with("Days of "));
     browser.click("nav.pages a:nth-child(2)").await;
+    comes_to(&browser, "/dead-letters").await;
     assert_eq!(browser.text("h1").await, "Dead letters");
     browser.click("tbody th a").await;
-    assert!(browser.url().await.contains("?cause="));
+    comes_to(&browser, "?cause=").await;
 }
 
 #[tokio::test]

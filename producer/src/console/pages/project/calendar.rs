@@ -26,6 +26,7 @@ pub(super) struct Calendar {
 /// A day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cell {
+    day: Day,
     pub(super) href: String,
     /// The name of its shape
     pub(super) class: &'static str,
@@ -58,6 +59,7 @@ impl Calendar {
                 said.push_str(&format!(", {}", words::of_arrival(verdict)));
             }
             Cell {
+                day,
                 href: format!("{page}?day={day}#runs"),
                 class,
                 lost: verdict == Some(shared::ledger::Verdict::Missing),
@@ -92,5 +94,11 @@ impl Calendar {
             months,
             weekdays,
         }
+    }
+
+    /// The words of a day of this year.
+    pub(super) fn words(&self, day: Day) -> Option<String> {
+        let mut cells = self.weekdays.iter().flat_map(|(_, cells)| cells.iter().flatten());
+        cells.find(|cell| cell.day == day).map(|cell| cell.words.clone())
     }
 }

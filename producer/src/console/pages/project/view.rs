@@ -31,6 +31,8 @@ pub(super) struct View {
     pub(super) unfinished: Vec<RunLine>,
     /// The day whose runs are listed
     pub(super) day: Option<String>,
+    /// What became of it
+    pub(super) day_words: Option<String>,
     pub(super) all_days: String,
     pub(super) runs: Vec<RunLine>,
     /// Those of the day whose runs are listed
@@ -101,6 +103,7 @@ impl View {
             chosen: year == rows.year,
         };
         let line = |run| RunLine::new(prefix, rows.now, run);
+        let calendar = Calendar::new(prefix, id, rows);
         Self {
             as_of: Moment::new(rows.now, rows.now),
             enabled: stored.map(|_| own.is_some_and(|own| own.enabled)),
@@ -112,7 +115,8 @@ impl View {
                 .map(|pause| Paused::new(rows.now, pause)),
             facts: facts(rows),
             years: (first..=last).rev().map(year).collect(),
-            calendar: Calendar::new(prefix, id, rows),
+            day_words: part.day.and_then(|day| calendar.words(day)),
+            calendar,
             unfinished: unfinished(prefix, id, rows),
             day: part.day.map(|day| day.to_string()),
             all_days: page.clone(),

@@ -1,10 +1,11 @@
 //! What a run's page shows. PURE.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use shared::job::{Span, Stream};
-use shared::ledger::{RejectRow, RunRow, State, StreamRow};
+use shared::ledger::{ClaimRow, RejectRow, RunRow, State, StreamRow};
 
 use super::history::History;
+use super::pace::pace;
 use crate::advice::advice;
 use crate::console::pages::words;
 use crate::console::rows::run::Rows;
@@ -69,7 +70,11 @@ impl View {
                 advice: advice(code),
             }),
             history: History::new(rows.now, &rows.claims),
-            streams: rows.streams.iter().map(|stream| line(rows.now, run, stream)).collect(),
+            streams: rows
+                .streams
+                .iter()
+                .map(|stream| line(rows.now, run, &rows.claims, stream))
+                .collect(),
             rejects: rows.rejects.clone(),
             rejected: count(usize::try_from(rows.rejected).unwrap_or(0), "row"),
             more_rejects: rows.rejected > i64::try_from(rows.rejects.len()).unwrap_or(0),
@@ -140,7 +145,7 @@ fn name(stream: Stream) -> &'static str {
     }
 }
 
-fn line(now: DateTime<Utc>, run: &RunRow, row: &StreamRow) -> StreamLine {
+fn line(now: DateTime<Utc>, run: &RunRow, claims: &[ClaimRow], row: &StreamRow) -> StreamLine {
     let span = run.span().unwrap_or_else(|| Span::of(run.day));
     let reached = row.cursor_time.map(|time| time.and_utc().clamp(span.from, span.until));
     let share = |moment: DateTime<Utc>| {
@@ -161,32 +166,8 @@ fn line(now: DateTime<Utc>, run: &RunRow, row: &StreamRow) -> StreamLine {
         rejected: number(row.rejected),
         bodies: number(row.batches),
         size: size(row.bytes),
-        pace: pace(run, row, percent),
+        pace: pace(run, claims, row, percent).unwrap_or_else(|| "–".to_owned()),
         saved: Moment::new(now, row.updated_at),
-    }
-}
-
-/// Events a second, and about how long it takes still, while a worker is at it.
-fn pace(run: &RunRow, row: &StreamRow, percent: i64) -> String {
-    let Some(began) = run
-        .started_at
-        .filter(|_| run.state == State::Running && !row.done && row.sent > 0)
-    else {
-        return "–".to_owned();
-    };
-    let passed = (row.updated_at - began).num_seconds().max(1);
-    let pace = format!("{} a second", number(row.sent / passed));
-    match percent {
-        1..=99 => {
-            let left = TimeDelta::seconds(passed * (100 - percent) / percent);
-            let words = match left.num_minutes() {
-                0 => "less than a minute".to_owned(),
-                minutes @ ..120 => count(usize::try_from(minutes).unwrap_or(0), "minute"),
-                minutes => count(usize::try_from(minutes / 60).unwrap_or(0), "hour"),
-            };
-            format!("{pace}, about {words} left")
-        }
-        _ => pace,
     }
 }
 

@@ -38,7 +38,7 @@ const FILL: &str = "
     delete from posthog_export.runs where project_id like '%support' and day = (now() at time zone 'UTC')::date - 1;
     insert into posthog_export.runs
       (project_id, day, run, state, started_at, queued_at, worker, lease_expires_at, target)
-      select p.id, (now() at time zone 'UTC')::date - 1, 'daily', 'running', now() - interval '4 min', now() - interval '5 min',
+      select p.id, (now() at time zone 'UTC')::date - 1, 'daily', 'running', now() - interval '36 min', now() - interval '37 min',
              'exporter-worker-7d9f4c-x2k8p', now() + interval '1 day', 'https://eu.i.posthog.com c0ffee'
       from projects p where p.id like '%support';
     insert into posthog_export.streams (project_id, day, run, stream, done, sent, batches, bytes)
