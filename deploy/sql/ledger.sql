@@ -11,7 +11,8 @@
 
 create role posthog_export_owner login;
 create role posthog_export_app login;
-create role posthog_export_viewer login;
+-- Two consoles. However many pages are asked for, workers must find a connection.
+create role posthog_export_viewer login connection limit 20;
 alter role posthog_export_viewer set default_transaction_read_only = on;
 
 create schema posthog_export authorization posthog_export_owner;

@@ -13,6 +13,7 @@ mod pages;
 mod queues;
 mod rows;
 mod security;
+mod serve;
 mod times;
 
 use std::net::SocketAddr;
@@ -27,7 +28,6 @@ use reqwest::Url;
 use shared::ladder::Ladder;
 use shared::settings::SecretString;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
 use crate::config::Server;
 use crate::error::CommandError;
@@ -36,10 +36,10 @@ use app::App;
 pub use operator::ForActions;
 use operator::Operator;
 use queues::Queues;
-use security::{Gate, HEALTH, Hosts, Password, Protection};
+use security::{Gate, HEALTH, Hosts, Password, Protection, Way};
+use serve::Tls;
+pub use serve::TlsFiles;
 
-/// How long it waits for open connections when it ends.
-const DRAIN: Duration = Duration::from_secs(5);
 /// How long it waits for what it has begun to do. Kubernetes kills it after 30 s.
 const LAST_DEEDS: Duration = Duration::from_secs(20);
 /// The largest form: some ten thousand ids.
@@ -56,6 +56,8 @@ pub struct Options {
     pub public_url: Option<String>,
     /// A proxy in front of it speaks TLS
     pub behind_tls: bool,
+    /// Its own certificate
+    pub tls: Option<TlsFiles>,
     /// Without one it listens on loopback only
     pub password: Option<SecretString>,
 }
@@ -83,6 +85,7 @@ pub struct Console {
     listener: TcpListener,
     router: Router,
     operator: Option<Arc<Operator>>,
+    tls: Option<Tls>,
     listens: SocketAddr,
     url: String,
 }
@@ -97,7 +100,7 @@ impl Console {
         let public_url = options.public_url.as_deref().map(public_url).transpose()?;
         let protection = Protection {
             password: options.password.is_some(),
-            behind_tls: options.behind_tls,
+            tls: options.behind_tls || options.tls.is_some(),
             public_url: public_url.is_some(),
         };
         security::may_listen(options.listen, protection).map_err(CommandError::Refused)?;
@@ -105,6 +108,7 @@ impl Console {
         security::may_act(acts, protection.password).map_err(CommandError::Refused)?;
         let password = options.password.as_ref().map(Password::new).transpose();
         let password = password.map_err(CommandError::Refused)?;
+        let tls = options.tls.map(Tls::read).transpose().map_err(CommandError::Refused)?;
         let operator = servers
             .actions
             .map(|read| Operator::new(read, &servers.ledger, &servers.source, servers.broker.clone()))
@@ -122,14 +126,20 @@ impl Console {
             CommandError::refused(format!("--listen {}: cannot listen there: {error}", options.listen))
         })?;
         let listens = listener.local_addr().unwrap_or(options.listen);
-        let gate = Arc::new(Gate::new(Hosts::new(public_url.as_ref()), password, acts));
+        let way = Way {
+            behind_proxy: options.behind_tls,
+            is_tls: protection.tls,
+        };
+        let gate = Arc::new(Gate::new(Hosts::new(public_url.as_ref()), password, acts, way));
+        let scheme = if tls.is_some() { "https" } else { "http" };
         Ok(Self {
             router: router(&prefix, Arc::new(app), gate),
             url: public_url.map_or_else(
-                || format!("http://{listens}{}", prefix.path("/")),
+                || format!("{scheme}://{listens}{}", prefix.path("/")),
                 |url| url.to_string(),
             ),
             operator,
+            tls,
             listens,
             listener,
         })
@@ -147,28 +157,11 @@ impl Console {
 
     /// Answers until `stop`, and ends what it has begun to answer and to do; a connection that says
     /// nothing more does not hold it up.
-    pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), CommandError> {
-        let service = self.router.into_make_service_with_connect_info::<SocketAddr>();
-        let (stopping, stopped) = oneshot::channel();
-        let serving = axum::serve(self.listener, service).with_graceful_shutdown(async {
-            stop.await;
-            let _ = stopping.send(());
-        });
-        let given_up = async {
-            // An error means that `stop` is not waited for any more: then the console has ended by itself.
-            if stopped.await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            tokio::time::sleep(DRAIN).await;
-        };
-        let served = tokio::select! {
-            served = serving => served.map_err(|error| CommandError::refused(format!("the console ended: {error}"))),
-            () = given_up => Ok(()),
-        };
+    pub async fn serve(self, stop: impl Future<Output = ()> + Send) {
+        serve::serve(self.listener, self.tls, self.router, stop).await;
         if let Some(operator) = self.operator {
             operator.end(LAST_DEEDS).await;
         }
-        served
     }
 }
 

@@ -1,6 +1,7 @@
 //! `console`: shows the export in a browser.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::Args;
 use shared::settings::variables;
@@ -8,7 +9,7 @@ use shared::settings::{SecretString, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config;
-use crate::console::{Console, ForActions, Options, Servers};
+use crate::console::{Console, ForActions, Options, Servers, TlsFiles};
 use crate::error::CommandError;
 use crate::output::Exit;
 
@@ -19,13 +20,19 @@ Examples:
   kubectl port-forward deployment/posthog-export-console 8090
                                    then http://localhost:8090/ is the console of the cluster
   producer console --listen 0.0.0.0:8090 --behind-tls --public-url https://exports.example.com
+  producer console --tls-cert tls.crt --tls-key tls.key
 
   CONSOLE_PASSWORD_FILE=password.txt producer console --allow-actions
 
 The console only shows; it changes nothing, and PostgreSQL is told to refuse writes of it. On a
 loopback address it needs no password, unless CONSOLE_PASSWORD or --public-url is set. Every other
-address needs a password of at least 12 characters (any user name), a proxy in front that speaks TLS
-with the browser, and --public-url: a request under another name is refused.
+address needs a password of at least 12 characters (any user name), TLS, and --public-url: a request
+under another name is refused. TLS is a certificate of its own (--tls-cert, --tls-key; renewed files
+are used within seconds), or a proxy in front that speaks TLS with the browser (--behind-tls).
+
+Wrong passwords are slowed down by the address that they come from. With --behind-tls that is the
+last address of X-Forwarded-For, which the proxy writes. A browser that was let in once gets a
+cookie and is counted by itself, so that nobody else's guesses keep it out.
 
 With --allow-actions its pages have buttons: pause and resume a project, check its key, export days
 of it again; requeue, discard and look at dead letters. That needs CONSOLE_PASSWORD everywhere, ENCRYPTION_KEY, and rights to write
@@ -52,6 +59,12 @@ pub struct Arguments {
     /// A proxy in front of it speaks TLS with the browser
     #[arg(long)]
     pub behind_tls: bool,
+    /// Its own certificate (PEM, with what leads to its authority), to speak TLS itself
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
     /// Let its pages change something, too; needs CONSOLE_PASSWORD
     #[arg(long)]
     pub allow_actions: bool,
@@ -91,6 +104,10 @@ pub async fn execute(arguments: Arguments, config: Config) -> Result<Exit, Comma
         path_prefix: arguments.path_prefix,
         public_url: arguments.public_url,
         behind_tls: arguments.behind_tls,
+        tls: arguments
+            .tls_cert
+            .zip(arguments.tls_key)
+            .map(|(cert, key)| TlsFiles { cert, key }),
         password: config.password,
     };
     let console = Console::listen(options, config.servers).await?;
@@ -103,6 +120,6 @@ pub async fn execute(arguments: Arguments, config: Config) -> Result<Exit, Comma
         }
         tracing::info!("stopping");
     };
-    console.serve(stop).await?;
+    console.serve(stop).await;
     Ok(Exit::Done)
 }

@@ -1,25 +1,30 @@
 //! Who may see a page. Every answer, also a refusal, goes out with the same headers.
 
+mod client;
+mod guesses;
 mod headers;
 mod host;
+mod known;
 mod listen;
 mod origin;
 mod password;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use guesses::{Guesses, Sender};
 pub(super) use host::Hosts;
+use known::Known;
 pub(super) use listen::{Protection, may_listen};
 pub(super) use origin::may_act;
 pub(super) use password::Password;
-use password::{Guesses, given};
+use password::given;
 
 /// What a probe of an orchestrator asks, under whatever name. It says nothing but that it answers.
 pub(super) const HEALTH: &str = "/healthz";
@@ -32,6 +37,8 @@ pub(super) struct Gate {
     /// Whether it may change something
     actions: bool,
     guesses: Mutex<Guesses>,
+    known: Known,
+    behind_proxy: bool,
 }
 
 /// Why a request is turned away.
@@ -51,17 +58,37 @@ enum Refusal {
     Method,
 }
 
+/// How requests come to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Way {
+    /// A proxy says where they come from
+    pub(super) behind_proxy: bool,
+    /// Between browser and console, or browser and proxy, there is TLS
+    pub(super) is_tls: bool,
+}
+
 impl Gate {
-    pub(super) fn new(hosts: Hosts, password: Option<Password>, actions: bool) -> Self {
+    pub(super) fn new(hosts: Hosts, password: Option<Password>, actions: bool, way: Way) -> Self {
         Self {
             hosts,
             password,
             actions,
             guesses: Mutex::default(),
+            known: Known::new(way.is_tls),
+            behind_proxy: way.behind_proxy,
         }
     }
 
-    fn judge(&self, from: SocketAddr, method: &Method, headers: &HeaderMap, now: Instant) -> Result<(), Refusal> {
+    /// The cookie for a browser that was let in and has none.
+    fn mark(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        self.password.as_ref()?;
+        if self.known.of(headers).is_some() {
+            return None;
+        }
+        self.known.mark()
+    }
+
+    fn judge(&self, from: IpAddr, method: &Method, headers: &HeaderMap, now: Instant) -> Result<(), Refusal> {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         if !host.is_some_and(|host| self.hosts.know(host)) {
             return Err(Refusal::Host);
@@ -78,14 +105,18 @@ impl Gate {
             return Err(Refusal::Method);
         }
         if let Some(password) = &self.password {
+            let sender = match self.known.of(headers) {
+                Some(browser) => Sender::Browser(browser),
+                None => Sender::Place(client::place(from)),
+            };
             let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
-            guesses.may_try(from.ip(), now).map_err(Refusal::Wait)?;
+            guesses.may_try(sender, now).map_err(Refusal::Wait)?;
             match given(headers) {
                 Some(given) if password.is(&given) => {}
                 // A browser asks without a password first: that is no guess.
                 None => return Err(Refusal::Password),
                 Some(_) => {
-                    guesses.failed(from.ip(), now);
+                    guesses.failed(sender, now);
                     return Err(Refusal::Password);
                 }
             }
@@ -114,7 +145,7 @@ impl Refusal {
             Self::Wait(seconds) => (
                 StatusCode::TOO_MANY_REQUESTS,
                 [(header::RETRY_AFTER, seconds.to_string())],
-                "Too many wrong passwords came from this address. Wait a minute.\n",
+                "Too many wrong passwords came from this address. Wait a minute. A browser that was let in before does not wait.\n",
             )
                 .into_response(),
             Self::ReadOnly => text(
@@ -139,16 +170,28 @@ impl Refusal {
 pub(super) async fn guard(
     State(gate): State<Arc<Gate>>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let is_health = request.uri().path() == HEALTH;
-    let judged = gate.judge(from, request.method(), request.headers(), Instant::now());
+    let client = client::client(from.ip(), request.headers(), gate.behind_proxy);
+    let judged = gate.judge(client, request.method(), request.headers(), Instant::now());
     let mut answer = match judged {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            let mark = gate.mark(request.headers()).filter(|_| !is_health);
+            // What actions write down is who asked, not which proxy.
+            request
+                .extensions_mut()
+                .insert(ConnectInfo(SocketAddr::new(client, from.port())));
+            let mut answer = next.run(request).await;
+            if let Some(mark) = mark {
+                answer.headers_mut().append(header::SET_COOKIE, mark);
+            }
+            answer
+        }
         Err(_) if is_health => next.run(request).await,
         Err(refusal) => {
-            tracing::warn!(%from, ?refusal, "a request to the console was turned away");
+            tracing::warn!(from = %client, ?refusal, "a request to the console was turned away");
             refusal.answer()
         }
     };
@@ -163,10 +206,14 @@ mod tests {
 
     #[test]
     fn a_request_needs_a_known_name_then_the_right_to_act_then_the_password() {
-        let from = SocketAddr::from(([127, 0, 0, 1], 5));
+        let from = IpAddr::from([127, 0, 0, 1]);
         let gate = |actions| {
             let password = Password::new(&"correct horse battery".into()).unwrap();
-            Gate::new(Hosts::new(None), Some(password), actions)
+            let way = Way {
+                behind_proxy: false,
+                is_tls: false,
+            };
+            Gate::new(Hosts::new(None), Some(password), actions, way)
         };
         let (reading, acting) = (gate(false), gate(true));
         let judge = |gate: &Gate, method: Method, pairs: &[(HeaderName, &str)]| {

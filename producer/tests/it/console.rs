@@ -6,6 +6,7 @@ mod browser;
 mod history;
 mod hostile;
 mod letters;
+mod listening;
 mod rules;
 
 use std::collections::BTreeSet;

@@ -185,6 +185,9 @@ async fn the_console_needs_less(world: &World, reader: &str, viewer: &str, amqp:
         assert!(!page.contains("does not answer"), "{page}");
     }
     console.process.terminate();
+    let limit = "select rolconnlimit from pg_roles where rolname = 'posthog_export_viewer'";
+    let limit: i32 = sqlx::query_scalar(limit).fetch_one(&world.pool()).await.unwrap();
+    assert_eq!(limit, 20, "pages could take the connections of the workers");
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::console) struct Protection {
     pub(in crate::console) password: bool,
-    pub(in crate::console) behind_tls: bool,
+    /// Its own, or that of a proxy in front of it
+    pub(in crate::console) tls: bool,
     pub(in crate::console) public_url: bool,
 }
 
@@ -27,8 +28,8 @@ pub(in crate::console) fn may_listen(address: SocketAddr, protection: Protection
     let needs = [
         (protection.password, "CONSOLE_PASSWORD (or CONSOLE_PASSWORD_FILE)"),
         (
-            protection.behind_tls,
-            "--behind-tls, which says that a proxy in front of it speaks TLS with the browser",
+            protection.tls,
+            "--tls-cert and --tls-key, or --behind-tls, which says that a proxy in front of it speaks TLS with the browser",
         ),
         (protection.public_url, "--public-url, the address that browsers use"),
     ];
@@ -55,12 +56,12 @@ mod tests {
     fn every_address_that_others_reach_needs_a_password() {
         let none = Protection {
             password: false,
-            behind_tls: false,
+            tls: false,
             public_url: false,
         };
         let all = Protection {
             password: true,
-            behind_tls: true,
+            tls: true,
             public_url: true,
         };
         for loopback in ["127.0.0.1:8090", "[::1]:8090", "127.0.0.53:1"] {
@@ -75,13 +76,8 @@ mod tests {
             assert_eq!(may_listen(open, all), Ok(()));
             for (without, named) in [
                 (Protection { password: false, ..all }, "CONSOLE_PASSWORD"),
-                (
-                    Protection {
-                        behind_tls: false,
-                        ..all
-                    },
-                    "--behind-tls",
-                ),
+                (Protection { tls: false, ..all }, "--behind-tls"),
+                (Protection { tls: false, ..all }, "--tls-cert"),
                 (
                     Protection {
                         public_url: false,
