@@ -6,6 +6,7 @@ mod address;
 mod app;
 mod assets;
 mod compression;
+mod examined;
 mod kept;
 mod named;
 mod operator;

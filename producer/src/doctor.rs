@@ -17,10 +17,12 @@ mod steps;
 mod times;
 mod workers;
 
+use std::time::Duration;
+
 use shared::ladder::Ladder;
 
 use broker::QueueArguments;
-use check::Check;
+pub(crate) use check::Check;
 pub use config::Config;
 pub(crate) use finding::{Finding, Status};
 use management::Management;
@@ -28,12 +30,24 @@ use management::Management;
 /// Looks at everything, one check after the other. A check that fails is a finding, too.
 pub(crate) async fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let source = database::check(&config.source).await.report_to(&mut findings);
-    let ledger = ledger::check(&config.ledger).await.report_to(&mut findings);
+    look(config, &mut findings).await;
+    findings
+}
+
+/// The same, and no longer than `limit`: what was found by then, and whether that is all.
+pub(crate) async fn examine_within(config: &Config, limit: Duration) -> (Vec<Finding>, bool) {
+    let mut findings = Vec::new();
+    let ended = tokio::time::timeout(limit, look(config, &mut findings)).await;
+    (findings, ended.is_ok())
+}
+
+async fn look(config: &Config, findings: &mut Vec<Finding>) {
+    let source = database::check(&config.source).await.report_to(findings);
+    let ledger = ledger::check(&config.ledger).await.report_to(findings);
     if let Some(ladder) = &config.ladder {
         let has_management = config.management.is_some();
         let broker = broker::check(&config.broker, ladder, has_management).await;
-        let arguments = broker.report_to(&mut findings);
+        let arguments = broker.report_to(findings);
         findings.extend(by_management(config, ladder, arguments).await);
     }
     if let Some(source) = &source {
@@ -51,7 +65,6 @@ pub(crate) async fn examine(config: &Config) -> Vec<Finding> {
     if let Some(ledger) = &ledger {
         findings.push(arrival::check(config.keys.as_ref(), ledger).await);
     }
-    findings
 }
 
 async fn by_management(config: &Config, ladder: &Ladder, arguments: QueueArguments) -> Vec<Finding> {

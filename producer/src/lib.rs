@@ -17,6 +17,7 @@ mod doctor;
 pub mod error;
 mod facts;
 mod histories;
+mod hosts;
 mod key_check;
 mod lock;
 mod missing;

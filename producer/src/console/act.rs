@@ -3,6 +3,7 @@
 //! table `audit` before and after it, and ends with its page, so that a reload repeats nothing.
 
 mod confirm;
+mod doctor;
 mod form;
 mod letters;
 mod outcome;
@@ -49,6 +50,7 @@ pub(super) fn router(prefix: &Prefix) -> Router<Arc<App>> {
     Router::new()
         .merge(pauses::routes(prefix))
         .merge(letters::routes(prefix))
+        .merge(doctor::routes(prefix))
 }
 
 /// Does what a form asks for, and answers with the way to the deed's page. It is done also when the

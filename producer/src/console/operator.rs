@@ -8,11 +8,13 @@ use reqwest::Certificate;
 use shared::egress::Egress;
 use shared::ledger::Ledger;
 use shared::postgres::{paging_pool, writing_pool};
-use shared::settings::{Settings, variables};
+use shared::settings::{BadSettings, Settings, variables};
 use sqlx::PgPool;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::examined::Examined;
 use crate::config::{self, Key, Server};
+use crate::doctor;
 use crate::error::CommandError;
 
 const NAME: &str = "posthog-export-console-actions";
@@ -26,6 +28,7 @@ pub struct ForActions {
     egress: Egress,
     ca: Vec<Certificate>,
     observations: bool,
+    doctor: Result<doctor::Config, BadSettings>,
 }
 
 impl ForActions {
@@ -36,6 +39,7 @@ impl ForActions {
             egress: Egress::read(settings),
             ca: settings.certificates(&variables::POSTHOG_CA_FILE),
             observations: config::observations(settings),
+            doctor: settings.apart(doctor::Config::read),
         }
     }
 }
@@ -56,6 +60,9 @@ pub(super) struct Operator {
     pub(super) ca: Vec<Certificate>,
     /// Whether other observations are exported, too
     pub(super) observations: bool,
+    /// What the doctor needs, or what is wrong with it, which hinders nothing else
+    pub(super) doctor: Result<doctor::Config, BadSettings>,
+    pub(super) examined: Examined,
     deeds: Semaphore,
 }
 
@@ -71,6 +78,7 @@ impl Operator {
             egress,
             ca,
             observations,
+            doctor,
         } = read;
         Ok(Arc::new(Self {
             ledger: Ledger::new(writing_pool(&ledger.url, NAME, AT_ONCE * 2)?),
@@ -80,6 +88,8 @@ impl Operator {
             egress,
             ca,
             observations,
+            doctor,
+            examined: Examined::default(),
             deeds: Semaphore::new(AT_ONCE as usize),
         }))
     }

@@ -12,6 +12,7 @@ use super::check::Check;
 use super::config::Config;
 use super::finding::Finding;
 use crate::error::CommandError;
+use crate::hosts;
 use crate::key_check::{self, KeyAnswer};
 use crate::output::count;
 use crate::pauses::paused;
@@ -141,7 +142,7 @@ fn judge(projects: &[StoredIntegration], answers: &[KeyAnswer]) -> Vec<Finding> 
 /// The finding about so many projects, of which this is the first; nothing when its host knows the
 /// key. PURE.
 fn cause(first: &StoredIntegration, answer: &KeyAnswer, projects: usize) -> Option<Finding> {
-    let (id, host, word) = (&first.project_id, &first.host, answer.word());
+    let (id, host, word) = (&first.project_id, hosts::shown(&first.host), answer.word());
     let detail = answer.detail().unwrap_or_default();
     let found = match projects {
         1 => format!("{id} at {host}: {word}"),

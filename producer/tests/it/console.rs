@@ -3,6 +3,7 @@
 mod actions;
 pub(crate) mod big;
 mod browser;
+mod doctor;
 mod history;
 mod hostile;
 mod letters;

@@ -1,10 +1,11 @@
 //! The words and shapes of states, the same on every page. PURE.
 
-use reqwest::Url;
 use shared::job::STEP_PREFIX;
 use shared::ledger::{RunRow, State, Verdict};
 
 use crate::standing::DayStanding;
+
+pub(in crate::console) use crate::hosts::shown as host;
 
 /// A run's state: its name in the styles, and its word.
 pub(super) fn of_run(run: &RunRow) -> (&'static str, &'static str) {
@@ -53,20 +54,6 @@ pub(super) fn of_name(run: &str) -> &'static str {
     }
 }
 
-/// A host as text: whoever wrote it may have written a password into it.
-pub(in crate::console) fn host(text: &str) -> String {
-    let shown = Url::parse(text).ok().and_then(|url| {
-        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-        Some(format!(
-            "{}://{}{port}{}",
-            url.scheme(),
-            url.host_str()?,
-            url.path().trim_end_matches('/')
-        ))
-    });
-    shown.unwrap_or_else(|| "not a URL".to_owned())
-}
-
 /// The text of a failure. What earlier versions stored about a host that cannot be used quotes the
 /// host, and somebody may have typed a password there.
 pub(in crate::console) fn failure(text: &str) -> String {
@@ -103,15 +90,5 @@ mod tests {
             assert_eq!(failure(&paused), format!("paused: {usable}{shown}"));
         }
         assert_eq!(failure("the column `x` is not there"), "the column `x` is not there");
-    }
-
-    #[test]
-    fn a_host_is_shown_without_what_may_be_a_secret() {
-        assert_eq!(host("https://eu.posthog.com/"), "https://eu.posthog.com");
-        assert_eq!(
-            host("https://me:hunter2@ph.internal:8000/in?token=hunter2#hunter2"),
-            "https://ph.internal:8000/in"
-        );
-        assert_eq!(host("hunter2"), "not a URL");
     }
 }

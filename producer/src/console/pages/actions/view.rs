@@ -44,6 +44,7 @@ fn page(prefix: &Prefix, action: &str) -> Option<(String, &'static str)> {
         "requeue" | "discard" | "look_into_queue" | "look_at_message" => {
             Some((prefix.dead_letters(None), "To the dead letters"))
         }
+        "doctor" => Some((prefix.path("/doctor"), "To what the doctor found")),
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! Dead letters in a browser.
+//! Dead letters and the doctor in a browser.
 
 use std::sync::Arc;
 
@@ -148,4 +148,23 @@ async fn without_scripts_all_of_a_cause_are_discarded() {
             .contains("3 of 3 dead letters were discarded.")
     );
     assert_eq!(world.queue_depth(DEAD).await, 2);
+}
+
+#[tokio::test]
+async fn the_doctor_is_run_and_its_findings_stand_side_by_side() {
+    let world = crate::world().await;
+    let console = Console::acting(&world, &[]).await;
+    let browser = Browser::start(world.servers().directory()).await;
+    let axe = axe(AXE).await;
+    signed_in(&console, &browser).await;
+    browser.open(&format!("{}/doctor", console.url)).await;
+    looked_at(&browser, &axe, "doctor before").await;
+    browser.click("button.main").await;
+    ended(&browser, "warning").await;
+    browser.click("section .act a").await;
+    shown(&browser, "Doctor").await;
+    looked_at(&browser, &axe, "doctor").await;
+    assert!(browser.text("#findings").await.starts_with("What it found"));
+    assert!(browser.text("tbody").await.contains("Start workers"));
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
 }
