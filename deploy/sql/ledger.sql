@@ -7,6 +7,8 @@
 -- posthog_export_app    reads and writes its tables: for `producer` and `worker`
 -- posthog_export_viewer reads its tables: for `producer console`
 --
+-- deploy/sql/operator.sql makes the role of a console that may act, after `producer migrate`.
+--
 -- Then give each a password: \password posthog_export_owner
 
 create role posthog_export_owner login;

@@ -28,6 +28,7 @@ pub mod plan;
 mod posthog_app;
 mod posthog_project;
 pub mod publish;
+mod replays;
 mod report;
 pub mod servers;
 mod set_aside;

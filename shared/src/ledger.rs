@@ -14,6 +14,7 @@ mod dead;
 mod error;
 mod fold;
 mod gauges;
+mod known;
 mod lease;
 mod lock;
 mod overview;

@@ -2,8 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
-use shared::integration;
-use shared::job::{Day, Job, Scope, Stream};
+use shared::job::Stream;
 use shared::ledger::Ledger;
 use shared::message::Message;
 use shared::settings::Settings;
@@ -13,13 +12,12 @@ use sqlx::PgPool;
 use crate::config::{self, Server};
 use crate::day_range::DayRange;
 use crate::error::CommandError;
-use crate::facts::{check_project, days_with_data};
 use crate::output::{self, Exit, count, line};
-use crate::pauses::paused;
-use crate::plan::{Planned, Reason};
-use crate::publish::{Published, publish};
+use crate::plan::Planned;
+use crate::publish::Published;
+use crate::replays::{self, Hindrance};
 use crate::report::{Failure, say_failed};
-use crate::servers::{self, Broker};
+use crate::servers;
 
 /// Arguments of `replay`.
 #[derive(Args, Clone, Debug)]
@@ -95,7 +93,10 @@ impl<'a> Line<'a> {
 pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, CommandError> {
     let source = servers::source(&config.source).await?;
     let ledger = servers::ledger(&config.ledger).await?;
-    look_at_project(&source, &ledger, &arguments.project).await?;
+    warn(
+        &arguments.project,
+        &replays::hindrance(&source, &ledger, &arguments.project).await?,
+    );
     let jobs = plan(arguments, config.observations, &source, &ledger).await?;
     let published = if arguments.dry_run || jobs.is_empty() {
         Published::default()
@@ -107,50 +108,35 @@ pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, Comm
                 Lane::Jobs.queue()
             ));
         }
-        let broker = Broker::connect(&config.broker).await?;
-        let published = publish(&broker.publisher().await?, &ledger, &jobs).await?;
-        broker.close().await;
-        published
+        replays::send(&config.broker, &ledger, &jobs).await?
     };
     say(arguments, &jobs, &published);
     say_failed(&published.failed, "not confirmed by the broker, and not recorded");
     Ok(Exit::of(published.failed.is_empty()))
 }
 
-/// Refuses a project that does not exist. Only warns when its jobs would not be exported now: a
-/// human can mend that before a worker takes them.
-async fn look_at_project(source: &PgPool, ledger: &Ledger, project: &str) -> Result<(), CommandError> {
-    check_project(source, project).await?;
-    let integrations = integration::list(source, Some(project)).await?;
-    if let Some(pause) = paused(ledger, &integrations).await?.get(project) {
+/// Only warns when the jobs would not be exported now: a human can mend that before a worker takes
+/// them.
+fn warn(project: &str, hindrance: &Hindrance) {
+    if let Some(pause) = &hindrance.pause {
         tracing::warn!(
             project,
             error = pause.error,
             "the project is paused: its jobs will be skipped until `producer projects resume`"
         );
     }
-    match integrations.first() {
+    match hindrance.enabled {
         None => tracing::warn!(
             project,
             "the project has no PostHog integration: its jobs will end as dead letters"
         ),
-        Some(found) if !found.enabled => {
+        Some(false) => {
             tracing::warn!(
                 project,
                 "the project's PostHog integration is disabled: its jobs will be skipped"
             );
         }
-        Some(_) => {}
-    }
-    Ok(())
-}
-
-/// The rows that the arguments ask for; by default what `enqueue` exports. PURE.
-fn scope(events: &[Stream], observations: bool) -> Scope {
-    if events.is_empty() {
-        Scope::whole(observations)
-    } else {
-        Scope::of(events.iter().copied().collect())
+        Some(true) => {}
     }
 }
 
@@ -160,32 +146,19 @@ async fn plan(
     source: &PgPool,
     ledger: &Ledger,
 ) -> Result<Vec<Planned>, CommandError> {
-    let scope = scope(&arguments.events, observations);
+    let scope = replays::scope(&arguments.events, observations);
     let (from, to) = arguments.days.bounds()?;
     let Some(from) = from else {
         return Err(CommandError::refused("say which days: --day, or --from and --to"));
     };
     let to = to.unwrap_or(from);
     let now = ledger.now().await?;
-    if to.end().and_utc() > now {
-        return Err(CommandError::refused(format!(
-            "{to} is not over yet: by the database's clock it is {now}"
-        )));
-    }
-    let range = from.max(Day::FIRST)..=to;
-    let days = days_with_data(source, &arguments.project, range, scope.has_observations(), now).await?;
-    let asked = (to.0 - from.0).num_days() + 1;
-    let empty = usize::try_from(asked).unwrap_or(0).saturating_sub(days.len());
+    replays::must_be_over(to, now)?;
+    let (days, empty) = replays::days(source, &arguments.project, (from, to), &scope, now).await?;
     if empty > 0 {
         tracing::info!("{}", without_data(empty));
     }
-    let job = |day: Day| Planned {
-        job: Job::fresh(&arguments.project, day, scope.clone()),
-        // A human asked for it and waits for it.
-        lane: Lane::Jobs,
-        reason: Reason::New,
-    };
-    Ok(days.into_iter().rev().map(job).collect())
+    Ok(replays::jobs(&arguments.project, days, &scope))
 }
 
 /// PURE.
@@ -227,15 +200,6 @@ fn say(arguments: &Arguments, jobs: &[Planned], published: &Published) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_replay_is_of_what_enqueue_exports_unless_it_says_otherwise() {
-        use Stream::{Generation, Observation, Score, Trace};
-        assert_eq!(scope(&[], false), Scope::default());
-        assert!(scope(&[], true).streams().eq(Stream::ALL));
-        assert!(scope(&[Observation], false).streams().eq([Observation]));
-        assert_eq!(scope(&[Score, Trace, Generation, Trace], true), Scope::default());
-    }
 
     #[test]
     fn one_day_holds_and_two_days_hold() {

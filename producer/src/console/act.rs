@@ -2,12 +2,16 @@
 //! a preview with a form that carries what was shown, and the deed. The deed is written into the
 //! table `audit` before and after it, and ends with its page, so that a reload repeats nothing.
 
+mod check_key;
 mod confirm;
 mod doctor;
 mod form;
 mod letters;
 mod outcome;
 mod pauses;
+mod preview;
+mod project;
+mod replay;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +53,8 @@ struct Order {
 pub(super) fn router(prefix: &Prefix) -> Router<Arc<App>> {
     Router::new()
         .merge(pauses::routes(prefix))
+        .merge(check_key::routes(prefix))
+        .merge(replay::routes(prefix))
         .merge(letters::routes(prefix))
         .merge(doctor::routes(prefix))
 }
@@ -60,6 +66,15 @@ where
     F: Future<Output = Result<Outcome, CommandError>> + Send + 'static,
 {
     let ledger = &form.operator.ledger;
+    // Somebody who clicks twice sees what came of the first click.
+    match form.once().map(async |once| ledger.audit_before(once).await) {
+        None => {}
+        Some(before) => match before.await {
+            Ok(Some(id)) => return see(app, id),
+            Ok(None) => {}
+            Err(error) => return not_begun(app, &error),
+        },
+    }
     let lock = if ALONE.contains(&order.action) {
         match ledger.try_lock("console_calls").await {
             Ok(Some(lock)) => Some(lock),
@@ -96,19 +111,26 @@ async fn carry_out(
     deed: impl Future<Output = Result<Outcome, CommandError>>,
 ) {
     let limit = if lock.is_some() { CALLING } else { LONGEST };
-    let outcome = match operator.place().await {
-        None => Outcome::failed("Nothing was done: the console was ending."),
-        Some(_place) => match tokio::time::timeout(limit, deed).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(error)) => Outcome::failed(error.to_string()),
-            Err(_) => Outcome::failed(format!(
-                "It took longer than {} s and was given up. What was done by then stays done.",
-                limit.as_secs()
-            )),
-        },
+    // Kept until the end is written: a console that ends waits for it.
+    let place = operator.place().await;
+    let outcome = if place.is_some() {
+        within(limit, deed).await
+    } else {
+        Outcome::failed("Nothing was done: the console was ending.")
     };
     end(operator, id, row, &outcome).await;
-    drop(lock);
+    drop((place, lock));
+}
+
+async fn within(limit: Duration, deed: impl Future<Output = Result<Outcome, CommandError>>) -> Outcome {
+    match tokio::time::timeout(limit, deed).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) => Outcome::failed(error.to_string()),
+        Err(_) => Outcome::failed(format!(
+            "It took longer than {} s and was given up. What was done by then stays done.",
+            limit.as_secs()
+        )),
+    }
 }
 
 /// Writes the end into the ledger and the log.
@@ -171,4 +193,22 @@ async fn busy(app: &App, form: &Form) -> Response {
         running.unwrap_or_default()
     );
     refused(app, StatusCode::CONFLICT, "One is running", &why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_deed_that_takes_too_long_is_given_up_and_an_error_is_its_end() {
+        let slow = within(Duration::from_millis(1), std::future::pending()).await;
+        assert!(!slow.worked && slow.result.says.contains("given up"), "{slow:?}");
+        let refused = async { Err(CommandError::refused("the queue is away")) };
+        let refused = within(Duration::from_secs(60), refused).await;
+        assert!(
+            !refused.worked && refused.result.says == "the queue is away",
+            "{refused:?}"
+        );
+        assert_eq!(CALLING, Duration::from_secs(60));
+    }
 }

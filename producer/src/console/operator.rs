@@ -46,7 +46,6 @@ impl ForActions {
 
 /// What every action shares.
 #[derive(Debug)]
-#[allow(dead_code, reason = "what comes next uses it")]
 pub(super) struct Operator {
     /// Takes writes
     pub(super) ledger: Ledger,

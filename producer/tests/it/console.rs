@@ -1,6 +1,6 @@
 //! The console over HTTP: what it shows, who may see it, and what it does while a server is away.
 
-mod actions;
+pub(crate) mod actions;
 pub(crate) mod big;
 mod browser;
 mod doctor;

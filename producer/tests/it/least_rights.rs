@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use testkit::{DEAD, Outcome, Project, Servers, World};
 
 use crate::console::Console;
+use crate::console::actions::{audit, hidden, with};
 use crate::{KEY, PROJECT, add_project, yesterday};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -190,6 +191,52 @@ async fn the_console_needs_less(world: &World, reader: &str, viewer: &str, amqp:
     assert_eq!(limit, 20, "pages could take the connections of the workers");
 }
 
+/// With actions it needs more, and may do no more than its actions do.
+async fn an_operator_acts(world: &World, reader: &str, operator: &str, amqp: &str) {
+    if let Some(said) = psql(world, "operator.sql", &[]) {
+        assert!(!said.contains("ERROR"), "{said}");
+    } else {
+        let text = include_str!("../../../deploy/sql/operator.sql");
+        sqlx::raw_sql(text).execute(&world.pool()).await.unwrap();
+    }
+    let settings = [
+        ("DATABASE_URL", reader),
+        ("LEDGER_DATABASE_URL", operator),
+        ("AMQP_URL", amqp),
+    ];
+    let console = Console::acting(world, &settings).await;
+    let day = yesterday().to_string();
+    let range = [("from", day.as_str()), ("to", day.as_str())];
+    for (action, fields) in [("pause", &[][..]), ("resume", &[]), ("replay", &range)] {
+        let to = format!("/projects/project%20one/{action}");
+        let asked = console.preview(&format!("{to}/preview"), fields).await;
+        let done = console.act(&to, &with(&hidden(&asked), &[])).await;
+        assert!(done.contains(">done<"), "{action}: {done}");
+    }
+    let checked = console.act("/projects/project%20one/check-key", &[]).await;
+    assert!(checked.contains("knows the key"), "{checked}");
+    let rows = audit(world).await;
+    assert!(
+        rows.len() == 4 && rows.iter().all(|row| row["state"] == "done"),
+        "{rows:#?}"
+    );
+    console.process.terminate();
+    for statement in [
+        "select 1 from public.traces",
+        "delete from posthog_export.audit",
+        "update posthog_export.audit set action = 'x', address = 'y'",
+        "insert into posthog_export.audit (at, address, action, subjects) values (now(), 'x', 'x', '[]')",
+        "delete from posthog_export.runs",
+        "update posthog_export.streams set sent = 0",
+        "delete from posthog_export.rejects",
+        "update posthog_export.arrivals set verdict = 'arrived'",
+        "delete from posthog_export.sweeps",
+        "create table posthog_export.mine (id int)",
+    ] {
+        assert!(refused(operator, statement).await, "{statement}");
+    }
+}
+
 #[tokio::test]
 async fn the_documented_roles_and_users_run_the_whole_line() {
     // Roles belong to a server, and these have the names of the documentation.
@@ -351,5 +398,6 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
         output.stderr
     );
     the_console_needs_less(&world, &reader, &viewer, &user("console")).await;
+    an_operator_acts(&world, &reader, &role("operator"), &user("operator")).await;
     another_schema_is_granted(&servers).await;
 }

@@ -148,10 +148,21 @@ impl Ledger {
         if let Some(id) = answered(written).await? {
             return Ok(Noted::Begun(id));
         }
+        let before = match deed.once {
+            Some(once) => self.audit_before(once).await?,
+            None => None,
+        };
+        before
+            .map(Noted::Before)
+            .ok_or_else(|| LedgerError::from(sqlx::Error::RowNotFound))
+    }
+
+    /// The deed of a confirmation that was sent before.
+    pub async fn audit_before(&self, once: Uuid) -> Result<Option<i64>, LedgerError> {
         let before = sqlx::query_scalar("-- ledger_audit_before\nselect id from posthog_export.audit where once = $1")
-            .bind(deed.once)
-            .fetch_one(&self.pool);
-        Ok(Noted::Before(answered(before).await?))
+            .bind(once)
+            .fetch_optional(&self.pool);
+        answered(before).await
     }
 
     /// Writes down what came of it.

@@ -24,7 +24,6 @@ pub(super) struct Column {
     pub(super) is_number: bool,
 }
 
-#[allow(dead_code, reason = "what comes next uses it")]
 impl Column {
     pub(super) fn words(says: &'static str) -> Self {
         Self { says, is_number: false }

@@ -12,7 +12,6 @@ pub(super) struct Outcome {
     pub(super) result: DeedResult,
 }
 
-#[allow(dead_code, reason = "what comes next uses it")]
 impl Outcome {
     /// It was done, at least in part.
     pub(super) fn done(says: impl Into<String>) -> Self {

@@ -78,10 +78,9 @@ pub(super) async fn show(
         .as_ref()
         .ok()
         .map(|rows| View::new(&app.prefix, &id, rows, stored, own, part));
-    let paused = view.as_ref().map(|view| view.pause.is_some());
-    let acts = paused.filter(|_| app.operator.is_some());
+    let acts = rows.as_ref().ok().zip(view.as_ref()).filter(|_| app.operator.is_some());
     let template = Project {
-        acts: acts.map(|paused| Acts::new(&app.prefix, &id, paused)),
+        acts: acts.map(|(rows, view)| Acts::new(&app.prefix, &id, view.pause.is_some(), rows.now)),
         frame: Frame::new(&app.prefix, name.clone()),
         troubles: troubles.into_iter().flatten().collect(),
         id,

@@ -1,14 +1,17 @@
 //! What the console does, over HTTP.
 
+use std::collections::BTreeSet;
+
+use chrono::{Days, Utc};
 use reqwest::StatusCode;
 use serde_json::Value;
-use testkit::World;
+use testkit::{JOBS, World, wait};
 
 use super::{Console, PASSWORD};
-use crate::{PROJECT, world};
+use crate::{KEY, PROJECT, add_run, add_traces, alter, drain, jobs, world, yesterday};
 
 /// What a form of a page would send: its hidden fields.
-pub(super) fn hidden(page: &str) -> Vec<(String, String)> {
+pub(crate) fn hidden(page: &str) -> Vec<(String, String)> {
     let parts = page.split("<input type=\"hidden\" name=\"").skip(1);
     let plain = |text: &str| {
         let named = [
@@ -30,13 +33,13 @@ pub(super) fn hidden(page: &str) -> Vec<(String, String)> {
     parts.filter_map(field).collect()
 }
 
-pub(super) fn with<'a>(hidden: &'a [(String, String)], more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn with<'a>(hidden: &'a [(String, String)], more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let all = hidden.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     all.chain(more.iter().copied()).collect()
 }
 
 /// The rows of the table `audit`, the oldest first.
-pub(super) async fn audit(world: &World) -> Vec<Value> {
+pub(crate) async fn audit(world: &World) -> Vec<Value> {
     sqlx::query_scalar("select to_jsonb(a) from posthog_export.audit a order by id")
         .fetch_all(&world.pool())
         .await
@@ -92,7 +95,7 @@ async fn a_project_is_paused_and_resumed_and_the_audit_has_both() {
         "{project}"
     );
     let asked = console.preview("/projects/project%20one/resume/preview", &[]).await;
-    assert!(asked.contains("by human: moves on Monday"), "{asked}");
+    assert!(asked.contains("by human (moves on Monday"), "{asked}");
     let fields = hidden(&asked);
     let done = console.act("/projects/project%20one/resume", &with(&fields, &[])).await;
     assert!(done.contains("The project is resumed"), "{done}");
@@ -187,4 +190,170 @@ async fn what_cannot_be_written_down_is_not_done() {
     let page = answer.text().await.unwrap();
     assert!(page.contains("could not be written down first"), "{page}");
     assert!(paused_because(&world).await.is_none());
+}
+
+#[tokio::test]
+async fn a_key_is_checked_at_its_host_one_at_a_time() {
+    let world = world().await;
+    let console = Console::acting(&world, &[]).await;
+    let check = "/projects/project%20one/check-key";
+    let page = console.get("/projects/project%20one").basic_auth("x", Some(PASSWORD));
+    let fields = hidden(&page.send().await.unwrap().text().await.unwrap());
+    let refused = console.act(check, &with(&fields, &[])).await;
+    assert!(
+        refused.contains("does not know the key") && refused.contains(">failed<"),
+        "{refused}"
+    );
+    // A second click on the same page is the same question.
+    console.act(check, &with(&fields, &[])).await;
+    assert_eq!(audit(&world).await.len(), 1);
+    world.posthog.known_key(KEY);
+    let known = console.act(check, &[]).await;
+    assert!(known.contains("knows the key") && known.contains(">done<"), "{known}");
+    assert!(!known.contains(KEY) && !console.process.log().contains(KEY));
+
+    // Another console has one running.
+    let mut held = world.pool().begin().await.unwrap();
+    sqlx::query("select pg_advisory_xact_lock(hashtextextended('posthog_export.console_calls', 0))")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    alter(
+        &world,
+        "insert into posthog_export.audit (address, action, subjects) values ('10.0.0.9', 'doctor', '[]')",
+    )
+    .await;
+    let busy = console.form(check, &[]).send().await.unwrap();
+    assert_eq!(busy.status(), StatusCode::CONFLICT);
+    let page = busy.text().await.unwrap();
+    assert!(page.contains("is running, since 20"), "{page}");
+    assert_eq!(audit(&world).await.len(), 3);
+    held.rollback().await.unwrap();
+    let free = console.act(check, &[]).await;
+    assert!(free.contains(">done<"), "{free}");
+}
+
+#[tokio::test]
+async fn a_replay_sends_the_days_that_were_shown_and_still_hold_data() {
+    let world = world().await;
+    let console = Console::acting(&world, &[]).await;
+    let back = |days| yesterday() - Days::new(days);
+    add_traces(&world, PROJECT, &[back(5), back(3), back(1), back(0)]).await;
+    add_run(&world, back(3), "daily", "completed", Some(Utc::now())).await;
+    add_run(&world, back(1), "daily", "running", Some(Utc::now())).await;
+    alter(
+        &world,
+        "insert into posthog_export.streams (project_id, day, run, stream, done, sent, rejected)
+         select project_id, day, run, unnest(array['trace', 'generation', 'score']), true, 1000, 2 from posthog_export.runs",
+    )
+    .await;
+    let replay = "/projects/project%20one/replay";
+    let (from, to) = (back(5).to_string(), Utc::now().date_naive().to_string());
+    let asked = console
+        .preview(&format!("{replay}/preview"), &[("from", &from), ("to", &to)])
+        .await;
+    for words in [
+        "4 jobs, one for each day with data".to_owned(),
+        format!("{to} is not over yet and is left out"),
+        format!("{} is being exported now", back(1)),
+        "About 3,009 events: 3,006 of 1 day as their last whole runs had, and 3 of 3 days counted now".to_owned(),
+        "2 other days hold no data".to_owned(),
+        "traces, generations, scores".to_owned(),
+    ] {
+        assert!(asked.contains(&words), "{words} in {asked}");
+    }
+    let fields = hidden(&asked);
+    let days: Vec<&str> = fields
+        .iter()
+        .filter(|(name, _)| name == "day")
+        .map(|(_, day)| day.as_str())
+        .collect();
+    assert_eq!(days, [back(5), back(3), back(1), back(0)].map(|day| day.to_string()));
+
+    // A day's data is gone before somebody says yes, and another's has come.
+    sqlx::query("delete from traces where timestamp::date = $1")
+        .bind(back(5))
+        .execute(&world.pool())
+        .await
+        .unwrap();
+    add_traces(&world, PROJECT, &[back(4)]).await;
+    let done = console.act(replay, &with(&fields, &[])).await;
+    assert!(
+        done.contains("3 jobs published") && done.contains("it holds no data any more"),
+        "{done}"
+    );
+    let sent: BTreeSet<String> = jobs(&world)
+        .await
+        .iter()
+        .map(|job| job.split(' ').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(sent, [back(3), back(1), back(0)].map(|day| day.to_string()).into());
+    let row = audit(&world).await.remove(0);
+    assert_eq!(row["result"]["counts"]["jobs published"], 3, "{row}");
+    assert_eq!(row["result"]["left"][0]["subject"], back(5).to_string(), "{row}");
+    assert_eq!(row["subjects"].as_array().unwrap().len(), 4);
+
+    // Only some kinds, and where the project was switched off meanwhile nothing.
+    let few = [("from", from.as_str()), ("to", &from), ("events", "score")];
+    let none = console.preview(&format!("{replay}/preview"), &few).await;
+    assert!(none.contains("No day from") && !none.contains("name=\"day\""), "{none}");
+    let day = back(0).to_string();
+    let some = [("from", day.as_str()), ("to", &day), ("events", "trace")];
+    let asked = console.preview(&format!("{replay}/preview"), &some).await;
+    assert!(asked.contains("They send traces."), "{asked}");
+    let fields = hidden(&asked);
+    let done = console.act(replay, &with(&fields, &[])).await;
+    assert!(done.contains("1 job published"), "{done}");
+    let message = drain(&world, JOBS).await.remove(0).json();
+    assert_eq!(message["events"], serde_json::json!(["trace"]));
+    let asked = console.preview(&format!("{replay}/preview"), &some).await;
+    alter(&world, "update posthog_integrations set enabled = false").await;
+    let fields = hidden(&asked);
+    let said = console.act(replay, &with(&fields, &[])).await;
+    assert!(said.contains("its integration is disabled"), "{said}");
+    assert_eq!(world.queue_depth(JOBS).await, 0);
+    let asked = console.preview(&format!("{replay}/preview"), &some).await;
+    assert!(asked.contains("jobs will be skipped"), "{asked}");
+
+    for (from, to) in [
+        ("2024-06-02", "2024-06-01"),
+        ("2020-01-01", "2024-06-01"),
+        ("today", "2024-06-01"),
+        ("", ""),
+    ] {
+        let bad = console.form(&format!("{replay}/preview"), &[("from", from), ("to", to)]);
+        let answer = bad.send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{from} {to}");
+    }
+    let without = console.act(replay, &[("shown", "none Some(false)")]).await;
+    assert!(without.contains("no day was chosen"), "{without}");
+}
+
+/// What takes long is not waited for: its page shows the end. It ends, too, when the console is told to.
+#[tokio::test]
+async fn a_deed_goes_on_when_the_browser_has_gone_and_the_console_ends() {
+    let world = world().await;
+    let console = Console::acting(&world, &[]).await;
+    let asked = console.preview("/projects/project%20one/pause/preview", &[]).await;
+    let fields = hidden(&asked);
+    let mut held = world.pool().begin().await.unwrap();
+    sqlx::query("lock table posthog_export.paused in exclusive mode")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let answer = console.form("/projects/project%20one/pause", &with(&fields, &[]));
+    let answer = answer.send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+    let deed = answer.headers()["location"].to_str().unwrap().to_owned();
+    let page = console.get(&deed).basic_auth("x", Some(PASSWORD));
+    let page = page.send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("It is going on"), "{page}");
+    console.process.terminate();
+    let stopping = async || console.process.log().contains("\"stopping\"").then_some(());
+    wait::until(super::PATIENCE, stopping).await.unwrap();
+    held.rollback().await.unwrap();
+    let code = console.process.exited_within(super::PATIENCE).await;
+    assert!(code.is_some_and(|code| code.success()), "{}", console.process.tail());
+    assert_eq!(audit(&world).await[0]["state"], "done");
+    assert!(paused_because(&world).await.is_some());
 }
