@@ -149,14 +149,11 @@ impl Found {
         let unknown = self.unknown().count();
         let days = |number: usize| count(number, "day");
         match (self.known.len(), unknown, self.counted) {
-            (_, 0, _) => format!(
-                "About {} events, as the last whole runs of these days had.",
-                number(known)
-            ),
-            (0, _, Some(counted)) => format!("{} events, counted now.", number(counted)),
+            (_, 0, _) => format!("About {}, as the last whole runs of these days had.", events(known)),
+            (0, _, Some(counted)) => format!("{}, counted now.", events(counted)),
             (of, _, Some(counted)) => format!(
-                "About {} events: {} of {} as their last whole runs had, and {} of {} counted now.",
-                number(known + counted),
+                "About {}: {} of {} as their last whole runs had, and {} of {} counted now.",
+                events(known + counted),
                 number(known),
                 days(of),
                 number(counted),
@@ -164,8 +161,8 @@ impl Found {
             ),
             (0, _, None) => "How many events they are was not counted.".to_owned(),
             (of, _, None) => format!(
-                "About {} events of {}, as their last whole runs had; those of {} were not counted.",
-                number(known),
+                "About {} of {}, as their last whole runs had; those of {} were not counted.",
+                events(known),
                 days(of),
                 days(unknown)
             ),
@@ -210,18 +207,16 @@ impl Found {
             return asks;
         };
         let streams: Vec<&str> = self.scope.streams().map(kind).collect();
-        let range = if first == last {
-            format!("one job, for {first}")
+        let (range, send) = if first == last {
+            (format!("one job, for {first}. It is a new run"), "It sends")
         } else {
-            format!(
-                "{}, one for each day with data from {first} to {last}",
-                count(days, "job")
-            )
+            let jobs = count(days, "job");
+            let range = format!("{jobs}, one for each day with data from {first} to {last}. Each is a new run");
+            (range, "They send")
         };
+        asks.lines.push(format!("To {}: {range}.", Lane::Jobs.queue()));
         asks.lines
-            .push(format!("To {}: {range}. Each is a new run.", Lane::Jobs.queue()));
-        asks.lines
-            .push(format!("They send {}. {}", streams.join(", "), self.events()));
+            .push(format!("{send} {}. {}", streams.join(", "), self.events()));
         let once = "PostHog keeps one copy of each event, since an event has the same uuid each time it is sent.";
         asks.lines.push(once.to_owned());
         if self.empty > 0 {
@@ -273,6 +268,11 @@ impl Found {
             rows: self.days.iter().rev().map(row).collect(),
         }
     }
+}
+
+/// `1 event`, `1,234 events`.
+fn events(number_of: i64) -> String {
+    format!("{} event{}", number(number_of), if number_of == 1 { "" } else { "s" })
 }
 
 fn kind(stream: Stream) -> &'static str {

@@ -300,7 +300,7 @@ async fn a_replay_sends_the_days_that_were_shown_and_still_hold_data() {
     let day = back(0).to_string();
     let some = [("from", day.as_str()), ("to", &day), ("events", "trace")];
     let asked = console.preview(&format!("{replay}/preview"), &some).await;
-    assert!(asked.contains("They send traces."), "{asked}");
+    assert!(asked.contains("It sends traces."), "{asked}");
     let fields = hidden(&asked);
     let done = console.act(replay, &with(&fields, &[])).await;
     assert!(done.contains("1 job published"), "{done}");

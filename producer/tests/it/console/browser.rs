@@ -1,5 +1,6 @@
 //! The console in a real browser. With UPDATE_IMAGES=1 it takes the pictures of docs/images/ anew.
 
+mod actions;
 mod letters;
 mod sample;
 
@@ -26,6 +27,7 @@ fn pages() -> Vec<(&'static str, String)> {
         ("run", format!("/runs/{}/{}/daily", sample::BUSY, yesterday())),
         ("dead-letters", "/dead-letters".to_owned()),
         ("doctor", "/doctor".to_owned()),
+        ("actions", "/actions".to_owned()),
         ("nowhere", "/nowhere".to_owned()),
     ]
 }
@@ -85,7 +87,9 @@ async fn every_page_in_light_and_dark_wide_and_narrow() {
             assert!(complaints.is_empty(), "{what}: {complaints:?}");
             let picture = browser.picture().await;
             match width {
-                1400 if !["doctor", "nowhere"].contains(&name) => keep(&format!("{name}-{scheme}"), &picture),
+                1400 if !["doctor", "actions", "nowhere"].contains(&name) => {
+                    keep(&format!("{name}-{scheme}"), &picture);
+                }
                 360 if name == "overview" => keep("overview-phone", &picture),
                 _ => {}
             }
