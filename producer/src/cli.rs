@@ -19,7 +19,7 @@ use crate::output::{self, Exit};
 
 /// Plans and publishes the jobs that export Langfuse to PostHog; shows and mends what went wrong
 #[derive(Parser, Debug)]
-#[command(name = "producer", version, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(name = "producer", version = shared::version::VERSION, after_help = EXAMPLES, arg_required_else_help = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

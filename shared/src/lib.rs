@@ -22,3 +22,4 @@ pub mod settings;
 pub mod telemetry;
 pub mod topology;
 pub mod trace;
+pub mod version;

@@ -15,7 +15,10 @@ case "$*" in
     info) [ -e engine ] ;;
     'image inspect '* | 'pull '*) [ -e base ] ;;
     'build '*) ;;
-    'run '*' --version') program=${*: -2:1}; echo "$program $(cat version)" ;;
+    'run '*' --version')
+        program=${*: -2:1}
+        commit=$(sed -n 's/^build .*REVISION=\([0-9a-f]\{12\}\).*/ (\1)/p' calls | head -1)
+        echo "$program $(cat version)$commit" ;;
     'run '*posthog-export-fake:ci) echo 'usage: fake-posthog ADDRESS KEY…' >&2; exit 1 ;;
     'run '*) for name in $(cat names); do echo "  - $name is not set (or ${name}_FILE)" >&2; done; exit 2 ;;
     'create '*) echo made ;;
@@ -90,8 +93,7 @@ fn with_an_engine_the_image_is_built_and_run_without_any_right() {
     }
     for target in ["runtime", "fake-posthog"] {
         assert!(
-            step.calls
-                .contains(&format!("build --file deploy/Dockerfile --target {target} ")),
+            step.calls.contains(&format!(" --target {target} --tag posthog-export")),
             "{}",
             step.calls
         );

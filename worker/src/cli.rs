@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 /// Exports Langfuse days to PostHog: takes jobs from RabbitMQ until it is stopped.
 #[derive(Parser, Debug)]
-#[command(name = "worker", version, after_help = AFTER_HELP)]
+#[command(name = "worker", version = shared::version::VERSION, after_help = AFTER_HELP)]
 pub struct Cli {
     /// Without a command: take jobs
     #[command(subcommand)]
