@@ -52,6 +52,10 @@ pub struct Arguments {
     /// Keep the rows in this directory, and use those that are there: making them takes minutes
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
+    /// Measure nothing: draw the pictures of docs/images from files that `--json` wrote; of several
+    /// files the last that has what a picture shows
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["only", "large", "bare", "fleet", "console", "json", "markdown"])]
+    pub plot: Vec<PathBuf>,
     /// Write everything that was measured to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -74,6 +78,7 @@ Examples:
   cargo bench-export --fleet --runs 3 --against ../before/target/release/worker
                                                      many small days, and planning; beside another commit's worker
   cargo bench-export --console                       the console's pages at a ledger of three years; five minutes
+  cargo bench-export --plot bench/results/*.json     the pictures of docs/PERFORMANCE.md, from what was kept
 
 Progress goes to standard error, the tables to standard output. Before anything is timed, each contestant's events are checked:
 every uuid must arrive exactly once, and posthog-node's events must say what the worker's do.

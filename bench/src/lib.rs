@@ -3,7 +3,7 @@
 //! [`run`] sets everything up and measures; [`contestants`] are what is measured; [`verify`] is why
 //! a number can be believed. [`fleet`] is the part with many small projects, [`console`] that with the
 //! console's pages. [`sample`], [`targets`], [`table`] and [`report`] are PURE: measurements in, tables
-//! out.
+//! out; [`plot`] draws pictures of a file that was kept.
 
 pub mod arguments;
 pub mod console;
@@ -14,6 +14,7 @@ pub mod fresh;
 pub mod machine;
 pub mod measure;
 pub mod memory;
+pub mod plot;
 pub mod receiver;
 pub mod report;
 pub mod run;

@@ -2,10 +2,13 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, PoisonError};
 
+use anyhow::Context as _;
 use bench::arguments::Arguments;
+use bench::plot::{Picture, Saved, pictures};
 use bench::report::Report;
 use bench::run::{Slot, run};
 use clap::Parser as _;
@@ -14,6 +17,15 @@ use tokio::signal::unix::{SignalKind, signal};
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if !arguments.plot.is_empty() {
+        return match plot(&arguments.plot) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(&error);
+                ExitCode::FAILURE
+            }
+        };
+    }
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         eprintln!("bench-export: signals cannot be handled here");
@@ -54,6 +66,21 @@ async fn main() -> ExitCode {
 fn complain(error: &anyhow::Error) -> i32 {
     eprintln!("bench-export: {error:#}");
     1
+}
+
+/// Draws the pictures of the documents.
+fn plot(files: &[PathBuf]) -> anyhow::Result<()> {
+    let read = |file: &PathBuf| {
+        let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+        Saved::parse(&text).with_context(|| file.display().to_string())
+    };
+    let saved: Vec<Saved> = files.iter().map(read).collect::<anyhow::Result<_>>()?;
+    let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/images");
+    for Picture { name, text } in pictures(&saved)? {
+        std::fs::write(images.join(name), text)?;
+        println!("docs/images/{name}");
+    }
+    Ok(())
 }
 
 fn write(arguments: &Arguments, report: &Report) -> anyhow::Result<()> {

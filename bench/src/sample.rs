@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::memory::Held;
 
@@ -114,7 +114,7 @@ pub struct Sample {
 }
 
 /// A median, and how far the measurements lie apart.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// The middle one, or between the two middle ones
     pub median: f64,
