@@ -1,5 +1,5 @@
-//! Holds what the documents repeat equal to the code, and their links to the files. `UPDATE_DOCS=1`
-//! writes the tables anew.
+//! Holds what the documents repeat equal to the code. `UPDATE_DOCS=1` writes the tables anew. Their
+//! links are followed by `.ci/run links`.
 
 #![allow(clippy::expect_used, reason = "a document that cannot be read is a failed test")]
 
@@ -414,44 +414,6 @@ fn the_sandbox_mounts_files_that_exist() {
         .filter_map(|line| line.trim().strip_prefix("- ./")?.split(':').next());
     let missing: Vec<&str> = mounts.filter(|path| !root().join(path).exists()).collect();
     assert!(missing.is_empty(), "{missing:?}");
-}
-
-#[test]
-fn every_relative_link_leads_somewhere() {
-    let mut documents: Vec<PathBuf> = Vec::new();
-    for directory in [".", "docs"] {
-        let entries = fs::read_dir(root().join(directory)).expect("the directory");
-        let paths = entries.map(|entry| entry.expect("an entry").path());
-        documents.extend(paths.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
-    }
-    let mut broken = Vec::new();
-    for document in &documents {
-        let text = fs::read_to_string(document).expect("a document");
-        for target in links(&text) {
-            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
-            let path = if file.is_empty() {
-                document.clone()
-            } else {
-                document.with_file_name(file)
-            };
-            let found = if anchor.is_empty() {
-                path.exists()
-            } else {
-                fs::read_to_string(&path).is_ok_and(|text| anchors(&text).contains(anchor))
-            };
-            if !found {
-                broken.push(format!("{}: {target}", document.display()));
-            }
-        }
-    }
-    assert!(documents.len() >= 5, "{documents:?}");
-    assert_eq!(broken, Vec::<String>::new());
-}
-
-/// The relative targets of a document's links.
-fn links(text: &str) -> impl Iterator<Item = &str> {
-    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:"))
 }
 
 /// The anchors of a document: each heading in lower case, without punctuation, with hyphens for

@@ -67,3 +67,39 @@ pub(super) fn draw(saved: &Saved) -> Option<String> {
     }
     Some(svg.end())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAVED: &str = r#"{
+        "circumstances": [["when", "2026-11-27"], ["commit", "abc"], ["rows", "many"]],
+        "summaries": [{"case": "posthog-node, answers after 0 ms", "runs": 1, "events": 700000, "cpu": null, "peak_memory": null,
+            "wall": {"median": 4, "min": 4, "max": 4}, "postgres_cpu": {"median": 1, "min": 1, "max": 1}}],
+        "samples": [{"case": "worker, answers after 0 ms", "memory": [[0.0, 20971520], [1.0, 41943040]]},
+            {"case": "posthog-node, answers after 0 ms", "memory": [[0.0, 62914560], [4.0, 104857600]]}]
+    }"#;
+
+    #[test]
+    fn each_has_a_line_on_one_scale() {
+        let picture = draw(&Saved::parse(SAVED).unwrap()).unwrap();
+        for part in [
+            ">the worker<",
+            ">posthog-node<",
+            ">100<",
+            ">4 s<",
+            "2026-11-27 · commit abc<",
+        ] {
+            assert!(picture.contains(part), "{part}: {picture}");
+        }
+        // From 20 MiB to 40 in the first second; from 60 to 100, the top, at the end.
+        assert!(picture.contains(r#"points="70.0,224.8 222.5,183.6""#), "{picture}");
+        assert!(picture.contains(r#"points="70.0,142.4 680.0,60.0""#), "{picture}");
+    }
+
+    #[test]
+    fn a_file_without_memory_over_time_has_no_picture() {
+        let without = SAVED.replace(r#", "memory": [[0.0, 20971520], [1.0, 41943040]]"#, "");
+        assert!(draw(&Saved::parse(&without).unwrap()).is_none());
+    }
+}
