@@ -24,4 +24,7 @@ create table posthog_export.claims (
     primary key (project_id, day, run, number),
     foreign key (project_id, day, run) references posthog_export.runs on delete cascade,
     check ((ended_at is null) = (ended_as is null))
-);
+)
+-- A worker keeps the plans of its statements. One that was made for a table of a few rows would read all of it, each time, while a
+-- first backfill fills it; so its few rows are not counted before they are many.
+with (autovacuum_analyze_threshold = 2000, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_insert_threshold = 2000);
