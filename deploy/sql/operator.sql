@@ -19,3 +19,5 @@ grant insert (address, action, project_id, subjects, once), update (state, resul
 grant insert, update, delete on posthog_export.paused to posthog_export_operator;
 -- Runs of replays, requeue, discard. What running jobs have sent is the workers' alone.
 grant insert, update on posthog_export.runs to posthog_export_operator;
+-- A run that is discarded after its lease ran out: its last claim ends in the same statement.
+grant update (ended_at, ended_as) on posthog_export.claims to posthog_export_operator;
