@@ -61,9 +61,9 @@ With EXPORT_EVERY the totals and each project also say until when today is expor
 which step failed, until another one has sent what it did not. With --project the steps of a day are
 one line, and the daily run of a day that has settled is `completed, settled`.
 
-With --day come the runs of that day only, and the history of each: which worker had it, from when to
-when, how that ended and why, and the trace id that its log lines carry. Of a run with many claims the
-first 50 and the latest 50 are kept.
+With --day come the runs of that day only, and the history of each: which worker had it, from when
+to when, how that ended and why, and the trace id that its log lines carry. Of a run with many
+claims the first 50 and the latest 50 are kept.
 
 JSON: {now, totals: {projects, need_somebody, behind, paused, up_to_date, disabled, completed,
 running, queued, waiting, dead, skipped, discarded, events_sent, rows_rejected, oldest_missing_day,
