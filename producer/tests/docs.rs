@@ -167,6 +167,8 @@ fn every_command_named_in_a_sentence_is_there() {
                 ErrorKind::MissingRequiredArgument,
                 ErrorKind::MissingSubcommand,
                 ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+                ErrorKind::DisplayHelp,
+                ErrorKind::DisplayVersion,
             ];
             assert!(
                 left_out.contains(&error.kind()),

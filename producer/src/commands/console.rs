@@ -35,8 +35,9 @@ last address of X-Forwarded-For, which the proxy writes. A browser that was let 
 cookie and is counted by itself, so that nobody else's guesses keep it out.
 
 With --allow-actions its pages have buttons: pause and resume a project, check its key, export days
-of it again; requeue, discard and look at dead letters; run the doctor's checks. That needs CONSOLE_PASSWORD everywhere, ENCRYPTION_KEY, and rights to write
-(posthog_export_operator of deploy/sql). What was done, and from where, is on the page /actions.
+of it again; requeue, discard and look at dead letters; run the doctor's checks. That needs
+CONSOLE_PASSWORD everywhere, ENCRYPTION_KEY, and rights to write (posthog_export_operator of
+deploy/sql). What was done, and from where, is on the page /actions.
 
 With --path-prefix /exports its pages lie under /exports/; a proxy must not take the prefix away.
 `/healthz` answers probes without a password.
