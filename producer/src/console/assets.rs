@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn words_and_shapes_are_seen_on_every_ground_they_stand_on() {
         let blocks: Vec<&str> = CSS
-            .split("color-scheme: ")
+            .split(" color-scheme: ")
             .skip(1)
             .map(|rest| rest.split('}').next().unwrap())
             .collect();
