@@ -1,4 +1,5 @@
--- The role of DATABASE_URL: reads what is exported of Langfuse's tables, and nothing else: no `input`, no `output`. Run once as the owner of Langfuse's tables, in Langfuse's database:
+-- The role of DATABASE_URL: reads what is exported of Langfuse's tables, and nothing else: no `input`, no `output`.
+-- Run in Langfuse's database as the owner of Langfuse's tables, who may create roles (CREATEROLE), or as a superuser:
 --
 --   psql "$LANGFUSE_DATABASE_URL" -f deploy/sql/reader.sql
 --
@@ -6,14 +7,17 @@
 --
 -- Then give it a password: \password posthog_export_reader
 
+\set ON_ERROR_STOP on
 \if :{?schema}
 \else
     \set schema public
 \endif
+begin;
 
-create role posthog_export_reader login
-    -- A second fence; the programs ask for the same by themselves.
-    connection limit 50;
+do $$ begin
+    if to_regrole('posthog_export_reader') is null then create role posthog_export_reader login connection limit 50; end if;
+end $$;
+-- A second fence; the programs ask for the same by themselves.
 alter role posthog_export_reader set default_transaction_read_only = on;
 
 grant usage on schema :"schema" to posthog_export_reader;
@@ -32,3 +36,5 @@ grant select (project_id, model_name, unit, start_date, input_price, output_pric
     on :"schema".models to posthog_export_reader;
 grant select (project_id, encrypted_posthog_api_key, posthog_host_name, enabled) on :"schema".posthog_integrations
     to posthog_export_reader;
+
+commit;

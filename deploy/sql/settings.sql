@@ -1,6 +1,6 @@
 -- The role of SETTINGS_DATABASE_URL, for `producer integrations set`: saves the projects' PostHog settings, and reads no more of
 -- Langfuse's tables than which projects there are. Only where somebody shall use that command; no worker and no CronJob needs
--- it. Run once as the owner of Langfuse's tables, in Langfuse's database:
+-- it. Run in Langfuse's database as the owner of Langfuse's tables, who may create roles (CREATEROLE), or as a superuser:
 --
 --   psql "$LANGFUSE_DATABASE_URL" -f deploy/sql/settings.sql
 --
@@ -8,12 +8,16 @@
 --
 -- Then give it a password: \password posthog_export_settings
 
+\set ON_ERROR_STOP on
 \if :{?schema}
 \else
     \set schema public
 \endif
+begin;
 
-create role posthog_export_settings login;
+do $$ begin
+    if to_regrole('posthog_export_settings') is null then create role posthog_export_settings login; end if;
+end $$;
 
 grant usage on schema :"schema" to posthog_export_settings;
 grant select (id, name) on :"schema".projects to posthog_export_settings;
@@ -21,3 +25,5 @@ grant select (project_id, encrypted_posthog_api_key, posthog_host_name, enabled)
       insert (project_id, encrypted_posthog_api_key, posthog_host_name, enabled),
       update (encrypted_posthog_api_key, posthog_host_name, enabled)
     on :"schema".posthog_integrations to posthog_export_settings;
+
+commit;
