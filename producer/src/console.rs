@@ -104,11 +104,11 @@ impl Console {
             tls: options.behind_tls || options.tls.is_some(),
             public_url: public_url.is_some(),
         };
-        security::may_listen(options.listen, protection).map_err(CommandError::Refused)?;
+        security::may_listen(options.listen, protection).map_err(CommandError::Setting)?;
         let acts = servers.actions.is_some();
-        security::may_act(acts, protection.password).map_err(CommandError::Refused)?;
+        security::may_act(acts, protection.password).map_err(CommandError::Setting)?;
         let password = options.password.as_ref().map(Password::new).transpose();
-        let password = password.map_err(CommandError::Refused)?;
+        let password = password.map_err(CommandError::Setting)?;
         let tls = options.tls.map(Tls::read).transpose().map_err(CommandError::Refused)?;
         let operator = servers
             .actions
@@ -159,6 +159,9 @@ impl Console {
     /// Answers until `stop`, and ends what it has begun to answer and to do; a connection that says
     /// nothing more does not hold it up.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) {
+        if let Some(operator) = self.operator.clone() {
+            tokio::spawn(async move { operator.look_at_rights().await });
+        }
         serve::serve(self.listener, self.tls, self.router, stop).await;
         if let Some(operator) = self.operator {
             operator.end(LAST_DEEDS).await;

@@ -77,6 +77,9 @@ pub enum CommandError {
     /// What was asked for cannot be done. Nothing was changed.
     #[error("{0}")]
     Refused(String),
+    /// A setting that shows only at work to be missing or wrong. Nothing was changed.
+    #[error("{0}")]
+    Setting(String),
     /// The broker has confirmed messages, but the ledger could not record them.
     #[error(
         "{count} messages were published but could not be recorded ({cause}). Run the command again; a second message for a job is harmless"
@@ -107,6 +110,7 @@ impl CommandError {
         match self {
             Self::Server(error) => error.bad_setting,
             Self::Cipher(error) => matches!(error, CipherError::BadKey),
+            Self::Setting(_) => true,
             _ => false,
         }
     }

@@ -39,7 +39,7 @@ error_codes! {
         "Check project_id for a typo; discard the message if the project was deleted.";
     /// `posthog_integrations` has no row for the project.
     NoIntegration = "no_integration",
-        "Set up PostHog in the project's settings (or `producer integrations set`), then requeue.";
+        "Run `producer integrations set` for the project, then requeue.";
     /// The integration is switched off.
     IntegrationDisabled = "integration_disabled",
         "Enable the integration; the next enqueue brings the day back.";

@@ -31,7 +31,7 @@ use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
 pub use arrivals::{Arrival, CompletedRun, Mark, NotArrived, Verdict, Wanted};
-pub use audit::{AuditRow, Deed, DeedResult, DeedState, LeftOut, Noted};
+pub use audit::{AuditRights, AuditRow, Deed, DeedResult, DeedState, LeftOut, Noted};
 pub use calendar::StepsOfDay;
 pub use checkpoint::{Cursor, Progress, Reject, Unsaved};
 pub use claim::{Asking, Claim, ClaimBegun, Claimed};

@@ -17,14 +17,14 @@ use crate::output::Exit;
 pub const EXAMPLES: &str = "\
 Examples:
   producer console
-  kubectl port-forward deployment/posthog-export-console 8090
+  kubectl --namespace posthog-export port-forward deployment/posthog-export-console 8090
                                    then http://localhost:8090/ is the console of the cluster
   producer console --listen 0.0.0.0:8090 --behind-tls --public-url https://exports.example.com
   producer console --tls-cert tls.crt --tls-key tls.key
 
   CONSOLE_PASSWORD_FILE=password.txt producer console --allow-actions
 
-The console only shows; it changes nothing, and PostgreSQL is told to refuse writes of it. On a
+Without --allow-actions the console only shows, and PostgreSQL is told to refuse its writes. On a
 loopback address it needs no password, unless CONSOLE_PASSWORD or --public-url is set. Every other
 address needs a password of at least 12 characters (any user name), TLS, and --public-url: a request
 under another name is refused. TLS is a certificate of its own (--tls-cert, --tls-key; renewed files

@@ -189,9 +189,10 @@ pub async fn execute_unattended(at_most: Duration, config: &Config) -> Result<()
 
 async fn verify(arguments: &Arguments, config: &Config) -> Result<Report, CommandError> {
     if !config.has_keys() {
-        return Err(CommandError::refused(
+        return Err(CommandError::Setting(
             "there is no personal API key to ask PostHog with: set POSTHOG_PERSONAL_API_KEY (for us.posthog.com and \
-             eu.posthog.com) or POSTHOG_PERSONAL_API_KEYS_FILE (a line `host key` for each other host)",
+             eu.posthog.com) or POSTHOG_PERSONAL_API_KEYS_FILE (a line `host key` for each other host)"
+                .to_owned(),
         ));
     }
     if arguments.posthog_project.is_some() && arguments.projects.len() != 1 {

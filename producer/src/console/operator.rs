@@ -93,6 +93,23 @@ impl Operator {
         }))
     }
 
+    /// Warns of a ledger's role that may not write down what is done, as the viewer of a console that
+    /// only shows. A ledger that is away is no reason to end; each action asks it anew.
+    pub(super) async fn look_at_rights(&self) {
+        match self.ledger.audit_rights().await {
+            Ok(rights) if rights.may_write => {}
+            Ok(rights) => tracing::warn!(
+                role = rights.role,
+                "--allow-actions: the role of LEDGER_DATABASE_URL may not write posthog_export.audit, so no action \
+                 can be done. Use posthog_export_operator, which deploy/sql/operator.sql makes"
+            ),
+            Err(error) => tracing::warn!(
+                %error,
+                "--allow-actions: could not see whether the role of LEDGER_DATABASE_URL may write posthog_export.audit"
+            ),
+        }
+    }
+
     /// A place among the deeds that go on at once. `None`: the console ends.
     pub(super) async fn place(&self) -> Option<SemaphorePermit<'_>> {
         self.deeds.acquire().await.ok()

@@ -35,7 +35,7 @@ async fn look(
     let mut enabled = integration::list(source, None).await?;
     enabled.retain(|stored| stored.enabled);
     if enabled.is_empty() {
-        let advice = "Enable one in a project's settings, or with `producer integrations set`.";
+        let advice = "Run `producer integrations set` for each project that shall be exported.";
         let found = "no project has an enabled PostHog integration";
         findings.push(Finding::warning(Check::Projects, found, advice));
         return Ok(());
@@ -50,7 +50,7 @@ async fn look(
     findings.extend(judge(&enabled, &answers));
     let known = answers.iter().filter(|answer| **answer == KeyAnswer::Known).count();
     if known > 0 {
-        let found = format!("{} known to their hosts", count(known, "key"));
+        let found = format!("known to PostHog: {}", count(known, "key"));
         findings.push(Finding::ok(Check::Projects, found));
     }
     paused_ones(ledger, &enabled, findings).await
@@ -100,7 +100,7 @@ fn decrypts(projects: &[StoredIntegration], key: &EncryptionKey) -> Finding {
     const CHECK: Check = Check::EncryptionKey;
     let all = projects.len();
     match projects.iter().filter(|stored| decrypted(stored, key)).count() {
-        number if number == all => Finding::ok(CHECK, format!("decrypts the keys of all {}", count(all, "project"))),
+        number if number == all => Finding::ok(CHECK, format!("decrypts {}", count(all, "key"))),
         0 => Finding::problem(
             CHECK,
             format!("decrypts none of {}", count(all, "key")),
@@ -109,7 +109,7 @@ fn decrypts(projects: &[StoredIntegration], key: &EncryptionKey) -> Finding {
         number => Finding::problem(
             CHECK,
             format!("decrypts {number} of {all} keys"),
-            "Save the others anew in the projects' settings; they are named below.",
+            "Save the others anew with `producer integrations set`; they are named below.",
         ),
     }
 }

@@ -232,6 +232,14 @@ async fn the_console_needs_less(world: &World, reader: &str, viewer: &str, amqp:
         assert!(!page.contains("does not answer"), "{page}");
     }
     console.process.terminate();
+    // With actions it says at once which role is needed.
+    let acting = Console::acting(world, &settings).await;
+    let warned = || async {
+        let log = acting.process.log();
+        log.contains("posthog_export_viewer") && log.contains("deploy/sql/operator.sql")
+    };
+    world.wait_until("the viewer may not act", PATIENCE, warned).await;
+    acting.process.terminate();
     let limit = "select rolconnlimit from pg_roles where rolname = 'posthog_export_viewer'";
     let limit: i32 = sqlx::query_scalar(limit).fetch_one(&world.pool()).await.unwrap();
     assert_eq!(limit, 20, "pages could take the connections of the workers");
@@ -261,6 +269,7 @@ async fn an_operator_acts(world: &World, reader: &str, operator: &str, amqp: &st
     }
     let checked = console.act("/projects/project%20one/check-key", &[]).await;
     assert!(checked.contains("knows the key"), "{checked}");
+    assert!(!console.process.log().contains("--allow-actions"), "it may write");
     let rows = audit(world).await;
     assert!(
         rows.len() == 4 && rows.iter().all(|row| row["state"] == "done"),
@@ -338,6 +347,14 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
     ];
     sql(&world, "delete from posthog_integrations").await;
     let (host, set) = (world.posthog.url(), ["integrations", "set", "--project", PROJECT]);
+    // The reader may not, and is told so before a key is asked for.
+    let reading = [("DATABASE_URL", reader.as_str())];
+    let reader_told = world
+        .producer_with_env(&[&set[..], &["--host", &host]].concat(), &reading)
+        .await;
+    let told = ["SETTINGS_DATABASE_URL", "deploy/sql/settings.sql"];
+    let all = told.iter().all(|part| reader_told.stderr.contains(part));
+    assert!(all && reader_told.code == 2, "{}", reader_told.stderr);
     run(&[&set[..], &["--host", &host]].concat(), &save).await;
     for change in ["--disable", "--enable"] {
         run(&[&set[..], &[change]].concat(), &save[..1]).await;

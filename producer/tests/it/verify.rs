@@ -592,7 +592,7 @@ async fn a_key_follows_no_host_and_an_id_is_no_query() {
 
     world.set("POSTHOG_PERSONAL_API_KEYS_FILE", "");
     let output = world.producer(&["verify"]).await;
-    assert_eq!(output.code, 1);
+    assert_eq!(output.code, 2);
     assert!(output.stderr.contains("POSTHOG_PERSONAL_API_KEY"), "{}", output.stderr);
     let output = world
         .producer_with_env(&["verify"], &[("POSTHOG_PERSONAL_API_KEY", "phc_hunter2")])

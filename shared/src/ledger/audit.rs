@@ -91,6 +91,15 @@ pub enum Noted {
     Before(i64),
 }
 
+/// Whether deeds can be written down.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct AuditRights {
+    /// The role of the connection
+    pub role: String,
+    /// Whether it may write them
+    pub may_write: bool,
+}
+
 /// What is known of a deed.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct AuditRow {
@@ -132,6 +141,19 @@ macro_rules! audit_rows {
 }
 
 impl Ledger {
+    /// Whether the role of this connection may write down deeds.
+    pub async fn audit_rights(&self) -> Result<AuditRights, LedgerError> {
+        let asked = sqlx::query_as(
+            "-- ledger_audit_rights
+             select current_user::text as role,
+                    has_any_column_privilege('posthog_export.audit', 'insert')
+                        and has_any_column_privilege('posthog_export.audit', 'update')
+                        and not current_setting('transaction_read_only')::boolean as may_write",
+        )
+        .fetch_one(&self.pool);
+        answered(asked).await
+    }
+
     /// Writes down what is about to be done. A confirmation that was sent before gets no second row.
     pub async fn audit_begin(&self, deed: &Deed) -> Result<Noted, LedgerError> {
         let written = sqlx::query_scalar(

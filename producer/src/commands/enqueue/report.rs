@@ -67,6 +67,9 @@ pub(crate) struct Left {
     /// Whether only some days were looked at
     #[serde(skip)]
     bounded: bool,
+    /// Whether the ledger has a run of these days
+    #[serde(skip)]
+    recorded: bool,
     /// When the next step is due, where only steps were looked for
     #[serde(skip_serializing_if = "Option::is_none")]
     next_step_at: Option<DateTime<Utc>>,
@@ -75,12 +78,14 @@ pub(crate) struct Left {
 impl Left {
     pub(crate) fn new(rules: &Rules, projects: &[Project], paused: Vec<String>, undated: Vec<Undated>) -> Self {
         let runs = projects.iter().flat_map(|project| &project.runs);
+        let asked = runs.clone().any(|run| rules.asked(run.day));
         let dead = runs.filter(|run| run.state == State::Dead && rules.asked(run.day));
         Self {
             paused,
             undated,
             looked_at: projects.len(),
             dead: dead.map(|run| run.key().to_string()).collect(),
+            recorded: asked,
             bounded: rules.from.is_some() || rules.to.is_some() || rules.horizon.backfill_days.is_some(),
             next_step_at: None,
         }
@@ -117,6 +122,9 @@ impl Left {
         } else {
             " of the projects that are not paused"
         };
+        if self.bounded && !self.recorded {
+            return format!("no day{range}{others} is over and holds data; nothing of it was sent before either.");
+        }
         let all = format!("every day{range}{others} that is over and holds data is in the ledger.");
         match self.letters() {
             None => all,
@@ -301,7 +309,18 @@ mod tests {
             dead: (1..=dead).map(|n| format!("p/2024-06-0{n}/daily")).collect(),
             ..Left::default()
         };
+        let empty = Left {
+            bounded: true,
+            ..left(1, &[], 0)
+        };
+        let sent = Left {
+            bounded: true,
+            recorded: true,
+            ..left(1, &[], 0)
+        };
         for (left, parts) in [
+            (empty, &["no day of the range is over and holds data"][..]),
+            (sent, &["every day of the range that is over and holds data"]),
             (left(0, &[], 0), &["no project has an enabled integration"][..]),
             (left(0, &["q"], 0), &["is paused"]),
             (

@@ -75,6 +75,7 @@ pub async fn execute(arguments: &SetArguments, config: SetConfig) -> Result<Exit
     check_project(&database, &arguments.project).await?;
     let stored = integration::list(&database, Some(&arguments.project)).await?;
     let exists = !stored.is_empty();
+    check_rights(&database, exists, config.settings.variable).await?;
     let api_key = match given {
         Some(key) => Some(key),
         // Another host often has another key, so it is asked for. To enable or disable needs no
@@ -172,6 +173,28 @@ async fn check_table(database: &PgPool) -> Result<(), CommandError> {
     there
         .map(|_| ())
         .ok_or_else(|| CommandError::Columns(vec!["posthog_integrations".to_owned()]))
+}
+
+/// Refuses a role that may only read, before a key is asked for.
+async fn check_rights(database: &PgPool, exists: bool, variable: &str) -> Result<(), CommandError> {
+    let (role, may, read_only): (String, bool, bool) = sqlx::query_as(
+        "-- integrations_rights
+         select current_user::text,
+                has_any_column_privilege('posthog_integrations', 'update')
+                    and ($1 or has_any_column_privilege('posthog_integrations', 'insert')),
+                current_setting('transaction_read_only')::boolean",
+    )
+    .bind(exists)
+    .fetch_one(database)
+    .await?;
+    if may && !read_only {
+        return Ok(());
+    }
+    Err(CommandError::Setting(format!(
+        "the role `{role}` of {variable} may not write the projects' PostHog settings. Set {} to a role that may, \
+         and to a primary: deploy/sql/settings.sql makes posthog_export_settings",
+        variables::SETTINGS_DATABASE_URL.name
+    )))
 }
 
 async fn insert(database: &PgPool, project: &str, host: &str, key: &str, enabled: bool) -> Result<(), CommandError> {

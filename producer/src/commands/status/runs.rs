@@ -24,7 +24,7 @@ pub(super) fn say(runs: &[RunRow], days: Option<&[DayLine]>) {
         return;
     }
     let header = [
-        "DAY", "RUN", "STATE", "ATTEMPT", "EVENTS", "REJECTED", "SINCE", "CAUSE", "ERROR",
+        "DAY", "RUN", "STATE", "FAILURES", "EVENTS", "REJECTED", "SINCE", "CAUSE", "ERROR",
     ];
     output::table(header, rows(runs, days));
     let unsent = |run: &RunRow| is_step(run) && matches!(run.state, State::Discarded | State::Skipped);

@@ -96,7 +96,9 @@ fn totals(totals: &Totals) -> Vec<String> {
     if let Some(oldest) = totals.oldest_missing_day {
         let without = match totals.days_without_job {
             0 => String::new(),
-            number => format!("; {number} without a job yet (`producer enqueue`)"),
+            number => {
+                format!("; {number} without a job yet (`producer enqueue --dry-run --count` counts their events)")
+            }
         };
         let held = match totals.days_held_back {
             0 => String::new(),

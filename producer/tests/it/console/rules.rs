@@ -10,7 +10,7 @@ async fn another_address_than_loopback_needs_a_password_tls_and_a_name() {
     let world = bare_world().await;
     let open = ["console", "--listen", "0.0.0.0:0"];
     let refused = world.producer(&open).await;
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
     for named in ["CONSOLE_PASSWORD", "--behind-tls", "--public-url"] {
         assert!(refused.stderr.contains(named), "{named} in {}", refused.stderr);
     }
@@ -27,7 +27,7 @@ async fn another_address_than_loopback_needs_a_password_tls_and_a_name() {
         "{}",
         short.stderr
     );
-    assert_eq!(short.code, 1);
+    assert_eq!(short.code, 2);
     let file = std::env::temp_dir().join(format!("console-password-{}", std::process::id()));
     std::fs::write(&file, format!("{PASSWORD}\n")).unwrap();
     let overrides = [("CONSOLE_PASSWORD_FILE", file.to_str().unwrap())];
@@ -73,7 +73,7 @@ async fn a_name_that_is_not_its_own_is_refused() {
     let unprotected = world
         .producer(&[&["console", "--listen", "127.0.0.1:0"], &public[..]].concat())
         .await;
-    assert_eq!(unprotected.code, 1);
+    assert_eq!(unprotected.code, 2);
     assert!(
         unprotected.stderr.contains("CONSOLE_PASSWORD"),
         "{}",
@@ -157,7 +157,7 @@ async fn actions_need_a_password_on_loopback_too_and_the_key() {
     let world = bare_world().await;
     let acting = ["console", "--listen", "127.0.0.1:0", "--allow-actions"];
     let refused = world.producer(&acting).await;
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
     assert!(
         refused.stderr.contains("--allow-actions") && refused.stderr.contains("CONSOLE_PASSWORD"),
         "{}",
