@@ -6,6 +6,7 @@ mod address;
 mod app;
 mod assets;
 mod compression;
+mod deeds;
 mod examined;
 mod kept;
 mod named;
@@ -41,7 +42,8 @@ use security::{Gate, HEALTH, Hosts, Password, Protection, Way};
 use serve::Tls;
 pub use serve::TlsFiles;
 
-/// How long it waits for what it has begun to do. Kubernetes kills it after 30 s.
+/// How long it waits for what it has begun to do. With the last answers before that and the last words
+/// after it, that is less than the 30 s after which Kubernetes kills it.
 const LAST_DEEDS: Duration = Duration::from_secs(20);
 /// The largest form: some ten thousand ids.
 const LARGEST_FORM: usize = 1_000_000;
@@ -162,9 +164,15 @@ impl Console {
         if let Some(operator) = self.operator.clone() {
             tokio::spawn(async move { operator.look_at_rights().await });
         }
+        let operator = self.operator.as_ref();
+        let stop = async {
+            stop.await;
+            // Before the last answers: a deed that waits for its place must not begin meanwhile.
+            operator.inspect(|operator| operator.deeds.close());
+        };
         serve::serve(self.listener, self.tls, self.router, stop).await;
-        if let Some(operator) = self.operator {
-            operator.end(LAST_DEEDS).await;
+        if let Some(operator) = operator {
+            operator.deeds.end(LAST_DEEDS).await;
         }
     }
 }

@@ -2,7 +2,6 @@
 //! A console that only shows has none of it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use reqwest::Certificate;
 use shared::egress::Egress;
@@ -10,16 +9,14 @@ use shared::ledger::Ledger;
 use shared::postgres::{paging_pool, writing_pool};
 use shared::settings::{BadSettings, Settings, variables};
 use sqlx::PgPool;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::deeds::{AT_ONCE, Deeds};
 use super::examined::Examined;
 use crate::config::{self, Key, Server};
 use crate::doctor;
 use crate::error::CommandError;
 
 const NAME: &str = "posthog-export-console-actions";
-/// So many deeds go on at once; each takes up to two connections.
-const AT_ONCE: u32 = 4;
 
 /// What a console with actions reads from the environment besides its servers.
 #[derive(Debug)]
@@ -62,7 +59,7 @@ pub(super) struct Operator {
     /// What the doctor needs, or what is wrong with it, which hinders nothing else
     pub(super) doctor: Result<doctor::Config, BadSettings>,
     pub(super) examined: Examined,
-    deeds: Semaphore,
+    pub(super) deeds: Deeds,
 }
 
 impl Operator {
@@ -80,7 +77,7 @@ impl Operator {
             doctor,
         } = read;
         Ok(Arc::new(Self {
-            ledger: Ledger::new(writing_pool(&ledger.url, NAME, AT_ONCE * 2)?),
+            ledger: Ledger::new(writing_pool(&ledger.url, NAME, AT_ONCE * 2 + 2)?),
             source: paging_pool(&source.url, NAME, AT_ONCE)?,
             broker,
             key,
@@ -89,7 +86,7 @@ impl Operator {
             observations,
             doctor,
             examined: Examined::default(),
-            deeds: Semaphore::new(AT_ONCE as usize),
+            deeds: Deeds::default(),
         }))
     }
 
@@ -108,16 +105,5 @@ impl Operator {
                 "--allow-actions: could not see whether the role of LEDGER_DATABASE_URL may write posthog_export.audit"
             ),
         }
-    }
-
-    /// A place among the deeds that go on at once. `None`: the console ends.
-    pub(super) async fn place(&self) -> Option<SemaphorePermit<'_>> {
-        self.deeds.acquire().await.ok()
-    }
-
-    /// Waits for the deeds that go on, and lets none begin any more.
-    pub(super) async fn end(&self, within: Duration) {
-        let _ = tokio::time::timeout(within, self.deeds.acquire_many(AT_ONCE)).await;
-        self.deeds.close();
     }
 }

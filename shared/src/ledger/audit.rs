@@ -19,7 +19,7 @@ pub enum DeedState {
     Begun,
     /// It was done, at least in part
     Done,
-    /// Nothing came of it
+    /// Nothing came of it, or it is not known whether anything did: [`DeedResult::unsure`]
     Failed,
 }
 
@@ -65,6 +65,9 @@ pub struct DeedResult {
     /// What was not done
     #[serde(default)]
     pub left: Vec<LeftOut>,
+    /// It is not known whether something was done
+    #[serde(default)]
+    pub unsure: bool,
 }
 
 /// A deed before it is done.

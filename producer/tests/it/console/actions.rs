@@ -1,6 +1,7 @@
 //! What the console does, over HTTP.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chrono::{Days, Utc};
 use reqwest::StatusCode;
@@ -113,7 +114,12 @@ async fn a_project_is_paused_and_resumed_and_the_audit_has_both() {
         assert!(row["ended_at"].is_string(), "{row}");
     }
     let log = console.process.log();
-    let line = log.lines().find(|line| line.contains("\"action\":\"pause\"")).unwrap();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("\"action\":\"pause\""))
+        .collect();
+    assert!(lines[0].contains("was asked for") && lines.len() == 2, "{lines:?}");
+    let line = lines[1];
     for part in [
         "\"INFO\"",
         "\"audit\":1",
@@ -189,6 +195,10 @@ async fn what_cannot_be_written_down_is_not_done() {
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     let page = answer.text().await.unwrap();
     assert!(page.contains("could not be written down first"), "{page}");
+    assert!(
+        page.contains("producer migrate") && !page.contains("operator.sql"),
+        "{page}"
+    );
     assert!(paused_because(&world).await.is_none());
 }
 
@@ -356,4 +366,64 @@ async fn a_deed_goes_on_when_the_browser_has_gone_and_the_console_ends() {
     assert!(code.is_some_and(|code| code.success()), "{}", console.process.tail());
     assert_eq!(audit(&world).await[0]["state"], "done");
     assert!(paused_because(&world).await.is_some());
+}
+
+/// A browser that goes away while the row is being written leaves no row without its deed.
+#[tokio::test]
+async fn a_deed_is_done_when_the_browser_goes_before_its_row_is_written() {
+    let world = world().await;
+    let console = Console::acting(&world, &[]).await;
+    let asked = console.preview("/projects/project%20one/pause/preview", &[]).await;
+    let fields = hidden(&asked);
+    let mut held = world.pool().begin().await.unwrap();
+    sqlx::query("lock table posthog_export.audit in exclusive mode")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let form = console.form("/projects/project%20one/pause", &with(&fields, &[]));
+    let gone = form.timeout(Duration::from_secs(2)).send().await;
+    assert!(gone.is_err());
+    held.rollback().await.unwrap();
+    let done = async || {
+        let rows = audit(&world).await;
+        rows.first().is_some_and(|row| row["state"] == "done").then_some(())
+    };
+    assert!(
+        wait::until(super::PATIENCE, done).await.is_some(),
+        "{:?}",
+        audit(&world).await
+    );
+    assert!(paused_because(&world).await.is_some());
+}
+
+/// Four go on at once. What waits for a place when the console is told to end does not begin.
+#[tokio::test]
+async fn a_deed_that_waits_for_its_place_does_not_begin_when_the_console_ends() {
+    let world = world().await;
+    let console = Console::acting(&world, &[]).await;
+    let mut held = world.pool().begin().await.unwrap();
+    sqlx::query("lock table posthog_export.paused in exclusive mode")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let mut forms = Vec::new();
+    for _ in 0..6 {
+        let asked = console.preview("/projects/project%20one/pause/preview", &[]).await;
+        let fields = hidden(&asked);
+        let form = console.form("/projects/project%20one/pause", &with(&fields, &[]));
+        forms.push(tokio::spawn(form.send()));
+    }
+    let begun = async || (audit(&world).await.len() == 6).then_some(());
+    wait::until(super::PATIENCE, begun).await.unwrap();
+    console.process.terminate();
+    let stopping = async || console.process.log().contains("\"stopping\"").then_some(());
+    wait::until(super::PATIENCE, stopping).await.unwrap();
+    held.rollback().await.unwrap();
+    let code = console.process.exited_within(super::PATIENCE).await;
+    assert!(code.is_some_and(|code| code.success()), "{}", console.process.tail());
+    let rows = audit(&world).await;
+    let states: Vec<_> = rows.iter().map(|row| row["state"].as_str().unwrap()).collect();
+    assert_eq!(states.iter().filter(|state| **state == "done").count(), 4, "{rows:#?}");
+    let says = rows.iter().map(|row| row["result"]["says"].as_str().unwrap());
+    assert_eq!(says.filter(|says| says.contains("was ending")).count(), 2, "{rows:#?}");
 }

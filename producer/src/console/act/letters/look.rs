@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use shared::ledger::{Deed, Noted};
+use shared::ledger::Deed;
+use tokio::sync::oneshot;
 
 use super::super::confirm::refused;
 use super::super::form::Form;
 use super::super::outcome::Outcome;
-use super::super::{end, not_begun};
+use super::super::task::{Start, start};
+use super::super::{broken, not_begun, see};
 use crate::console::app::App;
 use crate::dead_letters::{self, Looked};
-use crate::error::CommandError;
 use crate::output::count;
 
 /// How long it may take. Without an end the messages are put back as the connection ends.
@@ -34,39 +35,37 @@ pub(super) async fn look(
         subjects,
         once: None,
     };
-    let begun = form.operator.ledger.audit_begin(&row).await;
-    let id = match begun {
-        Ok(Noted::Begun(id) | Noted::Before(id)) => id,
-        Err(error) => return Err(not_begun(app, &error)),
-    };
     let operator = Arc::clone(&form.operator);
-    // Of its own, so that it ends in good order also when the browser has gone away.
-    let task = tokio::spawn(async move {
-        let _place = operator.place().await;
-        let looking = dead_letters::look(&operator.ledger, &operator.broker);
-        let looked = match tokio::time::timeout(LIMIT, looking).await {
-            Ok(looked) => looked,
-            Err(_) => Err(CommandError::refused(format!(
-                "the dead letters could not be read within {} s",
-                LIMIT.as_secs()
-            ))),
-        };
-        let outcome = match &looked {
+    let (say, hear) = oneshot::channel();
+    let deed = async move {
+        match dead_letters::look(&operator.ledger, &operator.broker).await {
             Ok(looked) => {
                 let number = looked.letters.iter().filter(|letter| letter.tag.is_some()).count();
-                Outcome::done(format!("{} put back.", count(number, "message"))).count("looked at", number)
+                let _ = say.send(Ok(looked));
+                Ok(Outcome::done(format!("{} put back.", count(number, "message"))).count("looked at", number))
             }
-            Err(error) => Outcome::failed(error.to_string()),
-        };
-        end(&operator, id, &row, &outcome).await;
-        looked
-    });
-    let why = match task.await {
-        Ok(Ok(looked)) => return Ok(looked),
-        Ok(Err(error)) => error.to_string(),
-        Err(error) => error.to_string(),
+            Err(error) => {
+                let _ = say.send(Err(error.to_string()));
+                // A look changes nothing, whatever became of it.
+                Ok(Outcome::failed(error.to_string()))
+            }
+        }
     };
-    let why = format!("The dead letters are as they were: {why}");
-    let title = "The queue was not looked into";
-    Err(refused(app, StatusCode::SERVICE_UNAVAILABLE, title, &why))
+    let started = start(&form.operator, row, LIMIT, deed);
+    let id = match started.begun.await {
+        Ok(Start::Begun(id) | Start::Before(id)) => id,
+        Ok(Start::NotBegun(error)) => return Err(not_begun(app, &error)),
+        Ok(Start::Busy) | Err(_) => return Err(broken(app)),
+    };
+    let _ = started.ended.await;
+    match hear.await {
+        Ok(Ok(looked)) => Ok(looked),
+        Ok(Err(error)) => {
+            let why = format!("The dead letters are as they were: {error}");
+            let title = "The queue was not looked into";
+            Err(refused(app, StatusCode::SERVICE_UNAVAILABLE, title, &why))
+        }
+        // It had no place or no time: its page says which.
+        Err(_) => Err(see(app, id)),
+    }
 }

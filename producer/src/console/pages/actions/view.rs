@@ -1,23 +1,23 @@
 //! What the pages of actions show. PURE.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use shared::ledger::{AuditRow, DeedState};
 
 use crate::console::address::Prefix;
+use crate::console::deeds::cut_short_after;
 use crate::console::pages::words;
 use crate::console::rows::audit::LISTED;
 use crate::console::times::Moment;
 use crate::output::number;
 
-/// No deed takes longer; one that seems to has ended with its console.
-const LONGEST: TimeDelta = TimeDelta::minutes(12);
-
 /// A deed's state: its name in the styles, and its word.
 fn state(now: DateTime<Utc>, row: &AuditRow) -> (&'static str, &'static str) {
+    let age = (now - row.at).to_std().unwrap_or_default();
     match row.state {
         DeedState::Done => ("ok", "done"),
+        DeedState::Failed if row.result.as_ref().is_some_and(|result| result.unsure) => ("bad", "not known"),
         DeedState::Failed => ("bad", "failed"),
-        DeedState::Begun if now - row.at > LONGEST => ("bad", "cut short"),
+        DeedState::Begun if age > cut_short_after() => ("bad", "cut short"),
         DeedState::Begun => ("wait", "going on"),
     }
 }
@@ -166,6 +166,8 @@ impl One {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chrono::TimeDelta;
+    use shared::ledger::DeedResult;
     use sqlx::types::Json;
 
     fn row(state: DeedState, subjects: &[&str]) -> AuditRow {
@@ -191,6 +193,17 @@ mod tests {
         assert!(after(20).cut_short && !after(20).going_on);
         assert_eq!(after(1).line.subjects, "2026-05-01 and 2 more");
         assert_eq!(after(1).line.what, "7 Replay");
+    }
+
+    #[test]
+    fn what_may_have_been_done_is_not_called_failed() {
+        let mut row = row(DeedState::Failed, &["p"]);
+        assert_eq!(state(row.at, &row).1, "failed");
+        row.result = Some(Json(DeedResult {
+            unsure: true,
+            ..DeedResult::default()
+        }));
+        assert_eq!(state(row.at, &row).1, "not known");
     }
 
     #[test]
