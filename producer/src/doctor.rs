@@ -43,7 +43,9 @@ pub(crate) async fn examine_within(config: &Config, limit: Duration) -> (Vec<Fin
 
 async fn look(config: &Config, findings: &mut Vec<Finding>) {
     let source = database::check(&config.source).await.report_to(findings);
-    let ledger = ledger::check(&config.ledger).await.report_to(findings);
+    let ledger = ledger::check(&config.ledger, config.is_operator)
+        .await
+        .report_to(findings);
     if let Some(ladder) = &config.ladder {
         let has_management = config.management.is_some();
         let broker = broker::check(&config.broker, ladder, has_management).await;

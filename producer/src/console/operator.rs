@@ -36,7 +36,7 @@ impl ForActions {
             egress: Egress::read(settings),
             ca: settings.certificates(&variables::POSTHOG_CA_FILE),
             observations: config::observations(settings),
-            doctor: settings.apart(doctor::Config::read),
+            doctor: settings.apart(doctor::Config::of_console),
         }
     }
 }

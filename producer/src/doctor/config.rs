@@ -28,6 +28,8 @@ pub struct Config {
     /// Or what is wrong with them, which hinders no other check
     pub(super) keys: Result<PersonalKeys, BadSettings>,
     pub(super) posthog_ca: Vec<reqwest::Certificate>,
+    /// The ledger's role is that of a console that may act
+    pub(super) is_operator: bool,
 }
 
 impl Config {
@@ -48,6 +50,15 @@ impl Config {
             egress: Egress::read(settings),
             keys: settings.apart(PersonalKeys::read),
             posthog_ca: settings.certificates(&variables::POSTHOG_CA_FILE),
+            is_operator: false,
+        }
+    }
+
+    /// The same for the console, whose role must not have the rights of a worker.
+    pub(crate) fn of_console(settings: &mut Settings) -> Self {
+        Self {
+            is_operator: true,
+            ..Self::read(settings)
         }
     }
 }

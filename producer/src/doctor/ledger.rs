@@ -18,8 +18,33 @@ const TABLES: &[&str] = &[
     "last_steps",
 ];
 
+/// What a console that may act needs besides reading: deploy/sql/operator.sql.
+const OPERATOR: &[(&str, &str)] = &[
+    ("audit", "insert"),
+    ("audit", "update"),
+    ("claims", "update"),
+    ("paused", "delete"),
+    ("paused", "insert"),
+    ("paused", "update"),
+    ("runs", "insert"),
+    ("runs", "update"),
+];
+
+/// The rights that there must be, each with its table. PURE.
+fn needed(is_operator: bool) -> Vec<(&'static str, &'static str)> {
+    let of_each = |rights: &'static [&'static str]| {
+        let pairs = move |table: &&'static str| rights.iter().map(|right| (*table, *right)).collect::<Vec<_>>();
+        TABLES.iter().flat_map(pairs)
+    };
+    if is_operator {
+        of_each(&["select"]).chain(OPERATOR.iter().copied()).collect()
+    } else {
+        of_each(&["delete", "insert", "select", "update"]).collect()
+    }
+}
+
 /// The handle is the ledger; none when its schema is missing or old.
-pub(super) async fn check(server: &Server) -> Checked<Option<Ledger>> {
+pub(super) async fn check(server: &Server, is_operator: bool) -> Checked<Option<Ledger>> {
     let ledger = match servers::ledger_unchecked(server).await {
         Ok(ledger) => ledger,
         Err(error) => {
@@ -30,7 +55,7 @@ pub(super) async fn check(server: &Server) -> Checked<Option<Ledger>> {
         }
     };
     let mut findings = Vec::new();
-    let usable = look(&ledger, &mut findings).await.unwrap_or_else(|error| {
+    let usable = look(&ledger, is_operator, &mut findings).await.unwrap_or_else(|error| {
         findings.push(Finding::error(Check::LedgerReachable, &error));
         false
     });
@@ -40,7 +65,7 @@ pub(super) async fn check(server: &Server) -> Checked<Option<Ledger>> {
     }
 }
 
-async fn look(ledger: &Ledger, findings: &mut Vec<Finding>) -> Result<bool, LedgerError> {
+async fn look(ledger: &Ledger, is_operator: bool, findings: &mut Vec<Finding>) -> Result<bool, LedgerError> {
     let (replica, read_only, user): (bool, bool, String) = sqlx::query_as(
         "-- doctor_read_only
          select pg_is_in_recovery(), current_setting('transaction_read_only')::bool, current_user::text",
@@ -65,7 +90,7 @@ async fn look(ledger: &Ledger, findings: &mut Vec<Finding>) -> Result<bool, Ledg
     let (finding, usable) = version(ledger).await?;
     findings.push(finding);
     if usable {
-        findings.push(rights(ledger).await?);
+        findings.push(rights(ledger, is_operator).await?);
     }
     Ok(usable)
 }
@@ -108,24 +133,52 @@ async fn version(ledger: &Ledger) -> Result<(Finding, bool), LedgerError> {
     })
 }
 
-async fn rights(ledger: &Ledger) -> Result<Finding, LedgerError> {
+async fn rights(ledger: &Ledger, is_operator: bool) -> Result<Finding, LedgerError> {
     const CHECK: Check = Check::LedgerRights;
+    let (tables, rights): (Vec<&str>, Vec<&str>) = needed(is_operator).into_iter().unzip();
     let (user, superuser, lacking): (String, bool, Vec<String>) = sqlx::query_as(
         "-- doctor_ledger_rights
          select current_user::text, (select rolsuper from pg_roles where rolname = current_user),
-                array(select p || ' on ' || t from unnest($1::text[]) t, unnest(array['select', 'insert', 'update', 'delete']) p
-                      where not has_table_privilege(format('posthog_export.%I', t), p) order by t, p)",
+                array(select p || ' on ' || t from unnest($1::text[], $2::text[]) n (t, p)
+                      where not case when $3 and p <> 'delete'
+                                     then has_any_column_privilege(format('posthog_export.%I', t), p)
+                                     else has_table_privilege(format('posthog_export.%I', t), p) end
+                      order by t, p)",
     )
-    .bind(TABLES)
+    .bind(tables)
+    .bind(rights)
+    // Of some tables it may write single columns only.
+    .bind(is_operator)
     .fetch_one(ledger.pool())
     .await?;
     Ok(if !lacking.is_empty() {
         let found = format!("`{user}` lacks {}", lacking.join(", "));
-        Finding::problem(CHECK, found, "Grant them; see deploy/sql/ledger.sql.")
+        let file = if is_operator { "operator" } else { "ledger" };
+        Finding::problem(CHECK, found, format!("Grant them; see deploy/sql/{file}.sql."))
     } else if superuser {
         let advice = "Rights on the schema `posthog_export` suffice; deploy/sql/ledger.sql makes such roles.";
         Finding::warning(CHECK, format!("`{user}` is a superuser"), advice)
+    } else if is_operator {
+        Finding::ok(
+            CHECK,
+            format!("`{user}` may read its tables and write what actions write"),
+        )
     } else {
         Finding::ok(CHECK, format!("`{user}` may read and write its tables"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_console_is_not_told_to_ask_for_the_rights_of_a_worker() {
+        let operator = needed(true);
+        assert!(operator.contains(&("rejects", "select")) && operator.contains(&("audit", "insert")));
+        for none in [("runs", "delete"), ("streams", "insert"), ("audit", "delete")] {
+            assert!(!operator.contains(&none), "{none:?}");
+        }
+        assert_eq!(needed(false).len(), TABLES.len() * 4);
+    }
 }

@@ -9,8 +9,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{DEAD, Outcome, Project, Servers, World};
 
-use crate::console::Console;
 use crate::console::actions::{audit, hidden, with};
+use crate::console::{Console, PASSWORD};
 use crate::{KEY, PROJECT, add_project, yesterday};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -274,6 +274,13 @@ async fn an_operator_acts(world: &World, reader: &str, operator: &str, amqp: &st
     assert!(
         rows.len() == 4 && rows.iter().all(|row| row["state"] == "done"),
         "{rows:#?}"
+    );
+    console.act("/doctor/run", &[]).await;
+    let found = console.get("/doctor").basic_auth("x", Some(PASSWORD));
+    let found = found.send().await.unwrap().text().await.unwrap();
+    assert!(
+        found.contains("may read its tables and write what actions write"),
+        "{found}"
     );
     console.process.terminate();
     for statement in [
