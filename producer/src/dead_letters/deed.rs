@@ -44,6 +44,8 @@ pub(crate) struct Dealt {
     pub(crate) left: Vec<Failure>,
     /// Projects that a failure had paused, and that are exported again
     pub(crate) resumed: Vec<String>,
+    /// Why the rest was not tried
+    pub(crate) broke_off: Option<CommandError>,
 }
 
 /// Looks at all dead letters, and gives the messages back before it answers.
@@ -102,6 +104,7 @@ async fn do_to(
             let jobs = once_each(taken, ledger.now().await?);
             let sent = requeue(ledger, broker, held, &jobs).await?;
             (done.done, done.failed, done.resumed) = (sent.requeued, sent.failed, sent.resumed);
+            done.broke_off = sent.broke_off;
         }
         Fate::Discard => {
             for letter in taken {

@@ -43,6 +43,8 @@ pub(crate) struct Sent {
     pub(crate) failed: Vec<Failure>,
     /// Projects that a failure had paused, and that are exported again
     pub(crate) resumed: Vec<String>,
+    /// Why the rest was not tried. What was done before that is done
+    pub(crate) broke_off: Option<CommandError>,
 }
 
 /// Projects of jobs that are paused.
@@ -119,11 +121,20 @@ pub(crate) async fn requeue(
     // Before the first is published: a worker skips the jobs of a paused project.
     let projects: Vec<String> = projects(jobs).into_iter().collect();
     done.resumed = ledger.resume(&projects, false).await?;
-    let publisher = broker.publisher().await?;
+    let publisher = match broker.publisher().await {
+        Ok(publisher) => publisher,
+        Err(error) => {
+            done.broke_off = Some(error.into());
+            return Ok(done);
+        }
+    };
     let mut pipeline = Pipeline::new(&publisher);
     let bar = progress("requeuing", jobs.len());
     for window in jobs.chunks(WINDOW) {
-        publish(&mut pipeline, ledger, held, window, &mut done).await?;
+        if let Err(error) = publish(&mut pipeline, ledger, held, window, &mut done).await {
+            done.broke_off = Some(error);
+            break;
+        }
         bar.inc(u64::try_from(window.len()).unwrap_or(0));
     }
     bar.finish_and_clear();
@@ -167,11 +178,10 @@ async fn publish(
             count: confirmed.len(),
             cause,
         })?;
-    for job in confirmed {
-        for tag in &job.tags {
-            held.remove(*tag).await?;
-        }
-        done.requeued.push(job.id.clone());
+    // These are requeued, also where an old message cannot be removed: twice is harmless.
+    done.requeued.extend(confirmed.iter().map(|job| job.id.clone()));
+    for tag in confirmed.iter().flat_map(|job| &job.tags) {
+        held.remove(*tag).await?;
     }
     Ok(())
 }

@@ -46,6 +46,7 @@ pub(super) async fn execute(
         line("Nothing was requeued.");
         return Ok(Exit::Done);
     }
+    let mut broke_off = None;
     if which.dry_run {
         report.requeued = jobs.iter().map(|job| job.id.clone()).collect();
     } else if !jobs.is_empty() {
@@ -56,6 +57,7 @@ pub(super) async fn execute(
             );
         }
         let done = requeue(ledger, broker, held, &jobs).await?;
+        broke_off = done.broke_off;
         (report.requeued, report.failed, report.resumed) = (done.requeued, done.failed, done.resumed);
     }
     if which.json {
@@ -74,6 +76,8 @@ pub(super) async fn execute(
         }
     }
     say_failed(&report.failed, "not confirmed by the broker; it is still a dead letter");
+    // After what was done: that stays so.
+    broke_off.map_or(Ok(()), Err)?;
     Ok(Exit::of(report.failed.is_empty()))
 }
 

@@ -56,11 +56,13 @@ enum Wish {
 
 impl Wish {
     fn of(form: &Form) -> Self {
-        if let Some(cause) = form.typed("all") {
-            return Self::Cause(carried(cause));
+        // No cause holds what no database can hold.
+        let cause = |field| form.typed(field).map(carried).filter(|cause| !cause.contains('\0'));
+        if let Some(cause) = cause("all") {
+            return Self::Cause(cause);
         }
-        if let Some(cause) = form.typed("all_in_queue") {
-            return Self::CauseInQueue(carried(cause));
+        if let Some(cause) = cause("all_in_queue") {
+            return Self::CauseInQueue(cause);
         }
         let mut marked: Vec<Named> = form.chosen("id").into_iter().filter_map(decoded).collect();
         marked.truncate(MOST);
@@ -155,11 +157,11 @@ async fn wished(app: &App, form: &Form, fate: Fate, wish: Wish) -> Result<(Sorte
 async fn deed(State(app): State<Arc<App>>, form: Form, fate: Fate) -> Response {
     let carried = form.carried(CARRIED);
     let ids = carried.iter().flat_map(|ids| ids.split(' '));
-    let mut named: Vec<Named> = ids.filter_map(decoded).collect();
-    named.truncate(MOST);
-    if named.is_empty() {
+    let named: Option<Vec<Named>> = ids.filter(|id| !id.is_empty()).map(decoded).collect();
+    // A preview makes no such form, and what is left out without a word would pass for done.
+    let Some(named) = named.filter(|named| !named.is_empty() && named.len() <= MOST) else {
         return nothing(&app);
-    }
+    };
     let order = Order {
         action: action(fate),
         project: ask::project(&named),
@@ -196,6 +198,15 @@ fn outcome(fate: Fate, asked: usize, done: Dealt) -> Outcome {
         ));
     }
     outcome = outcome.count(word, number);
+    if let Some(error) = &done.broke_off {
+        let Outcome { worked, result } = Outcome::of(error);
+        outcome.worked |= worked;
+        outcome.result.unsure = !outcome.worked && result.unsure;
+        outcome.result.says.push_str(&format!(" It broke off: {}", result.says));
+        outcome.result.counts.extend(result.counts);
+        let reached = number + done.failed.len() + done.left.len();
+        outcome = outcome.count("not finished", asked.saturating_sub(reached));
+    }
     for failure in done.failed {
         outcome = outcome.left(failure.id, format!("{}; it is still a dead letter", failure.error));
     }
@@ -221,6 +232,7 @@ mod tests {
             failed: vec![failure("b")],
             left: vec![failure("c")],
             resumed: vec!["p".to_owned()],
+            broke_off: None,
         };
         let part = outcome(Fate::Requeue, 3, part);
         assert!(part.worked);
@@ -235,5 +247,30 @@ mod tests {
             ..Dealt::default()
         };
         assert!(!outcome(Fate::Discard, 1, none).worked);
+    }
+
+    #[test]
+    fn an_error_in_the_middle_takes_nothing_away_of_what_was_done() {
+        let broken = Dealt {
+            done: vec!["a".to_owned(), "b".to_owned()],
+            resumed: vec!["p".to_owned()],
+            broke_off: Some(CommandError::refused("the queue is away")),
+            ..Dealt::default()
+        };
+        let broken = outcome(Fate::Requeue, 5, broken);
+        assert!(broken.worked && !broken.result.unsure);
+        assert_eq!(
+            broken.result.says,
+            "2 of 5 dead letters were requeued. Resumed, since a failure had paused them: p. It broke off: the queue is away"
+        );
+        assert_eq!(
+            (broken.result.counts["requeued"], broken.result.counts["not finished"]),
+            (2, 3)
+        );
+        let nothing = Dealt {
+            broke_off: Some(CommandError::refused("the queue is away")),
+            ..Dealt::default()
+        };
+        assert!(!outcome(Fate::Requeue, 5, nothing).worked);
     }
 }
