@@ -128,6 +128,18 @@ impl Ledger {
         answered(forgotten).await
     }
 
+    /// Ends this pause, unless another one has taken its place. Says whether it did.
+    pub async fn end_pause(&self, pause: &Pause) -> Result<bool, LedgerError> {
+        let ended = sqlx::query(
+            "-- ledger_end_pause
+             delete from posthog_export.paused where project_id = $1 and paused_at = $2",
+        )
+        .bind(&pause.project_id)
+        .bind(pause.paused_at)
+        .execute(&self.pool);
+        Ok(answered(ended).await?.rows_affected() > 0)
+    }
+
     /// Ends the pauses of these projects; those that a human made only with `by_hand`. Returns the
     /// projects that were paused.
     pub async fn resume(&self, projects: &[String], by_hand: bool) -> Result<Vec<String>, LedgerError> {

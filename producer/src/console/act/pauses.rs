@@ -121,8 +121,15 @@ async fn resume(State(app): State<Arc<App>>, Path(piece): Path<String>, form: Fo
             Ok(now) => now,
             Err(outcome) => return Ok(outcome),
         };
-        let known = now.pause.into_iter().map(|pause| (now.id.clone(), pause)).collect();
-        pauses::resume(&operator.ledger, &known, &[now.id]).await?;
+        let Some(pause) = now.pause else {
+            return Ok(Outcome::failed("Nothing was done: the project is not paused."));
+        };
+        // Of a pause that somebody makes in this moment nobody has been shown anything.
+        if !operator.ledger.end_pause(&pause).await? {
+            return Ok(Outcome::failed(
+                "Nothing was done: the project has changed since it was shown. Look at it again.",
+            ));
+        }
         Ok(Outcome::done(
             "The project is resumed. The next enqueue publishes again what was skipped.",
         ))

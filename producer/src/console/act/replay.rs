@@ -72,31 +72,52 @@ async fn replay(State(app): State<Arc<App>>, Path(piece): Path<String>, form: Fo
         Ok(events) => events,
         Err(error) => return unreadable(&app, &error),
     };
-    let days = form.carried("day");
+    let days = match days(&form.carried("day")) {
+        Ok(days) => days,
+        Err(error) => return unreadable(&app, &error),
+    };
     let order = Order {
         action: "replay",
         project: Some(now.id.clone()),
-        subjects: days.clone(),
+        subjects: days.iter().map(Day::to_string).collect(),
     };
     let (operator, shown) = (Arc::clone(&form.operator), Shown::of(&form));
     let deed = async move {
         match shown.still(&operator, &now.id).await? {
-            Ok(now) => send(&operator, &now.id, &days, &events).await,
+            Ok(now) => send(&operator, &now.id, days, &events).await,
             Err(outcome) => Ok(outcome),
         }
     };
     perform(&app, &form, order, deed).await
 }
 
+/// The days of a confirmation. A preview makes no form with other days, so one that has them was made
+/// by somebody else. PURE.
+fn days(carried: &[String]) -> Result<BTreeSet<Day>, CommandError> {
+    let days: BTreeSet<Day> = carried
+        .iter()
+        .map(|day| day.parse())
+        .collect::<Result<_, _>>()
+        .map_err(|_| CommandError::refused("the form carries what is no day; begin again"))?;
+    let between = |(first, last): (&Day, &Day)| usize::try_from((last.0 - first.0).num_days()).unwrap_or(0);
+    if days.first().zip(days.last()).map_or(0, between) >= LARGEST {
+        return Err(CommandError::refused(format!(
+            "the form's days span more than {LARGEST} days; begin again"
+        )));
+    }
+    Ok(days)
+}
+
 /// Sends those of the days that still hold data.
-async fn send(operator: &Operator, id: &str, days: &[String], events: &[Stream]) -> Result<Outcome, CommandError> {
-    let wanted: BTreeSet<Day> = days.iter().filter_map(|day| day.parse().ok()).collect();
+async fn send(
+    operator: &Operator,
+    id: &str,
+    wanted: BTreeSet<Day>,
+    events: &[Stream],
+) -> Result<Outcome, CommandError> {
     let (Some(first), Some(last)) = (wanted.first().copied(), wanted.last().copied()) else {
         return Ok(Outcome::failed("Nothing was done: no day was chosen."));
     };
-    if wanted.len() > LARGEST {
-        return Ok(Outcome::failed(format!("Nothing was done: more than {LARGEST} days.")));
-    }
     let clock = operator.ledger.now().await?;
     replays::must_be_over(last, clock)?;
     let scope = replays::scope(events, operator.observations);
@@ -126,4 +147,29 @@ async fn send(operator: &Operator, id: &str, days: &[String], events: &[Stream])
         outcome = outcome.left(failure.id, failure.error);
     }
     Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_carries_days_only_and_no_more_than_a_preview_shows() {
+        let of = |days: &[&str]| days_of(days).map(|days| days.len()).map_err(|error| error.to_string());
+        assert_eq!(of(&[]), Ok(0));
+        assert_eq!(of(&["2024-06-02", "2024-06-01", "2024-06-02"]), Ok(2));
+        assert_eq!(of(&["2024-01-01", "2024-12-31"]), Ok(2), "366 days");
+        for bad in [
+            &["2024-06-01", "x"][..],
+            &["\0"],
+            &["0001-01-01", "2024-06-01"],
+            &["2024-01-01", "2025-01-01"],
+        ] {
+            assert!(of(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    fn days_of(days: &[&str]) -> Result<BTreeSet<Day>, CommandError> {
+        super::days(&days.iter().map(|day| (*day).to_owned()).collect::<Vec<_>>())
+    }
 }

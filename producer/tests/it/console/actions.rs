@@ -335,6 +335,8 @@ async fn a_replay_sends_the_days_that_were_shown_and_still_hold_data() {
         let answer = bad.send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{from} {to}");
     }
+    let forged = console.form(replay, &[("shown", "none Some(false)"), ("day", "%00")]);
+    assert_eq!(forged.send().await.unwrap().status(), StatusCode::BAD_REQUEST);
     let without = console.act(replay, &[("shown", "none Some(false)")]).await;
     assert!(without.contains("no day was chosen"), "{without}");
 }
@@ -366,6 +368,38 @@ async fn a_deed_goes_on_when_the_browser_has_gone_and_the_console_ends() {
     assert!(code.is_some_and(|code| code.success()), "{}", console.process.tail());
     assert_eq!(audit(&world).await[0]["state"], "done");
     assert!(paused_because(&world).await.is_some());
+}
+
+/// Of a pause that takes the place of the shown one in the last moment nobody has said anything.
+#[tokio::test]
+async fn a_pause_that_nobody_was_shown_is_not_resumed() {
+    let world = world().await;
+    let console = Console::acting(&world, &[]).await;
+    let paused = world
+        .producer(&["projects", "pause", PROJECT, "--reason", "shown"])
+        .await;
+    assert_eq!(paused.code, 0, "{}", paused.stderr);
+    let asked = console.preview("/projects/project%20one/resume/preview", &[]).await;
+    let fields = hidden(&asked);
+    let mut other = world.pool().begin().await.unwrap();
+    sqlx::query("update posthog_export.paused set error = 'another', paused_at = clock_timestamp()")
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    let form = console.form("/projects/project%20one/resume", &with(&fields, &[]));
+    let resumed = tokio::spawn(form.send());
+    let waits = async || {
+        let waiting = "select exists (select 1 from pg_stat_activity where wait_event_type = 'Lock'
+                                      and query like '%delete from posthog_export.paused%' and pid <> pg_backend_pid())";
+        let waiting: bool = sqlx::query_scalar(waiting).fetch_one(&world.pool()).await.unwrap();
+        waiting.then_some(())
+    };
+    wait::until(super::PATIENCE, waits).await.unwrap();
+    other.commit().await.unwrap();
+    assert_eq!(resumed.await.unwrap().unwrap().status(), StatusCode::SEE_OTHER);
+    assert_eq!(paused_because(&world).await.as_deref(), Some("another"));
+    let row = audit(&world).await.remove(0);
+    assert_eq!(row["state"], "failed", "{row}");
 }
 
 /// A browser that goes away while the row is being written leaves no row without its deed.
