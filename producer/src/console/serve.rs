@@ -31,7 +31,10 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A connection takes no further request after so long. Whoever reads an answer or sends a form without
 /// end would otherwise keep its place for ever.
 const LONGEST: Duration = Duration::from_secs(300);
-/// How long open connections have when the console ends, and one that has lasted for [`LONGEST`].
+/// How long one that has lasted for [`LONGEST`] has for the answer that it waits for: a look into the
+/// queue takes up to a minute, and waits for its turn.
+const LAST_ANSWER: Duration = Duration::from_secs(90);
+/// How long open connections have when the console ends.
 const DRAIN: Duration = Duration::from_secs(5);
 /// How long nobody is let in after the system refused a connection (no file descriptors).
 const PAUSE: Duration = Duration::from_millis(200);
@@ -96,13 +99,13 @@ where
         .header_read_timeout(HEAD)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    tokio::select! {
+    let within = tokio::select! {
         // Who went away, or said nothing for too long, is no news.
         _ = &mut connection => return,
         // Nothing is ever sent: the sender goes when the console ends.
-        _ = ended.changed() => {}
-        () = tokio::time::sleep(LONGEST) => {}
-    }
+        _ = ended.changed() => DRAIN,
+        () = tokio::time::sleep(LONGEST) => LAST_ANSWER,
+    };
     connection.as_mut().graceful_shutdown();
-    let _ = timeout(DRAIN, connection).await;
+    let _ = timeout(within, connection).await;
 }
