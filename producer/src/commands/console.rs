@@ -31,13 +31,15 @@ under another name is refused. TLS is a certificate of its own (--tls-cert, --tl
 are used within seconds), or a proxy in front that speaks TLS with the browser (--behind-tls).
 
 Wrong passwords are slowed down by the address that they come from. With --behind-tls that is the
-last address of X-Forwarded-For, which the proxy writes. A browser that was let in once gets a
-cookie and is counted by itself, so that nobody else's guesses keep it out.
+last address of X-Forwarded-For, which the proxy must set; one that only passes bytes on does not,
+and then a guesser makes it up. A browser that was let in once gets a cookie and is counted by
+itself, so that nobody else's guesses keep it out.
 
 With --allow-actions its pages have buttons: pause and resume a project, check its key, export days
 of it again; requeue, discard and look at dead letters; run the doctor's checks. That needs
 CONSOLE_PASSWORD everywhere, ENCRYPTION_KEY, and rights to write (posthog_export_operator of
-deploy/sql). What was done, and from where, is on the page /actions.
+deploy/sql). What was done, and from where, is on the page /actions. Give such a console a host name
+of its own: whatever else is served under the same one could send its forms.
 
 With --path-prefix /exports its pages lie under /exports/; a proxy must not take the prefix away.
 `/healthz` answers probes without a password.
