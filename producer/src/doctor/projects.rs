@@ -50,7 +50,7 @@ async fn look(
     findings.extend(judge(&enabled, &answers));
     let known = answers.iter().filter(|answer| **answer == KeyAnswer::Known).count();
     if known > 0 {
-        let found = format!("known to PostHog: {}", count(known, "key"));
+        let found = format!("{} known to PostHog", count(known, "key"));
         findings.push(Finding::ok(Check::Projects, found));
     }
     paused_ones(ledger, &enabled, findings).await
