@@ -13,6 +13,9 @@ import sys
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / ".ci"))
+import sources  # noqa: E402
+
 GITHUB = ROOT / ".github"
 BIN = pathlib.Path(sys.executable).parent
 
@@ -74,10 +77,7 @@ def rules_of_dependabot(text, pinned):
 
 
 def pinned_folders():
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    paths = [pathlib.PurePosixPath("/", name) for name in listed.stdout.splitlines()]
+    paths = [pathlib.PurePosixPath("/", name) for name in sources.names()]
     return {
         (kind, str(path.parent))
         for kind, pattern in MANIFESTS.items()

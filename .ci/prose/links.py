@@ -12,7 +12,6 @@ import concurrent.futures
 import html.parser
 import pathlib
 import re
-import subprocess
 import sys
 import typing
 import urllib.error
@@ -22,6 +21,9 @@ import urllib.request
 import markdown_it
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / ".ci"))
+import sources  # noqa: E402
+
 MARKDOWN = markdown_it.MarkdownIt("commonmark").enable("table")
 
 # A path from the top of the repository, as prose, comments and messages write it: it ends in a name with a dot, or in a slash.
@@ -198,17 +200,12 @@ def look_elsewhere(pointers):
 
 def read_repository():
     """All files that are in git, or will be: with their text."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
-    )
     files = {}
-    for name in listed.stdout.decode().split("\0"):
-        path = ROOT / name
-        if name and path.is_file():
-            try:
-                files[name] = path.read_text(encoding="utf-8")
-            except UnicodeDecodeError:
-                files[name] = None
+    for name in sources.names():
+        try:
+            files[name] = (ROOT / name).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            files[name] = None
     return files
 
 
