@@ -33,6 +33,9 @@ POD_SECURITY = {
     "audit": "restricted",
     "audit-version": "latest",
 }
+# Where names are asked for on a node: NodeLocal DNSCache, and Cloud DNS of GKE.
+DNS_ON_NODES = {"169.254.20.10/32", "169.254.169.254/32"}
+AUTHORITIES = "/etc/posthog-export-ca"
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -143,6 +146,18 @@ def pod_faults(thing):
     return [f"{name(thing)} {fault}" for fault, holds in wanted.items() if not holds]
 
 
+def authority_faults(thing):
+    """Each container may be given certificate authorities by one ConfigMap, and each pod starts without it."""
+    pod = pod_of(thing)["spec"]
+    optional = {"name": "posthog-export-ca", "optional": True}
+    volumes = [volume["name"] for volume in pod.get("volumes", []) if volume.get("configMap") == optional]
+    if len(volumes) != 1:
+        return [f"{name(thing)}: no volume is the ConfigMap posthog-export-ca, if there is one"]
+    mount = {"name": volumes[0], "mountPath": AUTHORITIES, "readOnly": True}
+    without = [container["name"] for container in containers_of(pod_of(thing)) if mount not in container.get("volumeMounts", [])]
+    return [f"{name(thing)}: {container} sees no {AUTHORITIES}" for container in without]
+
+
 def paths_of_secrets(pod, example):
     """The files in each volume that is a Secret: those it names, or else all keys of the Secret."""
     keys_of = {secret["metadata"]["name"]: set(secret["stringData"]) for secret in example}
@@ -219,6 +234,21 @@ def nat64_faults(policy):
     return []
 
 
+def dns_faults(policy):
+    """Names are asked for at pods of the cluster and at addresses of the node, which no selector of pods finds; at port 53 only,
+    because one of them is also the address of the cloud's metadata."""
+    rules = [rule for rule in policy["spec"].get("egress", []) if any(port["port"] == 53 for port in rule.get("ports", []))]
+    places = [to for rule in rules for to in rule.get("to", [])]
+    blocks = {to["ipBlock"]["cidr"] for to in places if "ipBlock" in to}
+    faults = [f"{name(policy)}: no names from {cidr}" for cidr in sorted(DNS_ON_NODES - blocks)]
+    if not any("namespaceSelector" in to for to in places):
+        faults.append(f"{name(policy)}: no names from the cluster's DNS pods")
+    for rule in rules:
+        if {(port.get("protocol"), port["port"]) for port in rule["ports"]} != {("UDP", 53), ("TCP", 53)}:
+            faults.append(f"{name(policy)}: the rule for names is for 53, UDP and TCP, and no other port")
+    return faults
+
+
 def reference_faults(objects, known):
     """What one object says of another."""
     pods = {thing["metadata"]["name"]: pod_of(thing)["metadata"]["labels"] for thing in objects if pod_of(thing)}
@@ -236,6 +266,7 @@ def reference_faults(objects, known):
         if thing["metadata"]["name"] == "posthog-export":
             left = [pod for pod, labels in pods.items() if not selects(thing["spec"]["podSelector"], labels)]
             faults += [f"{name(thing)} does not select the pods of {pod}" for pod in left]
+            faults += dns_faults(thing)
         faults += nat64_faults(thing)
     for thing in of_kind(objects, "PodMonitor"):
         faults += [f"{name(thing)}: no port {end['port']}" for end in thing["spec"]["podMetricsEndpoints"] if end["port"] not in ports]
@@ -316,7 +347,7 @@ def faults_of(directory, objects, example, known):
     for thing in objects:
         faults += schema_faults(thing)
         if pod_of(thing):
-            faults += pod_faults(thing) + environment_faults(thing, objects, example, known)
+            faults += pod_faults(thing) + authority_faults(thing) + environment_faults(thing, objects, example, known)
     for worker in workers_of(objects):
         faults += worker_faults(worker, known)
     faults += reference_faults(objects, known) + secret_faults(example, known, objects)

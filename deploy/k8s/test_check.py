@@ -1,6 +1,10 @@
 """Plants faults in what is rendered, and looks whether check.py finds each: `python3 -m unittest discover deploy/k8s`."""
 
 import copy
+import pathlib
+import re
+import tempfile
+import textwrap
 import unittest
 
 import yaml
@@ -28,6 +32,8 @@ SETUP = ("Job", "posthog-export-setup")
 NAMESPACE = ("Namespace", "posthog-export")
 LABELS = ("metadata", "labels")
 SCALER = ("ScaledObject", "posthog-export-worker")
+POLICY = ("NetworkPolicy", "posthog-export")
+NAMES = ("spec", "egress", 0)
 MONITOR = ("PodMonitor", "posthog-export-worker")
 
 # Of which object, where, which key, its new value, and what the finding must say. `None` takes the key away.
@@ -79,6 +85,10 @@ PLANTED = [
     (WORKER, (*CONTAINER, "env", 0), "name", "DATABSE_URL_FILE", "no NAME_FILE of a secret"),
     (WORKER, (*CONTAINER, "env", 0), "name", "DATABASE_URL", "no NAME_FILE of a secret"),
     (WORKER, (*CONTAINER, "env", 0), "value", "/etc/posthog-export/DATABASE", "no Secret of secrets.example.yaml"),
+    (WORKER, (*POD, "volumes", 1, "configMap"), "optional", False, "no volume is the ConfigMap posthog-export-ca"),
+    (WORKER, (*POD, "volumes", 1, "configMap"), "name", "posthog-export-cas", "no volume is the ConfigMap posthog-export-ca"),
+    (SETUP, (*POD, "initContainers", 0, "volumeMounts", 1), "mountPath", "/etc/ca", "migrate sees no /etc/posthog-export-ca"),
+    (SETUP, (*CONTAINER, "volumeMounts"), 1, {"name": "broker", "mountPath": "/x"}, "declare sees no /etc/posthog-export-ca"),
     (SCALER, ("spec", "triggers", 0, "metadata"), "queueName", "posthog-export.job", "there is no queue"),
     (SCALER, ("spec",), "maxReplicaCount", 5, "too many for deploy/sql/reader.sql"),
     (SCALER, ("spec", "triggers", 0, "metadata"), "protocol", "amqp", "only http counts"),
@@ -91,6 +101,10 @@ PLANTED = [
     (MONITOR, ("spec", "selector", "matchLabels"), "app.kubernetes.io/component", "wroker", "selects nothing"),
     (("NetworkPolicy", "posthog-export"), ("spec", "podSelector", "matchLabels"), "app.kubernetes.io/name", "x", "selects nothing"),
     (("NetworkPolicy", "posthog-export-worker"), ("spec", "egress", 0, "to", 1, "ipBlock"), "except", [], "NAT64 is not closed"),
+    (POLICY, (*NAMES, "to", 1, "ipBlock"), "cidr", "169.254.20.11/32", "no names from 169.254.20.10/32"),
+    (POLICY, (*NAMES, "to"), 2, {}, "no names from 169.254.169.254/32"),
+    (POLICY, (*NAMES, "to"), 0, {}, "no names from the cluster's DNS pods"),
+    (POLICY, (*NAMES, "ports"), 1, {"protocol": "TCP", "port": 80}, "for 53, UDP and TCP, and no other port"),
     (("PrometheusRule", "posthog-export"), ("spec", "groups", 0, "rules", 0, "annotations"), "runbook_url", "docs/ALERTS.md#x", "leads nowhere"),
     (("Permission", "posthog-export-worker"), ("spec", "permissions"), "read", ".*", "differs from"),
     (WORKER, CONTAINER, "image", "registry.invalid/posthog-export:set-by-overlay", "images"),
@@ -162,6 +176,17 @@ class EveryPlantedFaultIsFound(unittest.TestCase):
         named = 'jq \'(.containers[] | select(.name == "producr")).args = $words\'; kubectl logs --container=enqueue job/a'
         missing = [f"docs: the CronJob has no container {called}" for called in ["enqueue", "producr"]]
         self.assertEqual(check.document_faults(f"{dropped}; {named}", OBJECTS), missing)
+
+    def test_the_patches_of_the_documents(self):
+        blocks = re.findall(r"^( *)```yaml\n(.*?)^ *```", check.read("docs/KUBERNETES.md"), re.DOTALL | re.MULTILINE)
+        self.assertTrue(blocks)
+        for _, block in blocks:
+            with self.subTest(block=block), tempfile.TemporaryDirectory(dir=check.HERE / "overlays") as folder:
+                overlay = f"resources:\n  - ../production\nnamespace: posthog-export\n{textwrap.dedent(block)}"
+                (pathlib.Path(folder) / "kustomization.yaml").write_text(overlay, encoding="utf-8")
+                objects = check.render(f"overlays/{pathlib.Path(folder).name}")
+                self.assertNotEqual(objects, OBJECTS)
+                self.assertEqual(check.faults_of(DIRECTORY, objects, EXAMPLE, KNOWN), [])
 
     def test_how_far_back_the_first_export_goes(self):
         objects = copy.deepcopy(OBJECTS)
