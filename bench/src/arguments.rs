@@ -40,8 +40,9 @@ pub struct Arguments {
     /// Projects of the fleet
     #[arg(long, value_name = "N", default_value_t = 400, requires = "fleet", value_parser = clap::value_parser!(u32).range(3..=5_000))]
     pub projects: u32,
-    /// The worker of another commit, which takes turns with this one's in the fleet
-    #[arg(long, value_name = "FILE", requires = "fleet")]
+    /// The worker of another commit, which takes turns with this one's: with the day, or in the
+    /// fleet
+    #[arg(long, value_name = "FILE", conflicts_with = "console")]
     pub against: Option<PathBuf>,
     /// This commit's worker, when it was built elsewhere
     #[arg(long, value_name = "FILE", requires = "fleet")]
@@ -74,6 +75,8 @@ Examples:
                                                      the day in steps, and what changed of it
   cargo bench-export --only worker,arrival --latency 0 --runs 5
                                                      verify, beside the export of the same day
+  cargo bench-export --only worker --latency 0 --against ../before/target/release/worker
+                                                     the day, beside another commit's worker
   cargo bench-export --events 70000 --latency 0      a quick look
   cargo bench-export --fleet --runs 3 --against ../before/target/release/worker
                                                      many small days, and planning; beside another commit's worker
@@ -171,7 +174,7 @@ mod tests {
     fn nonsense_is_refused() {
         for words in [
             "--console --fleet",
-            "--against there/worker",
+            "--console --against there/worker",
             "--fleet --only worker",
             "--worker here/worker",
             "--fleet --projects 2",

@@ -77,9 +77,6 @@ async fn jobs(
     fleet: &mut Fleet,
     say: &(impl Fn(&str) + Sync),
 ) -> Result<()> {
-    for path in arguments.worker.iter().chain(&arguments.against) {
-        ensure!(path.is_file(), "there is no file {}", path.display());
-    }
     let mut workers: Vec<(Whose, Option<&Path>)> = vec![(Whose::Ours, arguments.worker.as_deref())];
     if let Some(path) = &arguments.against {
         workers.push((Whose::Other, Some(path)));

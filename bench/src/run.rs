@@ -40,6 +40,9 @@ pub async fn run(arguments: Arguments, slot: Slot) -> Result<Report> {
     let servers = Arc::new(Servers::start_with_postgres(&database::POSTGRES_SETTINGS, kept).await);
     *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&servers));
 
+    for program in arguments.worker.iter().chain(&arguments.against) {
+        ensure!(program.is_file(), "there is no file {}", program.display());
+    }
     if arguments.console {
         let (circumstances, console) = console::run(arguments.runs, &servers, &say).await?;
         return Ok(Report {
@@ -270,12 +273,12 @@ impl Bench {
             outcome.events
         );
         self.report.verdicts.push((case, verdict));
-        if let Case::Worker(_) | Case::PosthogNode(_) = case
+        if let Case::Worker(_) | Case::Other(_) | Case::PosthogNode(_) = case
             && depth == Depth::Contents
         {
             self.digests.push((case, seen.digest));
             if self.digests.iter().any(|(_, digest)| *digest != seen.digest) {
-                bail!("posthog-node's events say other things than the worker's");
+                bail!("the events of {case} say other things than the worker's");
             }
         }
         if let Case::Worker(_) = case {
@@ -290,7 +293,7 @@ impl Bench {
 
     async fn sample(&mut self, case: Case, round: u32) -> Result<()> {
         let latency = match case {
-            Case::Worker(latency) | Case::PosthogNode(latency) => latency,
+            Case::Worker(latency) | Case::Other(latency) | Case::PosthogNode(latency) => latency,
             _ => 0,
         };
         self.prepare(case).await?;
@@ -342,6 +345,10 @@ impl Bench {
             Case::Worker(_) | Case::ProjectsInTurn | Case::BareDay | Case::LargeDay => {
                 worker::export(&self.world, &days, 1, 1, &run).await
             }
+            Case::Other(_) => {
+                let program = self.arguments.against.as_deref().context("--against is not given")?;
+                worker::export_by(&self.world, program, &days, &run).await
+            }
             Case::Steps => {
                 let messages = days.iter().flat_map(|day| fresh::in_steps(*day, &run));
                 worker::export_messages(&self.world, &messages.collect::<Vec<_>>(), &run).await
@@ -372,6 +379,7 @@ impl Bench {
 fn days(case: Case) -> Vec<Day> {
     match case {
         Case::Worker(_)
+        | Case::Other(_)
         | Case::PosthogNode(_)
         | Case::Copy(_)
         | Case::BareDay
@@ -394,6 +402,9 @@ fn cases(arguments: &Arguments) -> Vec<Case> {
     for latency in &arguments.latency {
         if arguments.wants(Part::Worker) {
             cases.push(Case::Worker(*latency));
+        }
+        if arguments.against.is_some() {
+            cases.push(Case::Other(*latency));
         }
         if arguments.wants(Part::PosthogNode) && arguments.peer_latency.contains(latency) {
             cases.push(Case::PosthogNode(*latency));
@@ -447,6 +458,10 @@ mod tests {
         assert_eq!(
             cases_of("--only posthog-node --peer-latency 200"),
             [Case::PosthogNode(200)]
+        );
+        assert_eq!(
+            cases_of("--only worker --latency 0,50 --against there/worker"),
+            [Case::Worker(0), Case::Other(0), Case::Worker(50), Case::Other(50)]
         );
         assert!(cases_of("--only idle").is_empty());
     }

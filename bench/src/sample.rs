@@ -11,6 +11,8 @@ use crate::memory::Held;
 pub enum Case {
     /// The worker, one day, with that delay of the receiver's answers in milliseconds
     Worker(u64),
+    /// The same by another commit's worker
+    Other(u64),
     /// The same day by posthog-node
     PosthogNode(u64),
     /// The same rows by COPY, in so many connections
@@ -59,6 +61,7 @@ impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Worker(latency) => write!(f, "worker, answers after {latency} ms"),
+            Self::Other(latency) => write!(f, "the other commit's worker, answers after {latency} ms"),
             Self::PosthogNode(latency) => write!(f, "posthog-node, answers after {latency} ms"),
             Self::Copy(1) => f.write_str("COPY, 1 connection"),
             Self::Copy(connections) => write!(f, "COPY, {connections} connections"),

@@ -110,6 +110,16 @@ pub fn targets(samples: &[Sample], idle: Option<IdleWorker>, compressed: Option<
             AtMost(0.75),
             ratio(samples, day, Case::Copy(1), |sample| Some(sample.postgres_cpu)),
         ),
+        times(
+            "time over that of the other commit's worker",
+            AtMost(1.05),
+            wall(day, Case::Other(0)),
+        ),
+        times(
+            "CPU over that of the other commit's worker",
+            AtMost(1.05),
+            ratio(samples, day, Case::Other(0), |sample| sample.cpu),
+        ),
         number(
             "peak memory of the worker",
             AtMost(64.0),
@@ -288,6 +298,23 @@ mod tests {
         };
         let what = "our time over the database's own limit (COPY, 3 connections)";
         assert!(limit(1.1).contains(&(what, true)) && limit(1.11).contains(&(what, false)));
+    }
+
+    #[test]
+    fn a_commit_may_cost_no_more_than_the_other() {
+        let against = |ours: f64, theirs: f64| {
+            held(&[
+                sample(Case::Worker(0), 1, ours, ours),
+                sample(Case::Other(0), 1, theirs, theirs),
+            ])
+        };
+        for what in ["time", "CPU"].map(|what| format!("{what} over that of the other commit's worker")) {
+            let found =
+                |samples: Vec<(&str, bool)>| samples.iter().find(|(name, _)| *name == what).map(|found| found.1);
+            assert_eq!(found(against(1.05, 1.0)), Some(true));
+            assert_eq!(found(against(1.06, 1.0)), Some(false));
+            assert_eq!(found(held(&[sample(Case::Worker(0), 1, 1.0, 1.0)])), None);
+        }
     }
 
     #[test]

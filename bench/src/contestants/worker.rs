@@ -1,5 +1,6 @@
 //! The real worker, driven by real jobs through RabbitMQ.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -52,6 +53,17 @@ pub async fn export(world: &World, days: &[Day], workers: usize, jobs_at_once: u
         .map(|day| (JOB, job(day.project, day.date, Some(run))))
         .collect();
     work(world, workers, &messages, run).await
+}
+
+/// Exports each of the days as a job, one after the other, by a fresh worker of that file.
+pub async fn export_by(world: &World, program: &Path, days: &[Day], run: &str) -> Result<Outcome> {
+    let worker = world.worker_from(program, &settings("1", &[])).await;
+    worker.wait_ready().await;
+    let messages: Vec<_> = days
+        .iter()
+        .map(|day| (JOB, job(day.project, day.date, Some(run))))
+        .collect();
+    work(world, vec![worker], &messages, run).await
 }
 
 /// Works these messages off, one after the other, by a fresh worker. The name of each run is `run`,
@@ -148,9 +160,7 @@ pub async fn idle(world: &World, watched: Duration) -> Result<Idle> {
 
 async fn start(world: &World, count: usize, jobs_at_once: usize, others: &[(&str, &str)]) -> Result<Vec<Worker>> {
     let concurrency = jobs_at_once.to_string();
-    let mut settings = vec![("WORKER_CONCURRENCY", concurrency.as_str())];
-    settings.extend(DEFAULTS);
-    settings.extend(others);
+    let settings = settings(&concurrency, others);
     let mut workers = Vec::new();
     for _ in 0..count {
         let worker = world.worker(&settings).await;
@@ -158,6 +168,13 @@ async fn start(world: &World, count: usize, jobs_at_once: usize, others: &[(&str
         workers.push(worker);
     }
     Ok(workers)
+}
+
+fn settings<'a>(jobs_at_once: &'a str, others: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let mut settings = vec![("WORKER_CONCURRENCY", jobs_at_once)];
+    settings.extend(DEFAULTS);
+    settings.extend(others);
+    settings
 }
 
 async fn stop(workers: Vec<Worker>) {
