@@ -27,6 +27,13 @@ fn psql(world: &World, file: &str, arguments: &[&str]) -> Option<String> {
 
 /// The same as the role of a URL.
 fn psql_as(url: &str, file: &str, arguments: &[&str]) -> Option<String> {
+    let (succeeded, said) = psql_says(url, file, arguments)?;
+    assert!(succeeded, "{said}");
+    Some(said)
+}
+
+/// The same, whether it succeeds or not.
+fn psql_says(url: &str, file: &str, arguments: &[&str]) -> Option<(bool, String)> {
     let Some(programs) = crate::backup::programs() else {
         assert!(std::env::var_os("CI").is_none(), "there is no psql");
         return None;
@@ -39,9 +46,7 @@ fn psql_as(url: &str, file: &str, arguments: &[&str]) -> Option<String> {
         .arg(path.join(file))
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{said}");
-    Some(said)
+    Some((output.status.success(), String::from_utf8(output.stderr).unwrap()))
 }
 
 /// The same without psql, in the schema `public`.
@@ -136,6 +141,53 @@ async fn an_owner_who_may_create_roles_is_enough() {
     let left = "select count(*) from pg_roles where rolname like 'posthog_export%'";
     let left: i64 = sqlx::query_scalar(left).fetch_one(&pool).await.unwrap();
     assert_eq!(left, 0);
+    pool.close().await;
+}
+
+/// To PostgreSQL a grant by somebody who may not give the right on is a warning. The files end with an error, and leave nothing.
+#[tokio::test]
+async fn rights_that_were_not_granted_are_an_error() {
+    let world = World::on(Arc::new(Servers::start().await)).await;
+    sql(
+        &world,
+        "create role looker login createrole;
+         grant select, insert, update on all tables in schema public to looker;
+         create role simple login; grant create, usage on schema public to simple;
+         do $$ begin
+             execute (select string_agg(format('alter table public.%I owner to simple', tablename), ';')
+                      from pg_tables where schemaname = 'public');
+         end $$",
+    )
+    .await;
+    let role = |name: &str| world.database_url.replace("postgres@", &format!("{name}@"));
+    for file in ["reader.sql", "settings.sql"] {
+        let Some((succeeded, said)) = psql_says(&role("looker"), file, &[]) else {
+            return;
+        };
+        assert!(
+            !succeeded && said.contains("was not given the right to") && said.contains("Managed PostgreSQL"),
+            "{file}: {said}"
+        );
+    }
+    let made = "select count(*) from pg_roles where rolname like 'posthog_export%'";
+    let made: i64 = sqlx::query_scalar(made).fetch_one(&world.pool()).await.unwrap();
+    assert_eq!(made, 0);
+    // Somebody else makes the roles; the owner of the tables, who may make none, grants.
+    let install = include_str!("../../../docs/INSTALL.md");
+    let (_, rest) = install.split_once("The administrator creates the roles").unwrap();
+    let statements = rest.split("```").nth(1).unwrap().trim_start_matches("sql");
+    sqlx::raw_sql(statements).execute(&world.pool()).await.unwrap();
+    for file in ["reader.sql", "settings.sql", "reader.sql"] {
+        psql_as(&role("simple"), file, &[]);
+    }
+    let readers = role("posthog_export_reader");
+    assert!(refused(&readers, "select input from public.traces").await);
+    assert!(refused(&readers, "create table public.mine (id int)").await);
+    let pool = sqlx::PgPool::connect(&readers).await.unwrap();
+    sqlx::raw_sql("select id, tags from public.traces")
+        .execute(&pool)
+        .await
+        .unwrap();
     pool.close().await;
 }
 
