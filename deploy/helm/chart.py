@@ -2,11 +2,12 @@
 """Makes the chart out of deploy/k8s/base, so that there is no second truth: `KUBECTL=kubectl deploy/helm/chart.py`.
 
 The rendered base becomes the chart's template, with a value in place of what an overlay would set. With `--check`, and HELM=helm,
-nothing is written: the chart must be the one that is made, and with its default values `helm template` must give the objects
-that `kubectl kustomize` gives of the base, each equal.
+nothing is written: the chart must be the one that is made, and with its default values and an image `helm template` must give the
+objects that `kubectl kustomize` gives of the base, each equal.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import re
@@ -21,6 +22,9 @@ CHART = HERE / "posthog-export"
 
 # The settings' name ends in a hash of what they hold; kustomize and Helm do not make the same one.
 HASHED = re.compile(r"^posthog-export-[a-z0-9]{10}$")
+# The base's placeholder, which the chart refuses; and what the check sets instead.
+NOWHERE = "registry.invalid/"
+IMAGE = "registry.example.com/posthog-export:0.1.0"
 WORKER = ("Deployment", "posthog-export-worker")
 ENQUEUE = ("CronJob", "posthog-export-enqueue")
 SETUP = ("Job", "posthog-export-setup")
@@ -31,14 +35,17 @@ HEADER = "# Written by deploy/helm/chart.py from deploy/k8s/base, and held equal
 
 # What the values mean, and where in the base each has its default.
 VALUES = """\
-# The image, by the digest of what was pushed or by its tag. This placeholder is one that no registry has.
+# The image, by the digest of what was pushed or by its tag. This placeholder is refused.
 image: {image}
+# If your registry needs a password: [{{name: …}}]
+imagePullSecrets: []
 
-# Environment variables of all programs: docs/CONFIGURATION.md. LANGFUSE_URL and BACKFILL_DAYS want a value of yours.
-# Secrets are none of them: deploy/k8s/secrets.example.yaml says which Secrets must be there.
+# Environment variables of all programs: docs/CONFIGURATION.md. Each value is a text: put numbers, on and off in quotes. LANGFUSE_URL
+# wants a value of yours. Secrets are none of them: deploy/k8s/secrets.example.yaml says which Secrets must be there.
 settings:
 {settings}
 worker:
+  # null leaves the number to an autoscaler of yours.
   replicas: {replicas}
   resources:
 {worker_resources}
@@ -46,7 +53,97 @@ worker:
 enqueue:
   schedule: {schedule}
   args:
-{enqueue_args}"""
+{enqueue_args}
+# For all pods.
+podLabels: {{}}
+podAnnotations: {{}}
+nodeSelector: {{}}
+tolerations: []
+"""
+
+# Before anything is rendered.
+REFUSED = """\
+{{- if or (not .Values.image) (hasPrefix "registry.invalid/" .Values.image) }}
+{{- fail "image: set it to your image, for example --set image=registry.example.com/posthog-export:0.1.0" }}
+{{- end }}
+{{- range $name, $value := .Values.settings }}
+{{- if not (kindIs "string" $value) }}
+{{- fail (printf "settings.%s must be a text: put it in quotes in a file of values, or use --set-string" $name) }}
+{{- end }}
+{{- end }}
+"""
+
+# Takes the place of a line, with its indentation and what stood after the mark.
+LINES = {
+    "MARK_REPLICAS": """\
+{{{{- if not (kindIs "invalid" .Values.worker.replicas) }}}}
+{indent}replicas: {{{{ .Values.worker.replicas }}}}
+{{{{- end }}}}""",
+    "MARK_LABELS": "{{{{- with .Values.podLabels }}}}{{{{ toYaml . | nindent {spaces} }}}}{{{{- end }}}}",
+    "MARK_ANNOTATIONS": """\
+{{{{- with .Values.podAnnotations }}}}
+{indent}annotations:
+{{{{- toYaml . | nindent {more} }}}}
+{{{{- end }}}}""",
+    "MARK_POD": "\n".join(
+        f"""\
+{{{{{{{{- with .Values.{name} }}}}}}}}
+{{indent}}{name}:
+{{{{{{{{- toYaml . | nindent {{more}} }}}}}}}}
+{{{{{{{{- end }}}}}}}}"""
+        for name in ("imagePullSecrets", "nodeSelector", "tolerations")
+    ),
+}
+
+NOTES = """\
+{{- /* Written by deploy/helm/chart.py; change it there. */ -}}
+Now look:
+
+  kubectl --namespace {{ .Release.Namespace }} wait --for=condition=complete job/MARK_SETUP --timeout=10m
+  kubectl --namespace {{ .Release.Namespace }} rollout status deploy/posthog-export-worker
+  kubectl --namespace {{ .Release.Namespace }} exec deploy/posthog-export-worker -- producer doctor
+
+Pods that stay in ContainerCreating usually lack a Secret: deploy/k8s/secrets.example.yaml.
+{{- if .Release.IsInstall }}
+
+The first night publishes at {{ .Values.enqueue.schedule | quote }} UTC. Count before what it would send: docs/KUBERNETES.md.
+{{- end }}
+"""
+
+TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+QUANTITIES = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
+
+
+def schema():
+    """What the values may be. The texts of the settings are looked at by the template, which says what to do."""
+
+    def an_object(**properties):
+        return {"type": "object", "additionalProperties": False, "properties": properties}
+
+    source = (ROOT / "shared/src/settings/variables.rs").read_text(encoding="utf-8")
+    variables = sorted(re.findall(r'\bvariable ([A-Z_]+) "', source))
+    # These two select the pods.
+    selecting = {"pattern": r"^app\.kubernetes\.io/(name|component)$"}
+    values = an_object(
+        image={"type": "string"},
+        imagePullSecrets={"type": "array", "items": an_object(name={"type": "string"})},
+        settings={"type": "object", "propertyNames": {"enum": variables}},
+        worker=an_object(
+            replicas={"type": ["integer", "null"], "minimum": 0},
+            resources=an_object(limits=QUANTITIES, requests=QUANTITIES),
+        ),
+        enqueue=an_object(
+            schedule={"type": "string"},
+            args={"type": "array", "items": {"type": "string"}, "minItems": 1},
+        ),
+        podLabels=TEXTS | {"propertyNames": {"not": selecting}},
+        podAnnotations=TEXTS,
+        nodeSelector=TEXTS,
+        tolerations={"type": "array", "items": {"type": "object"}},
+        # A chart that has this one as a part of it hands this down.
+        **{"global": {"type": "object"}},
+    )
+    return {"$schema": "http://json-schema.org/draft-07/schema#", "$comment": HEADER.strip("# \n")} | values
 
 
 def at(thing, path):
@@ -64,6 +161,11 @@ def render():
 def find(objects, kind, name):
     (found,) = [thing for thing in objects if (thing["kind"], thing["metadata"]["name"]) == (kind, name)]
     return found
+
+
+def pod_of(thing):
+    spec = thing.get("spec", {})
+    return spec.get("jobTemplate", {}).get("spec", spec).get("template")
 
 
 def indented(value, spaces):
@@ -87,8 +189,7 @@ def make(objects):
     expressions = {
         "MARK_IMAGE": "{{ .Values.image | quote }}",
         "MARK_SETTINGS_NAME": "posthog-export-{{ .Values.settings | toJson | sha256sum | trunc 10 }}",
-        "MARK_SETTINGS": "\n{{- range $name, $value := .Values.settings }}\n  {{ $name }}: {{ $value | toString | quote }}\n{{- end }}",
-        "MARK_REPLICAS": "{{ .Values.worker.replicas }}",
+        "MARK_SETTINGS": "\n{{- range $name, $value := .Values.settings }}\n  {{ $name }}: {{ $value | quote }}\n{{- end }}",
         "MARK_RESOURCES": "\n{{- toYaml .Values.worker.resources | nindent 10 }}",
         "MARK_SCHEDULE": "{{ .Values.enqueue.schedule | quote }}",
         "MARK_ARGS": "\n{{- toYaml .Values.enqueue.args | nindent 12 }}",
@@ -109,7 +210,13 @@ def make(objects):
     (settings,) = [thing for thing in marks if thing["kind"] == "ConfigMap"]
     settings["data"] = "MARK_SETTINGS"
     worker, enqueue, setup = find(marks, *WORKER), find(marks, *ENQUEUE), find(marks, *SETUP)
-    worker["spec"]["replicas"] = "MARK_REPLICAS"
+    for thing in marks:
+        if pod_of(thing):
+            assert "annotations" not in pod_of(thing)["metadata"], "podAnnotations would be a second list"
+            pod_of(thing)["metadata"]["labels"]["MARK_LABELS"] = None
+            pod_of(thing)["metadata"]["MARK_ANNOTATIONS"] = None
+            pod_of(thing)["spec"]["MARK_POD"] = None
+    worker["spec"] = {"MARK_REPLICAS" if key == "replicas" else key: value for key, value in worker["spec"].items()}
     at(worker, WORKER_CONTAINER)["resources"] = "MARK_RESOURCES"
     enqueue["spec"]["schedule"] = "MARK_SCHEDULE"
     at(enqueue, ENQUEUE_CONTAINER)["args"] = "MARK_ARGS"
@@ -119,6 +226,13 @@ def make(objects):
     for mark in sorted(expressions, key=len, reverse=True):
         before = r" ?" if expressions[mark].startswith("\n") else ""
         template, count = re.subn(f"{before}\\b{mark}\\b", lambda _, mark=mark: expressions[mark], template)
+        assert count, f"{mark} stands nowhere"
+    for mark, lines in LINES.items():
+        def put(found, lines=lines):
+            spaces = len(found[1])
+            return lines.format(indent=found[1], spaces=spaces, more=spaces + 2)
+
+        template, count = re.subn(rf"^( *){mark}: .*$", put, template, flags=re.MULTILINE)
         assert count, f"{mark} stands nowhere"
     version = re.search(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(encoding="utf-8"), re.MULTILINE)[1]
     chart = {
@@ -133,25 +247,31 @@ def make(objects):
     return {
         "Chart.yaml": HEADER + yaml.safe_dump(chart, sort_keys=False, width=1000),
         "values.yaml": HEADER + values,
-        "templates/all.yaml": HEADER + template,
+        "values.schema.json": json.dumps(schema(), indent=2) + "\n",
+        "templates/all.yaml": HEADER + REFUSED + template,
+        "templates/NOTES.txt": NOTES.replace("MARK_SETUP", expressions["MARK_SETUP"]),
     }
 
 
 def helm(chart, *arguments):
-    """What Helm makes of a chart with its default values, or those that are given."""
-    command = [os.environ.get("HELM", "helm"), "template", "posthog-export", str(chart), *arguments]
+    """What Helm makes of a chart with an image and otherwise its default values, or those that are given."""
+    # Helm cannot overwrite a text by a part of an image.
+    image = [] if any(re.match("image[.=]", words) for words in arguments) else [f"--set=image={IMAGE}"]
+    command = [os.environ.get("HELM", "helm"), "template", "posthog-export", str(chart), *image, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ValueError(done.stderr.strip())
     return [thing for thing in yaml.safe_load_all(done.stdout) if thing]
 
 
-def unhashed(thing):
-    """The same, with no hash in the settings' name."""
+def comparable(thing):
+    """The same, with no hash in the settings' name, and with the image that the check sets."""
     if isinstance(thing, dict):
-        return {key: unhashed(value) for key, value in thing.items()}
+        return {key: comparable(value) for key, value in thing.items()}
     if isinstance(thing, list):
-        return [unhashed(value) for value in thing]
+        return [comparable(value) for value in thing]
+    if isinstance(thing, str) and thing.startswith(NOWHERE):
+        return IMAGE
     return "posthog-export-HASH" if isinstance(thing, str) and HASHED.match(thing) else thing
 
 
@@ -159,7 +279,7 @@ def differences(wanted, found):
     """Objects that are not in both, or not the same."""
 
     def by_name(objects):
-        return {f"{thing['kind']} {thing['metadata']['name']}": thing for thing in map(unhashed, objects)}
+        return {f"{thing['kind']} {thing['metadata']['name']}": thing for thing in map(comparable, objects)}
 
     wanted, found = by_name(wanted), by_name(found)
     return (
@@ -183,7 +303,7 @@ def main():
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             faults.append(f"deploy/helm/posthog-export/{name} is not what deploy/helm/chart.py makes: run it")
     if checks:
-        subprocess.run([os.environ.get("HELM", "helm"), "lint", "--strict", "--quiet", str(CHART)], check=True)
+        subprocess.run([os.environ.get("HELM", "helm"), "lint", "--strict", "--quiet", f"--set=image={IMAGE}", str(CHART)], check=True)
         faults += differences(objects, helm(CHART))
     for fault in faults:
         print(fault, file=sys.stderr)

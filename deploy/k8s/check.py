@@ -36,6 +36,11 @@ POD_SECURITY = {
 # Where names are asked for on a node: NodeLocal DNSCache, and Cloud DNS of GKE.
 DNS_ON_NODES = {"169.254.20.10/32", "169.254.169.254/32"}
 AUTHORITIES = "/etc/posthog-export-ca"
+KEPT = {
+    "Helm": ("helm.sh/resource-policy", "keep"),
+    "Argo CD": ("argocd.argoproj.io/sync-options", "PruneLast=true"),
+    "Flux": ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
+}
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -298,6 +303,12 @@ def reference_faults(objects, known):
     return faults
 
 
+def kept_faults(settings):
+    """Pods of the settings before are there until those of the new ones are ready, and one that starts again needs its own."""
+    annotations = settings["metadata"].get("annotations", {})
+    return [f"{name(settings)}: {by} would prune it too early" for by, (key, value) in KEPT.items() if annotations.get(key) != value]
+
+
 def first_export_faults(objects):
     """Nobody can be asked in the cluster, so the overlay says how far back the first export of a project goes."""
     faults = []
@@ -329,6 +340,8 @@ def overlay_faults(directory, objects):
             for label, value in POD_SECURITY.items():
                 if labels.get(f"pod-security.kubernetes.io/{label}") != value:
                     faults.append(f"{name(thing)}: pod-security.kubernetes.io/{label} is not {value}")
+        if thing["kind"] == "ConfigMap":
+            faults += kept_faults(thing)
         if thing["kind"] == "Secret":
             faults.append(f"{name(thing)} is rendered")
         if directory != "base" and thing["kind"] != "Namespace" and thing["metadata"].get("namespace") not in namespaces:

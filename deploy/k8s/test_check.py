@@ -159,6 +159,14 @@ class EveryPlantedFaultIsFound(unittest.TestCase):
             faults = check.faults_of(DIRECTORY, objects, EXAMPLE, KNOWN)
             self.assertTrue(any(says in fault for fault in faults), (variable, faults))
 
+    def test_the_settings_of_pods_that_run_are_kept(self):
+        for by, (key, _) in check.KEPT.items():
+            objects = copy.deepcopy(OBJECTS)
+            (config,) = check.of_kind(objects, "ConfigMap")
+            del config["metadata"]["annotations"][key]
+            says = f"{check.name(config)}: {by} would prune it too early"
+            self.assertEqual(check.overlay_faults(DIRECTORY, objects), [says])
+
     def test_the_example_of_secrets(self):
         example = copy.deepcopy(EXAMPLE)
         example[0]["stringData"]["ENCRYPTION_KEYS"] = "0"
