@@ -51,6 +51,8 @@ worker:
 {worker_resources}
 # Publishes the jobs of each night.
 enqueue:
+  # true while you count before the first night, and during an upgrade (docs/UPGRADE.md).
+  suspend: false
   schedule: {schedule}
   args:
 {enqueue_args}
@@ -133,6 +135,7 @@ def schema():
             resources=an_object(limits=QUANTITIES, requests=QUANTITIES),
         ),
         enqueue=an_object(
+            suspend={"type": "boolean"},
             schedule={"type": "string"},
             args={"type": "array", "items": {"type": "string"}, "minItems": 1},
         ),
@@ -191,6 +194,7 @@ def make(objects):
         "MARK_SETTINGS_NAME": "posthog-export-{{ .Values.settings | toJson | sha256sum | trunc 10 }}",
         "MARK_SETTINGS": "\n{{- range $name, $value := .Values.settings }}\n  {{ $name }}: {{ $value | quote }}\n{{- end }}",
         "MARK_RESOURCES": "\n{{- toYaml .Values.worker.resources | nindent 10 }}",
+        "MARK_SUSPEND": "{{ .Values.enqueue.suspend }}",
         "MARK_SCHEDULE": "{{ .Values.enqueue.schedule | quote }}",
         "MARK_ARGS": "\n{{- toYaml .Values.enqueue.args | nindent 12 }}",
         # A Job cannot be changed: each upgrade has its own, and Helm takes the one before away.
@@ -218,6 +222,7 @@ def make(objects):
             pod_of(thing)["spec"]["MARK_POD"] = None
     worker["spec"] = {"MARK_REPLICAS" if key == "replicas" else key: value for key, value in worker["spec"].items()}
     at(worker, WORKER_CONTAINER)["resources"] = "MARK_RESOURCES"
+    enqueue["spec"]["suspend"] = "MARK_SUSPEND"
     enqueue["spec"]["schedule"] = "MARK_SCHEDULE"
     at(enqueue, ENQUEUE_CONTAINER)["args"] = "MARK_ARGS"
     setup["metadata"]["name"] = "MARK_SETUP"

@@ -41,6 +41,14 @@ KEPT = {
     "Argo CD": ("argocd.argoproj.io/sync-options", "PruneLast=true"),
     "Flux": ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
 }
+# To Langfuse's database, beside those of the workers: the console 8, enqueue, steps, verify and a doctor 4 each.
+OTHER_CONNECTIONS = 24
+# Commands of the documents.
+SUSPEND = "s/suspend: false/suspend: true/"
+APPLY_SUSPENDED = f"kubectl kustomize deploy/k8s/overlays/production | sed '{SUSPEND}' | kubectl apply --filename=-"
+WAIT = "wait --for=condition=complete job/posthog-export-setup"
+COUNT = "producer_job enqueue --no-setup --dry-run --count"
+APPLY = "kubectl apply --kustomize deploy/k8s/overlays/production"
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -280,9 +288,9 @@ def reference_faults(objects, known):
     settings = of_kind(objects, "ConfigMap")[0]["data"]
     jobs = int(settings.get("WORKER_CONCURRENCY", known["jobs"])) + int(settings.get("BACKFILL_CONCURRENCY", known["backfill"]))
     for thing in of_kind(objects, "ScaledObject"):
-        # Three for each job, one more worker while an update runs, and some for the producer and people.
+        # Three for each job, and one more worker while an update runs.
         connections = 3 * jobs * (thing["spec"]["maxReplicaCount"] + 1)
-        if connections + 5 > known["connections"]:
+        if connections + OTHER_CONNECTIONS > known["connections"]:
             faults.append(f"{name(thing)}: {connections} connections are too many for deploy/sql/reader.sql")
         if thing["spec"]["scaleTargetRef"]["name"] != worker["metadata"]["name"] or "replicas" in worker["spec"]:
             faults.append(f"{name(thing)}: not the one who says how many workers there are")
@@ -309,15 +317,18 @@ def kept_faults(settings):
     return [f"{name(settings)}: {by} would prune it too early" for by, (key, value) in KEPT.items() if annotations.get(key) != value]
 
 
-def first_export_faults(objects):
-    """Nobody can be asked in the cluster, so the overlay says how far back the first export of a project goes."""
+def first_export_faults(objects, text):
+    """A long history is held back, as nobody can be asked in the cluster. An overlay that approves it, for every project, says
+    that somebody has counted it."""
+    if re.search(r"#.*\bcounted\b", text):
+        return []
     faults = []
     maps = {config["metadata"]["name"]: config["data"] for config in of_kind(objects, "ConfigMap")}
     for thing in of_kind(objects, "CronJob"):
         for container in containers_of(pod_of(thing)):
             settings = {key for source in container.get("envFrom", []) for key in maps[source["configMapRef"]["name"]]}
-            if "enqueue" in container["args"] and "BACKFILL_DAYS" not in settings and "--yes" not in container["args"]:
-                faults.append(f"{name(thing)}: neither BACKFILL_DAYS nor --yes: a long first export is held back")
+            if "enqueue" in container["args"] and ("BACKFILL_DAYS" in settings or "--yes" in container["args"]):
+                faults.append(f"{name(thing)}: approves first exports, and no comment of kustomization.yaml says that they were counted")
     return faults
 
 
@@ -340,6 +351,8 @@ def overlay_faults(directory, objects):
             for label, value in POD_SECURITY.items():
                 if labels.get(f"pod-security.kubernetes.io/{label}") != value:
                     faults.append(f"{name(thing)}: pod-security.kubernetes.io/{label} is not {value}")
+        if thing["kind"] == "CronJob" and thing["spec"].get("suspend") is not False:
+            faults.append(f"{name(thing)}: no apply starts it again after it was suspended")
         if thing["kind"] == "ConfigMap":
             faults += kept_faults(thing)
         if thing["kind"] == "Secret":
@@ -351,7 +364,9 @@ def overlay_faults(directory, objects):
             faults += [f"{name(thing)}: {address} leads nowhere" for address in addresses if not re.fullmatch(r"https://\S+#alert-\w+", address)]
         if thing["kind"] == "ServiceAccount" and thing.get("automountServiceAccountToken") is not False:
             faults.append(f"{name(thing)} hands out a token")
-    return faults + (first_export_faults(objects) if directory != "base" else [])
+    if directory != "base":
+        faults += first_export_faults(objects, (HERE / directory / "kustomization.yaml").read_text(encoding="utf-8"))
+    return faults
 
 
 def faults_of(directory, objects, example, known):
@@ -414,16 +429,29 @@ def document_faults(text, objects):
     return faults
 
 
+def in_order(text, steps):
+    """Whether each step stands in a block of commands, the first time that it does after the one before."""
+    commands = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
+    places = [commands.find(step) for step in steps]
+    return -1 not in places and places == sorted(places)
+
+
 def install_faults(text, example):
-    """The documents name each Secret, and have the namespace applied before them, and them before the pods that wait for them."""
+    """The documents name each Secret, and have the namespace applied before them, and them before the pods that wait for them;
+    and the nights begin when somebody has counted what they send."""
     called = [secret["metadata"]["name"] for secret in example]
     faults = [f"docs/KUBERNETES.md does not name the Secret {secret}" for secret in called if f"`{secret}`" not in text]
-    (block,) = [block for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) if "/namespace.yaml" in block]
-    steps = ["/namespace.yaml", "--namespace posthog-export apply --filename=secrets", "apply --kustomize"]
-    places = [block.find(step) for step in steps]
-    if -1 in places or places != sorted(places):
-        faults.append("docs/KUBERNETES.md: the namespace, the Secrets and the rest are not applied in this order")
+    secrets = "--namespace posthog-export apply --filename=secrets"
+    if not in_order(text, ["/namespace.yaml", secrets, APPLY_SUSPENDED, WAIT, COUNT, APPLY]):
+        faults.append("docs/KUBERNETES.md: namespace, Secrets, the rest without the nights, the count and the nights are not in this order")
     return faults
+
+
+def upgrade_faults(text):
+    """No producer of the new release publishes before its workers run."""
+    if not in_order(text, ["delete job posthog-export-setup", APPLY_SUSPENDED, WAIT, "rollout status", APPLY]):
+        return ["docs/UPGRADE.md: the Job, the rest without the CronJobs, the workers and the CronJobs are not in this order"]
+    return []
 
 
 def main():
@@ -436,6 +464,7 @@ def main():
         everything += objects
         faults += faults_of(directory, objects, example, known)
     faults += document_faults(documents(), everything) + install_faults(read("docs/KUBERNETES.md"), example)
+    faults += upgrade_faults(read("docs/UPGRADE.md"))
     for fault in faults:
         print(fault, file=sys.stderr)
     print(f"{len(everything)} objects, Kubernetes {', '.join(VERSIONS)}: {len(faults)} faults")

@@ -89,8 +89,10 @@ PLANTED = [
     (WORKER, (*POD, "volumes", 1, "configMap"), "name", "posthog-export-cas", "no volume is the ConfigMap posthog-export-ca"),
     (SETUP, (*POD, "initContainers", 0, "volumeMounts", 1), "mountPath", "/etc/ca", "migrate sees no /etc/posthog-export-ca"),
     (SETUP, (*CONTAINER, "volumeMounts"), 1, {"name": "broker", "mountPath": "/x"}, "declare sees no /etc/posthog-export-ca"),
+    (("CronJob", "posthog-export-verify"), ("spec",), "suspend", None, "no apply starts it again"),
+    (("CronJob", "posthog-export-enqueue"), ("spec",), "suspend", True, "no apply starts it again"),
     (SCALER, ("spec", "triggers", 0, "metadata"), "queueName", "posthog-export.job", "there is no queue"),
-    (SCALER, ("spec",), "maxReplicaCount", 5, "too many for deploy/sql/reader.sql"),
+    (SCALER, ("spec",), "maxReplicaCount", 6, "too many for deploy/sql/reader.sql"),
     (SCALER, ("spec", "triggers", 0, "metadata"), "protocol", "amqp", "only http counts"),
     (SCALER, ("spec", "triggers", 0, "metadata"), "value", "3", "is not WORKER_CONCURRENCY"),
     # Disagreement with each other.
@@ -197,26 +199,55 @@ class EveryPlantedFaultIsFound(unittest.TestCase):
                 self.assertEqual(check.faults_of(DIRECTORY, objects, EXAMPLE, KNOWN), [])
 
     def test_how_far_back_the_first_export_goes(self):
+        says = "CronJob posthog-export-enqueue: approves first exports, and no comment of kustomization.yaml says that they were counted"
         objects = copy.deepcopy(OBJECTS)
         (config,) = check.of_kind(objects, "ConfigMap")
-        (cron,) = [thing for thing in check.of_kind(objects, "CronJob") if "enqueue" in thing["metadata"]["name"]]
-        del config["data"]["BACKFILL_DAYS"]
-        says = "CronJob posthog-export-enqueue: neither BACKFILL_DAYS nor --yes: a long first export is held back"
+        self.assertNotIn("BACKFILL_DAYS", config["data"])
+        config["data"]["BACKFILL_DAYS"] = "30"
         self.assertEqual(check.overlay_faults(DIRECTORY, objects), [says])
+        self.assertEqual(check.first_export_faults(objects, "# Counted? No.\n- BACKFILL_DAYS=30 counted"), [says])
+        self.assertEqual(check.first_export_faults(objects, "- BACKFILL_DAYS=30 # counted: 200,000 events"), [])
+        objects = copy.deepcopy(OBJECTS)
+        (cron,) = [thing for thing in check.of_kind(objects, "CronJob") if "enqueue" in thing["metadata"]["name"]]
         at(cron, CRON_POD)["containers"][0]["args"].append("--yes")
-        self.assertEqual(check.overlay_faults(DIRECTORY, objects), [])
+        self.assertEqual(check.overlay_faults(DIRECTORY, objects), [says])
 
     def test_the_order_of_the_installation(self):
         text = check.read("docs/KUBERNETES.md")
         self.assertEqual(check.install_faults(text, EXAMPLE), [])
-        order = ["docs/KUBERNETES.md: the namespace, the Secrets and the rest are not applied in this order"]
+        order = [
+            "docs/KUBERNETES.md: namespace, Secrets, the rest without the nights, the count and the nights are not in this order"
+        ]
         secrets = "kubectl --namespace posthog-export apply --filename=secrets.yaml\n"
         self.assertEqual(check.install_faults(text.replace(secrets, ""), EXAMPLE), order)
         self.assertEqual(check.install_faults(text.replace(secrets, secrets.replace("--namespace posthog-export ", "")), EXAMPLE), order)
         late = text.replace(secrets, "").replace("kubectl --namespace posthog-export wait", f"{secrets}kubectl wait", 1)
         self.assertEqual(check.install_faults(late, EXAMPLE), order)
+        for step in [check.APPLY_SUSPENDED, check.COUNT, check.APPLY]:
+            self.assertEqual(check.install_faults(text.replace(step, ""), EXAMPLE), order)
+        early = text.replace(check.APPLY_SUSPENDED, f"{check.APPLY}\n{check.APPLY_SUSPENDED}")
+        self.assertEqual(check.install_faults(early, EXAMPLE), order)
         unnamed = ["docs/KUBERNETES.md does not name the Secret posthog-export-keda"]
         self.assertEqual(check.install_faults(text.replace("`posthog-export-keda`", "a fourth"), EXAMPLE), unnamed)
+
+    def test_the_order_of_an_upgrade(self):
+        text = check.read("docs/UPGRADE.md")
+        self.assertEqual(check.upgrade_faults(text), [])
+        order = ["docs/UPGRADE.md: the Job, the rest without the CronJobs, the workers and the CronJobs are not in this order"]
+        for step in ["delete job posthog-export-setup", check.APPLY_SUSPENDED, check.WAIT, check.APPLY]:
+            self.assertEqual(check.upgrade_faults(text.replace(step, "")), order)
+        self.assertEqual(check.upgrade_faults(text.replace(check.APPLY_SUSPENDED, check.APPLY)), order)
+
+    def test_what_the_documents_suspend_is_every_cronjob_and_nothing_else(self):
+        _, old, new, _ = check.SUSPEND.split("/")
+        for overlay in ["overlays/production", "overlays/staging"]:
+            objects = check.render(overlay)
+            suspended = list(yaml.safe_load_all(yaml.safe_dump_all(objects).replace(old, new)))
+            crons = [thing["metadata"]["name"] for thing in check.of_kind(suspended, "CronJob") if thing["spec"]["suspend"]]
+            self.assertEqual(crons, [thing["metadata"]["name"] for thing in check.of_kind(objects, "CronJob")])
+            for thing in check.of_kind(suspended, "CronJob"):
+                thing["spec"]["suspend"] = False
+            self.assertEqual(suspended, objects)
 
     def test_a_secret_that_is_rendered(self):
         faults = check.faults_of(DIRECTORY, [*OBJECTS, EXAMPLE[0]], EXAMPLE, KNOWN)
