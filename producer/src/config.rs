@@ -22,6 +22,8 @@ pub struct Server {
     pub variable: &'static str,
     /// Its value
     pub url: SecretString,
+    /// The variable that is not set, where this one stands in for it
+    pub instead_of: Option<&'static str>,
 }
 
 /// Langfuse's database.
@@ -29,6 +31,7 @@ pub fn source(settings: &mut Settings) -> Server {
     Server {
         variable: variables::DATABASE_URL.name,
         url: settings.postgres_url(&variables::DATABASE_URL),
+        instead_of: None,
     }
 }
 
@@ -47,8 +50,12 @@ fn or_source(settings: &mut Settings, variable: &Variable) -> Server {
         Some(url) => Server {
             variable: variable.name,
             url,
+            instead_of: None,
         },
-        None => source(settings),
+        None => Server {
+            instead_of: Some(variable.name),
+            ..source(settings)
+        },
     }
 }
 
@@ -57,6 +64,7 @@ pub fn broker(settings: &mut Settings) -> Server {
     Server {
         variable: variables::AMQP_URL.name,
         url: settings.amqp_url(&variables::AMQP_URL),
+        instead_of: None,
     }
 }
 

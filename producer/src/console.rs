@@ -99,7 +99,7 @@ impl Console {
         let prefix: Prefix = options
             .path_prefix
             .parse()
-            .map_err(|why| CommandError::refused(format!("--path-prefix {}: {why}", options.path_prefix)))?;
+            .map_err(|why| CommandError::argument(format!("--path-prefix {}: {why}", options.path_prefix)))?;
         let public_url = options.public_url.as_deref().map(public_url).transpose()?;
         let protection = Protection {
             password: options.password.is_some(),
@@ -111,7 +111,7 @@ impl Console {
         security::may_act(acts, protection.password).map_err(CommandError::Setting)?;
         let password = options.password.as_ref().map(Password::new).transpose();
         let password = password.map_err(CommandError::Setting)?;
-        let tls = options.tls.map(Tls::read).transpose().map_err(CommandError::Refused)?;
+        let tls = options.tls.map(Tls::read).transpose().map_err(CommandError::Argument)?;
         let operator = servers
             .actions
             .map(|read| Operator::new(read, &servers.ledger, &servers.source, servers.broker.clone()))
@@ -182,7 +182,7 @@ fn public_url(text: &str) -> Result<Url, CommandError> {
         let is_web = matches!(url.scheme(), "http" | "https") && url.host().is_some();
         is_web && url.username().is_empty() && url.password().is_none()
     });
-    url.ok_or_else(|| CommandError::refused("--public-url is no URL; write it like https://exports.example.com"))
+    url.ok_or_else(|| CommandError::argument("--public-url is no URL; write it like https://exports.example.com"))
 }
 
 fn router(prefix: &Prefix, app: Arc<App>, gate: Arc<Gate>) -> Router {

@@ -24,7 +24,7 @@ impl DayRange {
     pub fn bounds(&self) -> Result<(Option<Day>, Option<Day>), CommandError> {
         let (from, to) = (self.day.or(self.from), self.day.or(self.to));
         if from.zip(to).is_some_and(|(from, to)| from > to) {
-            return Err(CommandError::refused("--from lies after --to"));
+            return Err(CommandError::argument("--from is later than --to"));
         }
         Ok((from, to))
     }

@@ -1,5 +1,5 @@
-//! Dead letters: the jobs that need a human. They are looked at, published again once their cause is
-//! gone, or given up.
+//! Dead letters: the jobs that need a person. They are looked at, published again once their cause
+//! is gone, or given up.
 
 mod choose;
 mod deed;

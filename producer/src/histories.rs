@@ -5,7 +5,7 @@ use sqlx::PgPool;
 
 use crate::error::CommandError;
 use crate::facts::counts;
-use crate::output::{count, number};
+use crate::output::{agree, count};
 use crate::plan::{Arrived, FirstExport, Project, Rules, first_exports, plan};
 
 /// How many projects are named in a sentence.
@@ -25,11 +25,11 @@ pub(crate) async fn held_back(
 pub(crate) fn histories<'a>(exports: impl Iterator<Item = &'a FirstExport> + Clone) -> String {
     let one = |export: &FirstExport| {
         format!(
-            "{} ({} of data since {}, about {} events)",
+            "{} ({} of data since {}, about {})",
             export.project_id,
             count(export.days.len(), "day"),
             export.range.start(),
-            number(export.events)
+            count(export.events, "event")
         )
     };
     let all = exports.clone().count();
@@ -39,9 +39,9 @@ pub(crate) fn histories<'a>(exports: impl Iterator<Item = &'a FirstExport> + Clo
     let named: Vec<String> = exports.take(NAMED).map(one).collect();
     let more = match all - named.len() {
         0 => String::new(),
-        rest => format!(" and {rest} more, about {} events in all", number(events)),
+        rest => format!(" and {rest} more, about {} in all", count(events, "event")),
     };
-    let have = if all == 1 { "has" } else { "have" };
+    let have = agree(all, "has", "have");
     format!(
         "{} {have} a long history that was never exported: {}{more}",
         count(all, "project"),

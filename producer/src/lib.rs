@@ -22,6 +22,7 @@ mod key_check;
 mod lock;
 mod missing;
 mod newest;
+mod numbers;
 pub mod output;
 mod pauses;
 pub mod plan;

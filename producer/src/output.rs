@@ -17,6 +17,7 @@ use shared::telemetry;
 
 use crate::error::CommandError;
 
+pub use crate::numbers::{agree, count, number, share};
 pub use plain::{base64, plain, shorten};
 
 /// Characters of a cell, since the longest one pads all others of its column. The id of a real job
@@ -62,14 +63,14 @@ fn write(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
-/// Asks a human at the terminal. Any answer but yes is no.
+/// Asks the person at the terminal. Any answer but yes is no.
 ///
 /// # Errors
-/// When there is no terminal.
+/// When there is no terminal: then `--yes` has to be typed.
 pub fn confirm(question: &str) -> Result<bool, CommandError> {
     let (input, mut error) = (std::io::stdin(), std::io::stderr());
     if !can_ask() {
-        return Err(CommandError::refused(format!(
+        return Err(CommandError::argument(format!(
             "{question} There is no terminal to ask at, so nothing was done: add --yes (or look first with --dry-run)"
         )));
     }
@@ -79,13 +80,13 @@ pub fn confirm(question: &str) -> Result<bool, CommandError> {
     Ok(read.is_ok() && is_yes(&answer))
 }
 
-/// Whether there is a human at a terminal to be asked.
+/// Whether there is a person at a terminal to be asked.
 pub fn can_ask() -> bool {
     std::io::stdin().is_terminal()
 }
 
-/// Asks a human at the terminal for a secret, which is not shown while it is typed. `None` without a
-/// terminal.
+/// Asks the person at the terminal for a secret, which is not shown while it is typed. `None`
+/// without a terminal.
 pub fn ask_secret(prompt: &str) -> Result<Option<SecretString>, CommandError> {
     if !can_ask() {
         return Ok(None);
@@ -133,24 +134,6 @@ pub fn progress(what: &'static str, steps: usize) -> ProgressBar {
     }
     bar.set_message(what);
     bar
-}
-
-/// `1 job`, `2 jobs`.
-pub fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-}
-
-/// `1,234,567`.
-pub fn number(number: i64) -> String {
-    let digits = number.unsigned_abs().to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    if number < 0 { format!("-{text}") } else { text }
 }
 
 /// A cell; `-` when there is no value.
@@ -207,19 +190,6 @@ mod tests {
         assert!(lines[1].contains("p…"), "{text}");
         assert!(lines[2].contains("\\u{1b}[31m\\nlast"), "{text}");
         assert!(lines.iter().all(|line| line.chars().count() < 140), "{text}");
-    }
-
-    #[test]
-    fn numbers_are_grouped() {
-        for (value, text) in [
-            (0, "0"),
-            (999, "999"),
-            (1_000, "1,000"),
-            (1_234_567, "1,234,567"),
-            (-1_000, "-1,000"),
-        ] {
-            assert_eq!(number(value), text);
-        }
     }
 
     #[test]

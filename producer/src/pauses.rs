@@ -5,10 +5,23 @@ use std::collections::BTreeMap;
 
 use shared::integration::StoredIntegration;
 use shared::langfuse::known_projects;
-use shared::ledger::{Ledger, Pause};
+use shared::ledger::{HUMAN, Ledger, Pause};
 use sqlx::PgPool;
 
 use crate::error::CommandError;
+
+/// What pages and tables call the cause of a pause that no failure led to. In JSON and in the
+/// ledger it is [`HUMAN`].
+pub(crate) const A_PERSON: &str = "a person";
+
+/// Who made the pause, for people: a worker's name, or a person.
+pub(crate) fn by(pause: &Pause) -> &str {
+    if pause.paused_by == HUMAN {
+        A_PERSON
+    } else {
+        &pause.paused_by
+    }
+}
 
 /// Reads the pauses that hold now, by project.
 pub(crate) async fn paused(
@@ -51,7 +64,7 @@ pub(crate) fn over(pauses: &BTreeMap<String, Pause>, integrations: &[StoredInteg
     pauses.values().filter(is_over).cloned().collect()
 }
 
-/// Pauses projects because a human says so, all of them or none. Answers which.
+/// Pauses projects because a person says so, all of them or none. Answers which.
 pub(crate) async fn pause(
     source: &PgPool,
     ledger: &Ledger,
@@ -86,7 +99,6 @@ pub(crate) async fn resume(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared::ledger::HUMAN;
 
     fn stored(host: &str) -> StoredIntegration {
         StoredIntegration {

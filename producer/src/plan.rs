@@ -94,9 +94,9 @@ pub struct Rules {
     pub now: DateTime<Utc>,
     /// `EXPORT_LAG`, `SETTLE_AFTER`, `BACKFILL_DAYS`
     pub horizon: Horizon,
-    /// First day a human asked for. `BACKFILL_DAYS` does not limit it
+    /// First day a person asked for. `BACKFILL_DAYS` does not limit it
     pub from: Option<Day>,
-    /// Last day a human asked for
+    /// Last day a person asked for
     pub to: Option<Day>,
     /// `EVENTS`: whether observations that are no generations are exported, too
     pub observations: bool,
@@ -120,7 +120,7 @@ impl Rules {
         first.max(Day::FIRST)..=last
     }
 
-    /// Whether the day lies within the dates that a human asked for, if any.
+    /// Whether the day lies within the dates that a person asked for, if any.
     pub fn asked(&self, day: Day) -> bool {
         self.from.is_none_or(|from| day >= from) && self.to.is_none_or(|to| day <= to)
     }
@@ -158,7 +158,7 @@ pub fn lane(day: Day, now: DateTime<Utc>) -> Lane {
 }
 
 /// Whether a day needs no job because of this run: the run has exported it, will export it, or
-/// waits for a human.
+/// waits for a person.
 fn settles(run: &RunRow) -> bool {
     match run.state {
         State::Completed | State::Queued | State::Running | State::Waiting | State::Dead => run.full,

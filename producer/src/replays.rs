@@ -18,8 +18,8 @@ use crate::plan::{Planned, Reason};
 use crate::publish::{Published, publish};
 use crate::servers::Broker;
 
-/// What keeps a project's jobs from being exported now. A human can mend that before a worker takes
-/// them.
+/// What keeps a project's jobs from being exported now. A person can mend that before a worker
+/// takes them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hindrance {
     pub(crate) pause: Option<Pause>,
@@ -75,7 +75,7 @@ pub(crate) async fn days(
 pub(crate) fn jobs(project: &str, days: BTreeSet<Day>, scope: &Scope) -> Vec<Planned> {
     let job = |day: Day| Planned {
         job: Job::fresh(project, day, scope.clone()),
-        // A human asked for it and waits for it.
+        // A person asked for it and waits for it.
         lane: Lane::Jobs,
         reason: Reason::New,
     };

@@ -38,14 +38,15 @@ pub(crate) fn undated(all: &[Undated]) -> Vec<String> {
     }
     let text = |(table, all): (&str, Vec<&Undated>)| {
         let first = all.first()?;
-        let number = usize::try_from(all.iter().map(|rows| rows.rows).sum::<i64>()).unwrap_or(usize::MAX);
+        let number = all.iter().map(|rows| rows.rows).sum::<i64>();
+        let have = if number == 1 { "has" } else { "have" };
         let (id, example) = (&first.project_id, &first.example);
         let (whose, example) = match all.len() {
             1 => (format!("project {id:?}"), format!("{example:?}")),
             number => (format!("{number} projects"), format!("{example:?} of project {id:?}")),
         };
         Some(format!(
-            "{} of {table} of {whose} have a time that lies on no day of the years 1 to 9999, for example {example}",
+            "{} of {table} of {whose} {have} a time that lies on no day of the years 1 to 9999, for example {example}",
             count(number, "row"),
         ))
     };

@@ -47,10 +47,10 @@ pub async fn ledger_unchecked(server: &Server) -> Result<Ledger, CommandError> {
 /// Connects to the ledger and checks that its schema is up to date.
 pub async fn ledger(server: &Server) -> Result<Ledger, CommandError> {
     let ledger = ledger_unchecked(server).await?;
-    if ledger.is_migrated().await? {
-        Ok(ledger)
-    } else {
-        Err(CommandError::NotMigrated)
+    match ledger.is_migrated().await {
+        Ok(true) => Ok(ledger),
+        Ok(false) => Err(CommandError::NotMigrated.of_ledger(server.instead_of)),
+        Err(error) => Err(CommandError::from(error).of_ledger(server.instead_of)),
     }
 }
 

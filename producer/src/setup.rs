@@ -1,27 +1,105 @@
 //! Sets up the ledger's schema and the broker's queues. Changes nothing that is up to date.
 
+use std::collections::BTreeSet;
+
+use serde::Serialize;
 use shared::amqp::{CONNECT_TIMEOUT, within};
 use shared::ladder::Ladder;
 use shared::ledger::{Ledger, SCHEMA, migrator, migrator_in_schema};
+use sqlx::migrate::{MigrateError, Migrator};
 
 use crate::error::CommandError;
+use crate::numbers::count;
 use crate::servers::Broker;
+
+/// A migration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Migration {
+    /// Its number
+    pub version: i64,
+    /// Its name
+    pub name: String,
+}
+
+/// What migrating has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Migrated {
+    /// Whether the schema held nothing before
+    pub made: bool,
+    /// The migrations that are new, in their order
+    pub applied: Vec<Migration>,
+    /// The version of the schema now
+    pub version: i64,
+}
+
+impl Migrated {
+    /// Of the versions that had been applied before. PURE.
+    fn of(before: &BTreeSet<i64>, migrator: &Migrator) -> Self {
+        let new = migrator.iter().filter(|known| !before.contains(&known.version));
+        Self {
+            made: before.is_empty(),
+            applied: new
+                .map(|new| Migration {
+                    version: new.version,
+                    name: new.description.to_string(),
+                })
+                .collect(),
+            version: migrator.iter().map(|known| known.version).max().unwrap_or(0),
+        }
+    }
+
+    /// One sentence. PURE.
+    pub fn sentence(&self) -> String {
+        let number = count(self.applied.len(), "migration");
+        if self.made {
+            return format!(
+                "Made the ledger's schema `{SCHEMA}`: {number}, version {}.",
+                self.version
+            );
+        }
+        if self.applied.is_empty() {
+            return format!(
+                "The ledger's schema `{SCHEMA}` is up to date: version {}.",
+                self.version
+            );
+        }
+        let name = |new: &Migration| format!("{:04} {}", new.version, new.name);
+        let names: Vec<String> = self.applied.iter().map(name).collect();
+        format!(
+            "Updated the ledger's schema `{SCHEMA}`: {number} ({}).",
+            names.join(", ")
+        )
+    }
+}
 
 /// Creates or updates the schema. The migrations take an advisory lock, which belongs to a session,
 /// so this does not work through a transaction pooler.
-pub async fn migrate(ledger: &Ledger) -> Result<(), CommandError> {
-    let there: bool =
-        sqlx::query_scalar("-- migrate_schema\nselect exists (select 1 from pg_namespace where nspname = $1)")
-            .bind(SCHEMA)
-            .fetch_one(ledger.pool())
-            .await?;
+pub async fn migrate(ledger: &Ledger) -> Result<Migrated, CommandError> {
+    let (there, has_table): (bool, bool) = sqlx::query_as(
+        "-- migrate_schema
+         select exists (select 1 from pg_namespace where nspname = $1),
+                exists (select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                        where n.nspname = $1 and c.relname = '_sqlx_migrations')",
+    )
+    .bind(SCHEMA)
+    .fetch_one(ledger.pool())
+    .await?;
+    let before: Vec<i64> = if has_table {
+        let applied = "-- migrate_applied\nselect version from posthog_export._sqlx_migrations where success";
+        let applied = sqlx::query_scalar(applied).fetch_all(ledger.pool()).await;
+        applied.map_err(MigrateError::Execute)?
+    } else {
+        Vec::new()
+    };
     let migrator = if there { migrator_in_schema() } else { migrator() };
     migrator.run(ledger.pool()).await?;
+    let migrated = Migrated::of(&before.into_iter().collect(), &migrator);
     tracing::info!(
         migrations = migrator.iter().count(),
+        new = migrated.applied.len(),
         "the ledger's schema is up to date"
     );
-    Ok(())
+    Ok(migrated)
 }
 
 /// Sets up what is missing before an enqueue. Queues with other arguments are only warned of: jobs
@@ -37,5 +115,33 @@ pub async fn prepare(ledger: &Ledger, broker: &Broker, ladder: &Ladder) -> Resul
             Ok(())
         }
         Ok(()) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrating_says_whether_the_schema_is_new_newer_or_as_it_was() {
+        let all: BTreeSet<i64> = migrator().iter().map(|known| known.version).collect();
+        let number = all.len();
+        let after = |before: &BTreeSet<i64>| Migrated::of(before, &migrator()).sentence();
+        let said = after(&BTreeSet::new());
+        assert!(
+            said.starts_with("Made the ledger's schema `posthog_export`: ")
+                && said.contains(&count(number, "migration")),
+            "{said}"
+        );
+        let said = after(&all);
+        assert!(said.contains("`posthog_export` is up to date: version "), "{said}");
+        let before_claims: BTreeSet<i64> = all.iter().copied().filter(|version| *version < 13).collect();
+        let said = after(&before_claims);
+        assert!(
+            said.starts_with("Updated ") && said.contains(" migrations (0013 claims, 0014 audit"),
+            "{said}"
+        );
+        let newest: BTreeSet<i64> = all.iter().copied().take(number - 1).collect();
+        assert!(after(&newest).contains(": 1 migration ("), "{}", after(&newest));
     }
 }

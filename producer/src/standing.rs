@@ -15,7 +15,7 @@ pub(crate) enum Standing {
     NeedsSomebody,
     /// Days are missing, and are on their way or wait for the next enqueue
     Behind,
-    /// A human has paused it
+    /// A person has paused it
     Paused,
     /// Every day that is over and holds data is exported
     #[default]
@@ -32,7 +32,7 @@ pub(crate) struct Known {
     pub(crate) dead: bool,
     /// Its integration is enabled
     pub(crate) enabled: bool,
-    /// `None`: it is not paused; else whether a failure led to its pause, and no human
+    /// `None`: it is not paused; else whether a failure led to its pause, and no person
     pub(crate) paused_by_fault: Option<bool>,
     /// Days wait until somebody decides
     pub(crate) held_back: bool,
@@ -69,7 +69,7 @@ pub(crate) enum DayStanding {
     OnItsWay,
     /// Its full run is a dead letter
     Dead,
-    /// A human has discarded it
+    /// A person has discarded it
     GivenUp,
     /// It has no full run, only runs of a part of it
     InPart,

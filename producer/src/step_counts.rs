@@ -3,7 +3,7 @@
 use serde::Serialize;
 use shared::ledger::{Counts, State};
 
-use crate::output::count;
+use crate::output::{agree, count};
 
 /// What the steps of a day did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -49,7 +49,10 @@ impl StepCounts {
     pub(crate) fn words(&self) -> String {
         let states = [
             (self.completed, "completed"),
-            (self.on_their_way, "on their way"),
+            (
+                self.on_their_way,
+                agree(self.on_their_way, "on its way", "on their way"),
+            ),
             (self.discarded, "discarded"),
             (self.skipped, "skipped"),
         ];

@@ -227,3 +227,54 @@ fn no_line_of_the_help_is_wider_than_a_hundred_columns() {
     let wide = wide_lines(&Cli::command(), "");
     assert!(wide.is_empty(), "{}", wide.join("\n"));
 }
+
+/// What is wrong with the help of a command and of all below it: examples come first, then the exit
+/// code, and the form of the JSON, which few read, last.
+fn faults(command: &Command, path: &str) -> Vec<String> {
+    let path = format!("{path} {}", command.get_name());
+    let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let mut faults = Vec::new();
+    if !help.starts_with("Examples:\n  ") {
+        faults.push(format!("{path}: it does not begin with examples"));
+    }
+    let has_json = command.get_arguments().any(|argument| argument.get_id() == "json");
+    let told = help.contains("\nJSON: ") || help.contains("writes the same JSON");
+    if has_json && !told {
+        faults.push(format!("{path}: it does not say what its JSON holds"));
+    }
+    if let (Some(exit), Some(json)) = (help.find("\nExit code:"), help.find("\nJSON: "))
+        && json < exit
+    {
+        faults.push(format!("{path}: the JSON comes before the exit code"));
+    }
+    faults.extend(
+        command
+            .get_subcommands()
+            .flat_map(|command| self::faults(command, &path)),
+    );
+    faults
+}
+
+#[test]
+fn every_help_begins_with_examples_and_ends_with_the_json() {
+    let faults = faults(&Cli::command(), "");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    // And what is tried is the whole tree.
+    let mut commands = 0;
+    let mut open = vec![Cli::command()];
+    while let Some(command) = open.pop() {
+        commands += 1;
+        open.extend(command.get_subcommands().cloned());
+    }
+    assert!(commands > 25, "only {commands} commands");
+}
+
+/// The help of one command must not be that of another: what is common stands with the command
+/// above.
+#[test]
+fn no_two_commands_end_with_the_same_help() {
+    let texts = help_texts(&Cli::command());
+    for (number, text) in texts.iter().enumerate() {
+        assert!(!texts[..number].contains(text), "{text}");
+    }
+}

@@ -49,8 +49,8 @@ pub enum AmqpError {
     Tls(String),
     /// No queue took the message.
     #[error(
-        "no queue takes messages for exchange `{exchange}` and routing key `{key}`; declare the \
-         topology (`producer declare`)"
+        "no queue takes messages for exchange `{exchange}` and routing key `{key}`; run \
+         `producer declare`"
     )]
     Unroutable {
         /// where it was published

@@ -53,14 +53,14 @@ pub enum IntegrationFault {
     /// `enabled` is false
     #[error("the project's PostHog integration is disabled")]
     Disabled,
-    /// No job of it is exported until its settings change or a human resumes it
+    /// No job of it is exported until its settings change or a person resumes it
     #[error("the project is paused: {0}")]
     Paused(String),
     /// The key cannot be decrypted
     #[error("the project's API key cannot be decrypted: {0}")]
     Undecryptable(CipherError),
     /// The key cannot be PostHog's
-    #[error("the project's API key is not usable: {0}")]
+    #[error("the project's API key cannot be used: {0}")]
     BadKey(&'static str),
     /// The host is not a URL
     #[error("the project's PostHog host is not usable: {0}")]
@@ -90,7 +90,7 @@ pub struct EncryptionKey(LangfuseCipher);
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CipherError {
     /// Not 64 hex digits
-    #[error("ENCRYPTION_KEY must be 64 hex digits, as Langfuse's own")]
+    #[error("ENCRYPTION_KEY must be the 64 hex digits that Langfuse has under the same name")]
     BadKey,
     /// Not `iv:ciphertext:tag`
     #[error("the stored value does not have the form iv:ciphertext:tag in hex")]
@@ -177,7 +177,7 @@ pub struct StoredIntegration {
     pub project_name: String,
     /// `iv:ciphertext:tag`
     pub encrypted_api_key: String,
-    /// As a human typed it
+    /// As a person typed it
     pub host: String,
     /// Whether Langfuse's settings page has it switched on
     pub enabled: bool,

@@ -18,7 +18,7 @@ pub use variables::{Fallback, VARIABLES, Variable, markdown_table};
 
 /// All bad variables at once.
 #[derive(Debug, thiserror::Error)]
-#[error("the configuration is not usable:\n{}", .0.iter().map(|line| format!("  - {line}")).collect::<Vec<_>>().join("\n"))]
+#[error("settings are missing or wrong:\n{}", .0.iter().map(|line| format!("  - {line}")).collect::<Vec<_>>().join("\n"))]
 pub struct BadSettings(pub Vec<String>);
 
 /// What to print at start, once there is a log.

@@ -23,6 +23,8 @@ pub struct Config {
     pub database_url: SecretString,
     /// `LEDGER_DATABASE_URL`: our own tables
     pub ledger_url: SecretString,
+    /// `LEDGER_DATABASE_URL` is not set, so `DATABASE_URL` stands in for it
+    pub ledger_is_source: bool,
     /// `AMQP_URL`: RabbitMQ
     pub amqp_url: SecretString,
     /// `ENCRYPTION_KEY`: Langfuse's
@@ -82,9 +84,9 @@ impl Config {
     /// All bad variables at once.
     pub fn read(mut s: Settings) -> Result<(Self, Shown), BadSettings> {
         let database_url = s.postgres_url(&variables::DATABASE_URL);
-        let ledger_url = s
-            .optional_postgres_url(&variables::LEDGER_DATABASE_URL)
-            .unwrap_or(database_url.clone());
+        let own_ledger_url = s.optional_postgres_url(&variables::LEDGER_DATABASE_URL);
+        let ledger_is_source = own_ledger_url.is_none();
+        let ledger_url = own_ledger_url.unwrap_or_else(|| database_url.clone());
         let amqp_url = s.amqp_url(&variables::AMQP_URL);
         let posthog_ca = s.certificates(&variables::POSTHOG_CA_FILE);
         let encryption_key = EncryptionKey::read(&mut s);
@@ -150,6 +152,7 @@ impl Config {
         let config = Self {
             database_url,
             ledger_url,
+            ledger_is_source,
             amqp_url,
             encryption_key: encryption_key.ok_or_else(|| unreachable("ENCRYPTION_KEY"))?,
             langfuse_url,

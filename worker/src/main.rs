@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use worker::cli::{Cli, Command};
 use worker::config::Config;
-use worker::service::Worker;
+use worker::service::{PoolerUrl, Worker};
 
 /// jemalloc, because glibc's allocator gives memory back to the arena that it came from, where
 /// threads of other arenas do not find it. With glibc the worker's memory grew with the day, and
@@ -37,7 +37,8 @@ async fn main() -> ExitCode {
             let causes = error.chain().map(ToString::to_string);
             shared::telemetry::say_end("worker", &shared::telemetry::once(causes));
             // As the producer's: 2 says that only other settings help.
-            ExitCode::from(if error.is::<BadSettings>() { 2 } else { 1 })
+            let bad_setting = error.is::<BadSettings>() || error.is::<PoolerUrl>();
+            ExitCode::from(if bad_setting { 2 } else { 1 })
         }
     }
 }

@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use shared::ledger::{Ledger, LedgerError};
 use shared::postgres::{ReachError, address, paging_pool, reach, writing_pool};
 use shared::posthog::Posthog;
-use shared::settings::{ExposeSecret, SecretString, variables};
+use shared::settings::{SecretString, variables};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,17 @@ use crate::watch::health::{self, Check, Health};
 const CONNECTIONS_PER_JOB: u32 = 3;
 /// How often the worker looks for a ledger that is not there yet.
 const LEDGER_PAUSE: Duration = Duration::from_secs(2);
+/// What may be the cause when the ledger cannot be used.
+const STANDS_IN: &str = " (LEDGER_DATABASE_URL is not set, so DATABASE_URL is used)";
+
+/// A URL that leads to a connection pooler: only another URL helps.
+#[derive(Debug, thiserror::Error)]
+#[error("{variable}: cannot use Postgres at {address}: {cause}")]
+pub struct PoolerUrl {
+    variable: &'static str,
+    address: String,
+    cause: ReachError,
+}
 
 /// A worker that listens for probes and has not begun to work.
 pub struct Worker {
@@ -147,13 +158,15 @@ async fn work(app: &Arc<App>, shutdown: CancellationToken) -> anyhow::Result<()>
 ///
 /// # Errors
 /// When it is a pooler.
-async fn without_pooler(variable: &str, url: &SecretString) -> anyhow::Result<Option<String>> {
+async fn without_pooler(variable: &'static str, url: &SecretString) -> anyhow::Result<Option<String>> {
     match reach(url, "posthog-export-worker").await {
         Ok(()) => Ok(None),
         Err(ReachError::Failed(why)) => Ok(Some(why)),
-        Err(error @ ReachError::Pooler(_)) => {
-            anyhow::bail!("{variable}: cannot use Postgres at {}: {error}", address(url))
-        }
+        Err(cause @ ReachError::Pooler(_)) => Err(anyhow::Error::new(PoolerUrl {
+            variable,
+            address: address(url),
+            cause,
+        })),
     }
 }
 
@@ -183,13 +196,11 @@ fn readiness(app: &Arc<App>) -> Vec<Check> {
 /// When the ledger's server is a pooler.
 async fn ledger_is_ready(app: &App, shutdown: &CancellationToken) -> anyhow::Result<bool> {
     let url = &app.config.ledger_url;
-    let is_source = url.expose_secret() == app.config.database_url.expose_secret();
-    let variable = if is_source {
-        variables::DATABASE_URL
+    let (variable, stands_in) = if app.config.ledger_is_source {
+        (variables::DATABASE_URL.name, STANDS_IN)
     } else {
-        variables::LEDGER_DATABASE_URL
-    }
-    .name;
+        (variables::LEDGER_DATABASE_URL.name, "")
+    };
     let mut said = String::new();
     let mut reached = false;
     loop {
@@ -216,7 +227,7 @@ async fn ledger_is_ready(app: &App, shutdown: &CancellationToken) -> anyhow::Res
         };
         let Some(missing) = missing else { return Ok(true) };
         if said != missing {
-            tracing::warn!("waiting: {missing}");
+            tracing::warn!("waiting: {missing}{stands_in}");
             said = missing;
         }
         tokio::select! {

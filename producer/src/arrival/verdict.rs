@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use shared::job::Stream;
 use shared::ledger::Verdict;
 
+use crate::output::count;
+
 /// For so long after it was sent an event may not be visible yet.
 pub(super) const VISIBLE_AFTER: TimeDelta = TimeDelta::hours(24);
 /// Fewer lost events at the end of a day are no sign of a limit.
@@ -130,7 +132,7 @@ pub(crate) fn sentence(found: &Found, verdict: Verdict) -> String {
         parts.push(match expected {
             0 => "nothing to arrive".to_owned(),
             1 => "1 event arrived".to_owned(),
-            expected => format!("all {} events arrived", number(expected)),
+            expected => format!("all {} arrived", count(expected, "event")),
         });
     } else {
         parts.push(format!(
@@ -157,13 +159,19 @@ pub(crate) fn sentence(found: &Found, verdict: Verdict) -> String {
         ));
     }
     if found.late > 0 {
+        let (were, are) = if found.late == 1 {
+            ("was", "is")
+        } else {
+            ("were", "are")
+        };
         parts.push(format!(
-            "{} came late or were refused and are not judged",
+            "{} came late or {were} refused and {are} not judged",
             number(found.late)
         ));
     }
     if found.copies > 0 {
-        parts.push(format!("{} copies are not folded yet", number(found.copies)));
+        let are = if found.copies == 1 { "is" } else { "are" };
+        parts.push(format!("{} {are} not folded yet", count(found.copies, "copy")));
     }
     if found.weaker {
         parts.push("by counts alone: this PostHog is too old for more".to_owned());

@@ -21,7 +21,6 @@ Examples:
                                    then http://localhost:8090/ is the console of the cluster
   producer console --listen 0.0.0.0:8090 --behind-tls --public-url https://exports.example.com
   producer console --tls-cert tls.crt --tls-key tls.key
-
   CONSOLE_PASSWORD_FILE=password.txt producer console --allow-actions
 
 Without --allow-actions the console only shows, and PostgreSQL is told to refuse its writes. On a
@@ -31,9 +30,9 @@ under another name is refused. TLS is a certificate of its own (--tls-cert, --tl
 are used within seconds), or a proxy in front that speaks TLS with the browser (--behind-tls).
 
 Wrong passwords are slowed down by the address that they come from. With --behind-tls that is the
-last address of X-Forwarded-For, which the proxy must set; one that only passes bytes on does not,
-and then a guesser makes it up. A browser that was let in once gets a cookie and is counted by
-itself, so that nobody else's guesses keep it out.
+last address of X-Forwarded-For, so the proxy must set that header. A proxy that only passes bytes
+on does not set it, and then whoever guesses passwords chooses the address. A browser that was let
+in once gets a cookie and is counted by itself, so that others' guesses do not keep it out.
 
 With --allow-actions its pages have buttons: pause and resume a project, check its key, export days
 of it again; requeue, discard and look at dead letters; run the doctor's checks. That needs
@@ -44,31 +43,33 @@ of its own: whatever else is served under the same one could send its forms.
 With --path-prefix /exports its pages lie under /exports/; a proxy must not take the prefix away.
 `/healthz` answers probes without a password.
 
-A server that is away does not end it: the page says which, and shows what it knew before. SIGTERM
-and SIGINT end it with exit code 0.";
+A server that is away does not end it: the page says which, and shows what it knew before.
+
+Exit code: 0 when SIGTERM or SIGINT ended it; 1 when it cannot listen; 2 when a password or another
+setting that it needs is missing.";
 
 /// Arguments of `console`.
 #[derive(Args, Clone, Debug)]
 pub struct Arguments {
-    /// Where to listen
+    /// The address and port to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
     pub listen: SocketAddr,
-    /// The path under which its pages lie
+    /// The path under which the pages lie, for example /exports
     #[arg(long, value_name = "PATH", default_value = "")]
     pub path_prefix: String,
-    /// The address that browsers use, if it is not a loopback one
+    /// The address under which browsers find the console; needed unless it listens on loopback
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
-    /// A proxy in front of it speaks TLS with the browser
+    /// A proxy in front of the console speaks TLS with the browser
     #[arg(long)]
     pub behind_tls: bool,
-    /// Its own certificate (PEM, with what leads to its authority), to speak TLS itself
+    /// The console's own certificate, to speak TLS itself (PEM, with the intermediate certificates)
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// The private key of that certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// Let its pages change something, too; needs CONSOLE_PASSWORD
+    /// Show buttons that change something (see below); needs CONSOLE_PASSWORD
     #[arg(long)]
     pub allow_actions: bool,
 }
@@ -113,6 +114,9 @@ pub async fn execute(arguments: Arguments, config: Config) -> Result<Exit, Comma
             .map(|(cert, key)| TlsFiles { cert, key }),
         password: config.password,
     };
+    if let Some(variable) = config.servers.ledger.instead_of {
+        tracing::info!("{variable} is not set, so DATABASE_URL is used for the ledger, too");
+    }
     let console = Console::listen(options, config.servers).await?;
     let actions = arguments.allow_actions;
     tracing::info!(listens = %console.address(), url = console.url(), actions, "the console answers");

@@ -2,6 +2,7 @@
 //! API.
 
 mod accept;
+mod help;
 mod look;
 mod make;
 mod maker;
@@ -35,53 +36,19 @@ use wire::Wire;
 /// What to do with the dashboard.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
-    /// Make the dashboard; where it is there, make what was never made
-    #[command(after_help = EXAMPLES)]
+    /// Make the dashboard; if it is there, make the tiles that are new
+    #[command(after_help = help::CREATE)]
     Create(Making),
     /// Bring the dashboard to this release; what you changed stays as it is
-    #[command(after_help = EXAMPLES)]
+    #[command(after_help = help::UPDATE)]
     Update(Making),
     /// Show the dashboard's link, and what became of each tile
-    #[command(after_help = EXAMPLES)]
+    #[command(after_help = help::SHOW)]
     Show(Looking),
-    /// Delete what was made and nobody changed
-    #[command(after_help = EXAMPLES)]
+    /// Delete what was made here and is unchanged
+    #[command(after_help = help::DELETE)]
     Delete(Deleting),
 }
-
-/// What `--help` ends with.
-const EXAMPLES: &str = "\
-Examples:
-  producer dashboards create --project clx1abc
-  producer dashboards create --project clx1abc --conversion-event 'subscription started'
-  producer dashboards update --project clx1abc --dry-run
-  producer dashboards show --project clx1abc --json
-  producer dashboards delete --project clx1abc
-
-The dashboard \"AI metrics\" is made in the PostHog project to which the Langfuse project's events
-go. docs/DASHBOARDS.md tells what each tile answers, and what not. --conversion-event adds the tiles
-about conversion.
-
-Run it as often as you like: what is there stays. What you renamed, moved, edited, added or deleted
-in PostHog stays as you left it, too; --recreate undoes that for the tiles that were made here.
-`update` changes tiles of an earlier release that you left as they were. `delete` can be undone in
-PostHog; it leaves tiles that have an alert, where PostHog tells. A second run for the same
-dashboard waits until the first is done, and says so.
-
-Each query is tried once before it is stored. Where PostHog refuses one, a simpler form of it is
-taken, or the tile is left out, and you are told. --dry-run prints every request that would change
-or try something, and sends none of them.
-
-It needs a personal API key of PostHog with the scopes dashboard:write, insight:write, query:read
-and project:read (POSTHOG_PERSONAL_API_KEY, POSTHOG_PERSONAL_API_KEYS_FILE). Without one it is asked
-for at the terminal, and not shown while it is typed. `verify` needs less: give it another key.
-
-JSON: {project_id, posthog_project, dashboard_id, url, dry_run, tiles: [{tile, title, insight_id,
-result: made | changed | kept | left | left_out | deleted | missing, why}], notes, requests:
-[{method, path, body}]}. `requests` comes with --dry-run only, `missing` with `show`: not made yet.
-
-Exit code: 1 when something could not be done; for `show`, when there is no dashboard. A tile that
-is left alone or left out is no failure.";
 
 /// Which dashboard.
 #[derive(Args, Clone, Debug, Default)]
@@ -110,7 +77,7 @@ pub struct Making {
     /// The dashboard's title [default: AI metrics]; it is remembered
     #[arg(long, value_name = "TITLE")]
     pub name: Option<String>,
-    /// Undo what was changed, moved or deleted in PostHog of what was made here
+    /// Undo your changes in PostHog to the tiles that were made here
     #[arg(long)]
     pub recreate: bool,
     /// Print the requests, and send none that changes or tries something
@@ -275,7 +242,7 @@ fn ask_key(url: &Url) -> Result<PersonalKeys, CommandError> {
     // The whole address: the key is sent to exactly that one, be it http.
     let prompt = format!("Personal API key (phx_…) of PostHog at {url}: ");
     match output::ask_secret(&prompt)? {
-        Some(key) => PersonalKeys::typed(url, &key).map_err(CommandError::refused),
+        Some(key) => PersonalKeys::typed(url, &key).map_err(CommandError::argument),
         None => Err(AppError::NoKey(url.host_str().unwrap_or_default().to_owned()).into()),
     }
 }

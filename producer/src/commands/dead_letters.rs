@@ -1,4 +1,4 @@
-//! `dead-letters`: shows the jobs that need a human, with their cause. Puts them back into the
+//! `dead-letters`: shows the jobs that need a person, with their cause. Puts them back into the
 //! queue once the cause is gone, or gives them up.
 
 mod arguments;

@@ -40,7 +40,7 @@ impl Config {
 pub async fn execute(config: Config) -> Result<Exit, CommandError> {
     let ladder = config
         .ladder
-        .ok_or_else(|| CommandError::refused("RETRY_RUNGS is not usable"))?;
+        .ok_or_else(|| CommandError::Setting("RETRY_RUNGS cannot be used".to_owned()))?;
     declare(&config.broker, &ladder).await?;
     // In JSON the log's own line says it.
     if config.format == LogFormat::Text {

@@ -106,7 +106,7 @@ impl Config {
 pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, CommandError> {
     if arguments.steps {
         let Some(steps) = &config.steps else {
-            return Err(CommandError::refused(
+            return Err(CommandError::argument(
                 "--steps: EXPORT_EVERY is 1d, so a day has no steps; set it to 15m to 12h, for example EXPORT_EVERY=1h",
             ));
         };
@@ -140,7 +140,7 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
     while long.is_question()
         && let Some(held) = lock.take()
     {
-        // No other producer waits for a human. What it did meanwhile is read anew, and what the
+        // No other producer waits for a person. What it did meanwhile is read anew, and what the
         // question did not name is a question of its own.
         held.release().await?;
         long.ask()?;
@@ -241,11 +241,16 @@ impl Opened {
             && !arguments.dry_run
             && let Some(ladder) = &config.ladder
         {
-            setup::prepare(&ledger, &broker, ladder).await?;
+            setup::prepare(&ledger, &broker, ladder)
+                .await
+                .map_err(|error| error.of_ledger(config.ledger.instead_of))?;
         }
-        let migrated = ledger.is_migrated().await?;
+        let migrated = match ledger.is_migrated().await {
+            Ok(migrated) => migrated,
+            Err(error) => return Err(CommandError::from(error).of_ledger(config.ledger.instead_of)),
+        };
         if !migrated && !arguments.dry_run {
-            return Err(CommandError::NotMigrated);
+            return Err(CommandError::NotMigrated.of_ledger(config.ledger.instead_of));
         }
         Ok(Self {
             source,

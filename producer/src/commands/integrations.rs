@@ -4,6 +4,7 @@
 //! show it.
 
 mod check;
+mod rows;
 mod set;
 
 use clap::{Args, Subcommand};
@@ -40,6 +41,8 @@ Examples:
   producer integrations list
   producer integrations list --json
 
+It asks no host; `producer integrations check` does.
+
 JSON: {\"integrations\": [{project_id, name, host, enabled, decryptable, problem, problem_code}]};
 `problem_code` is the error code that a job would end with, for example host_not_allowed for a host
 that EGRESS_ONLY does not list. The key is never shown.";
@@ -50,24 +53,36 @@ Examples:
   POSTHOG_API_KEY=phc_… producer integrations set --project clx1abc --host https://eu.i.posthog.com
   producer integrations set --project clx1abc --disable
 
-The key comes from --key-file or from POSTHOG_API_KEY (or POSTHOG_API_KEY_FILE). Without them it is
-asked for at the terminal, and not shown while it is typed. What is not given stays as it is. A new
-integration needs host and key, and is enabled unless --disable is given.
+The key is the project API key (phc_…) from PostHog's project settings. It comes from --key-file or
+from POSTHOG_API_KEY (or POSTHOG_API_KEY_FILE). Without them it is asked for at the terminal, and
+not shown while it is typed. What is not given stays as it is. A new integration needs host and key,
+and is enabled unless --disable is given.
 
-Writes to SETTINGS_DATABASE_URL [default: DATABASE_URL].";
+Once host and key are stored, the host is asked whether it knows the key, unless --no-check. A host
+that is away, or cannot tell, is no failure. `producer integrations check` asks again.
+
+It writes to SETTINGS_DATABASE_URL [default: DATABASE_URL], as posthog_export_settings of
+deploy/sql/settings.sql.
+
+Exit code: 0 when it is stored; 1 also when it is stored and the host does not know the key.
+
+JSON: {project_id, created, check: null | {result, detail}}. `result` is one of those of
+`integrations check`.";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
   producer integrations check
   producer integrations check --project clx1abc --json
 
-JSON: {\"checks\": [{project_id, name, host, result, detail}]}. `result` is one of
+Each result is one of
   known        the host knows the key
-  refused      the host does not know the key
+  refused      the host does not know the key: PostHog would drop all events
   cannot_tell  the host gave no clear answer, for example a proxy that serves capture only
   or the error code of what kept the host from being asked.
 
-Exit code: 0 when every result is `known` or `cannot_tell`, 1 otherwise.";
+Exit code: 0 when every result is `known` or `cannot_tell`, 1 otherwise.
+
+JSON: {\"checks\": [{project_id, name, host, result, detail}]}.";
 
 /// Arguments of `list`.
 #[derive(Args, Clone, Debug, Default)]
@@ -167,7 +182,7 @@ pub async fn list(arguments: &ListArguments, config: Config) -> Result<Exit, Com
 fn check_key(key: &SecretString) -> Result<SecretString, CommandError> {
     use shared::settings::ExposeSecret;
     let key = key.expose_secret().trim();
-    let refuse = |why: &str| Err(CommandError::refused(why));
+    let refuse = |why: &str| Err(CommandError::argument(why));
     if key.is_empty() {
         return refuse("the API key is empty");
     }

@@ -4,14 +4,14 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use shared::error_code::ErrorCode;
 use shared::integration;
-use shared::ledger::{HUMAN, Ledger, Pause};
+use shared::ledger::{Ledger, Pause};
 use shared::settings::Settings;
 use sqlx::PgPool;
 
 use crate::config::{self, Server};
 use crate::error::CommandError;
 use crate::output::{self, Exit, cell, count, line, moment, shorten};
-use crate::pauses::{self, paused};
+use crate::pauses::{self, A_PERSON, paused};
 use crate::servers;
 
 /// What to do with the projects.
@@ -35,9 +35,9 @@ Examples:
 
 A worker pauses a project after a failure that all its jobs would have: unauthorized,
 endpoint_refused, host_not_allowed, key_undecryptable, bad_host. Such a pause ends when the
-project's PostHog settings are saved again, or when a human resumes the project. A pause by a human
-ends only when a human resumes the project. When the integration was removed, the next `enqueue`
-deletes the pause.
+project's PostHog settings are saved again, or when a person resumes the project. A pause by a
+person ends only when a person resumes the project. When the integration was removed, the next
+`enqueue` deletes the pause.
 
 No jobs are published for a paused project. Jobs that are already in the queue end as `skipped`; the
 first `enqueue` after the pause publishes them again.
@@ -49,6 +49,11 @@ const PAUSE_EXAMPLES: &str = "\
 Examples:
   producer projects pause clx1abc --reason 'moves to another PostHog on Monday'
 
+It pauses all of the projects that are named, or none of them. Their jobs in the queue end as
+`skipped`; the first `enqueue` after `producer projects resume` publishes them again.
+
+Exit code: 1 when Langfuse has no such project.
+
 JSON: {\"paused\": [project_id]}.";
 
 const RESUME_EXAMPLES: &str = "\
@@ -58,6 +63,8 @@ Examples:
   producer projects resume --all
 
 The next `producer enqueue` publishes again what was skipped.
+
+Exit code: 1 when a project that is named is not paused.
 
 JSON: {\"resumed\": [project_id]}.";
 
@@ -96,7 +103,7 @@ pub struct ResumeArguments {
     /// Projects that were paused because of this error
     #[arg(long, value_name = "CODE")]
     pub error_code: Option<ErrorCode>,
-    /// All paused projects, also those that a human paused
+    /// All paused projects, also those that a person paused
     #[arg(long)]
     pub all: bool,
     /// Write the result as JSON
@@ -175,7 +182,7 @@ async fn list(arguments: &ListArguments, source: &PgPool, ledger: &Ledger) -> Re
                 cell(project.name.as_ref()),
                 if project.enabled { "yes" } else { "no" }.to_owned(),
                 cell(pause.map(|pause| moment(pause.paused_at))),
-                cell(pause.map(|pause| pause.error_code.as_deref().unwrap_or(HUMAN))),
+                cell(pause.map(|pause| pause.error_code.as_deref().unwrap_or(A_PERSON))),
                 shorten(pause.map_or("-", |pause| &pause.error), 100),
             ]
         };

@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use crate::config::{self, Server};
 use crate::day_range::DayRange;
 use crate::error::CommandError;
-use crate::output::{self, Exit, count, line};
+use crate::output::{self, Exit, agree, count, line};
 use crate::plan::Planned;
 use crate::publish::Published;
 use crate::replays::{self, Hindrance};
@@ -115,7 +115,7 @@ pub async fn execute(arguments: &Arguments, config: Config) -> Result<Exit, Comm
     Ok(Exit::of(published.failed.is_empty()))
 }
 
-/// Only warns when the jobs would not be exported now: a human can mend that before a worker takes
+/// Only warns when the jobs would not be exported now: a person can mend that before a worker takes
 /// them.
 fn warn(project: &str, hindrance: &Hindrance) {
     if let Some(pause) = &hindrance.pause {
@@ -128,7 +128,7 @@ fn warn(project: &str, hindrance: &Hindrance) {
     match hindrance.enabled {
         None => tracing::warn!(
             project,
-            "the project has no PostHog integration: its jobs will end as dead letters"
+            "the project has no PostHog integration: its jobs will end as dead letters; `producer integrations set` writes one"
         ),
         Some(false) => {
             tracing::warn!(
@@ -149,7 +149,9 @@ async fn plan(
     let scope = replays::scope(&arguments.events, observations);
     let (from, to) = arguments.days.bounds()?;
     let Some(from) = from else {
-        return Err(CommandError::refused("say which days: --day, or --from and --to"));
+        return Err(CommandError::argument(
+            "say which days to replay: --day, or --from and --to",
+        ));
     };
     let to = to.unwrap_or(from);
     let now = ledger.now().await?;
@@ -163,11 +165,7 @@ async fn plan(
 
 /// PURE.
 fn without_data(days: usize) -> String {
-    let (holds, needs) = if days == 1 {
-        ("holds", "needs")
-    } else {
-        ("hold", "need")
-    };
+    let (holds, needs) = (agree(days, "holds", "hold"), agree(days, "needs", "need"));
     format!("{} of the range {holds} no data and {needs} no job", count(days, "day"))
 }
 

@@ -37,7 +37,7 @@ const VERIFY_EVERY: Duration = Duration::from_secs(3_600);
 /// Arguments of `schedule`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Arguments {
-    /// When, in UTC. It must be later than EXPORT_LAG after midnight, or yesterday is not over yet
+    /// At what time each day, in UTC; not before EXPORT_LAG after midnight, when yesterday is over
     #[arg(long, value_name = "HH:MM", default_value = "01:00", value_parser = parse_time)]
     pub at: NaiveTime,
     /// Publish the whole history of every project, also of those that are set up later
@@ -98,8 +98,8 @@ where
 {
     let lag = config.horizon.lag;
     if arguments.at - NaiveTime::MIN < TimeDelta::from_std(lag).unwrap_or(TimeDelta::MAX) {
-        return Err(CommandError::refused(format!(
-            "--at {} lies before a day is over (EXPORT_LAG={}): each day would be enqueued a day late; choose a later time",
+        return Err(CommandError::argument(format!(
+            "--at {} is too early: a day is over only EXPORT_LAG={} after midnight, so each day would be enqueued a day late; choose a later time",
             arguments.at.format("%H:%M"),
             shared::settings::format_duration(lag)
         )));

@@ -46,10 +46,10 @@ Examples:
   producer status --project clx1abc --day 2026-06-01
   producer status --state dead --json
 
-First come the totals, then the projects that need somebody: those with a dead letter, those that
+First come the totals, then the projects that need attention: those with a dead letter, those that
 are paused because of their key or host, those whose long history is held back, and those of which
 PostHog does not hold what was exported, as `producer verify` found. Up to 20 projects are all
-listed, more of them with --all.
+listed; with more projects, --all lists the others, too.
 
 A day is missing when it is over, holds data and has no completed run. `days_behind` counts the days
 of the calendar since the oldest missing one. The counts are runs. `events_sent` counts an event
@@ -57,13 +57,17 @@ again for each run that sent it.
 
 NEWEST ROW is the age of a project's newest trace or observation.
 
-With EXPORT_EVERY the totals and each project also say until when today is exported, in UTC, and
-which step failed, until another one has sent what it did not. With --project the steps of a day are
-one line, and the daily run of a day that has settled is `completed, settled`.
+With EXPORT_EVERY the totals and each project also say until when today is exported, in UTC. A step
+that failed is named until a later one has sent what it did not. With --project the steps of a day
+are one line, and the daily run of a day that has settled is `completed, settled`. FAILURES counts
+the attempts of a run that failed since it last got on.
 
 With --day come the runs of that day only, and the history of each: which worker had it, from when
 to when, how that ended and why, and the trace id that its log lines carry. Of a run with many
 claims the first 50 and the latest 50 are kept.
+
+Exit code: 0 when everything could be read, whatever it says; 1 when not, or when nobody knows a
+project that was named.
 
 JSON: {now, totals: {projects, need_somebody, behind, paused, up_to_date, disabled, completed,
 running, queued, waiting, dead, skipped, discarded, events_sent, rows_rejected, oldest_missing_day,
@@ -97,7 +101,7 @@ pub struct Arguments {
     /// List the runs in this state: completed, running, queued, waiting, dead, skipped, discarded
     #[arg(long)]
     pub state: Option<State>,
-    /// List every project, also those that need nobody
+    /// List every project, also those that need no attention
     #[arg(long)]
     pub all: bool,
     /// Write the result as JSON

@@ -39,13 +39,15 @@ Examples:
   producer verify --project clx1abc --day 2024-06-01 --posthog-project 12345
 
 PostHog answers 200 also where it drops events: with a wrong key, or above a billing limit. So this
-asks PostHog's database what it holds of each exported day, and compares it with Langfuse's: first
-by hour, and by uuid where hours differ. It reads ids and times only. Without days it looks at those
-that are due, of the last 30 days and of those whose last run was completed within the last 30 days,
-however old they are: once an hour after that run was completed and their SETTLE_AFTER is over;
-again after 1, 3, and then each 12 hours while nothing is known or not everything is there yet; and
-once a day at those that miss events, whenever they were exported. Of the last 30 days, what was
-never looked at comes first, oldest first; a history comes last; several hosts take turns.
+asks PostHog what it holds of each exported day, and compares that with Langfuse's database: first
+by hour, and by uuid where hours differ. It reads ids and times only.
+
+Without days it looks at those that are due, of the last 30 days and of those whose last run was
+completed within the last 30 days, however old they are: an hour after that run was completed and
+their SETTLE_AFTER is over; again after 1, 3, and then each 12 hours while nothing is known or not
+everything is there yet; and once a day at those that miss events, whenever they were exported. Of
+the last 30 days, what was never looked at comes first, oldest first; a history comes last; several
+hosts take turns.
 
 Verdicts:
   arrived   everything is there
@@ -56,21 +58,22 @@ Verdicts:
 Neither a look that fails nor `not_yet` replaces `missing`; what it found is told beside it.
 
 It needs a personal API key of PostHog with the scopes query:read and project:read
-(POSTHOG_PERSONAL_API_KEY, POSTHOG_PERSONAL_API_KEYS_FILE). --repair also looks at all days
-that miss events, and publishes a replay of those that still do, of the kinds of events that are
-missing, once for a verdict. It refuses where that looks like PostHog's billing limit, or was done
-before, unless --force; and always while a run of the day is on its way, or where the project's host
-or key has changed since: then `producer replay` sends the whole day.
+(POSTHOG_PERSONAL_API_KEY, POSTHOG_PERSONAL_API_KEYS_FILE).
+
+--repair looks at all days that miss events, too. For those that still do, it publishes a replay of
+the kinds of events that are missing, once for a verdict. It refuses where that looks like PostHog's
+billing limit, or was done before, unless --force; and always while a run of the day is on its way,
+or where the project's host or key has changed since: then `producer replay` sends the whole day.
+
+Exit code: 1 when a day of the range misses events, whenever that was found, or could not be sent
+again. Without days the range is everything. A day of which nothing is known is no failure.
 
 JSON: {days: [{project_id, day, run, run_completed_at, verdict, says, expected, missing, extra,
 late, copies, weaker, nothing_after, streams, sample, hours: {stream: {hour: [expected, missing]}},
 checked_at, repaired_at, looked_at, failure, set_aside}], earlier, left, warnings, repaired:
 [{project_id, day, run, refused}]}. `failure` says why this look decided nothing, where an earlier
 verdict stays. `earlier` are the days, in the same form, that miss events as an earlier look found,
-and were not looked at now.
-
-Exit code: 1 when a day of the range misses events, whenever that was found, or could not be sent
-again. Without days the range is everything. A day of which nothing is known is no failure.";
+and were not looked at now.";
 
 /// Arguments of `verify`.
 #[derive(Args, Clone, Debug, Default)]
@@ -83,7 +86,7 @@ pub struct Arguments {
     /// exported in them]
     #[command(flatten)]
     pub days: DayRange,
-    /// Export again what these days miss, once for a verdict
+    /// Export again what days miss, once for each verdict
     #[arg(long)]
     pub repair: bool,
     /// With --repair: also where it looks like PostHog's billing limit, or was done before
@@ -93,7 +96,7 @@ pub struct Arguments {
     /// remembered
     #[arg(long, value_name = "NUMBER", requires = "projects")]
     pub posthog_project: Option<i64>,
-    /// Begin with no further day after this time
+    /// After this time, begin with no further day: 30m, 2h
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub at_most: Option<Duration>,
     /// Write the result as JSON
@@ -177,7 +180,7 @@ pub async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Com
     Ok(Exit::of(!is_missing && is_done))
 }
 
-/// Verifies what is due, for nobody in particular: what needs somebody goes to the log.
+/// Verifies what is due, for nobody in particular: what needs attention goes to the log.
 pub async fn execute_unattended(at_most: Duration, config: &Config) -> Result<(), CommandError> {
     let arguments = Arguments {
         at_most: Some(at_most),
@@ -196,7 +199,7 @@ async fn verify(arguments: &Arguments, config: &Config) -> Result<Report, Comman
         ));
     }
     if arguments.posthog_project.is_some() && arguments.projects.len() != 1 {
-        return Err(CommandError::refused("--posthog-project needs exactly one --project"));
+        return Err(CommandError::argument("--posthog-project needs exactly one --project"));
     }
     let source = servers::source(&config.source).await?;
     let ledger = servers::ledger(&config.ledger).await?;

@@ -52,7 +52,7 @@ pub(crate) struct Sent {
 pub(crate) struct Paused {
     /// By a failure: requeuing resumes them
     pub(crate) by_failure: Vec<String>,
-    /// By a human: they stay so
+    /// By a person: they stay so
     pub(crate) by_human: Vec<String>,
 }
 
@@ -107,7 +107,7 @@ fn projects(jobs: &[Requeue]) -> BTreeSet<String> {
 }
 
 /// Requeues them. The projects that a failure has paused are resumed: requeuing says that the cause
-/// is gone. Pauses by a human stay.
+/// is gone. Pauses by a person stay.
 pub(crate) async fn requeue(
     ledger: &Ledger,
     broker: &Broker,

@@ -6,6 +6,7 @@ use shared::settings::variables::{POSTHOG_PERSONAL_API_KEY, POSTHOG_PERSONAL_API
 
 use super::check::Check;
 use super::finding::Finding;
+use crate::output::count;
 use crate::posthog_app::PersonalKeys;
 
 const CHECK: Check = Check::Arrival;
@@ -38,7 +39,7 @@ pub(super) async fn check(keys: Result<&PersonalKeys, &BadSettings>, ledger: &Le
         Ok(NotArrived { days: 0, .. }) => Finding::ok(CHECK, "no verified day misses events in PostHog"),
         Ok(NotArrived { days, .. }) => Finding::warning(
             CHECK,
-            format!("PostHog does not hold all events of {days} exported days"),
+            format!("PostHog does not hold all events of {}", count(days, "exported day")),
             "See what is missing with `producer status` and `producer verify`; docs/VERIFY.md leads to the cause.",
         ),
         Err(error) => Finding::error(CHECK, &error),

@@ -90,14 +90,15 @@ async fn look(
     }
     if let Some(consumers) = broker.consumers(JOBS_QUEUE).await? {
         findings.push(if consumers == 0 {
-            let found = format!("nobody consumes `{JOBS_QUEUE}`");
+            let found = format!("nobody consumes `{JOBS_QUEUE}`: no worker is ready");
             Finding::warning(
                 Check::BrokerConsumers,
                 found,
-                "Start workers, or look why they do not consume (`/readyz`).",
+                "Start a worker. If one runs, its `/readyz` says why it does not consume.",
             )
         } else {
-            Finding::ok(Check::BrokerConsumers, format!("`{JOBS_QUEUE}` has {consumers}"))
+            let found = format!("`{JOBS_QUEUE}` has {}", count(consumers, "consumer"));
+            Finding::ok(Check::BrokerConsumers, found)
         });
     }
     Ok(arguments)
@@ -123,9 +124,8 @@ fn dead_letters(letters: u32) -> Finding {
     if letters == 0 {
         return Finding::ok(CHECK, "no dead letter waits");
     }
-    let number = usize::try_from(letters).unwrap_or(usize::MAX);
     let wait = if letters == 1 { "waits" } else { "wait" };
-    let found = format!("{} {wait} for a human", count(number, "dead letter"));
+    let found = format!("{} {wait} for a person", count(letters, "dead letter"));
     Finding::warning(
         CHECK,
         found,
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn dead_letters_are_counted() {
-        assert_eq!(dead_letters(1).found, "1 dead letter waits for a human");
-        assert_eq!(dead_letters(3).found, "3 dead letters wait for a human");
+        assert_eq!(dead_letters(1).found, "1 dead letter waits for a person");
+        assert_eq!(dead_letters(3).found, "3 dead letters wait for a person");
     }
 }

@@ -97,7 +97,11 @@ impl Finding {
 
     /// The check itself failed, so what it would have found is not known.
     pub(crate) fn error(check: Check, error: &impl ToString) -> Self {
-        Self::problem(check, error.to_string(), "Read the error, and mend it.")
+        Self::problem(
+            check,
+            error.to_string(),
+            "The check itself failed. Mend what the error says, and run `producer doctor` again.",
+        )
     }
 }
 

@@ -4,7 +4,7 @@
 use shared::ledger::{Ledger, LedgerError, SCHEMA, migrator};
 
 use super::check::Check;
-use super::finding::{Checked, Finding};
+use super::finding::{Checked, Finding, Status};
 use crate::config::Server;
 use crate::servers;
 
@@ -59,9 +59,31 @@ pub(super) async fn check(server: &Server, is_operator: bool) -> Checked<Option<
         findings.push(Finding::error(Check::LedgerReachable, &error));
         false
     });
+    if let Some(variable) = server.instead_of {
+        findings = findings.into_iter().map(|found| by_fallback(found, variable)).collect();
+    }
     Checked {
         handle: usable.then_some(ledger),
         findings,
+    }
+}
+
+/// A problem of a ledger whose own variable is not set: that is the cause, and comes first. PURE.
+fn by_fallback(found: Finding, variable: &str) -> Finding {
+    if found.status != Status::Problem {
+        return found;
+    }
+    let advice = found.advice.unwrap_or_default();
+    let advice = match found.check {
+        Check::LedgerVersion => format!("Set {variable}. If the ledger belongs where DATABASE_URL leads: {advice}"),
+        Check::LedgerRights => format!("Set {variable} to a role that has these rights. Or: {advice}"),
+        // It names the variable.
+        _ => advice,
+    };
+    Finding {
+        found: format!("{variable} is not set, so DATABASE_URL is used: {}", found.found),
+        advice: Some(advice),
+        ..found
     }
 }
 
@@ -81,11 +103,13 @@ async fn look(ledger: &Ledger, is_operator: bool, findings: &mut Vec<Finding>) -
     } else if read_only {
         Finding::problem(
             Check::LedgerReachable,
-            format!("it takes no writes of `{user}`: default_transaction_read_only is on for this role or database"),
+            format!(
+                "the ledger takes no writes of `{user}`: default_transaction_read_only is on for this role or database"
+            ),
             "Set LEDGER_DATABASE_URL to a role that may write, or reset default_transaction_read_only.",
         )
     } else {
-        Finding::ok(Check::LedgerReachable, "it takes writes")
+        Finding::ok(Check::LedgerReachable, "the ledger takes writes")
     });
     let (finding, usable) = version(ledger).await?;
     findings.push(finding);
@@ -119,7 +143,7 @@ async fn version(ledger: &Ledger) -> Result<(Finding, bool), LedgerError> {
     .fetch_one(ledger.pool())
     .await?;
     let version = version.unwrap_or(0);
-    let found = format!("version {version}; this program's is {ours}");
+    let found = format!("the schema has version {version}, and this program needs {ours}");
     Ok(match version.cmp(&ours) {
         std::cmp::Ordering::Less => (
             Finding::problem(CHECK, found, "Run `producer migrate` as its owner."),
@@ -127,7 +151,7 @@ async fn version(ledger: &Ledger) -> Result<(Finding, bool), LedgerError> {
         ),
         std::cmp::Ordering::Equal => (Finding::ok(CHECK, found), true),
         std::cmp::Ordering::Greater => {
-            let advice = "Fine during an upgrade: older programs go on. Upgrade this one too.";
+            let advice = "This is fine during an upgrade: older programs go on. Upgrade this one, too.";
             (Finding::warning(CHECK, found, advice), true)
         }
     })
@@ -171,6 +195,30 @@ async fn rights(ledger: &Ledger, is_operator: bool) -> Result<Finding, LedgerErr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_a_url_of_its_own_a_ledgers_problems_name_the_variable_first() {
+        const VARIABLE: &str = "LEDGER_DATABASE_URL";
+        const MIGRATE: &str = "Run `producer migrate` as its owner.";
+        let begins = "LEDGER_DATABASE_URL is not set, so DATABASE_URL is used: ";
+        let version = by_fallback(
+            Finding::problem(Check::LedgerVersion, "it is not there", MIGRATE),
+            VARIABLE,
+        );
+        assert_eq!(version.found, format!("{begins}it is not there"));
+        let advice = version.advice.unwrap_or_default();
+        assert!(
+            advice.starts_with("Set LEDGER_DATABASE_URL.") && advice.ends_with(MIGRATE),
+            "{advice}"
+        );
+        let rights = Finding::problem(Check::LedgerRights, "`reader` lacks insert on runs", "Grant them.");
+        let rights = by_fallback(rights, VARIABLE);
+        assert!(rights.found.starts_with(begins), "{}", rights.found);
+        let advice = rights.advice.unwrap_or_default();
+        assert!(advice.starts_with("Set LEDGER_DATABASE_URL to a role"), "{advice}");
+        let well = by_fallback(Finding::ok(Check::LedgerReachable, "it takes writes"), VARIABLE);
+        assert_eq!(well.found, "it takes writes");
+    }
 
     #[test]
     fn a_console_is_not_told_to_ask_for_the_rights_of_a_worker() {

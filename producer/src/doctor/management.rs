@@ -144,7 +144,7 @@ async fn look(
     if policies.is_empty() {
         policies.push(Finding::ok(
             Check::BrokerPolicies,
-            "none that changes what our queues do",
+            "no policy changes what our queues do",
         ));
     }
     findings.append(&mut policies);

@@ -29,7 +29,7 @@ async fn look(source: &PgPool) -> Result<Option<Finding>, sqlx::Error> {
     let newest = newest(source, &ids, now).await?;
     let whose = count(ids.len(), "enabled project");
     let found = match newest.of_all {
-        None => format!("{whose}, and no row of any"),
+        None => format!("there is no row of {whose}"),
         Some(at) => format!("the newest row of {whose} is from {}, {} ago", moment(at), age(now, at)),
     };
     Ok(Some(if newest.is_quiet(now) {

@@ -20,7 +20,7 @@ use crate::pauses::paused;
 pub(super) async fn check(config: &Config, source: &PgPool, ledger: Option<&Ledger>) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Err(error) = look(config, source, ledger, &mut findings).await {
-        let advice = "Mend what is said above, and look again.";
+        let advice = "Mend what the error says, and run `producer doctor` again.";
         findings.push(Finding::problem(Check::Projects, error.to_string(), advice));
     }
     findings
@@ -103,7 +103,10 @@ fn decrypts(projects: &[StoredIntegration], key: &EncryptionKey) -> Finding {
         number if number == all => Finding::ok(CHECK, format!("decrypts {}", count(all, "key"))),
         0 => Finding::problem(
             CHECK,
-            format!("decrypts none of {}", count(all, "key")),
+            match all {
+                1 => "does not decrypt the project's key".to_owned(),
+                _ => format!("decrypts none of {}", count(all, "key")),
+            },
             "ENCRYPTION_KEY is not the one that Langfuse uses; take it from Langfuse's own environment.",
         ),
         number => Finding::problem(

@@ -80,7 +80,10 @@ pub(super) fn judge_policy(queue: &str, policy: &Value) -> Vec<Finding> {
 pub(super) fn judge_timeout(version: &str, policy: Option<Duration>, slice: Duration) -> Finding {
     let slice_text = format_duration(slice);
     if let Some(timeout) = policy {
-        let found = format!("a policy sets {}; JOB_SLICE is {slice_text}", format_duration(timeout));
+        let found = format!(
+            "a policy sets the consumer timeout to {}; JOB_SLICE is {slice_text}",
+            format_duration(timeout)
+        );
         // A slice ends when the batch at hand is sent, a few minutes late at most.
         return if timeout <= slice + slice / 5 {
             Finding::problem(
@@ -97,12 +100,14 @@ pub(super) fn judge_timeout(version: &str, policy: Option<Duration>, slice: Dura
     if version_number >= OWN_TIMEOUT {
         Finding::ok(
             Check::BrokerConsumerTimeout,
-            format!("our queues say 2h; JOB_SLICE is {slice_text}"),
+            format!("our queues have a consumer timeout of 2h; JOB_SLICE is {slice_text}"),
         )
     } else {
         Finding::unknown(
             Check::BrokerConsumerTimeout,
-            format!("RabbitMQ {version} has one for the whole node, 30m unless configured; JOB_SLICE is {slice_text}"),
+            format!(
+                "RabbitMQ {version} has one consumer timeout for the whole node, 30m unless it is configured; JOB_SLICE is {slice_text}"
+            ),
             "If rabbitmq.conf sets consumer_timeout, keep it well above JOB_SLICE.",
         )
     }

@@ -66,13 +66,17 @@ fn judge(workers: Vec<Worker>) -> Finding {
     if old.is_empty() {
         return Finding::ok(
             CHECK,
-            format!("{number} consuming, each understands this producer's messages"),
+            match number {
+                0 => "no worker is connected".to_owned(),
+                1 => "1 worker is connected, and understands this producer's messages".to_owned(),
+                _ => format!("{number} workers are connected, and each understands this producer's messages"),
+            },
         );
     }
     Finding::warning(
         CHECK,
         format!(
-            "of a version of before: {}; its dead letters will be steps and settled days",
+            "of an earlier version: {}; they make dead letters of steps and of settled days",
             old.join(", ")
         ),
         "Update the workers first. Until then set EXPORT_EVERY=1d and SETTLE_AFTER=off for the producer.",

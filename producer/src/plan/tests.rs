@@ -139,7 +139,7 @@ fn windows() {
     assert_eq!(with(Some(0), None, None), pair("2024-06-09", "2024-06-09"));
     assert_eq!(with(Some(7), None, None), pair("2024-06-02", "2024-06-09"));
     assert_eq!(with(Some(u32::MAX), None, None), pair("0001-01-01", "2024-06-09"));
-    // A human's dates are taken as they are, as far as the days are over.
+    // A person's dates are taken as they are, as far as the days are over.
     assert_eq!(
         with(Some(7), Some("2024-02-01"), None),
         pair("2024-02-01", "2024-06-09")

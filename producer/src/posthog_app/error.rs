@@ -43,7 +43,7 @@ pub(crate) enum AppError {
     NoApi(String),
     /// None of the listed projects has our key.
     #[error(
-        "none of the {listed} projects that the personal API key may see at {host} has this project's API key; give it access to the right one, or correct the integration's key"
+        "{} at {host} has this project's API key; give the personal API key access to the right project, or correct the integration's key", none_of(*.listed)
     )]
     NotListed { host: String, listed: usize },
     /// The number that was given is another project's.
@@ -126,7 +126,20 @@ impl AppError {
 
 impl From<AppError> for CommandError {
     fn from(error: AppError) -> Self {
-        Self::refused(error.to_string())
+        let said = error.to_string();
+        match error {
+            // It is the only one that is known without asking PostHog.
+            AppError::NoKey(_) => Self::Setting(said),
+            _ => Self::Refused(said),
+        }
+    }
+}
+
+fn none_of(listed: usize) -> String {
+    match listed {
+        0 => "no project that the personal API key may see".to_owned(),
+        1 => "not the only project that the personal API key may see".to_owned(),
+        _ => format!("none of the {listed} projects that the personal API key may see"),
     }
 }
 

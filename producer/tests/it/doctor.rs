@@ -93,7 +93,7 @@ async fn a_sound_deployment_passes() {
             && workers[0]["found"]
                 .as_str()
                 .unwrap()
-                .starts_with("1 consuming, each understands")
+                .starts_with("1 worker is connected, and understands")
     };
     let patience = std::time::Duration::from_secs(60);
     world.wait_until("doctor finds the worker", patience, found).await;
@@ -418,7 +418,7 @@ async fn a_consumer_timeout_that_is_too_short_and_a_wrong_clock_of_the_broker_ar
                 &checks,
                 "broker.consumer_timeout",
                 timeout,
-                &["a policy sets 11m", advice],
+                &["a policy sets the consumer timeout to 11m", advice],
             );
             finds(&checks, "clocks", clock, &["the broker's clock", "behind", "NTP"]);
         }
@@ -588,7 +588,7 @@ async fn a_database_without_new_rows_is_named() {
         &checks,
         "database.newest_row",
         "warning",
-        &["1 enabled project, and no row", "ClickHouse"],
+        &["there is no row of 1 enabled project", "ClickHouse"],
     );
     crate::add_traces(&world, PROJECT, &[crate::day("2024-06-01")]).await;
     let (_, checks) = examined(&world, &[]).await;

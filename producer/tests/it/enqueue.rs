@@ -284,12 +284,12 @@ async fn dates_projects_and_backfill_days_bound_it() {
         2
     );
 
-    for (arguments, complaint) in [
-        (&["enqueue", "--project", "tow"][..], "tow"),
-        (&["enqueue", "--from", "2024-06-02", "--to", "2024-06-01"], "--from"),
+    for (arguments, complaint, code) in [
+        (&["enqueue", "--project", "tow"][..], "tow", 1),
+        (&["enqueue", "--from", "2024-06-02", "--to", "2024-06-01"], "--from", 2),
     ] {
         let output = world.producer(arguments).await;
-        assert_eq!(output.code, 1);
+        assert_eq!(output.code, code);
         assert!(output.stderr.contains(complaint), "{}", output.stderr);
     }
     let output = world.producer(&["enqueue", "--day", "2024-6-1"]).await;
@@ -369,7 +369,7 @@ async fn without_setup_what_is_missing_is_said() {
     // No exchange at all: the broker closes the channel.
     let output = world.producer(&["enqueue", "--no-setup"]).await;
     assert_eq!(output.code, 1);
-    assert!(output.stdout.contains("0 of 1 job confirmed"), "{}", output.stdout);
+    assert!(output.stdout.contains("0 of 1 jobs confirmed"), "{}", output.stdout);
     assert!(ledger(&world).await.is_empty());
 }
 

@@ -219,7 +219,7 @@ async fn status_says_until_when_today_is_exported_and_what_a_days_steps_did() {
         let is_there = |line: &str| cells.iter().all(|cell| line.contains(cell));
         assert!(text.lines().any(is_there), "{cells:?} in {text}");
     }
-    assert!(text.contains("is discarded or skipped needs nobody"), "{text}");
+    assert!(text.contains("is discarded or skipped needs no action"), "{text}");
     assert!(!text.contains("step-0000"), "{text}");
     let text = world.succeeds(&["status", "--state", "discarded"]).await.stdout;
     assert!(text.contains("step-2200") && text.contains("step-0100"), "{text}");

@@ -21,6 +21,8 @@ async fn stored(world: &World, project: &str) -> (String, Option<String>, bool) 
 async fn set_writes_what_langfuse_reads_and_shows_no_key() {
     let world = World::new().await;
     world.set("RUST_LOG", "trace");
+    world.posthog.known_key(KEY);
+    world.posthog.known_key(NEW_KEY);
     langfuse::add_project(&world.pool(), PROJECT, "Project One").await;
     let host = world.posthog.url();
     let set = ["integrations", "set", "--project", PROJECT];
@@ -29,6 +31,7 @@ async fn set_writes_what_langfuse_reads_and_shows_no_key() {
     let arguments = [&set[..], &["--host", &host]].concat();
     let output = world.producer_with_env(&arguments, &[("POSTHOG_API_KEY", KEY)]).await;
     assert_eq!(output.code, 0, "{}", output.stderr);
+    assert!(output.stdout.contains("PostHog knows the key."), "{}", output.stdout);
     assert!(!output.stdout.contains(KEY) && !output.stderr.contains(KEY));
     assert_eq!(
         stored(&world, PROJECT).await,
@@ -69,9 +72,50 @@ async fn set_writes_through_a_database_of_its_own() {
         ("SETTINGS_DATABASE_URL", world.database_url.as_str()),
         ("POSTHOG_API_KEY", KEY),
     ];
+    world.posthog.known_key(KEY);
     let output = world.producer_with_env(&arguments, &overrides).await;
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert_eq!(stored(&world, PROJECT).await.1.as_deref(), Some(KEY));
+}
+
+/// PostHog answers 200 to a key that it does not know, so the command asks it, once the settings
+/// are stored.
+#[tokio::test]
+async fn set_says_whether_posthog_knows_the_key_and_stores_it_all_the_same() {
+    let world = World::new().await;
+    langfuse::add_project(&world.pool(), PROJECT, "Project One").await;
+    let host = world.posthog.url();
+    let set = ["integrations", "set", "--project", PROJECT, "--host"];
+    let key = [("POSTHOG_API_KEY", KEY)];
+    let output = world.producer_with_env(&[&set[..], &[&host]].concat(), &key).await;
+    assert!(
+        output.code == 1 && output.stdout.contains("Created") && output.stdout.contains("does NOT know the key"),
+        "{}{}",
+        output.stdout,
+        output.stderr
+    );
+    assert!(!output.stdout.contains(KEY) && !output.stderr.contains(KEY));
+    assert_eq!(stored(&world, PROJECT).await.1.as_deref(), Some(KEY));
+    let unasked = [&set[..], &[&host, "--no-check"]].concat();
+    let output = world.producer_with_env(&unasked, &key).await;
+    assert!(
+        output.code == 0
+            && output
+                .stdout
+                .contains(&format!("producer integrations check --project {PROJECT}")),
+        "{}",
+        output.stdout
+    );
+    // A host that is away does not hinder the command.
+    let away = [&set[..], &["http://127.0.0.1:1", "--json"]].concat();
+    let output = world.producer_with_env(&away, &key).await;
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let report: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(
+        (&report["created"], &report["check"]["result"]),
+        (&false.into(), &"cannot_tell".into())
+    );
+    assert_eq!(stored(&world, PROJECT).await.0, "http://127.0.0.1:1");
 }
 
 #[tokio::test]
@@ -100,7 +144,8 @@ async fn set_refuses_what_could_not_work() {
     ] {
         let arguments = ["integrations", "set", "--project", project, "--host", host];
         let output = world.producer_with_env(&arguments, &[("POSTHOG_API_KEY", key)]).await;
-        assert_eq!(output.code, 1, "{complaint}: {}", output.stdout);
+        let code = if project == PROJECT { 2 } else { 1 };
+        assert_eq!(output.code, code, "{complaint}: {}", output.stdout);
         assert!(output.stderr.contains(complaint), "{complaint} in {}", output.stderr);
         assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
     }
@@ -172,7 +217,7 @@ async fn a_host_outside_of_the_only_hosts_is_listed_and_refused() {
     let output = world
         .producer_with_env(&set, &[("POSTHOG_API_KEY", KEY), (name, value)])
         .await;
-    assert_eq!(output.code, 1, "{}", output.stdout);
+    assert_eq!(output.code, 2, "{}", output.stdout);
     assert!(output.stderr.contains("EGRESS_ONLY"), "{}", output.stderr);
 
     let output = world.producer_with_env(&["doctor", "--json"], &only).await;

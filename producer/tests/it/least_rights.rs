@@ -414,7 +414,8 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
     let told = ["SETTINGS_DATABASE_URL", "deploy/sql/settings.sql"];
     let all = told.iter().all(|part| reader_told.stderr.contains(part));
     assert!(all && reader_told.code == 2, "{}", reader_told.stderr);
-    run(&[&set[..], &["--host", &host]].concat(), &save).await;
+    // The key is a wrong one, which the run below shall find out.
+    run(&[&set[..], &["--host", &host, "--no-check"]].concat(), &save).await;
     for change in ["--disable", "--enable"] {
         run(&[&set[..], &[change]].concat(), &save[..1]).await;
     }

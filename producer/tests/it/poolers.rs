@@ -25,7 +25,7 @@ async fn refuses(world: &World, pooler: &PgBouncer, variable: &str) {
     let url = pooler.url(&world.database_url);
     let settings = [(variable, url.as_str())];
     let output = world.producer_with_env(&["enqueue"], &settings).await;
-    assert_eq!(output.code, 1, "{}", output.stderr);
+    assert_eq!(output.code, 2, "{}", output.stderr);
     is_clear(&output.stderr, variable);
 
     let output = world.producer_with_env(&["doctor", "--json"], &settings).await;
@@ -40,7 +40,7 @@ async fn refuses(world: &World, pooler: &PgBouncer, variable: &str) {
     );
 
     let worker = world.worker(&settings).await;
-    assert_eq!(worker.wait_exit().await.code(), Some(1), "{}", worker.log());
+    assert_eq!(worker.wait_exit().await.code(), Some(2), "{}", worker.log());
     is_clear(&worker.log(), variable);
 }
 
@@ -76,6 +76,6 @@ async fn a_pooler_that_appears_later_is_named_as_well() {
     let worker = world.worker(&[("DATABASE_URL", &url)]).await;
     worker.wait_log("DATABASE_URL: Postgres at").await;
     proxy.pass();
-    assert_eq!(worker.wait_exit().await.code(), Some(1), "{}", worker.log());
+    assert_eq!(worker.wait_exit().await.code(), Some(2), "{}", worker.log());
     is_clear(&worker.log(), "DATABASE_URL");
 }

@@ -64,7 +64,7 @@ async fn a_time_at_which_yesterday_is_not_over_is_refused() {
     let world = world().await;
     let late = [("EXPORT_LAG", "30m")];
     let output = world.producer_with_env(&["schedule", "--at", "00:10"], &late).await;
-    assert_eq!(output.code, 1);
+    assert_eq!(output.code, 2);
     assert!(output.stderr.contains("EXPORT_LAG=30m"), "{}", output.stderr);
     assert_eq!(world.producer(&["schedule", "--at", "1am"]).await.code, 2);
     let text = world.succeeds(&["schedule", "--help"]).await.stdout;

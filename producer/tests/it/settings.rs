@@ -110,29 +110,6 @@ async fn a_server_that_is_away_is_one_line_that_names_its_variable() {
 }
 
 #[tokio::test]
-async fn every_command_has_help_with_an_example() {
-    let world = bare_world().await;
-    for command in [
-        "",
-        "migrate",
-        "declare",
-        "enqueue",
-        "replay",
-        "status",
-        "dead-letters list",
-        "dead-letters requeue",
-        "integrations list",
-        "integrations set",
-        "integrations check",
-    ] {
-        let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
-        let output = world.producer(&arguments).await;
-        assert_eq!(output.code, 0);
-        assert!(output.stdout.contains("Example"), "{command}: {}", output.stdout);
-    }
-}
-
-#[tokio::test]
 async fn secrets_come_from_files_as_well() {
     let world = bare_world().await;
     let directory = std::env::temp_dir().join(format!("secrets-{}", uuid::Uuid::now_v7()));

@@ -156,7 +156,7 @@ async fn of_many_projects_those_that_need_somebody_come_first_and_the_others_wit
     let text = world.succeeds(&["status"]).await.stdout;
     assert!(text.starts_with("31 projects: 1 behind, 30 up to date.\n"), "{text}");
     assert!(text.contains("Days missing: 1, oldest "), "{text}");
-    assert!(text.contains("No project needs somebody"), "{text}");
+    assert!(text.contains("No project needs attention"), "{text}");
     assert!(!text.contains("fleet 1"), "{text}");
 
     add_run(&world, yesterday(), "daily", "dead", Some(Utc::now())).await;
@@ -168,7 +168,7 @@ async fn of_many_projects_those_that_need_somebody_come_first_and_the_others_wit
     )
     .await;
     let text = world.succeeds(&["status"]).await.stdout;
-    let first = "31 projects: 2 need somebody, 1 behind, 1 paused by a human, 27 up to date.\n";
+    let first = "31 projects: 2 need attention, 1 behind, 1 paused by a person, 27 up to date.\n";
     assert!(text.starts_with(first), "{text}");
     assert!(text.contains("fleet 38") && text.contains("fleet 39"), "{text}");
     assert!(text.contains("`--all` lists the 29 other projects, too."), "{text}");

@@ -72,7 +72,9 @@ pub(super) async fn execute(
 
 fn conversion(making: &Making) -> Result<Option<&str>, CommandError> {
     match making.conversion_event.as_deref().map(str::trim) {
-        Some("") => Err(CommandError::refused("--conversion-event: an event has a name")),
+        Some("") => Err(CommandError::argument(
+            "--conversion-event is empty: give the name of an event",
+        )),
         event => Ok(event),
     }
 }

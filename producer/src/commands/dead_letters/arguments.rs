@@ -35,23 +35,25 @@ Examples:
   producer dead-letters list --limit 20
   producer dead-letters list --project clx1abc --json | jq '.dead_letters[].id'
 
+A run that is dead in the ledger is listed also when its message is gone from the queue: `in_queue`
+is then false. `requeue` works for it, too. An id that begins with `raw/` belongs to a message that
+is no job, or that names no run.
+
 JSON: {\"dead_letters\": [{id, project_id, day, run, error_code, error, attempt, first_failed_at,
 in_queue, state, body}]}; with --group {\"groups\": [{error_code, dead_letters, projects, oldest,
-newest, example, advice}]}. A body that is not UTF-8 also comes whole, as `body_base64`.
-
-A run that is dead in the ledger is listed although its message is gone from the queue: `in_queue`
-is then false. `requeue` works for it, too. An id that begins with `raw/` belongs to a message that
-is no job, or that names no run.";
+newest, example, advice}]}. A body that is not UTF-8 also comes whole, as `body_base64`.";
 
 const SHOW_EXAMPLES: &str = "\
 Examples:
   producer dead-letters show clx1abc/2024-06-01/daily
   producer dead-letters show raw/0a1b2c3d4e5f --json
 
-Shows the message's body, the run's row in the ledger, how far each stream came, and the rows that
-PostHog refused. `error` is the text of the last failure. A run that is dead in the ledger is shown
-without a look into the queue, where its message may lie behind thousands: the body is then made
-from the ledger, and `in_queue`, `headers` and `messages` are null. --message looks there, too.
+It shows the message's body, the run's row in the ledger, how far each stream came, and the rows
+that PostHog refused. `error` is the text of the last failure. A run that is dead in the ledger is
+shown without a look into the queue, where its message may lie behind thousands: the body is then
+made from the ledger, and `in_queue`, `headers` and `messages` are null. --message looks there, too.
+
+Exit code: 1 when no dead letter has this id.
 
 JSON: the fields of `list`, and {advice, headers, messages, run_row, streams: [{stream, done,
 cursor_time, cursor_id, sent, rejected, batches, bytes, updated_at}],
@@ -72,11 +74,11 @@ The command asks before it requeues what a filter has chosen. --yes answers for 
 terminal it is needed.
 
 Requeuing says that the cause is gone. So it also resumes the projects that such a failure has
-paused; those that a human has paused stay paused.
+paused; those that a person has paused stay paused.
 
-JSON: {dry_run, requeued: [id], failed: [{id, error}], left: [id], resumed: [project_id]}.
+Exit code: 0 when all were confirmed; 1 when one was not, or when an id was not found.
 
-Exit code: 0 when all were confirmed; 1 when one was not, or when an id was not found.";
+JSON: {dry_run, requeued: [id], failed: [{id, error}], left: [id], resumed: [project_id]}.";
 
 const DISCARD_EXAMPLES: &str = "\
 Examples:
@@ -91,10 +93,10 @@ removed.
 
 The command asks before it discards. --yes answers for you; without a terminal it is needed.
 
-JSON: {dry_run, discarded: [{id, body}], failed: [{id, error}]}. After this, a body is nowhere else;
-one that is not UTF-8 also comes whole, as `body_base64`.
+Exit code: 0 when all were discarded; 1 when one was not, or when an id was not found.
 
-Exit code: 0 when all were discarded; 1 when one was not, or when an id was not found.";
+JSON: {dry_run, discarded: [{id, body}], failed: [{id, error}]}. After this, a body is nowhere else;
+one that is not UTF-8 also comes whole, as `body_base64`.";
 
 /// Which dead letters, by project, cause and age.
 #[derive(Args, Clone, Debug, Default)]
@@ -105,7 +107,7 @@ pub struct Filters {
     /// Only this cause (error code)
     #[arg(long, value_name = "CODE")]
     pub error_code: Option<ErrorCode>,
-    /// Only those whose first failure is older than this: 2h, 7d
+    /// Only those that failed first longer ago than this: 2h, 7d
     #[arg(long, value_name = "AGE", value_parser = parse_duration)]
     pub older_than: Option<Duration>,
 }
@@ -147,7 +149,7 @@ pub struct Which {
 }
 
 impl Which {
-    /// Asks a human, unless told not to. `false`: do nothing.
+    /// Asks the person at the terminal, unless told not to. `false`: do nothing.
     pub(super) fn confirmed(&self, verb: &str, number: usize) -> Result<bool, CommandError> {
         if self.yes || self.dry_run || number == 0 {
             return Ok(true);
@@ -165,7 +167,7 @@ pub struct ListArguments {
     /// One line for each cause
     #[arg(long)]
     pub group: bool,
-    /// Only the first so many
+    /// List at most this many
     #[arg(long, value_name = "NUMBER", conflicts_with = "group")]
     pub limit: Option<usize>,
     /// Write the result as JSON
@@ -179,7 +181,7 @@ pub struct ShowArguments {
     /// Which dead letter; `list` shows the ids: project/day/run
     #[arg(value_name = "ID")]
     pub id: String,
-    /// Also look for its message in the queue: the headers, and the body as it came
+    /// Also look for its message in the queue, to show its headers and its body as it came
     #[arg(long)]
     pub message: bool,
     /// Write the result as JSON
@@ -193,7 +195,7 @@ pub struct RequeueArguments {
     /// Which dead letters
     #[command(flatten)]
     pub which: Which,
-    /// Also messages that are no job
+    /// Also messages that are no job (`bad_message`)
     #[arg(long)]
     pub force: bool,
 }

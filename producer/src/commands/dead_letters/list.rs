@@ -123,7 +123,7 @@ fn say_advice(groups: &[Group<'_>], shown: Option<usize>) {
     let total: usize = groups.iter().map(|group| group.dead_letters).sum();
     let part = shown.filter(|shown| *shown < total);
     line(format!(
-        "{}{}; `producer dead-letters show ID` tells all of one.",
+        "{}{}; `producer dead-letters show ID` shows everything about one.",
         part.map(|shown| format!("{shown} of ")).unwrap_or_default(),
         count(total, "dead letter")
     ));

@@ -6,7 +6,7 @@ use shared::ledger::Ledger;
 use super::arguments::RequeueArguments;
 use crate::dead_letters::{DeadLetter, HeldLetters, Requeue, is_bad, once_each, paused, requeue};
 use crate::error::CommandError;
-use crate::output::{self, Exit, count, line};
+use crate::output::{self, Exit, count, line, share};
 use crate::report::{Failure, say_failed};
 use crate::servers::Broker;
 
@@ -53,7 +53,7 @@ pub(super) async fn execute(
         for project in paused(ledger, &jobs).await?.by_human {
             tracing::warn!(
                 project,
-                "a human paused the project: its jobs are skipped until `producer projects resume`"
+                "a person paused the project: its jobs are skipped until `producer projects resume`"
             );
         }
         let done = requeue(ledger, broker, held, &jobs).await?;
@@ -64,9 +64,8 @@ pub(super) async fn execute(
         output::json(&report);
     } else if !which.dry_run && !jobs.is_empty() {
         line(format!(
-            "{} of {} requeued.",
-            report.requeued.len(),
-            count(jobs.len(), "dead letter")
+            "{} requeued.",
+            share(report.requeued.len(), jobs.len(), "dead letter")
         ));
         if !report.resumed.is_empty() {
             line(format!(

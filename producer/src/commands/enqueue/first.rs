@@ -16,7 +16,7 @@ use crate::plan::{FirstExport, Planned};
 enum Answer {
     /// Nothing is published anyway
     NotAsked,
-    /// A human is to be asked
+    /// A person is to be asked
     Open,
     Yes,
     No,
@@ -101,7 +101,7 @@ impl LongFirst {
         unnamed
     }
 
-    /// Whether a human is to be asked.
+    /// Whether a person is to be asked.
     pub(super) fn is_question(&self) -> bool {
         self.with(Answer::Open).next().is_some()
     }

@@ -11,7 +11,7 @@ use shared::ledger::State;
 use super::counted::{self, Counted};
 use super::first::LongFirst;
 use crate::facts::counts::Count;
-use crate::output::{self, count, line};
+use crate::output::{self, agree, count, line, share};
 use crate::plan::{Planned, Project, Reason, Rules};
 use crate::publish::Published;
 use crate::report::{Failure, say_failed, undated};
@@ -62,7 +62,7 @@ pub(crate) struct Left {
     undated: Vec<Undated>,
     /// How many projects were looked at: enabled, wanted and not paused
     looked_at: usize,
-    /// Runs of these that wait for a human
+    /// Runs of these that wait for a person
     dead: Vec<String>,
     /// Whether only some days were looked at
     #[serde(skip)]
@@ -138,7 +138,7 @@ impl Left {
         if named.is_empty() {
             return None;
         }
-        let wait = if self.dead.len() == 1 { "waits" } else { "wait" };
+        let wait = agree(self.dead.len(), "waits", "wait");
         let more = if self.dead.len() > NAMED { ", …" } else { "" };
         Some(format!(
             "{} {wait}: {}{more} (`producer dead-letters list`).",
@@ -252,11 +252,7 @@ impl Report {
         if json {
             output::json(self);
         } else if !self.dry_run && !self.jobs.is_empty() {
-            line(format!(
-                "{} of {} confirmed.",
-                self.confirmed,
-                count(self.jobs.len(), "job")
-            ));
+            line(format!("{} confirmed.", share(self.confirmed, self.jobs.len(), "job")));
         }
         say_failed(&self.failed, "not confirmed by the broker, and not recorded");
         if let Some(sentence) = self.first_exports.undecided() {

@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use reqwest::Certificate;
+use serde::Serialize;
 use shared::egress::Egress;
 use shared::ingestion::ingestion_url;
 use shared::integration;
@@ -11,13 +13,16 @@ use shared::settings::{ExposeSecret, SecretString, Settings, variables};
 use sqlx::PgPool;
 
 use super::check_key;
+use super::rows::{check_rights, check_table, insert, update};
 use crate::config::{self, Key, Server};
 use crate::error::CommandError;
 use crate::facts::check_project;
+use crate::key_check::{self, KeyAnswer};
 use crate::output::{self, Exit, line};
 use crate::servers;
 
 /// Arguments of `set`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(Args, Clone, Debug)]
 pub struct SetArguments {
     /// The project (Langfuse's id)
@@ -35,6 +40,12 @@ pub struct SetArguments {
     /// Disable the integration
     #[arg(long)]
     pub disable: bool,
+    /// Do not ask the host whether it knows the key
+    #[arg(long)]
+    pub no_check: bool,
+    /// Write the result as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What `set` reads from the environment.
@@ -43,6 +54,7 @@ pub struct SetConfig {
     settings: Server,
     key: Key,
     egress: Egress,
+    ca: Vec<Certificate>,
     api_key: Option<SecretString>,
 }
 
@@ -57,6 +69,7 @@ impl SetConfig {
             settings: config::writable_settings(settings),
             key: Key::read_if(needed, settings),
             egress: Egress::read(settings),
+            ca: settings.certificates(&variables::POSTHOG_CA_FILE),
             api_key,
         }
     }
@@ -69,13 +82,13 @@ pub async fn execute(arguments: &SetArguments, config: SetConfig) -> Result<Exit
         .as_deref()
         .map(|host| check_host(host, &config.egress))
         .transpose()?;
-    let given = given_key(arguments, config.api_key)?;
+    let given = given_key(arguments, config.api_key.clone())?;
     let database = servers::writable(&config.settings).await?;
     check_table(&database).await?;
     check_project(&database, &arguments.project).await?;
     let stored = integration::list(&database, Some(&arguments.project)).await?;
     let exists = !stored.is_empty();
-    check_rights(&database, exists, config.settings.variable).await?;
+    check_rights(&database, exists, &config.settings).await?;
     let api_key = match given {
         Some(key) => Some(key),
         // Another host often has another key, so it is asked for. To enable or disable needs no
@@ -83,6 +96,7 @@ pub async fn execute(arguments: &SetArguments, config: SetConfig) -> Result<Exit
         None if !exists || host.is_some() => ask(exists)?,
         None => None,
     };
+    let is_new_target = host.is_some() || api_key.is_some();
     let encrypted = api_key
         .map(|api_key| {
             config
@@ -110,7 +124,7 @@ pub async fn execute(arguments: &SetArguments, config: SetConfig) -> Result<Exit
         .await?;
     } else {
         let (Some(host), Some(encrypted)) = (host, encrypted) else {
-            return Err(CommandError::refused(format!(
+            return Err(CommandError::argument(format!(
                 "project `{}` has no PostHog integration yet: give --host, and the key by --key-file or POSTHOG_API_KEY",
                 arguments.project
             )));
@@ -124,22 +138,87 @@ pub async fn execute(arguments: &SetArguments, config: SetConfig) -> Result<Exit
         )
         .await?;
     }
-    line(format!(
-        "{} the PostHog integration of project {}. `producer integrations check --project {}` asks PostHog whether it knows the key.",
-        if exists { "Changed" } else { "Created" },
-        arguments.project,
-        arguments.project
-    ));
-    Ok(Exit::Done)
+    let answer = if arguments.no_check || !is_new_target {
+        None
+    } else {
+        asked(&database, &arguments.project, &config).await
+    };
+    let report = Report {
+        project_id: &arguments.project,
+        created: !exists,
+        check: answer.as_ref().map(|answer| Check {
+            result: answer.word(),
+            detail: answer.detail(),
+        }),
+    };
+    if arguments.json {
+        output::json(&report);
+    } else {
+        say(&report, answer.as_ref());
+    }
+    Ok(Exit::of(answer.is_none_or(|answer| answer.is_usable())))
+}
+
+/// What became of the settings.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    project_id: &'a str,
+    created: bool,
+    /// `None`: the host was not asked
+    check: Option<Check>,
+}
+
+/// What the host said to the key.
+#[derive(Debug, Serialize)]
+struct Check {
+    result: &'static str,
+    detail: Option<String>,
+}
+
+/// Asks the host whether it knows the key that is stored now. The settings are stored, so whatever
+/// keeps it from being asked is an answer, too.
+async fn asked(database: &PgPool, project: &str, config: &SetConfig) -> Option<KeyAnswer> {
+    let asked = async {
+        let stored = integration::list(database, Some(project)).await?;
+        key_check::ask(&stored, config.key.get()?, &config.egress, &config.ca).await
+    };
+    match asked.await {
+        Ok(answers) => answers.into_iter().next(),
+        Err(error) => Some(KeyAnswer::NoAnswer(error.to_string())),
+    }
+}
+
+fn say(report: &Report<'_>, answer: Option<&KeyAnswer>) {
+    let project = report.project_id;
+    let done = if report.created { "Created" } else { "Changed" };
+    line(format!("{done} the PostHog integration of project {project}."));
+    line(after(project, answer));
+}
+
+/// What the host said, and what to do next. PURE.
+fn after(project: &str, answer: Option<&KeyAnswer>) -> String {
+    let detail = answer.and_then(KeyAnswer::detail).unwrap_or_default();
+    match answer {
+        None => format!("`producer integrations check --project {project}` asks PostHog whether it knows the key."),
+        Some(KeyAnswer::Known) => "PostHog knows the key.".to_owned(),
+        Some(KeyAnswer::Refused) => {
+            format!("PostHog does NOT know the key: it would drop all events of the project. {detail}")
+        }
+        Some(KeyAnswer::NotAsked(_)) => format!("It CANNOT be used: {detail}"),
+        Some(KeyAnswer::CannotTell(_) | KeyAnswer::NoAnswer(_)) => format!(
+            "It is not known whether PostHog knows the key: {detail}. `producer integrations check --project {project}` \
+             asks again."
+        ),
+    }
 }
 
 /// Refuses a host that the worker could not use. It is stored as it was typed, as Langfuse does.
 fn check_host(host: &str, egress: &Egress) -> Result<String, CommandError> {
     let host = host.trim();
-    let url = ingestion_url(host).map_err(|why| CommandError::refused(format!("--host: {why}")))?;
+    let url = ingestion_url(host).map_err(|why| CommandError::argument(format!("--host: {why}")))?;
     egress
         .check_url(&url)
-        .map_err(|why| CommandError::refused(format!("--host: {why}")))?;
+        .map_err(|why| CommandError::argument(format!("--host: {why}")))?;
     Ok(host.to_owned())
 }
 
@@ -151,7 +230,7 @@ fn given_key(
         return Ok(from_environment);
     };
     let text = std::fs::read_to_string(path)
-        .map_err(|error| CommandError::refused(format!("--key-file: cannot read {}: {error}", path.display())))?;
+        .map_err(|error| CommandError::argument(format!("--key-file: cannot read {}: {error}", path.display())))?;
     Ok(Some(SecretString::from(text)))
 }
 
@@ -165,75 +244,36 @@ fn ask(exists: bool) -> Result<Option<SecretString>, CommandError> {
     Ok(typed.filter(|key| !exists || !key.expose_secret().trim().is_empty()))
 }
 
-async fn check_table(database: &PgPool) -> Result<(), CommandError> {
-    let there: Option<String> =
-        sqlx::query_scalar("-- integrations_table\nselect to_regclass('posthog_integrations')::text")
-            .fetch_one(database)
-            .await?;
-    there
-        .map(|_| ())
-        .ok_or_else(|| CommandError::Columns(vec!["posthog_integrations".to_owned()]))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key_check::Unusable;
+    use shared::error_code::ErrorCode;
 
-/// Refuses a role that may only read, before a key is asked for.
-async fn check_rights(database: &PgPool, exists: bool, variable: &str) -> Result<(), CommandError> {
-    let (role, may, read_only): (String, bool, bool) = sqlx::query_as(
-        "-- integrations_rights
-         select current_user::text,
-                has_any_column_privilege('posthog_integrations', 'update')
-                    and ($1 or has_any_column_privilege('posthog_integrations', 'insert')),
-                current_setting('transaction_read_only')::boolean",
-    )
-    .bind(exists)
-    .fetch_one(database)
-    .await?;
-    if may && !read_only {
-        return Ok(());
+    #[test]
+    fn what_the_host_said_comes_with_what_to_do_next() {
+        let why = "no answer within 10 s".to_owned();
+        let not_asked = KeyAnswer::NotAsked(Unusable {
+            code: ErrorCode::HostNotAllowed,
+            reason: why.clone(),
+        });
+        for (answer, said) in [
+            (None, "`producer integrations check --project p`"),
+            (Some(KeyAnswer::Known), "PostHog knows the key."),
+            (
+                Some(KeyAnswer::Refused),
+                "does NOT know the key: it would drop all events",
+            ),
+            (Some(KeyAnswer::Refused), "Correct the project's API key"),
+            (
+                Some(KeyAnswer::NoAnswer(why.clone())),
+                "within 10 s. `producer integrations check",
+            ),
+            (Some(KeyAnswer::CannotTell(why.clone())), "asks again"),
+            (Some(not_asked), "CANNOT be used: no answer"),
+        ] {
+            let text = after("p", answer.as_ref());
+            assert!(text.contains(said), "{text}");
+        }
     }
-    Err(CommandError::Setting(format!(
-        "the role `{role}` of {variable} may not write the projects' PostHog settings. Set {} to a role that may, \
-         and to a primary: deploy/sql/settings.sql makes posthog_export_settings",
-        variables::SETTINGS_DATABASE_URL.name
-    )))
-}
-
-async fn insert(database: &PgPool, project: &str, host: &str, key: &str, enabled: bool) -> Result<(), CommandError> {
-    sqlx::query(
-        "-- integrations_insert
-         insert into posthog_integrations (project_id, posthog_host_name, encrypted_posthog_api_key, enabled)
-         values ($1, $2, $3, $4)
-         on conflict (project_id) do update
-         set posthog_host_name = excluded.posthog_host_name, enabled = excluded.enabled,
-             encrypted_posthog_api_key = excluded.encrypted_posthog_api_key",
-    )
-    .bind(project)
-    .bind(host)
-    .bind(key)
-    .bind(enabled)
-    .execute(database)
-    .await?;
-    Ok(())
-}
-
-async fn update(
-    database: &PgPool,
-    project: &str,
-    host: Option<&str>,
-    key: Option<&str>,
-    enabled: Option<bool>,
-) -> Result<(), CommandError> {
-    sqlx::query(
-        "-- integrations_update
-         update posthog_integrations
-         set posthog_host_name = coalesce($2, posthog_host_name), enabled = coalesce($4, enabled),
-             encrypted_posthog_api_key = coalesce($3, encrypted_posthog_api_key)
-         where project_id = $1",
-    )
-    .bind(project)
-    .bind(host)
-    .bind(key)
-    .bind(enabled)
-    .execute(database)
-    .await?;
-    Ok(())
 }

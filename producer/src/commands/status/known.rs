@@ -9,7 +9,7 @@ use sqlx::PgPool;
 
 use crate::error::CommandError;
 
-/// Leaves out the projects that Langfuse does not have, once a human has discarded all their runs.
+/// Leaves out the projects that Langfuse does not have, once a person has discarded all their runs.
 pub(super) async fn forget_given_up(
     source: &PgPool,
     summaries: &mut BTreeMap<String, Summary>,

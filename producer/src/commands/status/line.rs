@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::integration::StoredIntegration;
 use shared::job::Day;
-use shared::ledger::{Arrival, HUMAN, Pause, Summary, Verdict};
+use shared::ledger::{Arrival, Pause, Summary, Verdict};
 
 use super::today::Today;
 use crate::missing::{self, Missing};
@@ -35,7 +35,7 @@ pub(super) struct Line {
     pub(super) missing_days: usize,
     /// How many of these have no job yet
     pub(super) days_without_job: usize,
-    /// How many of these no enqueue publishes until somebody decides
+    /// How many of these no enqueue publishes until a person decides
     pub(super) days_held_back: usize,
     /// How many exported days PostHog does not hold whole, and the oldest
     pub(super) days_not_arrived: usize,
@@ -153,7 +153,7 @@ impl Line {
         let behind = match pause {
             _ if !self.enabled => "disabled".to_owned(),
             Some(pause) => {
-                let cause = pause.error_code.as_deref().unwrap_or(HUMAN);
+                let cause = pause.error_code.as_deref().unwrap_or("by a person");
                 format!("PAUSED ({cause}), {}", self.lag())
             }
             None if self.days_held_back > 0 => {
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_somebody() {
+    fn what_needs_attention() {
         let pause = |code: Option<&str>| {
             Some(Pause {
                 project_id: "p".to_owned(),

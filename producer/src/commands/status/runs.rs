@@ -12,7 +12,7 @@ use crate::standing::DayStanding;
 use crate::step_counts::StepCounts;
 
 /// What a step means that was not completed.
-const NOBODY_NEEDS_TO_ACT: &str = "A step that is discarded or skipped needs nobody: the next step of its day, or its daily run, \
+const NOBODY_NEEDS_TO_ACT: &str = "A step that is discarded or skipped needs no action: the next step of its day, or its daily run, \
                                    sends what it did not.";
 /// The cause of a discarded step without an error.
 const DAY_OVER: &str = "day over";

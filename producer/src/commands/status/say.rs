@@ -1,4 +1,5 @@
-//! What `status` writes for people: the totals, then the projects that need somebody, then the rest.
+//! What `status` writes for people: the totals, then the projects that need attention, then the
+//! rest.
 
 use chrono::{DateTime, Utc};
 use shared::ledger::Arrival;
@@ -9,12 +10,12 @@ use super::line::Line;
 use super::runs;
 use super::totals::Totals;
 use crate::newest::WRITES_ELSEWHERE;
-use crate::output::{self, age, count, line, moment};
+use crate::output::{self, age, agree, count, line, moment};
 use crate::standing::Standing;
 
 /// As many projects are all listed: they fit on a screen.
 const FEW: usize = 20;
-/// Of more projects that need somebody, no more are listed than a person reads.
+/// Of more projects that need attention, no more are listed than a person reads.
 const NAMED: usize = 50;
 
 /// Writes it. `all`: list every project.
@@ -51,7 +52,7 @@ pub(super) fn say(report: &Report, all: bool) {
     }
     if let Some(claims) = report.claims.as_ref().filter(|found| !found.is_empty()) {
         line("");
-        line("Who had them:");
+        line("Who worked on these runs:");
         history::say(report.now, claims);
     }
 }
@@ -61,14 +62,10 @@ fn totals(totals: &Totals) -> Vec<String> {
     let standings = [
         (
             totals.need_somebody,
-            if totals.need_somebody == 1 {
-                "needs somebody"
-            } else {
-                "need somebody"
-            },
+            agree(totals.need_somebody, "needs attention", "need attention"),
         ),
         (totals.behind, "behind"),
-        (totals.paused, "paused by a human"),
+        (totals.paused, "paused by a person"),
         (totals.up_to_date, "up to date"),
         (totals.disabled, "disabled"),
     ];
@@ -102,7 +99,7 @@ fn totals(totals: &Totals) -> Vec<String> {
         };
         let held = match totals.days_held_back {
             0 => String::new(),
-            number => format!("; {number} held back until somebody decides (`producer enqueue --project <id> --yes`)"),
+            number => format!("; {number} held back until you decide (`producer enqueue --project <id> --yes`)"),
         };
         lines.push(format!(
             "Days missing: {}, oldest {oldest}{without}{held}.",
@@ -130,7 +127,7 @@ fn newest(report: &Report) -> String {
     }
 }
 
-/// The projects to list, those that need somebody first, and what is said of the others. PURE.
+/// The projects to list, those that need attention first, and what is said of the others. PURE.
 fn listed(projects: &[Line], all: bool) -> (Vec<&Line>, Option<String>) {
     let mut listed: Vec<&Line> = projects.iter().collect();
     listed.sort_by_key(|line| line.standing);
@@ -142,8 +139,12 @@ fn listed(projects: &[Line], all: bool) -> (Vec<&Line>, Option<String>) {
     listed.truncate(NAMED);
     let others = count(projects.len() - listed.len(), "other project");
     let left_out = match need {
-        0 => "No project needs somebody. `--all` lists them all.".to_owned(),
-        _ if need > NAMED => format!("… and {} that need somebody. `--all` lists all projects.", need - NAMED),
+        0 => "No project needs attention. `--all` lists them all.".to_owned(),
+        _ if need > NAMED => format!(
+            "… and {} that {} attention. `--all` lists all projects.",
+            count(need - NAMED, "other"),
+            agree(need - NAMED, "needs", "need")
+        ),
         _ => format!("`--all` lists the {others}, too."),
     };
     (listed, Some(left_out))

@@ -113,8 +113,10 @@ impl TodayTotals {
         };
         match self.with_failed_step {
             0 => format!("{exported}."),
-            1 => format!("{exported}; a step of 1 project failed, and the next one makes up for it."),
-            number => format!("{exported}; a step of {number} projects failed, and the next one makes up for it."),
+            number => format!(
+                "{exported}; a step of {} failed, and the next one makes up for it.",
+                count(number, "project")
+            ),
         }
     }
 }

@@ -32,7 +32,9 @@ impl Days {
         let is_asked = from.or(to).is_some();
         let to = to.unwrap_or(yesterday);
         if to > yesterday {
-            return Err(CommandError::refused(format!("{to} is not over yet")));
+            return Err(CommandError::refused(format!(
+                "{to} is not over yet: only days that are over can be verified"
+            )));
         }
         let back = yesterday
             .0

@@ -65,8 +65,7 @@ fn refusal(arrival: &Arrival, was_looked_at: bool, present: &Present, force: boo
     }
     if !was_looked_at {
         return Some(
-            "whether it is still missing was not looked at: no time was left, or the integration's key cannot be read"
-                .to_owned(),
+            "this look did not reach the day: no time was left, or the integration's key cannot be read".to_owned(),
         );
     }
     if let Some(failure) = &arrival.failure {
@@ -74,7 +73,7 @@ fn refusal(arrival: &Arrival, was_looked_at: bool, present: &Present, force: boo
     }
     if present.target.is_none() || arrival.target != present.target {
         return Some(
-            "it is missing at another host or key than the project has now, where only a part would arrive; \
+            "the project's host or key has changed since the day was exported, so a part of the day would not do; \
              `producer replay` sends the whole day to the present one"
                 .to_owned(),
         );
@@ -189,10 +188,12 @@ impl Repair<'_> {
                     continue;
                 }
                 Ok(Mark::OnItsWay { run, state }) => {
-                    format!("its run {run} is {state} and may bring it; verify again when that has ended")
+                    format!(
+                        "its run {run} is {state} and may send what is missing; verify again when that run has ended"
+                    )
                 }
                 Ok(Mark::Taken) => {
-                    "in the meantime somebody else has sent it again, or verified it; verify again".to_owned()
+                    "another `verify` has sent it again or looked at it meanwhile; verify again".to_owned()
                 }
                 Err(error) => error.to_string(),
             };

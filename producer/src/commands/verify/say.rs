@@ -8,7 +8,7 @@ use shared::ledger::{Arrival, Verdict};
 
 use super::repair::Repaired;
 use super::{Arguments, Report};
-use crate::output::{self, count, line, moment};
+use crate::output::{self, agree, count, line, moment};
 
 /// So many hours of a day are named; `--json` has all.
 const HOURS_SHOWN: usize = 6;
@@ -143,8 +143,11 @@ fn summary(report: &Report) -> String {
         said.push("Nothing was looked at now.".to_owned());
     }
     if !report.earlier.is_empty() {
-        let days = count(report.earlier.len(), "other day");
-        said.push(format!("By earlier looks, {days} still miss events."));
+        let (days, miss) = (report.earlier.len(), agree(report.earlier.len(), "misses", "miss"));
+        said.push(format!(
+            "By earlier looks, {} still {miss} events.",
+            count(days, "other day")
+        ));
     }
     said.join(" ")
 }

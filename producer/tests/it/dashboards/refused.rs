@@ -51,10 +51,11 @@ async fn a_key_that_may_not_is_told_what_it_lacks() {
     );
     assert!(!output.stderr.contains("phc_a_project_key"));
     world.set("POSTHOG_PERSONAL_API_KEYS_FILE", "");
+    let output = world.producer(&["dashboards", "show", "--project", PROJECT]).await;
     assert!(
-        refusal(&world, "show", &[])
-            .await
-            .contains("there is no personal API key for")
+        output.code == 2 && output.stderr.contains("there is no personal API key for"),
+        "{}",
+        output.stderr
     );
 }
 

@@ -19,14 +19,14 @@ async fn without_a_terminal_bulk_changes_need_yes() {
     let world = some_dead_letters().await;
     for verb in ["requeue", "discard"] {
         let output = world.producer(&["dead-letters", verb, "--project", PROJECT]).await;
-        assert_eq!(output.code, 1);
+        assert_eq!(output.code, 2);
         assert!(output.stderr.contains("--yes"), "{}", output.stderr);
     }
     // What is discarded cannot be brought back, so the producer asks even for one that is named.
     let output = world
         .producer(&["dead-letters", "discard", "project one/2024-06-01/daily"])
         .await;
-    assert!(output.code == 1 && output.stderr.contains("--yes"), "{}", output.stderr);
+    assert!(output.code == 2 && output.stderr.contains("--yes"), "{}", output.stderr);
     assert_eq!(
         (world.queue_depth(DEAD).await, world.queue_depth(BACKFILL).await),
         (5, 0)
