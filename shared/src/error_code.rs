@@ -43,7 +43,7 @@ error_codes! {
     /// The integration is switched off.
     IntegrationDisabled = "integration_disabled",
         "Enable the integration; the next enqueue brings the day back.";
-    /// The project is paused: its key or host is wrong, or a human paused it.
+    /// The project is paused: its key or host is wrong, or a person paused it.
     ProjectPaused = "project_paused",
         "Correct the project's PostHog settings, or `producer projects resume`; the next enqueue \
          brings the day back.";

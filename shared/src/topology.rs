@@ -16,7 +16,7 @@ pub const EXCHANGE: &str = "posthog-export";
 pub const JOBS_QUEUE: &str = "posthog-export.jobs";
 /// The queue of older days. A new project's history must not delay yesterday's jobs.
 pub const BACKFILL_QUEUE: &str = "posthog-export.backfill";
-/// The queue of messages that need a human.
+/// The queue of messages that need a person.
 pub const DEAD_LETTER_QUEUE: &str = "posthog-export.dead-letters";
 /// Routing key of the dead-letter queue.
 pub const DEAD_KEY: &str = "dead";

@@ -144,7 +144,7 @@ async fn the_overview_says_what_needs_somebody() {
         "6,000",
         "posthog-export.backfill",
         "Name of project one",
-        "1 exported, 1 on their way, 1 dead letters, 57 without a run",
+        "1 exported, 1 on its way, 1 dead letter, 57 without a run",
         "Nothing open",
         "Disabled",
     ] {
@@ -353,13 +353,13 @@ async fn it_says_of_each_project_what_status_says() {
     let console = Console::start(&world, &[], &[]).await;
     let page = console.page("/").await;
     for words in [
-        "Nothing in the ledger needs somebody. Not known: days without a job",
+        "Nothing in the ledger needs attention. Not known: days without a job",
         "Not known here: days that have no job yet",
     ] {
         assert!(page.contains(words), "{words} in {page}");
     }
     assert!(
-        !page.contains("Nothing needs somebody") && !page.contains("Up to date"),
+        !page.contains("Nothing needs attention") && !page.contains("Up to date"),
         "{page}"
     );
 }
@@ -387,7 +387,7 @@ async fn the_steps_of_a_day_are_one_line_that_opens() {
     let today = Utc::now().date_naive();
     for words in [
         "24 steps".to_owned(),
-        "23 completed, 1 on their way".to_owned(),
+        "23 completed, 1 on its way".to_owned(),
         format!("{today}: exported in part, 240 events"),
         format!("{}: exported, 240 events", yesterday()),
     ] {

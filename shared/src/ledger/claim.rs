@@ -30,7 +30,7 @@ use crate::job::{RunKey, Scope, Span, Stream};
 pub enum Claim {
     /// Work on it.
     Run(Claimed),
-    /// It is completed, or a human discarded it: ack.
+    /// It is completed, or a person discarded it: ack.
     Done(State),
     /// It is a step of a day that is over: it is `discarded` now, and its day's `daily` run sends what
     /// it did not. Ack.

@@ -54,7 +54,7 @@ impl Ledger {
         answered(ended.fetch_optional(&self.pool)).await
     }
 
-    /// How many projects are paused, by the error code that led to it; `None`: by a human.
+    /// How many projects are paused, by the error code that led to it; `None`: by a person.
     pub async fn paused_projects(&self) -> Result<Vec<(Option<String>, i64)>, LedgerError> {
         let paused = sqlx::query_as(
             "-- ledger_paused_projects

@@ -106,7 +106,7 @@ impl Ledger {
             .await
     }
 
-    /// `running → dead`: a permanent failure; a human decides. A step is `discarded`.
+    /// `running → dead`: a permanent failure; a person decides. A step is `discarded`.
     pub async fn bury(&self, lease: &Lease, code: ErrorCode, error: &str) -> Result<Buried, LedgerError> {
         let statement = concat!(
             "-- ledger_bury

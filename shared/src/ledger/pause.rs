@@ -1,5 +1,5 @@
 //! Paused projects. No job of them is exported, because their key or host is wrong or because a
-//! human said so.
+//! person said so.
 
 use std::collections::BTreeMap;
 
@@ -17,13 +17,13 @@ pub struct Pause {
     /// Langfuse's `projects.id`
     #[serde(skip)]
     pub project_id: String,
-    /// Fingerprint of the settings that were wrong; `None`: a human's pause, which only a human
+    /// Fingerprint of the settings that were wrong; `None`: a person's pause, which only a person
     /// ends
     #[serde(skip)]
     pub settings: Option<String>,
-    /// The failure that led to it; `None` for a human's pause
+    /// The failure that led to it; `None` for a person's pause
     pub error_code: Option<String>,
-    /// The failure's text, or the human's reason
+    /// The failure's text, or the person's reason
     pub error: String,
     /// A worker's name, or `human`
     pub paused_by: String,
@@ -31,7 +31,7 @@ pub struct Pause {
     pub paused_at: DateTime<Utc>,
 }
 
-/// The column `paused_by` of a human's pause.
+/// The column `paused_by` of a person's pause.
 pub const HUMAN: &str = "human";
 
 impl Pause {
@@ -68,7 +68,7 @@ impl Ledger {
         Ok(answered(pauses).await?.into_iter().map(by_project).collect())
     }
 
-    /// Pauses a project because of a failure that these settings led to. A human's pause stays as
+    /// Pauses a project because of a failure that these settings led to. A person's pause stays as
     /// it is.
     pub async fn pause_after(
         &self,
@@ -97,7 +97,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Pauses projects because a human says so.
+    /// Pauses projects because a person says so.
     pub async fn pause_by_hand(&self, projects: &[String], reason: &str) -> Result<(), LedgerError> {
         let written = sqlx::query(
             "-- ledger_pause_by_hand
@@ -114,7 +114,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Deletes these pauses, unless a worker or a human has made another of the same project since
+    /// Deletes these pauses, unless a worker or a person has made another of the same project since
     /// they were read. Returns the projects of the deleted ones.
     pub async fn forget_pauses(&self, over: &[Pause]) -> Result<Vec<String>, LedgerError> {
         let forgotten = sqlx::query_scalar(
@@ -140,7 +140,7 @@ impl Ledger {
         Ok(answered(ended).await?.rows_affected() > 0)
     }
 
-    /// Ends the pauses of these projects; those that a human made only with `by_hand`. Returns the
+    /// Ends the pauses of these projects; those that a person made only with `by_hand`. Returns the
     /// projects that were paused.
     pub async fn resume(&self, projects: &[String], by_hand: bool) -> Result<Vec<String>, LedgerError> {
         let resumed = sqlx::query_scalar(

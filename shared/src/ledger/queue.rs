@@ -183,8 +183,9 @@ impl Ledger {
         Ok(())
     }
 
-    /// `→ discarded`: a human gave the run up. A run without a row gets one, so that nothing brings
-    /// it back. A run that is finished or running stays as it is. Returns whether it was discarded.
+    /// `→ discarded`: a person gave the run up. A run without a row gets one, so that nothing
+    /// brings it back. A run that is finished or running stays as it is. Returns whether it was
+    /// discarded.
     pub async fn discard(&self, Job { key, scope }: &Job, what: Discard) -> Result<bool, LedgerError> {
         let statement = concat!(
             "-- ledger_discard\nwith changed as (",

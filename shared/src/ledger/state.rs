@@ -22,11 +22,11 @@ pub enum State {
     /// The integration is disabled or the project paused. Once that ends, the day counts as not
     /// exported
     Skipped,
-    /// Given up: by a human, or a step that its day's own run makes up for
+    /// Given up: by a person, or a step that its day's own run makes up for
     Discarded,
 }
 
-/// What a run becomes that no worker goes on with: a human decides. Nobody needs to decide about a
+/// What a run becomes that no worker goes on with: a person decides. Nobody needs to decide about a
 /// step.
 pub(super) fn given_up(key: &RunKey) -> State {
     if key.is_step() { State::Discarded } else { State::Dead }

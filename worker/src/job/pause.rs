@@ -1,5 +1,5 @@
 //! A project whose key or host is wrong is paused when its first job fails. Its other jobs end as
-//! `skipped` instead of dead, and come back once the settings have changed or a human resumes the
+//! `skipped` instead of dead, and come back once the settings have changed or a person resumes the
 //! project.
 
 use shared::integration::IntegrationFault;

@@ -23,7 +23,7 @@ use catalogue::{
 };
 pub use catalogue::{Kind, METRICS, Metric};
 
-/// The cause of a pause that a human made.
+/// The cause of a pause that a person made.
 const HUMAN: &str = "human";
 
 /// Installs the process's recorder.

@@ -22,7 +22,7 @@ use crate::console::app::App;
 use crate::console::named::decoded;
 use crate::dead_letters::{Dealt, Fate, Named, Sorted, carry_out, once_each, paused, sort, states};
 use crate::error::CommandError;
-use crate::output::count;
+use crate::output::{agree, count, share};
 use ask::{Asked, CARRIED, MOST, action, bounded, carries, some};
 use look::look;
 
@@ -183,12 +183,15 @@ fn outcome(fate: Fate, asked: usize, done: Dealt) -> Outcome {
     };
     let number = done.done.len();
     let mut outcome = if number == 0 {
-        Outcome::failed(format!("None of {} was {word}.", count(asked, "dead letter")))
+        Outcome::failed(match asked {
+            1 => format!("The dead letter was not {word}."),
+            _ => format!("None of {} was {word}.", count(asked, "dead letter")),
+        })
     } else if number == 1 && asked == 1 {
         Outcome::done(format!("The dead letter was {word}."))
     } else {
-        let were = if number == 1 { "was" } else { "were" };
-        Outcome::done(format!("{number} of {} {were} {word}.", count(asked, "dead letter")))
+        let were = agree(number, "was", "were");
+        Outcome::done(format!("{} {were} {word}.", share(number, asked, "dead letter")))
     };
     if !done.resumed.is_empty() {
         let says = &mut outcome.result.says;
@@ -246,7 +249,9 @@ mod tests {
             left: vec![failure("c")],
             ..Dealt::default()
         };
-        assert!(!outcome(Fate::Discard, 1, none).worked);
+        let none = outcome(Fate::Discard, 1, none);
+        assert!(!none.worked);
+        assert_eq!(none.result.says, "The dead letter was not discarded.");
     }
 
     #[test]

@@ -45,7 +45,7 @@ async fn preview_pause(State(app): State<Arc<App>>, Path(piece): Path<String>, f
     let mut asks = now.ask(&app, "pause", "Pause");
     asks.lines = vec![
         "No jobs are published for the project. Jobs that are in the queue already end as skipped.".to_owned(),
-        "It stays so until somebody resumes it. The first enqueue after that publishes the days that were skipped."
+        "It stays so until it is resumed. The first enqueue after that publishes the days that were skipped."
             .to_owned(),
     ];
     if now.pause.is_some() {

@@ -13,7 +13,7 @@ use super::project::Now;
 use crate::console::operator::Operator;
 use crate::error::CommandError;
 use crate::facts::counts;
-use crate::output::{count, number};
+use crate::output::{agree, count, number};
 use crate::replays;
 
 /// The longest range of one replay.
@@ -114,7 +114,7 @@ fn over(asked: &Asked, clock: DateTime<Utc>) -> Result<(Option<Day>, Option<Day>
 fn hindered(now: &Now) -> Vec<String> {
     let mut all = Vec::new();
     if now.pause.is_some() {
-        all.push("The project is paused: its jobs will be skipped until somebody resumes it.".to_owned());
+        all.push("The project is paused: its jobs will be skipped until it is resumed.".to_owned());
     }
     match now.stored.as_ref().map(|own| own.enabled) {
         None => all.push("The project has no PostHog integration: its jobs will end as dead letters.".to_owned()),
@@ -195,7 +195,10 @@ impl Found {
         if let Some(first) = going.first() {
             let which = match going.len() {
                 1 => format!("{first} is being exported now or waits for it"),
-                more => format!("{first} and {} more are being exported now or wait for it", more - 1),
+                more => format!(
+                    "{first} and {} are being exported now or wait for it",
+                    count(more - 1, "other day")
+                ),
             };
             asks.warnings.push(format!(
                 "{which}. Two runs of one day take turns, so the replay begins when that run ends."
@@ -220,14 +223,11 @@ impl Found {
         let once = "PostHog keeps one copy of each event, since an event has the same uuid each time it is sent.";
         asks.lines.push(once.to_owned());
         if self.empty > 0 {
-            let (hold, need) = if self.empty == 1 {
-                ("holds", "needs")
-            } else {
-                ("hold", "need")
-            };
             asks.lines.push(format!(
-                "{} {hold} no data and {need} no job.",
-                count(self.empty, "other day")
+                "{} {} no data and {} no job.",
+                count(self.empty, "other day"),
+                agree(self.empty, "holds", "hold"),
+                agree(self.empty, "needs", "need")
             ));
         }
         let carried = self.days.iter().map(|day| ("day", day.to_string()));
@@ -270,9 +270,8 @@ impl Found {
     }
 }
 
-/// `1 event`, `1,234 events`.
-fn events(number_of: i64) -> String {
-    format!("{} event{}", number(number_of), if number_of == 1 { "" } else { "s" })
+fn events(number: i64) -> String {
+    count(number, "event")
 }
 
 fn kind(stream: Stream) -> &'static str {

@@ -16,6 +16,7 @@ use crate::console::pages::missing::not_here;
 use crate::console::pages::words;
 use crate::error::CommandError;
 use crate::output;
+use crate::pauses::by;
 
 /// The field with what was shown.
 const SHOWN: &str = "shown";
@@ -112,7 +113,7 @@ fn stands(pause: Option<&Pause>, enabled: Option<bool>) -> String {
         Some(pause) => format!(
             "it is paused since {} UTC by {} ({})",
             output::moment(pause.paused_at),
-            pause.paused_by,
+            by(pause),
             words::failure(&pause.error)
         ),
     };
@@ -170,7 +171,7 @@ mod tests {
         assert_eq!(mark(Some(&one), on), mark(Some(&one.clone()), on));
         assert_eq!(
             stands(Some(&one), Some(false)),
-            "it is paused since 2026-06-01 12:00:00 UTC by human (x), and its integration is disabled"
+            "it is paused since 2026-06-01 12:00:00 UTC by a person (x), and its integration is disabled"
         );
     }
 }

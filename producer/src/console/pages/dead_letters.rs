@@ -16,7 +16,7 @@ use crate::console::address::Prefix;
 use crate::console::app::App;
 use crate::console::named::decoded;
 use crate::console::rows::dead::read;
-use crate::output::number;
+use crate::output::count;
 use view::{Asked, View};
 
 /// What stands in the address behind `?`.
@@ -91,7 +91,7 @@ pub(super) async fn show(
         troubles: ledger.into_iter().chain(broker).collect(),
         view: rows.as_ref().ok().map(|rows| View::new(&app.prefix, rows, &asked)),
         acts: app.operator.as_ref().map(|_| Acts::new(&app.prefix)),
-        messages: queue.map(|messages| number(i64::from(messages))),
+        messages: queue.map(|messages| count(messages, "message")),
     };
     (status(rows.is_ok()), page(&template)).into_response()
 }

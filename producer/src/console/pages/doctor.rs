@@ -13,7 +13,7 @@ use crate::console::app::App;
 use crate::console::examined::Examination;
 use crate::console::times::Moment;
 use crate::doctor::{Finding, Status};
-use crate::output::{count, shorten};
+use crate::output::{agree, count, shorten};
 
 /// Characters of a finding.
 const LONGEST: usize = 1_000;
@@ -67,10 +67,11 @@ impl View {
         Self {
             at: Moment::new(now, *at),
             summary: format!(
-                "{}, {}, {} as they should be.",
+                "{}, {}, {} as {} should be.",
                 count(number(Status::Problem), "problem"),
                 count(number(Status::Warning), "warning"),
-                count(number(Status::Ok), "check")
+                count(number(Status::Ok), "check"),
+                agree(number(Status::Ok), "it", "they")
             ),
             is_whole: *is_whole,
             lines: sorted.into_iter().map(Line::new).collect(),
@@ -137,7 +138,7 @@ mod tests {
         let words: Vec<&str> = view.lines.iter().map(|line| line.word).collect();
         assert_eq!(words, ["problem", "warning", "ok"]);
         assert_eq!((view.lines[1].projects.len(), view.lines[1].more_projects), (20, 10));
-        assert_eq!(view.summary, "1 problem, 1 warning, 1 check as they should be.");
+        assert_eq!(view.summary, "1 problem, 1 warning, 1 check as it should be.");
         assert!(view.lines[2].advice.is_empty());
     }
 }

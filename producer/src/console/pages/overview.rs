@@ -1,4 +1,4 @@
-//! The overview: is everything exported, and what needs somebody.
+//! The overview: is everything exported, and what needs attention.
 
 mod chosen;
 mod projects;

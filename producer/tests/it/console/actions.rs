@@ -96,7 +96,7 @@ async fn a_project_is_paused_and_resumed_and_the_audit_has_both() {
         "{project}"
     );
     let asked = console.preview("/projects/project%20one/resume/preview", &[]).await;
-    assert!(asked.contains("by human (moves on Monday"), "{asked}");
+    assert!(asked.contains("by a person (moves on Monday"), "{asked}");
     let fields = hidden(&asked);
     let done = console.act("/projects/project%20one/resume", &with(&fields, &[])).await;
     assert!(done.contains("The project is resumed"), "{done}");

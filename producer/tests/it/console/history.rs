@@ -174,7 +174,7 @@ async fn status_tells_the_history_of_a_day() {
     );
     let said = world.producer(&of_day).await;
     assert_eq!(said.code, 0, "{}", said.stderr);
-    for words in ["Who had them", "handed_back", "the slice is over", TRACE] {
+    for words in ["Who worked on these runs", "handed_back", "the slice is over", TRACE] {
         assert!(said.stdout.contains(words), "{words} in {}", said.stdout);
     }
     let before = (yesterday() - chrono::Days::new(1)).to_string();

@@ -120,7 +120,7 @@ async fn it_speaks_tls_itself_and_takes_a_renewed_certificate() {
     ];
     let refused = world.producer(&with_files).await;
     assert!(
-        refused.code == 1 && refused.stderr.contains("--tls-cert"),
+        refused.code == 2 && refused.stderr.contains("--tls-cert"),
         "{}",
         refused.stderr
     );
@@ -128,7 +128,7 @@ async fn it_speaks_tls_itself_and_takes_a_renewed_certificate() {
     put(&certificate, &renewed.key);
     let refused = world.producer(&with_files).await;
     assert!(
-        refused.code == 1 && refused.stderr.contains("--tls-key"),
+        refused.code == 2 && refused.stderr.contains("--tls-key"),
         "{}",
         refused.stderr
     );

@@ -278,5 +278,5 @@ async fn its_pages_may_lie_under_a_path() {
     assert_eq!(bare.headers()[header::LOCATION], "/exports/");
     assert_eq!(console.get("/").send().await.unwrap().status(), StatusCode::NOT_FOUND);
     let bad = world.producer(&["console", "--path-prefix", "exports"]).await;
-    assert!(bad.code == 1 && bad.stderr.contains("--path-prefix"), "{}", bad.stderr);
+    assert!(bad.code == 2 && bad.stderr.contains("--path-prefix"), "{}", bad.stderr);
 }

@@ -225,7 +225,7 @@ impl Asked {
         }
         if !by_human.is_empty() {
             warns.push(format!(
-                "A human has paused {}: their jobs end as skipped until somebody resumes them.",
+                "A person has paused {}: their jobs end as skipped until they are resumed.",
                 some(by_human)
             ));
         }

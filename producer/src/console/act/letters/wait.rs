@@ -22,7 +22,7 @@ use crate::console::pages::words;
 use crate::console::rows::dead::{LISTED, UNKNOWN};
 use crate::console::times::Moment;
 use crate::dead_letters::{DeadLetter, Looked};
-use crate::output::{number, plain, shorten};
+use crate::output::{count, number, plain, shorten};
 
 #[derive(Template)]
 #[template(path = "dead_letters_queue.html")]
@@ -93,10 +93,10 @@ impl View {
         for letter in &all {
             *causes.entry(cause(letter)).or_default() += 1;
         }
-        let large = |count: usize| number(i64::try_from(count).unwrap_or(i64::MAX));
+        let large = |all: usize| number(i64::try_from(all).unwrap_or(i64::MAX));
         Self {
             as_of: Moment::new(now, now),
-            messages: large(messages),
+            messages: count(messages, "message"),
             is_part: looked.is_part,
             causes: causes
                 .iter()

@@ -56,9 +56,9 @@ pub(super) struct Only(pub(super) Option<Standing>);
 impl Words for Only {
     const ALL: &'static [(Self, &'static str, &'static str)] = &[
         (Self(None), "all", "All"),
-        (Self(Some(Standing::NeedsSomebody)), "needs_somebody", "Needs somebody"),
+        (Self(Some(Standing::NeedsSomebody)), "needs_somebody", "Needs attention"),
         (Self(Some(Standing::Behind)), "behind", "Behind"),
-        (Self(Some(Standing::Paused)), "paused", "Paused by a human"),
+        (Self(Some(Standing::Paused)), "paused", "Paused by a person"),
         (Self(Some(Standing::UpToDate)), "up_to_date", "Nothing open"),
         (Self(Some(Standing::Disabled)), "disabled", "Disabled"),
     ];
@@ -76,7 +76,7 @@ pub(super) enum Sort {
 
 impl Words for Sort {
     const ALL: &'static [(Self, &'static str, &'static str)] = &[
-        (Self::Need, "need", "What needs somebody first"),
+        (Self::Need, "need", "What needs attention first"),
         (Self::Name, "name", "Name"),
         (Self::Events, "events", "Most events"),
         (Self::Open, "open", "Most open runs"),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::integration::StoredIntegration;
-use shared::ledger::{DayRun, HUMAN, Pause, ProjectDays, State};
+use shared::ledger::{DayRun, Pause, ProjectDays, State};
 
 use super::chosen::{Chosen, Sort};
 use super::strip::Strip;
@@ -46,10 +46,11 @@ impl Line {
 /// A standing's name in the styles, and its word.
 pub(super) fn words(standing: Standing) -> (&'static str, &'static str) {
     match standing {
-        Standing::NeedsSomebody => ("bad", "Needs somebody"),
+        Standing::NeedsSomebody => ("bad", "Needs attention"),
         Standing::Behind => ("wait", "Behind"),
         Standing::Paused => ("idle", "Paused"),
-        // Days without a job and histories that are held back are in Langfuse's tables, which no page reads.
+        // Days without a job and histories that are held back show only in Langfuse's traces,
+        // observations and scores, which no page reads.
         Standing::UpToDate => ("ok", "Nothing open"),
         Standing::Disabled => ("idle", "Disabled"),
     }
@@ -135,7 +136,7 @@ pub(super) fn lines(prefix: &Prefix, rows: &Rows, days: &Days, stored: Option<&[
             arrival: match (not_arrived, verified) {
                 (0, 0) => "–".to_owned(),
                 (0, _) => "ok".to_owned(),
-                (days, _) => format!("{days} missing"),
+                (days, _) => format!("{} missing", count(days, "day")),
             },
         }
     };
@@ -150,16 +151,16 @@ fn by_project(all: &[ProjectDays]) -> BTreeMap<&str, &ProjectDays> {
 fn why(open: &Open, pause: Option<&Pause>, not_arrived: i64, missing: &Missing) -> String {
     let mut causes = Vec::new();
     if open.dead > 0 {
-        causes.push(count(usize::try_from(open.dead).unwrap_or(0), "dead letter"));
+        causes.push(count(open.dead, "dead letter"));
     }
     if let Some(pause) = pause {
-        causes.push(format!("paused: {}", pause.error_code.as_deref().unwrap_or(HUMAN)));
+        causes.push(match &pause.error_code {
+            Some(code) => format!("paused: {code}"),
+            None => "paused by a person".to_owned(),
+        });
     }
     if not_arrived > 0 {
-        causes.push(format!(
-            "{} not in PostHog",
-            count(usize::try_from(not_arrived).unwrap_or(0), "day")
-        ));
+        causes.push(format!("{} not in PostHog", count(not_arrived, "day")));
     }
     causes.extend(missing.words());
     causes.join("; ")

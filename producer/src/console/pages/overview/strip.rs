@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use shared::job::Day;
 
 use crate::console::rows::overview::STRIP;
+use crate::output::agree;
 use crate::standing::DayStanding;
 
 /// The picture.
@@ -25,13 +26,18 @@ pub(super) struct Stroke {
     pub(super) path: String,
 }
 
-/// Each state as it is drawn, and its words; settled days look like the exported ones.
-const KINDS: [(&str, &str, &[DayStanding]); 5] = [
-    ("e", "exported", &[DayStanding::Settled, DayStanding::Exported]),
-    ("w", "on their way", &[DayStanding::OnItsWay]),
-    ("d", "dead letters", &[DayStanding::Dead]),
-    ("g", "discarded", &[DayStanding::GivenUp]),
-    ("p", "in part", &[DayStanding::InPart]),
+/// Each state as it is drawn, and its words for one day and for several; settled days look like the
+/// exported ones.
+const KINDS: [(&str, [&str; 2], &[DayStanding]); 5] = [
+    (
+        "e",
+        ["exported", "exported"],
+        &[DayStanding::Settled, DayStanding::Exported],
+    ),
+    ("w", ["on its way", "on their way"], &[DayStanding::OnItsWay]),
+    ("d", ["dead letter", "dead letters"], &[DayStanding::Dead]),
+    ("g", ["discarded", "discarded"], &[DayStanding::GivenUp]),
+    ("p", ["in part", "in part"], &[DayStanding::InPart]),
 ];
 
 impl Strip {
@@ -40,13 +46,13 @@ impl Strip {
         let place = |day: Day| STRIP - 1 - (today.0 - day.0).num_days();
         let mut strokes = Vec::new();
         let mut words = Vec::new();
-        for (class, says, standings) in KINDS {
+        for (class, [one, more], standings) in KINDS {
             let of_kind = days.iter().filter(|(_, standing)| standings.contains(standing));
             let places: Vec<i64> = of_kind.map(|(day, _)| place(*day)).collect();
             if places.is_empty() {
                 continue;
             }
-            words.push(format!("{} {says}", places.len()));
+            words.push(format!("{} {}", places.len(), agree(places.len(), one, more)));
             strokes.push(Stroke {
                 class,
                 path: path(&places),
@@ -102,10 +108,7 @@ mod tests {
             (day("2024-06-01"), DayStanding::OnItsWay),
         ];
         let strip = Strip::new(day("2024-06-01"), &BTreeMap::from(days));
-        assert_eq!(
-            strip.words,
-            "2 exported, 1 on their way, 1 dead letters, 56 without a run"
-        );
+        assert_eq!(strip.words, "2 exported, 1 on its way, 1 dead letter, 56 without a run");
         let paths: Vec<(&str, &str)> = strip.strokes.iter().map(|s| (s.class, s.path.as_str())).collect();
         assert_eq!(paths, [("e", "M0 3h2"), ("w", "M59 3h1"), ("d", "M58 3h1")]);
     }

@@ -49,7 +49,7 @@ fn projects(lines: &[Line]) -> Tile {
     let need = of(Standing::NeedsSomebody);
     let note = [
         (of(Standing::Behind), "behind"),
-        (of(Standing::Paused), "paused by a human"),
+        (of(Standing::Paused), "paused by a person"),
         (of(Standing::UpToDate), "with nothing open"),
         (of(Standing::Disabled), "disabled"),
     ];
@@ -57,7 +57,7 @@ fn projects(lines: &[Line]) -> Tile {
     let note: Vec<String> = note.map(|(number, what)| format!("{number} {what}")).collect();
     let class = if need == 0 { "ok" } else { "bad" };
     tile(
-        "Projects that need somebody",
+        "Projects that need attention",
         format!("{need} of {}", lines.len()),
         note.join(", "),
         class,
@@ -154,7 +154,7 @@ fn paused(pauses: &[&Pause]) -> Tile {
     let by_fault = pauses.iter().filter(|pause| pause.error_code.is_some()).count();
     let (class, note) = match (pauses.len(), by_fault) {
         (0, _) => ("ok", "no project is paused".to_owned()),
-        (_, 0) => ("idle", "by a human".to_owned()),
+        (_, 0) => ("idle", "by a person".to_owned()),
         (all, fault) if all == fault => ("bad", "because of their key or host".to_owned()),
         (_, fault) => ("bad", format!("{fault} because of their key or host")),
     };
@@ -164,7 +164,7 @@ fn paused(pauses: &[&Pause]) -> Tile {
 fn arrival(days: &Days) -> Tile {
     let missing: i64 = days.arrivals.iter().map(|counts| counts.not_arrived).sum();
     let verified: i64 = days.arrivals.iter().map(|counts| counts.verified).sum();
-    let looked_at = format!("{} verified in the last 30 days", number(verified));
+    let looked_at = format!("{} verified in the last 30 days", count(verified, "day"));
     match (missing, verified) {
         (0, 0) => tile(
             "Days not in PostHog",
@@ -173,7 +173,7 @@ fn arrival(days: &Days) -> Tile {
             "idle",
         ),
         (0, _) => tile("Days not in PostHog", "0".to_owned(), looked_at, "ok"),
-        // However long ago: each of them needs somebody.
+        // However long ago: each of them needs attention.
         _ => {
             let note = format!("of all days; {looked_at}");
             tile("Days not in PostHog", number(missing), note, "bad")

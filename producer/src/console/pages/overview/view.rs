@@ -121,7 +121,7 @@ fn summary(tiles: &[Tile], troubles: &[Trouble]) -> String {
     let bad = tiles.iter().filter(|tile| tile.class == "bad");
     words.extend(bad.map(|tile| format!("{}: {}", tile.label, tile.value)));
     if words.is_empty() {
-        "Nothing in the ledger needs somebody. Not known: days without a job, and histories that are held back."
+        "Nothing in the ledger needs attention. Not known: days without a job, and histories that are held back."
             .to_owned()
     } else {
         format!("{}.", words.join("; "))

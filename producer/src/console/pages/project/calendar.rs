@@ -6,7 +6,7 @@ use shared::job::Day;
 use crate::console::address::Prefix;
 use crate::console::pages::words;
 use crate::console::rows::project::Rows;
-use crate::output::number;
+use crate::output::count;
 use crate::standing::standings;
 
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
@@ -49,9 +49,9 @@ impl Calendar {
             let (class, what) = standing.map_or(("n", "no run"), words::of_day);
             let mut said = format!("{day}: {what}");
             if let Some(counts) = rows.counts.get(&day).filter(|_| standing.is_some()) {
-                said.push_str(&format!(", {} events", number(counts.sent)));
+                said.push_str(&format!(", {}", count(counts.sent, "event")));
                 if counts.rejected > 0 {
-                    said.push_str(&format!(", {} rows rejected", number(counts.rejected)));
+                    said.push_str(&format!(", {} rejected", count(counts.rejected, "row")));
                 }
             }
             let verdict = rows.verdicts.get(&day).copied();

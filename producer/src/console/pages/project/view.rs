@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use shared::integration::StoredIntegration;
 use shared::job::Day;
-use shared::ledger::{HUMAN, Pause};
+use shared::ledger::Pause;
 
 use super::calendar::Calendar;
 use crate::advice::advice;
@@ -13,6 +13,7 @@ use crate::console::pages::words;
 use crate::console::rows::project::{LISTED, Part, Rows};
 use crate::console::times::Moment;
 use crate::output::number;
+use crate::pauses;
 use crate::step_counts::StepCounts;
 
 /// The page.
@@ -73,9 +74,9 @@ impl Paused {
         let code = pause.error_code.as_deref();
         Self {
             by_human: code.is_none(),
-            code: code.unwrap_or(HUMAN).to_owned(),
+            code: code.unwrap_or_default().to_owned(),
             error: words::failure(&pause.error),
-            by: pause.paused_by.clone(),
+            by: pauses::by(pause).to_owned(),
             since: Moment::new(now, pause.paused_at),
             advice: code.map_or(
                 "`producer projects resume` ends it; the next enqueue brings the days back.",

@@ -76,7 +76,7 @@ impl View {
                 .map(|stream| line(rows.now, run, &rows.claims, stream))
                 .collect(),
             rejects: rows.rejects.clone(),
-            rejected: count(usize::try_from(rows.rejected).unwrap_or(0), "row"),
+            rejected: count(rows.rejected, "row"),
             more_rejects: rows.rejected > i64::try_from(rows.rejects.len()).unwrap_or(0),
         })
     }
@@ -105,7 +105,7 @@ fn times(now: DateTime<Utc>, run: &RunRow) -> Vec<(&'static str, Moment)> {
 }
 
 fn facts(run: &RunRow, target: Option<&str>) -> Vec<(&'static str, String)> {
-    let mut facts = vec![("Attempts since it last went on", run.attempt.to_string())];
+    let mut facts = vec![("Failures since it last got on", run.attempt.to_string())];
     if run.takeovers > 0 {
         facts.push(("Workers that died with it", run.takeovers.to_string()));
     }

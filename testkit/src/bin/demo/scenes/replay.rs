@@ -16,7 +16,7 @@ pub(crate) async fn a_day_is_sent_again(stage: &Stage, day: NaiveDate) -> anyhow
         .await;
     ensure!(routed, "no queue took the replay");
     stage.say(&format!(
-        "a replay, published over the management API as a human would: {message}"
+        "a replay, published over the management API as a person would: {message}"
     ));
     let replayed = async || is_replayed(stage, day).await;
     stage.wait("the replay is completed", replayed).await?;

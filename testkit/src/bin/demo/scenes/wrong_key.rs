@@ -26,7 +26,7 @@ pub(crate) async fn its_days_wait_for_a_human(stage: &Stage, days: u64) -> anyho
         .await?;
     let list = stage.producer(&["dead-letters", "list"], &[]).await?;
     stage.quote(
-        "one project has a wrong key, so its days wait for a human: producer dead-letters list",
+        "one project has a wrong key, so its days wait for a person: producer dead-letters list",
         &list,
     );
     ensure!(
