@@ -59,8 +59,8 @@ enqueue:
 # For all pods.
 podLabels: {{}}
 podAnnotations: {{}}
-nodeSelector: {{}}
-tolerations: []
+nodeSelector:
+{node_selector}tolerations: []
 """
 
 # Before anything is rendered.
@@ -186,6 +186,7 @@ def make(objects):
         settings=indented(settings["data"], 2),
         replicas=worker["spec"]["replicas"],
         worker_resources=indented(at(worker, WORKER_CONTAINER)["resources"], 4),
+        node_selector=indented(at(worker, ("spec", "template", "spec"))["nodeSelector"], 2),
         schedule=yaml.safe_dump(enqueue["spec"]["schedule"], default_style='"').strip(),
         enqueue_args=indented(at(enqueue, ENQUEUE_CONTAINER)["args"], 4),
     )
@@ -214,11 +215,13 @@ def make(objects):
     (settings,) = [thing for thing in marks if thing["kind"] == "ConfigMap"]
     settings["data"] = "MARK_SETTINGS"
     worker, enqueue, setup = find(marks, *WORKER), find(marks, *ENQUEUE), find(marks, *SETUP)
+    selector = dict(worker["spec"]["template"]["spec"]["nodeSelector"])
     for thing in marks:
         if pod_of(thing):
             assert "annotations" not in pod_of(thing)["metadata"], "podAnnotations would be a second list"
             pod_of(thing)["metadata"]["labels"]["MARK_LABELS"] = None
             pod_of(thing)["metadata"]["MARK_ANNOTATIONS"] = None
+            assert pod_of(thing)["spec"].pop("nodeSelector") == selector, "one value is for all pods"
             pod_of(thing)["spec"]["MARK_POD"] = None
     worker["spec"] = {"MARK_REPLICAS" if key == "replicas" else key: value for key, value in worker["spec"].items()}
     at(worker, WORKER_CONTAINER)["resources"] = "MARK_RESOURCES"

@@ -66,7 +66,7 @@ class Chart(unittest.TestCase):
             (["--set-string", "settings.BACKFILL_DAYS=30"], {"ConfigMap posthog-export-HASH"}, "'BACKFILL_DAYS': '30'"),
             (["--set", "podLabels.a=x"], pods, "'a': 'x'"),
             (["--set", "podAnnotations.a=x"], pods, "'annotations': {'a': 'x'}"),
-            (["--set", "nodeSelector.a=x"], pods, "'nodeSelector': {'a': 'x'}"),
+            (["--set", "nodeSelector.a=x"], pods, "'nodeSelector': {'a': 'x', 'kubernetes.io/arch': 'amd64'}"),
             (["--set", "tolerations[0].operator=Exists"], pods, "'tolerations': [{'operator': 'Exists'}]"),
             (["--set", "imagePullSecrets[0].name=x"], pods, "'imagePullSecrets': [{'name': 'x'}]"),
         ]:

@@ -139,10 +139,12 @@ def pod_faults(thing):
     pod = pod_of(thing)["spec"]
     context = pod.get("securityContext", {})
     wanted = {
-        "runs as root": context.get("runAsNonRoot") is True and context.get("runAsUser", 0) > 0,
+        # Without a number the cluster chooses one, as OpenShift wants it, and root is refused all the same.
+        "runs as root": context.get("runAsNonRoot") is True and context.get("runAsUser", 1) > 0,
         "lacks seccomp": context.get("seccompProfile") == {"type": "RuntimeDefault"},
         "mounts a token": pod.get("automountServiceAccountToken") is False,
         "runs as the default service account": bool(pod.get("serviceAccountName")),
+        "may come to a node of another architecture than the image's": "kubernetes.io/arch" in pod.get("nodeSelector", {}),
         "is told of services": pod.get("enableServiceLinks") is False,
     }
     for container in containers_of(pod_of(thing)):

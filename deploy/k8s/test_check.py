@@ -52,6 +52,7 @@ PLANTED = [
     # More rights than needed.
     (("CronJob", "posthog-export-enqueue"), (*CRON_POD[:-1], "metadata", "labels"), "app.kubernetes.io/name", "other", "does not select the pods of"),
     (WORKER, (*POD, "securityContext"), "runAsNonRoot", None, "runs as root"),
+    (SETUP, (*POD, "nodeSelector"), "kubernetes.io/arch", None, "a node of another architecture"),
     (WORKER, (*POD, "securityContext"), "seccompProfile", None, "lacks seccomp"),
     (WORKER, POD, "automountServiceAccountToken", True, "mounts a token"),
     (WORKER, (*CONTAINER, "securityContext"), "readOnlyRootFilesystem", False, "may write its root"),
