@@ -19,7 +19,7 @@ case "$*" in
         program=${*: -2:1}
         commit=$(sed -n 's/^build .*REVISION=\([0-9a-f]\{12\}\).*/ (\1)/p' calls | head -1)
         echo "$program $(cat version)$commit" ;;
-    'run '*posthog-export-fake:ci) echo 'usage: fake-posthog ADDRESS KEY…' >&2; exit 1 ;;
+    'run '*posthog-export-fake:ci) echo 'usage: fake-posthog ADDRESS KEY…' >&2; exit 2 ;;
     'run '*) for name in $(cat names); do echo "  - $name is not set (or ${name}_FILE)" >&2; done; exit 2 ;;
     'create '*) echo made ;;
     'cp '*) echo 'an ELF file with a section .dep-v0 and others' ;;
