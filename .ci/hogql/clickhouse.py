@@ -11,6 +11,7 @@ HogQL is not ClickHouse's SQL. `printer.py` translates it as PostHog does.
 import json
 import math
 import pathlib
+import re
 import sys
 import uuid
 
@@ -34,6 +35,9 @@ order by (team_id, toDate(timestamp), event, cityHash64(distinct_id), cityHash64
 """
 # An id that stands otherwise in JSON.
 ODD = "on\"e\\1"
+# What PostHog may take the id of a project for, by the first one that it sees.
+GUESSED = ("Boolean", "DateTime", "Numeric")
+AS_PROPERTY = "properties.langfuse_project_id"
 EXACT = "settings output_format_json_quote_64bit_integers = 0"
 
 
@@ -41,6 +45,16 @@ def rows(session, sql, form="JSONCompactEachRow"):
     answer = str(session.query(sql, form))
     # Numbers of 64 bits come as text, unless they are asked for as numbers.
     return [json.loads(line) for line in answer.splitlines()]
+
+
+def found_or_none(session, sql):
+    """The rows; none also where a value cannot be converted to what it is compared with."""
+    try:
+        return rows(session, f"{sql} {EXACT}") or ["none"]
+    except RuntimeError as error:
+        if "CANNOT_PARSE" not in str(error) and "TYPE_MISMATCH" not in str(error) and "boolean value" not in str(error):
+            raise
+        return ["none"]
 
 
 def fill(session, database, events):
@@ -70,6 +84,12 @@ def states(session):
     yield "folded"
 
 
+def as_text():
+    """How the exporter reads the id of a project where PostHog may take the property for something else."""
+    source = (ROOT / "producer/src/posthog_app/langfuse_project.rs").read_text(encoding="utf-8")
+    return re.search(r'AS_TEXT: &str = "(.*)";', source)[1]
+
+
 def arrivals(session):
     said = json.loads((ROOT / "testkit/tests/posthog/arrival.json").read_text(encoding="utf-8"))
     values = {
@@ -88,13 +108,21 @@ def arrivals(session):
     for state in states(session):
         for name, expected in said[state].items():
             bound = said["asked"][name]
-            query = tree.parse((QUERIES / f"{bound['query']}.hogql").read_text(encoding="utf-8"))
+            text = (QUERIES / f"{bound['query']}.hogql").read_text(encoding="utf-8")
+            query, by_text = tree.parse(text), tree.parse(text.replace(AS_PROPERTY, as_text()))
             # Without a zone: convertToProjectTimezone is off, as the exporter asks.
             for zone in (None, "America/Los_Angeles", "Asia/Kolkata"):
                 for as_map in (False, True):
                     sql = Printer({**values, **bound}, zone, as_map=as_map).print(query)
                     found = rows(session, f"{sql} {EXACT}")
                     yield f"{name}, {state}, zone {zone}, as a map: {as_map}", sorted(expected), sorted(found), sql
+            # Whatever PostHog takes the id of a project for. As a property it is not found then, or cannot be compared.
+            for kind in GUESSED:
+                typed = Printer({**values, **bound}, None, types={"langfuse_project_id": kind})
+                about, sql = f"{name}, {state}, ids taken for {kind}", typed.print(by_text)
+                yield about, sorted(expected), sorted(rows(session, f"{sql} {EXACT}")), sql
+                sql = typed.print(query)
+                yield f"{about}, as a property", ["none"], found_or_none(session, sql), sql
 
 
 def dashboards(session, said):

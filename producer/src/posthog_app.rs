@@ -5,6 +5,7 @@ mod call;
 mod client;
 mod error;
 mod keys;
+pub(crate) mod langfuse_project;
 mod project;
 mod query;
 
@@ -12,4 +13,4 @@ pub(crate) use call::Call;
 pub(crate) use client::App;
 pub(crate) use error::AppError;
 pub(crate) use keys::PersonalKeys;
-pub(crate) use query::{Place, Values, in_json};
+pub(crate) use query::{Place, Values, failure};

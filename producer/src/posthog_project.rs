@@ -24,9 +24,21 @@ impl Found {
         Ok(())
     }
 
-    /// Looks again where PostHog does not know the remembered project, or does not let the key in: it may
-    /// be another one by now. No error makes the number forgotten, since a proxy may give one, and
-    /// somebody may have typed the number.
+    /// An error where PostHog shows that the project has another key, or does not answer. Who may not see
+    /// that believes the number.
+    pub(crate) async fn has_key(&self, app: &App, integration: &Integration) -> Result<(), AppError> {
+        match app.has_key(&self.place, &integration.api_key).await? {
+            Some(false) => Err(AppError::OtherKey {
+                host: self.place.app.host_str().unwrap_or_default().to_owned(),
+                project: self.place.project,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks again where PostHog does not know the remembered project, does not let the key in, or shows
+    /// another key: it may be another project by now. No error makes the number forgotten, since a
+    /// proxy may give one, and somebody may have typed the number.
     pub(crate) async fn look_again(
         &self,
         app: &App,
@@ -62,14 +74,7 @@ pub(crate) async fn find(
     };
     if let Some(project) = said {
         let found = found(project, true);
-        return Ok(match app.has_key(&found.place, &integration.api_key).await {
-            Ok(Some(false)) => Err(AppError::OtherKey {
-                host: url.host_str().unwrap_or_default().to_owned(),
-                project,
-            }),
-            Ok(_) => Ok(found),
-            Err(error) => Err(error),
-        });
+        return Ok(found.has_key(app, integration).await.map(|()| found));
     }
     if let Some(project) = ledger.posthog_project(&integration.target()).await? {
         return Ok(Ok(found(project, false)));

@@ -25,7 +25,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
-pub use app::{Dashboard, Insight, Tile};
+pub use app::{Dashboard, Guessed, Insight, Tile};
 pub use behavior::{Behavior, Cut, EventTest, Part, Route, Rule, Seen};
 pub use log::Request;
 pub use store::Counts;

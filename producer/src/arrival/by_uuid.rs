@@ -103,7 +103,7 @@ impl ByUuid<'_> {
             let held = some.iter().map(|cell| cell.held).sum();
             let error = if answers.may_hold(held) || some.len() == 1 {
                 self.theirs.deadline.check()?;
-                match self.theirs.keys(self.stream, some, digits).await {
+                match self.theirs.keys(self.way, self.stream, some, digits).await {
                     Ok(keys) => match answers.judge(held, keys.len()) {
                         Read::Whole => {
                             all.extend(keys);

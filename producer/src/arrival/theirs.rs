@@ -1,5 +1,6 @@
 //! What PostHog holds. A count that is too much for it is asked for in parts: by event, then by hours.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -12,7 +13,8 @@ use uuid::Uuid;
 
 use super::tally::{Cell, Differs, EventKey, Held, Hour, window};
 use super::unknown::{Deadline, Unknown};
-use crate::posthog_app::{self, App, AppError, Values, in_json};
+use crate::posthog_app::langfuse_project::{by_text, in_json, may_be_guessed};
+use crate::posthog_app::{self, App, AppError, Values};
 
 const CELLS: &str = include_str!("../posthog_app/arrival/cells.hogql");
 const COUNTS: &str = include_str!("../posthog_app/arrival/counts.hogql");
@@ -27,13 +29,13 @@ pub(super) struct Theirs<'a> {
     pub(super) deadline: Deadline,
 }
 
-/// How cells are counted.
+/// How a server can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// With the XOR of the uuids
-    Folded,
-    /// Counts alone: the server cannot fold uuids.
-    Counts,
+pub(super) struct Way {
+    /// Whether it can fold uuids; otherwise cells have counts alone.
+    folds: bool,
+    /// Whether it reads the project's id as a text, whatever it takes the property for
+    by_text: bool,
 }
 
 /// What PostHog holds, by stream and cell.
@@ -45,13 +47,38 @@ pub(super) struct Counted {
 }
 
 impl<'a> Theirs<'a> {
+    /// How the server is asked at first.
+    pub(super) fn way(self) -> Way {
+        Way {
+            folds: true,
+            by_text: may_be_guessed(self.project_id),
+        }
+    }
+
     /// Events by hour, and how they could be counted.
-    pub(super) async fn hours(self, streams: &'a [Stream], hours: Range<Hour>) -> Result<(Counted, Way), Unknown> {
-        match self.cells(Way::Folded, streams, hours.clone(), 0).await {
-            Err(Unknown::App(error)) if error.lacks_a_function() => {
-                Ok((self.cells(Way::Counts, streams, hours, 0).await?, Way::Counts))
+    pub(super) async fn hours(
+        self,
+        way: Way,
+        streams: &'a [Stream],
+        hours: Range<Hour>,
+    ) -> Result<(Counted, Way), Unknown> {
+        match self.by_hour(way, streams, hours.clone()).await {
+            // Of an id that is none of what it takes the property for, ClickHouse says that it cannot be read.
+            // An error without a word is none of PostHog's.
+            Err(Unknown::App(AppError::Refused { detail, .. })) if !way.by_text && !detail.is_empty() => {
+                self.by_hour(way.by_text(), streams, hours).await
             }
-            answer => Ok((answer?, Way::Folded)),
+            answer => answer,
+        }
+    }
+
+    async fn by_hour(self, way: Way, streams: &'a [Stream], hours: Range<Hour>) -> Result<(Counted, Way), Unknown> {
+        match self.cells(way, streams, hours.clone(), 0).await {
+            Err(Unknown::App(error)) if way.folds && error.lacks_a_function() => {
+                let way = Way { folds: false, ..way };
+                Ok((self.cells(way, streams, hours, 0).await?, way))
+            }
+            answer => Ok((answer?, way)),
         }
     }
 
@@ -72,12 +99,9 @@ impl<'a> Theirs<'a> {
                 let stream = streams.get(at).unwrap_or(first);
                 values.insert(name, event_name(*stream).into());
             }
-            let hogql = match way {
-                Way::Folded => CELLS,
-                Way::Counts => COUNTS,
-            };
+            let hogql = way.reads(if way.folds { CELLS } else { COUNTS });
             self.deadline.check()?;
-            let error = match self.app.query(self.place, hogql, &values).await {
+            let error = match self.app.query(self.place, &hogql, &values).await {
                 Ok(rows) => return read_cells(&rows, &hours, digits).map_err(|why| self.garbled(why).into()),
                 Err(error) => error,
             };
@@ -101,13 +125,19 @@ impl<'a> Theirs<'a> {
     }
 
     /// The uuids in some cells.
-    pub(super) async fn keys(self, stream: Stream, cells: &[Differs], digits: u32) -> Result<Vec<EventKey>, AppError> {
+    pub(super) async fn keys(
+        self,
+        way: Way,
+        stream: Stream,
+        cells: &[Differs],
+        digits: u32,
+    ) -> Result<Vec<EventKey>, AppError> {
         let hours = window(cells);
         let mut values = self.values(&hours, digits);
         let cells: Vec<String> = cells.iter().map(|differs| differs.cell.text(digits)).collect();
         values.insert("event", event_name(stream).into());
         values.insert("cells", cells.join(",").into());
-        let rows = self.app.query(self.place, UUIDS, &values).await?;
+        let rows = self.app.query(self.place, &way.reads(UUIDS), &values).await?;
         read_keys(&rows).map_err(|why| self.garbled(why))
     }
 
@@ -132,6 +162,27 @@ impl<'a> Theirs<'a> {
         AppError::Garbled {
             host: self.host(),
             why: why.to_owned(),
+        }
+    }
+}
+
+impl Way {
+    /// Another project's id may have made PostHog take the property for a yes, a number or a date. Where
+    /// this project's id is none, nothing is found unless it is read as a text.
+    pub(super) fn may_overlook_all(self) -> bool {
+        !self.by_text
+    }
+
+    pub(super) fn by_text(self) -> Self {
+        Self { by_text: true, ..self }
+    }
+
+    /// A query, as it reads the project's id.
+    fn reads(self, hogql: &str) -> Cow<'_, str> {
+        if self.by_text {
+            by_text(hogql).into()
+        } else {
+            hogql.into()
         }
     }
 }
@@ -253,6 +304,10 @@ mod tests {
         for hogql in [CELLS, COUNTS, UUIDS] {
             assert!(hogql.contains("in ({project}, {project_in_json})") && hogql.contains("toDateTime({since})"));
             assert!(!hogql.contains("langfuse trace"));
+            let as_text = by_text(hogql);
+            let condition =
+                "and JSONExtractString(properties, 'langfuse_project_id') in ({project}, {project_in_json})";
+            assert!(as_text.contains(condition) && !as_text.contains("properties.langfuse_project_id"));
         }
     }
 }

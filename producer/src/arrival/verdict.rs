@@ -57,6 +57,11 @@ impl Found {
         self.all().map(|counted| counted.missing).sum()
     }
 
+    /// Whether something must be there, and nothing of it is.
+    pub(crate) fn is_nothing_there(&self) -> bool {
+        self.missing() > 0 && self.missing() == self.expected()
+    }
+
     fn all(&self) -> impl Iterator<Item = &Counted> {
         self.hours.values().flat_map(BTreeMap::values)
     }

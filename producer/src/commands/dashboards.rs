@@ -211,14 +211,21 @@ async fn find(
         None => ask_key(&url)?,
     };
     let app = App::new(keys, config.egress.clone(), config.authorities.clone())?;
-    let asked = posthog_project::find(&app, ledger, &url, integration, which.posthog_project).await?;
-    let found = asked?;
+    let find = async || posthog_project::find(&app, ledger, &url, integration, which.posthog_project).await;
+    let mut found = find().await??;
     // A number that is remembered may be another project's by now.
-    if which.posthog_project.is_none() && app.has_key(&found.place, &integration.api_key).await? == Some(false) {
-        return Err(CommandError::from(AppError::OtherKey {
-            host: url.host_str().unwrap_or_default().to_owned(),
-            project: found.place.project,
-        }));
+    if which.posthog_project.is_none()
+        && let Err(error) = found.has_key(&app, integration).await
+    {
+        if !error.is_of_project() {
+            return Err(error.into());
+        }
+        let former = found.place.project;
+        found.look_again(&app, ledger, integration).await?;
+        found = find().await??;
+        if found.place.project == former {
+            return Err(error.into());
+        }
     }
     Ok((app, found))
 }

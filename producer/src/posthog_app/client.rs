@@ -20,6 +20,8 @@ use crate::error::CommandError;
 const TIMEOUT: Duration = Duration::from_secs(100);
 /// An answer of 50,000 uuids has 2 MB.
 const LIMIT: usize = 8_000_000;
+/// A dashboard comes with the rows that each of its tiles shows.
+const LIMIT_OF_OTHERS: usize = 64_000_000;
 /// How often a question is asked whose answer was to wait, or got lost.
 const TRIES: u32 = 3;
 /// A longer wait ends the questions to a host.
@@ -64,6 +66,11 @@ impl<'a> Question<'a> {
             may_repeat: true,
         }
     }
+
+    /// Whether it asks for rows.
+    fn is_query(&self) -> bool {
+        self.path.ends_with("/query/")
+    }
 }
 
 impl App {
@@ -83,7 +90,8 @@ impl App {
                 Err(error) => error,
             };
             let wait = match &error {
-                AppError::Busy { wait, .. } => *wait,
+                // What is told by 503 may be done all the same, behind a proxy that did not wait for it.
+                AppError::Busy { wait, is_limit, .. } if *is_limit || question.may_repeat => *wait,
                 AppError::NoAnswer { .. } if question.may_repeat => Duration::from_secs(1),
                 _ => return Err(error),
             };
@@ -112,17 +120,18 @@ impl App {
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
         let method = question.method.clone();
+        let limit = if question.is_query() { LIMIT } else { LIMIT_OF_OTHERS };
         let began = Instant::now();
         let asked = self
             .posthog
-            .ask(method, url, headers, question.body.clone(), TIMEOUT, LIMIT);
+            .ask(method, url, headers, question.body.clone(), TIMEOUT, limit);
         let Answer {
             status,
             text,
             retry_after,
         } = asked.await.map_err(|error| match error {
             CallError::NotAllowed(refused) => AppError::NotAllowed(refused.to_string()),
-            CallError::Transport(why) => lost(host.clone(), &question.path, began.elapsed(), why),
+            CallError::Transport(why) => lost(host.clone(), question.is_query(), began.elapsed(), why),
         })?;
         // A host that repeats what it was sent must not bring the key into a log.
         let text = if text.contains(key.expose_secret()) {
@@ -131,18 +140,25 @@ impl App {
             text
         };
         if status.is_success() {
-            return serde_json::from_str(&text).map_err(|_| unreadable(host, &text));
+            return serde_json::from_str(&text).map_err(|_| unreadable(host, question.is_query(), &text));
         }
         let wait = retry_after.and_then(|seconds| seconds.trim().parse().ok());
         let wait = wait.map(Duration::from_secs);
-        Err(judge(&host, question.project, status.as_u16(), &text, wait))
+        match judge(&host, question.project, status.as_u16(), &text, wait) {
+            // Only a query can be asked for less.
+            AppError::TooHeavy(host) if !question.is_query() => Err(AppError::NoAnswer {
+                host,
+                why: format!("status {}", status.as_u16()),
+            }),
+            error => Err(error),
+        }
     }
 }
 
 /// Why no answer came. A query that takes as long as it may is too much for PostHog, and is not asked
 /// again as it is. PURE.
-fn lost(host: String, path: &str, waited: Duration, why: String) -> AppError {
-    if waited >= TIMEOUT && path.ends_with("/query/") {
+fn lost(host: String, is_query: bool, waited: Duration, why: String) -> AppError {
+    if waited >= TIMEOUT && is_query {
         AppError::TooHeavy(host)
     } else {
         AppError::NoAnswer { host, why }
@@ -150,10 +166,10 @@ fn lost(host: String, path: &str, waited: Duration, why: String) -> AppError {
 }
 
 /// An answer that is no JSON: a page of a web server, or one whose end was lost.
-fn unreadable(host: String, text: &str) -> AppError {
+fn unreadable(host: String, is_query: bool, text: &str) -> AppError {
     if text.trim_start().starts_with('<') {
         AppError::NoApi(host)
-    } else if text.len() >= LIMIT {
+    } else if is_query && text.len() >= LIMIT {
         AppError::Cut(host)
     } else {
         AppError::NoAnswer {
@@ -175,12 +191,11 @@ mod tests {
 
     #[test]
     fn a_query_without_an_end_is_too_heavy_and_a_lost_connection_is_not() {
-        let lost = |path, waited| lost("h".to_owned(), path, waited, "timed out".to_owned());
-        let query = "api/projects/7/query/";
-        assert_eq!(lost(query, TIMEOUT), AppError::TooHeavy("h".to_owned()));
-        let short = lost(query, Duration::from_secs(3));
+        let lost = |is_query, waited| lost("h".to_owned(), is_query, waited, "timed out".to_owned());
+        assert_eq!(lost(true, TIMEOUT), AppError::TooHeavy("h".to_owned()));
+        let short = lost(true, Duration::from_secs(3));
         assert!(matches!(short, AppError::NoAnswer { .. }), "{short}");
-        let other = lost("api/projects/", TIMEOUT);
+        let other = lost(false, TIMEOUT);
         assert!(matches!(other, AppError::NoAnswer { .. }), "{other}");
     }
 }

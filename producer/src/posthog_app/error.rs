@@ -51,9 +51,13 @@ pub(crate) enum AppError {
         "PostHog project {project} at {host} has another project API key than this integration; look its number up"
     )]
     OtherKey { host: String, project: i64 },
-    /// 429 and 503
+    /// 429 and 503; `is_limit`: 429, so that nothing was done
     #[error("{host} is busy and asks to wait {}; run the command again then, it goes on", minutes(*.wait))]
-    Busy { host: String, wait: Duration },
+    Busy {
+        host: String,
+        wait: Duration,
+        is_limit: bool,
+    },
     /// 504, 512 and 513: the query is too much for it.
     #[error("{0} cannot answer the query within its limits, however small a part of the day it is asked for")]
     TooHeavy(String),
@@ -171,6 +175,7 @@ pub(crate) fn judge(host: &str, project: Option<i64>, status: u16, text: &str, w
         429 | 503 => AppError::Busy {
             host,
             wait: wait.unwrap_or(Duration::from_secs(10)),
+            is_limit: status == 429,
         },
         // Time, the estimate of it, and memory; and bytes, which is a status of its own in no version.
         504 | 512 | 513 => AppError::TooHeavy(host),

@@ -17,10 +17,11 @@ impl App {
     /// The number of the project that has this project API key.
     pub(crate) async fn project_with_key(&self, app: &Url, api_key: &SecretString) -> Result<i64, AppError> {
         let mut listed = 0;
-        for page in 0..PAGES {
+        for _ in 0..PAGES {
             let answer = self
                 .ask(Question {
-                    query: Some(format!("limit={PAGE}&offset={}", page * PAGE)),
+                    // A page may have fewer than were asked for.
+                    query: Some(format!("limit={PAGE}&offset={listed}")),
                     ..Question::get(app, "api/projects/")
                 })
                 .await?;
@@ -34,8 +35,11 @@ impl App {
             let ours = projects
                 .iter()
                 .find(|project| project["api_token"].as_str() == Some(api_key.expose_secret()));
-            if let Some(id) = ours.and_then(|project| project["id"].as_i64()) {
-                return Ok(id);
+            if let Some(ours) = ours {
+                return ours["id"].as_i64().ok_or_else(|| AppError::Garbled {
+                    host: named(app),
+                    why: "a project without its number".to_owned(),
+                });
             }
             // Its `next` is a URL, which is never followed: it could lead elsewhere.
             if answer["next"].is_null() || projects.is_empty() {

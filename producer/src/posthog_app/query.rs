@@ -45,27 +45,22 @@ impl App {
     }
 }
 
-/// A text as it stands in JSON, without the quotes: where PostHog reads a property from an event's
-/// JSON, it compares it so. PURE.
-pub(crate) fn in_json(text: &str) -> String {
-    let quoted = Value::from(text).to_string();
-    let bare = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    bare.unwrap_or(text).to_owned()
-}
-
 /// PURE.
 fn rows(host: String, mut answer: Value) -> Result<Vec<Vec<Value>>, AppError> {
     let garbled = |host, why: &str| AppError::Garbled {
         host,
         why: why.to_owned(),
     };
-    if let Some(error) = answer["error"].as_str() {
-        let detail = error.chars().filter(|c| !c.is_control()).take(300).collect();
+    if let Some(detail) = failure(&answer) {
         return Err(AppError::Refused {
             host,
             status: 200,
             detail,
         });
+    }
+    // A PostHog that is busy may put a question into a queue, although the answer is waited for.
+    if answer["query_status"]["complete"] == false {
+        return Err(garbled(host, "PostHog has not finished the query yet"));
     }
     if answer["is_cached"] == true {
         return Err(garbled(
@@ -87,14 +82,22 @@ fn rows(host: String, mut answer: Value) -> Result<Vec<Vec<Value>>, AppError> {
     rows.ok_or_else(|| garbled(host, "a row is no list"))
 }
 
+/// Why a query failed that was answered with 200: beside the rows, or in the query's status. PURE.
+pub(crate) fn failure(answer: &Value) -> Option<String> {
+    let is_said = |value: &Value| !value.is_null() && *value != false && *value != "";
+    let status = &answer["query_status"];
+    let why = match (&answer["error"], &status["error"]) {
+        (error, _) if is_said(error) => error,
+        (_, error) if is_said(error) => &status["error_message"],
+        _ => return None,
+    };
+    let why = why.as_str().map_or_else(|| why.to_string(), str::to_owned);
+    Some(why.chars().filter(|c| !c.is_control()).take(300).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_text_in_json_has_no_quotes_of_its_own() {
-        assert_eq!(in_json(r#"a"b\c{x}'é"#), r#"a\"b\\c{x}'é"#);
-    }
 
     #[test]
     fn only_a_whole_and_fresh_answer_counts() {
@@ -107,6 +110,16 @@ mod tests {
         assert_eq!(read(cut), Err(AppError::Cut("h".to_owned())));
         let wrong = json!({"results": null, "error": "no such\nfunction"});
         assert!(read(wrong).unwrap_err().to_string().contains("no suchfunction"));
+        for wrong in [
+            json!({"results": [], "error": {"code": "x"}}),
+            json!({"results": [], "query_status": {"complete": true, "error": true, "error_message": "too slow"}}),
+        ] {
+            assert!(matches!(read(wrong), Err(AppError::Refused { .. })));
+        }
+        let begun = json!({"results": [], "query_status": {"complete": false, "error": false}});
+        assert!(matches!(read(begun), Err(AppError::Garbled { .. })));
+        let done = json!({"results": [], "query_status": {"complete": true, "error": false}});
+        assert_eq!(read(done), Ok(Vec::new()));
         for nonsense in [json!({}), json!({"results": 1}), json!({"results": [1]}), json!([])] {
             assert!(matches!(read(nonsense), Err(AppError::Garbled { .. })));
         }

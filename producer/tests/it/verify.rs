@@ -3,6 +3,7 @@
 
 mod app;
 mod looks;
+mod projects;
 mod repair;
 
 use std::sync::Arc;

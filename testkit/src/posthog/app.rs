@@ -12,6 +12,7 @@ mod insights;
 mod nodes;
 mod paths;
 mod query;
+mod types;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -23,9 +24,12 @@ use super::{FakePosthog, Request, Route};
 
 pub(super) use ask::{Question, answer, route_of};
 pub use boards::{Dashboard, Insight, Tile};
+pub use types::Guessed;
 
 /// Most rows of an answer.
 const ROW_CAP: usize = 50_000;
+/// Most of a list on a page.
+const PAGE_CAP: usize = 1_000;
 /// Most dashboards of a project.
 const MOST_DASHBOARDS: usize = 500;
 
@@ -65,12 +69,15 @@ struct Switches {
     /// Kinds, fields and functions that queries may not have here.
     lacking: Vec<String>,
     row_cap: usize,
+    page_cap: usize,
     /// Whether every answer comes from the cache, whatever was asked for.
     is_stale: bool,
     /// Where links to other pages of a list lead; this server when there is nothing.
     links_to: Option<String>,
     /// The status for queries that have to read more rows than this.
     too_heavy: Option<(usize, u16)>,
+    /// What the id of a Langfuse project is taken for; a text when there is nothing.
+    projects_are: Option<Guessed>,
     has_tags: bool,
     most_dashboards: usize,
 }
@@ -81,9 +88,11 @@ impl Default for Switches {
             is_old: false,
             lacking: Vec::new(),
             row_cap: ROW_CAP,
+            page_cap: PAGE_CAP,
             is_stale: false,
             links_to: None,
             too_heavy: None,
+            projects_are: None,
             has_tags: true,
             most_dashboards: MOST_DASHBOARDS,
         }
@@ -188,6 +197,11 @@ impl FakePosthog {
     /// off silently.
     pub fn row_cap(&self, rows: usize) {
         self.state.app().switches.row_cap = rows;
+    }
+
+    /// Lowers what a page of a list holds at most from 1,000, whatever is asked for.
+    pub fn page_cap(&self, most: usize) {
+        self.state.app().switches.page_cap = most;
     }
 
     /// Answers say that they come from the cache, also where that was forbidden.

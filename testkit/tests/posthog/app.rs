@@ -2,7 +2,7 @@
 
 use reqwest::Response;
 use serde_json::{Value, json};
-use testkit::posthog::{Behavior, Part, Route, Rule};
+use testkit::posthog::{Behavior, Guessed, Part, Route, Rule};
 
 use crate::{KEY, Sender, batch, start};
 
@@ -153,6 +153,42 @@ async fn values_are_compared_as_posthog_has_properties() {
     let json = json!(odd).to_string();
     asking["query"]["values"]["project_in_json"] = json[1..json.len() - 1].into();
     assert_eq!(sender.rows(&asking).await[0][3], 1);
+}
+
+/// Makes a query read the project's id from the JSON, as a text.
+fn as_text(asking: &mut Value) {
+    let query = asking["query"]["query"].as_str().unwrap();
+    let text = "JSONExtractString(properties, 'langfuse_project_id')";
+    asking["query"]["query"] = query.replace("properties.langfuse_project_id", text).into();
+}
+
+/// PostHog guesses the type of a property by the first value that it sees.
+#[tokio::test]
+async fn an_id_that_is_taken_for_something_else_is_found_as_a_text_only() {
+    let sender = asked().await;
+    for (guessed, first) in [
+        (Guessed::Boolean, "true"),
+        (Guessed::Numeric, "12"),
+        (Guessed::DateTime, "2024-01-01"),
+    ] {
+        sender.posthog.takes_projects_for(guessed);
+        for (id, is_found) in [(first, true), ("clx1", false)] {
+            let mut event = event(1, "09:00:00");
+            event["properties"]["langfuse_project_id"] = id.into();
+            sender.store(&[event]).await;
+            let mut asking = asking(CELLS);
+            asking["query"]["values"]["project"] = id.into();
+            asking["query"]["values"]["project_in_json"] = id.into();
+            let (status, answer) = sender.ask(&asking).await;
+            assert_eq!(
+                status == 200 && answer["results"][0][3] == 1,
+                is_found,
+                "{guessed:?} {id}: {answer}"
+            );
+            as_text(&mut asking);
+            assert_eq!(sender.rows(&asking).await[0][3], 1, "{guessed:?} {id}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -428,6 +464,12 @@ async fn it_answers_as_clickhouse_does() {
                 values[given.1] = (*given.0).clone();
             }
             assert_eq!(sender.rows(&asking).await, said[state][name], "{state} {name}");
+            as_text(&mut asking);
+            assert_eq!(
+                sender.rows(&asking).await,
+                said[state][name],
+                "{state} {name}, as a text"
+            );
         }
     }
 }

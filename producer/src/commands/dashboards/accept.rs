@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::wire::Wire;
 use crate::dashboards::request::Request;
-use crate::posthog_app::AppError;
+use crate::posthog_app::{self, AppError};
 
 /// Which form PostHog takes.
 pub(super) enum Accepted<'f> {
@@ -19,11 +19,11 @@ pub(super) async fn accepted<'f>(wire: &mut Wire<'_>, forms: &'f [Value]) -> Res
     let mut why = None;
     for form in forms {
         let tried = wire.send(Request::try_query(form)).await;
-        let tried = tried.and_then(|answer| match answer["error"].as_str() {
-            Some(error) => Err(AppError::Refused {
+        let tried = tried.and_then(|answer| match posthog_app::failure(&answer) {
+            Some(detail) => Err(AppError::Refused {
                 host: wire.place.app.host_str().unwrap_or_default().to_owned(),
                 status: 200,
-                detail: error.chars().filter(|c| !c.is_control()).take(300).collect(),
+                detail,
             }),
             None => Ok(()),
         });

@@ -2,6 +2,7 @@
 //! fails is told of once, and asked no further.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
@@ -26,7 +27,8 @@ const HOSTS_AT_ONCE: usize = 3;
 /// A host, and the days whose events went there.
 pub(super) struct Host {
     app: Url,
-    days: VecDeque<(String, Day, Integration)>,
+    /// A history has a thousand days of one project, which share its integration.
+    days: VecDeque<(String, Day, Arc<Integration>)>,
     /// Why it need not be asked any more
     broken: Option<AppError>,
     has_answered: bool,
@@ -43,11 +45,13 @@ impl Host {
     ) -> Vec<Self> {
         let mut hosts: Vec<Self> = Vec::new();
         let mut places: BTreeMap<Url, usize> = BTreeMap::new();
+        let mut opened: BTreeMap<String, Option<Arc<Integration>>> = BTreeMap::new();
         for (project, day) in due {
-            let opened = integrations
-                .get(project.as_str())
-                .and_then(|stored| stored.open(key).ok());
-            if let Some(integration) = opened {
+            let opened = opened.entry(project.clone()).or_insert_with(|| {
+                let stored = integrations.get(project.as_str());
+                stored.and_then(|stored| stored.open(key).ok()).map(Arc::new)
+            });
+            if let Some(integration) = opened.clone() {
                 let app = personal.app(&integration.host);
                 let place = *places.entry(app.clone()).or_insert(hosts.len());
                 if place == hosts.len() {
@@ -118,7 +122,7 @@ impl Work<'_> {
         }
     }
 
-    async fn next(&self, host: &mut Host, due: (String, Day, Integration), report: &mut Report) {
+    async fn next(&self, host: &mut Host, due: (String, Day, Arc<Integration>), report: &mut Report) {
         let (project, day, integration) = due;
         let judged = self.day(&host.app, &project, day, &integration, host.broken.as_ref());
         match judged.await {
@@ -167,10 +171,17 @@ impl Work<'_> {
                 place: &found.place,
                 deadline: Deadline(self.until),
             };
-            let judged = verify(self.source, self.ledger, self.app, asked).await;
+            let mut judged = verify(self.source, self.ledger, self.app, asked).await;
+            if matches!(&judged, Ok((_, of_day)) if of_day.is_nothing_there()) {
+                // The number may be another project's by now, as after PostHog was set up anew.
+                let is_ours = found.has_key(self.app, integration).await;
+                judged = is_ours.map_err(Unknown::App).and(judged);
+            }
             match &judged {
                 Ok(_) => found.remember(self.ledger, integration).await?,
-                Err(Unknown::App(AppError::NoProject { .. } | AppError::NoAccess { .. })) => {
+                Err(Unknown::App(
+                    AppError::NoProject { .. } | AppError::NoAccess { .. } | AppError::OtherKey { .. },
+                )) => {
                     found.look_again(self.app, self.ledger, integration).await?;
                 }
                 Err(_) => {}
@@ -208,4 +219,32 @@ impl Work<'_> {
 fn last(runs: &[CompletedRun]) -> Option<(chrono::DateTime<chrono::Utc>, &str)> {
     let last = runs.iter().max_by_key(|run| run.completed_at)?;
     Some((last.completed_at, last.run.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::settings::SecretString;
+
+    use super::*;
+
+    #[test]
+    fn the_days_of_a_project_share_its_integration() {
+        let key = EncryptionKey::from_hex(&SecretString::from("ab".repeat(32))).unwrap();
+        let stored = |project: &str, encrypted: &str| StoredIntegration {
+            project_id: project.to_owned(),
+            project_name: project.to_owned(),
+            encrypted_api_key: encrypted.to_owned(),
+            host: "https://eu.i.posthog.com".to_owned(),
+            enabled: true,
+        };
+        let one = stored("one", &key.encrypt(&SecretString::from("phc_one")).unwrap());
+        let unreadable = stored("two", "of another key");
+        let integrations = BTreeMap::from([("one", &one), ("two", &unreadable)]);
+        let due = ["one", "two", "gone", "one", "one"].map(|project| (project.to_owned(), Day::FIRST));
+        let hosts = Host::of(due.into(), &integrations, &key, &PersonalKeys::default());
+        assert_eq!(hosts.len(), 1);
+        let days: Vec<&Arc<Integration>> = hosts[0].days.iter().map(|(_, _, shared)| shared).collect();
+        assert_eq!(days.len(), 3);
+        assert!(days.iter().all(|one| Arc::ptr_eq(one, days[0])));
+    }
 }

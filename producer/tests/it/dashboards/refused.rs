@@ -74,13 +74,20 @@ async fn nothing_is_made_in_a_project_that_is_not_ours() {
     posthog.narrow_personal_key(PERSONAL_KEY, &[8]);
     let said = refusal(&world, "create", &["--posthog-project", "7"]).await;
     assert!(said.contains("give it access to the project"), "{said}");
-    // A number that is remembered, and is another project's by now.
+    // A number that is remembered, and is another project's by now: the right one is looked for.
     posthog.personal_key(PERSONAL_KEY, &SCOPES);
-    dashboards(&world, "create", &[]).await;
-    sqlx::query("update posthog_export.posthog_projects set posthog_project = 8")
-        .execute(&world.pool())
-        .await
-        .unwrap();
+    let made = dashboards(&world, "create", &[]).await;
+    let forget = async || {
+        sqlx::query("update posthog_export.posthog_projects set posthog_project = 8")
+            .execute(&world.pool())
+            .await
+            .unwrap();
+    };
+    forget().await;
+    let again = dashboards(&world, "create", &[]).await;
+    assert_eq!(again["dashboard_id"], made["dashboard_id"], "{again}");
+    forget().await;
+    posthog.app_project(7, "phc_of_a_third_project");
     let said = refusal(&world, "create", &[]).await;
     assert!(said.contains("has another project API key"), "{said}");
     assert!(posthog.dashboards(8).is_empty());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use testkit::posthog::{Behavior, FakePosthog, Route, Rule};
+use testkit::posthog::{Behavior, FakePosthog, Guessed, Route, Rule};
 use uuid::Uuid;
 
 /// The personal API key that it knows.
@@ -39,6 +39,10 @@ pub(super) enum Way {
     /// No more uuids than that, and no word of it
     Cut(usize),
     MayWrite,
+    /// The ids of projects for something else
+    Takes(Guessed),
+    /// No more on a page of a list
+    ShortPages(usize),
     Echo,
     Slow(Duration),
 }
@@ -107,6 +111,8 @@ impl App {
             Way::Broken => self.answers(times, &Behavior::Status(200, "{\"results\": [[".to_owned(), Vec::new())),
             Way::Cut(rows) => posthog.row_cap(rows),
             Way::MayWrite => posthog.personal_key(PERSONAL_KEY, &["*"]),
+            Way::ShortPages(most) => posthog.page_cap(most),
+            Way::Takes(guessed) => posthog.takes_projects_for(guessed),
             Way::Echo => self.answers(times, &refusal(400, &format!("what is Bearer {PERSONAL_KEY}?"))),
             Way::Slow(wait) => self.answers(times, &Behavior::Delay(wait)),
         }

@@ -9,7 +9,7 @@ use super::super::answer::Answer;
 use super::super::behavior::Route;
 use super::errors::{error, invalid};
 use super::paths::Path;
-use super::{PersonalKey, Project, dashboards, insights, query};
+use super::{PersonalKey, Project, Switches, dashboards, insights, query};
 
 /// How many stand on a page of a list, unless fewer or more are asked for.
 const PAGE: usize = 100;
@@ -63,12 +63,12 @@ impl Question {
     }
 
     /// One page of a list.
-    fn page(&self, all: &[Value], links_to: Option<&str>) -> Answer {
-        let limit = self.number("limit", PAGE).clamp(1, 1_000);
+    fn page(&self, all: &[Value], switches: &Switches) -> Answer {
+        let limit = self.number("limit", PAGE).clamp(1, switches.page_cap);
         let offset = self.number("offset", 0);
         let results: Vec<&Value> = all.iter().skip(offset).take(limit).collect();
         let count = all.len();
-        let host = links_to.unwrap_or(&self.host);
+        let host = switches.links_to.as_deref().unwrap_or(&self.host);
         let link = |offset: usize| format!("http://{host}{}?limit={limit}&offset={offset}", self.at);
         let next = (offset + limit < count).then(|| link(offset + limit));
         let previous = (offset > 0).then(|| link(offset.saturating_sub(limit)));
@@ -115,7 +115,7 @@ fn try_answer(question: &Question, state: &State) -> Result<Answer, Answer> {
         (Path::Projects, _) => {
             key.may_list()?;
             let all: Vec<Value> = app.projects.iter().map(|(id, it)| described(*id, it)).collect();
-            Ok(question.page(&all, app.switches.links_to.as_deref()))
+            Ok(question.page(&all, &app.switches))
         }
         (Path::OwnKey, _) => Ok(Answer::json(&own_key(&key))),
         (Path::Project(number), _) => Ok(Answer::json(&described(number, &project))),
@@ -125,7 +125,7 @@ fn try_answer(question: &Question, state: &State) -> Result<Answer, Answer> {
         }
         (Path::Dashboards(project), true) => {
             let all = dashboards::list(app, project, question.parameter("search"));
-            Ok(question.page(&all, app.switches.links_to.as_deref()))
+            Ok(question.page(&all, &app.switches))
         }
         (Path::Dashboards(project), false) => dashboards::create(app, project, &body),
         (Path::Dashboard(project, id), true) => dashboards::read(app, project, id),
@@ -133,7 +133,7 @@ fn try_answer(question: &Question, state: &State) -> Result<Answer, Answer> {
         (Path::TextTile(project, id), _) => dashboards::create_text(app, project, id, &body),
         (Path::Insights(project), true) => {
             let all = insights::list(app, project, question.parameter("short_id"));
-            Ok(question.page(&all, app.switches.links_to.as_deref()))
+            Ok(question.page(&all, &app.switches))
         }
         (Path::Insights(project), false) => insights::create(app, project, &body),
         (Path::Insight(project, id), true) => insights::read(app, project, id),

@@ -19,6 +19,9 @@ pub(super) enum Form {
     Uuids,
 }
 
+const AS_PROPERTY: &str = "properties.langfuse_project_id";
+const AS_TEXT: &str = "JSONExtractString(properties, 'langfuse_project_id')";
+
 const FROM_EVENTS: &str = "from ( \
     select event, uuid, intDiv(toUnixTimestamp(timestamp), 3600) as h, \
     substring(toString(uuid), 1, {digits}) as p, count() as c \
@@ -58,13 +61,15 @@ impl Form {
         }
     }
 
-    /// Which one a query is.
-    pub(super) fn of(query: &str) -> Result<Self, Answer> {
+    /// Which one a query is, and whether it reads the project's id as a text.
+    pub(super) fn of(query: &str) -> Result<(Self, bool), Answer> {
         let query = bare(query);
-        [Self::Cells, Self::Counts, Self::Uuids]
+        let as_property = query.replacen(AS_TEXT, AS_PROPERTY, 1);
+        let form = [Self::Cells, Self::Counts, Self::Uuids]
             .into_iter()
-            .find(|form| form.text() == query)
-            .ok_or_else(|| invalid(&format!("Syntax error: the fake PostHog knows no such query: {query}")))
+            .find(|form| form.text() == as_property)
+            .ok_or_else(|| invalid(&format!("Syntax error: the fake PostHog knows no such query: {query}")))?;
+        Ok((form, as_property != query))
     }
 
     /// Names and types of what it selects.

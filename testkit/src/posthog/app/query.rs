@@ -11,6 +11,7 @@ use super::super::store::Shown;
 use super::errors::{error, invalid, too_heavy};
 use super::forms::Form;
 use super::nodes::Age;
+use super::types::Guessed;
 use super::{App, Project};
 
 const REQUEST: [&str; 8] = [
@@ -59,7 +60,7 @@ pub(super) fn run<'a>(
         unresolved(text, values)?;
         return Ok(Answer::json(&empty(project)));
     }
-    let form = Form::of(text)?;
+    let (form, by_text) = Form::of(text)?;
     if app.switches.is_old && form == Form::Cells {
         return Err(invalid(
             "Unsupported function call 'groupBitXor(...)'. Perhaps you meant 'groupBitOr(...)'?",
@@ -92,8 +93,10 @@ pub(super) fn run<'a>(
     {
         return Err(too_heavy(status));
     }
-    let projects = ["project", "project_in_json"].map(|name| Some(bound[name].as_str()));
-    let ours = read.into_iter().filter(|row| projects.contains(&row.project));
+    let projects = ["project", "project_in_json"].map(|name| bound[name].as_str());
+    let guessed = app.switches.projects_are.filter(|_| !by_text);
+    let is_ours = ours(projects, by_text, guessed)?;
+    let ours = read.into_iter().filter(|row| row.project.is_some_and(&is_ours));
     let digits = bound["digits"].parse().unwrap_or(0);
     let mut results = match form {
         Form::Cells => cells(ours, digits, true),
@@ -125,6 +128,25 @@ pub(super) fn run<'a>(
     });
     app.cache.insert(cached, answer.clone());
     Ok(Answer::json(&answer))
+}
+
+/// Whether a row, as it has `properties.langfuse_project_id`, is of a project that is asked about. An id
+/// that is none of what all ids are taken for fails the query: ClickHouse converts it, too.
+fn ours(asked: [&str; 2], by_text: bool, guessed: Option<Guessed>) -> Result<impl Fn(&str) -> bool, Answer> {
+    let convert = move |text: &str| match guessed {
+        None => Some(text.to_owned()),
+        Some(guessed) => guessed.of(text),
+    };
+    let asked = asked.map(convert);
+    if asked.contains(&None) {
+        return Err(error(500, "server_error", "error", "A server error occurred."));
+    }
+    Ok(move |project: &str| {
+        // What stands in JSON, less the quotes.
+        let unescaped = || serde_json::from_str(&format!("\"{project}\"")).ok();
+        let project = if by_text { unescaped() } else { convert(project) };
+        project.is_some() && asked.contains(&project)
+    })
 }
 
 /// Whether the answer must not come from the cache.
