@@ -3,6 +3,7 @@
 //! A number tells. A mark does only where the ledger knows no number: who duplicates a tile
 //! duplicates its mark, and a heading is nobody's.
 
+use serde_json::Value;
 use shared::ledger::KnownTile;
 
 use super::render::{Content, Tile, Wanted, heading, tile_marker};
@@ -11,6 +12,24 @@ use super::why::Why;
 
 /// The number of what is nowhere.
 const NOWHERE: i64 = 0;
+
+/// What the ledger keeps of a tile before it is made again. Where the answer is lost, it is found by
+/// what it is made of.
+pub(crate) fn begun(tile: &Tile) -> KnownTile {
+    KnownTile {
+        tile: tile.key.clone(),
+        tile_id: NOWHERE,
+        insight_id: matches!(tile.content, Content::Insight { .. }).then_some(NOWHERE),
+        written: None,
+        shown: None,
+        placed: false,
+    }
+}
+
+/// Whether that is all that the ledger knows of a tile.
+pub(crate) fn is_begun(known: &KnownTile) -> bool {
+    known.tile_id == NOWHERE && known.written.is_none() && known.shown.is_none()
+}
 
 /// What there is of a tile.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +54,9 @@ pub(crate) fn found<'a>(
     let Some(known) = known else {
         return shown.map_or(Found::Nothing, |shown| by_mark(tile, shown));
     };
+    if is_begun(known) {
+        return shown.map_or(Found::Nothing, |shown| as_made(tile, shown));
+    }
     if let Some(shown) = shown.and_then(|shown| shown.tile(known.tile_id, known.insight_id)) {
         return Found::Tile(shown);
     }
@@ -43,7 +65,7 @@ pub(crate) fn found<'a>(
 }
 
 fn by_mark<'a>(tile: &Tile, shown: &'a Shown) -> Found<'a> {
-    let (those, else_) = match &tile.content {
+    let (those, else_): (Vec<_>, _) = match &tile.content {
         Content::Insight { .. } => (marked(&tile.key, shown), Found::Nothing),
         // A text has no mark of its own. With other words below the same heading it may be the user's.
         Content::Text(body) => {
@@ -58,7 +80,24 @@ fn by_mark<'a>(tile: &Tile, shown: &'a Shown) -> Found<'a> {
             (exact.collect(), like)
         }
     };
-    match those.as_slice() {
+    one_of(&those, else_)
+}
+
+/// Of a tile that was begun: only what is as it is made. What a user duplicated has another name.
+fn as_made<'a>(tile: &Tile, shown: &'a Shown) -> Found<'a> {
+    let is_it = |there: &&ShownTile| match (&tile.content, there.insight()) {
+        (Content::Text(body), None) => there.text() == Some(body),
+        (Content::Insight { name, description, .. }, Some(insight)) => {
+            insight.name == name.as_str() && insight.description == description.as_str()
+        }
+        _ => false,
+    };
+    let those: Vec<&ShownTile> = shown.tiles.iter().filter(is_it).collect();
+    one_of(&those, Found::Nothing)
+}
+
+fn one_of<'a>(those: &[&'a ShownTile], else_: Found<'a>) -> Found<'a> {
+    match those {
         [] => else_,
         [one] => Found::Tile(one),
         _ => Found::Unclear(Why::Twice),
@@ -75,6 +114,52 @@ fn marked<'a>(key: &str, shown: &'a Shown) -> Vec<&'a ShownTile> {
 pub(crate) fn is_of(insight: &ShownInsight, key: &str) -> bool {
     let said = insight.description.as_str().unwrap_or_default();
     said.contains(&tile_marker(key))
+}
+
+/// A dashboard that has the mark of a project's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lookalike {
+    id: i64,
+    title: String,
+}
+
+/// Which of the dashboards with the mark is the one that the ledger does not know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Titled {
+    /// Its number
+    Ours(i64),
+    /// It may be a copy that a user made: PostHog gives that another title.
+    Other(Lookalike),
+    Nothing,
+}
+
+impl Lookalike {
+    /// Reads it from a list.
+    pub(crate) fn read(listed: &Value) -> Option<Self> {
+        Some(Self {
+            id: listed["id"].as_i64()?,
+            title: listed["name"].as_str().unwrap_or_default().to_owned(),
+        })
+    }
+
+    /// A sentence about it.
+    pub(crate) fn says(&self) -> String {
+        let Self { id, title } = self;
+        format!(
+            "the dashboard {id}, \"{title}\", has the mark of this project's dashboard and another title: it is taken for a \
+             copy of yours, and left alone; if it is the dashboard itself, name its title with --name"
+        )
+    }
+}
+
+/// The first one of those with this title.
+pub(crate) fn titled(mut marked: Vec<Lookalike>, title: &str) -> Titled {
+    marked.sort_by_key(|one| (one.title != title, one.id));
+    match marked.into_iter().next() {
+        Some(first) if first.title == title => Titled::Ours(first.id),
+        Some(other) => Titled::Other(other),
+        None => Titled::Nothing,
+    }
 }
 
 /// Whether everything has another number than the ledger knows, as after an export and an import.
@@ -97,6 +182,9 @@ pub(crate) fn is_renumbered(dashboard_id: i64, known: &[KnownTile], shown: &Show
 /// when its numbers change. What is there twice is not known any more.
 pub(crate) fn renumbered(wanted: &Wanted, known: &[KnownTile], shown: &Shown) -> Vec<KnownTile> {
     let now = |known: &KnownTile| {
+        if is_begun(known) {
+            return Some(known.clone());
+        }
         let those = if known.insight_id.is_some() {
             marked(&known.tile, shown)
         } else {

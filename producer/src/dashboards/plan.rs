@@ -5,7 +5,7 @@ use serde_json::Value;
 use shared::ledger::{KnownDashboard, KnownTile};
 
 use super::fingerprint;
-use super::identity::{Found, found};
+use super::identity::{Found, found, is_begun};
 use super::render::{Content, Tile, Wanted};
 use super::shown::{Shown, ShownContent, ShownInsight, ShownTile};
 use super::why::Why;
@@ -133,9 +133,13 @@ fn step(mode: Mode, tile: &Tile, known: Option<&KnownTile>, found: Found<'_>) ->
     let shown = match (found, mode) {
         (Found::Tile(shown), _) => shown,
         (Found::Unclear(why), _) => return Step::Leave(why),
+        // What the user changed for another dashboard of theirs is theirs.
+        (Found::Off(insight), Mode::Recreate) if is_elsewhere_and_changed(tile, known, insight) => return Step::Make,
         (Found::Off(insight), Mode::Recreate) => return Step::PutBack(insight.id),
         (Found::Off(_), _) => return Step::Leave(Why::TakenOff),
-        (Found::Nothing, Mode::Create | Mode::Update) if known.is_some() => return Step::Leave(Why::Deleted),
+        (Found::Nothing, Mode::Create | Mode::Update) if known.is_some_and(|known| !is_begun(known)) => {
+            return Step::Leave(Why::Deleted);
+        }
         (Found::Nothing, _) => return Step::Make,
     };
     let print = shown.print();
@@ -161,6 +165,12 @@ fn step(mode: Mode, tile: &Tile, known: Option<&KnownTile>, found: Found<'_>) ->
         Mode::Update => change(shown),
         Mode::Create => Step::Leave(Why::Older),
     }
+}
+
+fn is_elsewhere_and_changed(tile: &Tile, known: Option<&KnownTile>, insight: &ShownInsight) -> bool {
+    let print = insight.print();
+    let is_as_left = known.is_some_and(|known| known.shown.as_ref() == Some(&print));
+    insight.is_elsewhere(None) && !is_as_left && current(tile, known, &print).is_none()
 }
 
 /// Fingerprint of the form in which a tile is as it should be: what was sent, or what is shown, says so.

@@ -91,6 +91,14 @@ pub(crate) fn heading(body: &str) -> &str {
     body.lines().next().unwrap_or_default().trim_start_matches('#').trim()
 }
 
+/// What the key of a text tile begins with; no other tile's key does.
+const HEADING: &str = "text_";
+
+/// Whether a tile is a text above others, by its key.
+pub(crate) fn is_heading(key: &str) -> bool {
+    key.starts_with(HEADING)
+}
+
 /// What each mark begins with.
 pub(crate) const MARK: &str = "[langfuse-posthog-export:ai-metrics:";
 
@@ -110,7 +118,7 @@ pub(crate) fn render(definition: &Definition, about: &About<'_>, name: Option<&s
     let mut tiles = Vec::new();
     for group in &definition.groups {
         tiles.push(Tile {
-            key: format!("text_{}", group.key),
+            key: format!("{HEADING}{}", group.key),
             content: Content::Text(group.text.clone()),
             place: flow.row(2),
         });
@@ -280,6 +288,18 @@ mod tests {
             );
         }
         assert!(langfuse > 20 && conversions > 3, "{langfuse} {conversions}");
+    }
+
+    #[test]
+    fn a_key_tells_a_heading_from_a_tile() {
+        for tile in wanted("p", Some("paid")).tiles {
+            assert_eq!(
+                is_heading(&tile.key),
+                matches!(tile.content, Content::Text(_)),
+                "{}",
+                tile.key
+            );
+        }
     }
 
     #[test]

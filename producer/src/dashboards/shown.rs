@@ -49,18 +49,19 @@ pub(crate) struct ShownInsight {
 }
 
 impl Shown {
-    /// Reads an answer; `None` where it is none, or the dashboard was deleted.
+    /// Reads an answer; `None` where it is none, or the dashboard was deleted. Each tile has to be one
+    /// that can be read: what is not seen would count as deleted.
     pub(crate) fn read(answer: &Value) -> Option<Self> {
         if is_deleted(answer) {
             return None;
         }
-        let tiles = answer["tiles"].as_array();
+        let tiles = answer["tiles"].as_array()?.iter().filter(|tile| !is_gone(tile));
         Some(Self {
             id: answer["id"].as_i64()?,
             name: answer["name"].clone(),
             description: answer["description"].clone(),
             filters: fingerprint::said(&answer["filters"]),
-            tiles: tiles.into_iter().flatten().filter_map(ShownTile::read).collect(),
+            tiles: tiles.map(ShownTile::read).collect::<Option<_>>()?,
         })
     }
 
@@ -118,9 +119,6 @@ impl Shown {
 
 impl ShownTile {
     fn read(answer: &Value) -> Option<Self> {
-        if is_deleted(answer) {
-            return None;
-        }
         let content = if answer["insight"].is_object() {
             ShownContent::Insight(ShownInsight::read(&answer["insight"])?)
         } else if let Some(body) = answer["text"]["body"].as_str() {
@@ -210,6 +208,12 @@ impl ShownInsight {
     }
 }
 
-fn is_deleted(answer: &Value) -> bool {
+/// Whether an answer is about something that was deleted.
+pub(crate) fn is_deleted(answer: &Value) -> bool {
     answer["deleted"] == true
+}
+
+/// Whether a tile was taken off, or shows an insight that was deleted.
+fn is_gone(tile: &Value) -> bool {
+    is_deleted(tile) || is_deleted(&tile["insight"])
 }

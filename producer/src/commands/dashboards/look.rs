@@ -6,10 +6,10 @@ use shared::ledger::{KnownDashboard, KnownTile};
 use super::Work;
 use super::say::{Report, Told};
 use super::wire::Wire;
-use crate::dashboards::identity;
+use crate::dashboards::identity::{self, Lookalike, Titled};
 use crate::dashboards::plan::{self, Mode, Step};
 use crate::dashboards::render::{About, Wanted, marker, render};
-use crate::dashboards::shown::{Shown, ShownContent, ShownInsight};
+use crate::dashboards::shown::{Shown, ShownContent, ShownInsight, is_deleted};
 use crate::error::CommandError;
 use crate::posthog_app::AppError;
 
@@ -28,6 +28,8 @@ pub(super) struct There {
     pub(super) off: Vec<ShownInsight>,
     /// Whether the ledger knows another dashboard, or other numbers
     pub(super) is_another: bool,
+    /// What has its mark and not its title, where it is not there itself
+    pub(super) lookalike: Option<Lookalike>,
 }
 
 impl There {
@@ -59,10 +61,11 @@ impl There {
     }
 }
 
-/// By the ledger's number, else by its marker; never by its name.
-pub(super) async fn look(work: &Work<'_>, wire: &Wire<'_>) -> Result<There, CommandError> {
+/// By the ledger's number, else by its mark and its title, which may be said. Who duplicates a
+/// dashboard duplicates its mark; the copy has another title.
+pub(super) async fn look(work: &Work<'_>, wire: &Wire<'_>, title: Option<&str>) -> Result<There, CommandError> {
     let known = work.ledger.dashboard(&work.key).await?;
-    let there = look_at(work, wire, known).await;
+    let there = look_at(work, wire, known, title).await;
     Ok(there?)
 }
 
@@ -70,16 +73,22 @@ async fn look_at(
     work: &Work<'_>,
     wire: &Wire<'_>,
     mut known: Option<(KnownDashboard, Vec<KnownTile>)>,
+    title: Option<&str>,
 ) -> Result<There, AppError> {
     let mut shown = match &known {
         Some((dashboard, _)) => read(wire, dashboard.dashboard_id).await?,
         None => None,
     };
     shown = shown.filter(|shown| shown.is_of(&work.key.project_id));
-    if shown.is_none()
-        && let Some(id) = marked(work, wire).await?
-    {
-        shown = read(wire, id).await?;
+    let mut lookalike = None;
+    if shown.is_none() {
+        let known = known.as_ref().map(|(dashboard, _)| dashboard);
+        let title = wanted(work, known, title, None).name;
+        match identity::titled(marked(work, wire).await?, &title) {
+            Titled::Ours(id) => shown = read(wire, id).await?,
+            Titled::Other(other) => lookalike = Some(other),
+            Titled::Nothing => {}
+        }
     }
     let mut off = Vec::new();
     let mut is_another = false;
@@ -102,19 +111,33 @@ async fn look_at(
         shown,
         off,
         is_another,
+        lookalike,
     })
 }
 
-/// A dashboard; `None` where it was deleted.
+/// A dashboard; `None` where it was deleted. What cannot be read is an error: it would count as deleted.
 pub(super) async fn read(wire: &Wire<'_>, id: i64) -> Result<Option<Shown>, AppError> {
-    let answer = wire.get_if_there(&format!("dashboards/{id}/")).await?;
-    Ok(answer.as_ref().and_then(Shown::read))
+    match wire.get_if_there(&format!("dashboards/{id}/")).await? {
+        Some(answer) if !is_deleted(&answer) => {
+            let shown = Shown::read(&answer);
+            let why = "a dashboard without its number or those of its tiles";
+            Ok(Some(shown.ok_or_else(|| wire.garbled(why))?))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// An insight as it is stored; `None` where it was deleted.
 pub(super) async fn insight(wire: &Wire<'_>, id: i64) -> Result<Option<ShownInsight>, AppError> {
-    let answer = wire.get_if_there(&format!("insights/{id}/")).await?;
-    Ok(answer.as_ref().and_then(ShownInsight::read))
+    match wire.get_if_there(&format!("insights/{id}/")).await? {
+        Some(answer) if !is_deleted(&answer) => {
+            let shown = ShownInsight::read(&answer);
+            Ok(Some(
+                shown.ok_or_else(|| wire.garbled("an insight without its number"))?,
+            ))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Insights of ours that a user took off the dashboard, or that were left when it was deleted.
@@ -133,21 +156,23 @@ async fn taken_off(wire: &Wire<'_>, shown: Option<&Shown>, known: &[KnownTile]) 
     Ok(off)
 }
 
-/// The first dashboard that has the marker.
-async fn marked(work: &Work<'_>, wire: &Wire<'_>) -> Result<Option<i64>, AppError> {
+/// The dashboards that have the mark.
+async fn marked(work: &Work<'_>, wire: &Wire<'_>) -> Result<Vec<Lookalike>, AppError> {
     let marker = marker(&work.key.project_id);
-    let mut found: Option<i64> = None;
-    for page in 0..PAGES {
-        let query = format!("limit={PAGE}&offset={}", page * PAGE);
+    let (mut found, mut seen) = (Vec::new(), 0);
+    for _ in 0..PAGES {
+        // A page may have fewer than were asked for.
+        let query = format!("limit={PAGE}&offset={seen}");
         let answer = wire.get("dashboards/", Some(query)).await?;
         let Some(listed) = answer["results"].as_array() else {
             return Err(wire.garbled("a list of dashboards without `results`"));
         };
-        let ours = listed.iter().filter(|dashboard| {
+        let those = listed.iter().filter(|dashboard| {
             let said = dashboard["description"].as_str().unwrap_or_default();
             said.contains(&marker) && dashboard["deleted"] != true
         });
-        found = found.into_iter().chain(ours.filter_map(|it| it["id"].as_i64())).min();
+        found.extend(those.filter_map(Lookalike::read));
+        seen += listed.len();
         // Its `next` is a URL, which is never followed: it could lead elsewhere.
         if answer["next"].is_null() || listed.is_empty() {
             break;
@@ -202,7 +227,7 @@ pub(super) fn wanted(
 
 /// Executes `show`.
 pub(super) async fn execute(work: &Work<'_>, wire: &Wire<'_>) -> Result<Report, CommandError> {
-    let there = look(work, wire).await?;
+    let there = look(work, wire, None).await?;
     let mut report = work.report(false);
     let Some(shown) = &there.shown else {
         report.notes.push(if there.was_deleted() {
@@ -210,6 +235,7 @@ pub(super) async fn execute(work: &Work<'_>, wire: &Wire<'_>) -> Result<Report, 
         } else {
             "there is no dashboard yet; `producer dashboards create` makes it".to_owned()
         });
+        report.notes.extend(there.lookalike.as_ref().map(Lookalike::says));
         return Ok(report);
     };
     report.is_at(&Value::from(shown.id));

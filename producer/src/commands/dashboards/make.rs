@@ -4,12 +4,13 @@ use serde_json::Value;
 use shared::ledger::KnownTile;
 
 use super::accept::{Accepted, accepted};
-use super::look::{self, look, wanted, was_touched};
+use super::look::{self, There, look, wanted, was_touched};
 use super::maker::Maker;
 use super::place::Places;
 use super::say::{Report, Told};
 use super::wire::Wire;
 use super::{Making, Work};
+use crate::dashboards::identity::{Lookalike, begun};
 use crate::dashboards::plan::{self, Mode, Planned, Step};
 use crate::dashboards::render::{Content, Tile};
 use crate::dashboards::request::Request;
@@ -25,20 +26,13 @@ pub(super) async fn execute(
     mode: Mode,
 ) -> Result<Report, CommandError> {
     let mode = if making.recreate { Mode::Recreate } else { mode };
-    let there = look(work, wire).await?;
+    let there = look(work, wire, making.name.as_deref()).await?;
     // Of a dashboard that is made again, too, what was once said of it is remembered.
     let remembered = there.dashboard().cloned();
     let remembered = remembered.as_ref();
     let conversion = conversion(making)?.or_else(|| remembered?.conversion_event.as_deref());
-    if there.was_deleted() && mode != Mode::Recreate {
-        return Err(CommandError::refused(
-            "the dashboard was made and then deleted in PostHog, so it is not made again; --recreate does that",
-        ));
-    }
-    if mode == Mode::Update && there.shown.is_none() {
-        return Err(CommandError::refused(
-            "there is no dashboard to update; `producer dashboards create` makes it",
-        ));
+    if let Some(why) = refusal(&there, mode) {
+        return Err(CommandError::refused(why));
     }
     let wanted = wanted(work, remembered, making.name.as_deref(), conversion);
     let mut maker = Maker {
@@ -51,6 +45,7 @@ pub(super) async fn execute(
         dashboard: Value::Null,
         places: Places::default(),
     };
+    maker.report.notes.extend(there.lookalike.as_ref().map(Lookalike::says));
     maker.whole(conversion).await?;
     for planned in plan::tiles(mode, &wanted, there.tiles(), there.shown.as_ref(), &there.off) {
         maker.tile(&planned).await?;
@@ -70,6 +65,22 @@ pub(super) async fn execute(
     Ok(report)
 }
 
+/// Why no dashboard is made or changed.
+fn refusal(there: &There, mode: Mode) -> Option<String> {
+    let why = if there.was_deleted() && mode != Mode::Recreate {
+        "the dashboard was made and then deleted in PostHog, so it is not made again; --recreate does that"
+    } else if mode == Mode::Update && there.shown.is_none() {
+        "there is no dashboard to update; `producer dashboards create` makes it"
+    } else if there.known.is_none() && there.lookalike.is_some() {
+        "the ledger knows no dashboard of this project, and it is not clear whether there is one"
+    } else {
+        return None;
+    };
+    let lookalike = there.lookalike.as_ref().map(Lookalike::says);
+    let said = [Some(why.to_owned()), lookalike];
+    Some(said.into_iter().flatten().collect::<Vec<_>>().join("; "))
+}
+
 fn conversion(making: &Making) -> Result<Option<&str>, CommandError> {
     match making.conversion_event.as_deref().map(str::trim) {
         Some("") => Err(CommandError::argument(
@@ -84,18 +95,19 @@ impl<'a> Maker<'a, '_> {
         let tile = planned.tile;
         match &planned.step {
             Step::Make => {
-                // Where the answer is lost, the next run looks for its mark.
-                if self.known(tile).is_some() && !self.wire.is_dry() {
-                    let (ledger, key) = (self.work.ledger, &self.work.key);
-                    ledger.forget_dashboard_tile(key, &tile.key).await?;
-                }
+                let begun = self.known(tile).map(|_| begun(tile));
                 match &tile.content {
                     Content::Text(_) => {
                         let layouts = self.layouts(tile);
-                        self.places.make_text(tile, &layouts);
+                        self.places.make_text(tile, &layouts, begun);
                         self.report.tiles.push(Told::made(tile, None, None));
                     }
-                    Content::Insight { .. } => self.insight(tile, None).await?,
+                    Content::Insight { .. } => {
+                        if let Some(begun) = begun {
+                            self.record(&begun).await?;
+                        }
+                        self.insight(tile, None).await?;
+                    }
                 }
             }
             Step::Change {

@@ -19,6 +19,8 @@ pub(super) struct Places<'a> {
     wanted: Vec<Value>,
     /// The tiles that are in their places after that
     unplaced: Vec<Unplaced<'a>>,
+    /// What the ledger keeps of texts before they are made again
+    begun: Vec<KnownTile>,
 }
 
 enum Unplaced<'a> {
@@ -38,8 +40,9 @@ impl<'a> Places<'a> {
         self.unplaced.push(Unplaced::Known(known));
     }
 
-    /// A text that is new.
-    pub(super) fn make_text(&mut self, tile: &'a Tile, layouts: &Value) {
+    /// A text that is new; what the ledger keeps of it before, where it knows it.
+    pub(super) fn make_text(&mut self, tile: &'a Tile, layouts: &Value, begun: Option<KnownTile>) {
+        self.begun.extend(begun);
         if let Content::Text(body) = &tile.content {
             self.wanted.push(json!({"text": {"body": body}, "layouts": layouts}));
             self.unplaced.push(Unplaced::Text(tile, None));
@@ -80,6 +83,9 @@ impl<'a> Places<'a> {
         }
         if self.wanted.is_empty() {
             return Ok(());
+        }
+        for begun in self.begun.iter().filter(|_| !wire.is_dry()) {
+            work.ledger.record_dashboard_tile(&work.key, begun).await?;
         }
         let answer = wire.send(Request::tiles(dashboard, &self.wanted)).await?;
         if wire.is_dry() {

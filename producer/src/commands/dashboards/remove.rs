@@ -8,6 +8,7 @@ use super::look::{self, There, look, wanted, was_touched};
 use super::say::{Report, Told};
 use super::wire::Wire;
 use crate::dashboards::deletion::{Deletion, deletion};
+use crate::dashboards::identity::{self, Lookalike};
 use crate::dashboards::plan::{self, Mode, Step, Whole};
 use crate::dashboards::render::{Tile, Wanted};
 use crate::dashboards::request::Request;
@@ -18,10 +19,11 @@ use crate::output::count;
 
 /// Executes `delete`.
 pub(super) async fn execute(work: &Work<'_>, wire: &mut Wire<'_>) -> Result<Report, CommandError> {
-    let there = look(work, wire).await?;
+    let there = look(work, wire, None).await?;
     let mut report = work.report(wire.is_dry());
     if there.shown.is_none() && there.off.is_empty() {
         report.notes.push("there is no dashboard to delete".to_owned());
+        report.notes.extend(there.lookalike.as_ref().map(Lookalike::says));
         if there.was_deleted() && !wire.is_dry() {
             work.ledger.forget_dashboard(&work.key).await?;
         }
@@ -119,10 +121,11 @@ impl Ours {
         let shown = there.shown.as_ref();
         let mut tiles = there.tiles().to_vec();
         for planned in plan::tiles(Mode::Create, wanted, there.tiles(), shown, &there.off) {
-            if let Step::Keep(kept) = planned.step
-                && tiles.iter().all(|tile| tile.tile != kept.tile)
-            {
-                tiles.push(kept);
+            let Step::Keep(kept) = planned.step else { continue };
+            match tiles.iter_mut().find(|tile| tile.tile == kept.tile) {
+                Some(known) if identity::is_begun(known) => *known = kept,
+                Some(_) => {}
+                None => tiles.push(kept),
             }
         }
         let is_as_wanted = plan::whole(Mode::Create, wanted, there.dashboard(), shown) == Whole::Keep;

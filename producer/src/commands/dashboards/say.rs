@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use shared::ledger::{DashboardKey, KnownTile};
 
-use crate::dashboards::render::Tile;
+use crate::dashboards::render::{Tile, is_heading};
 use crate::dashboards::request::Request;
 use crate::dashboards::why::Why;
 use crate::output::{self, count, line};
@@ -28,7 +28,7 @@ impl Outcome {
             Self::Made => "made",
             Self::Changed => "changed",
             Self::Deleted => "deleted",
-            Self::Kept => "as it should be",
+            Self::Kept => "up to date",
             Self::Left => "left alone",
             Self::LeftOut => "left out",
             Self::Missing => "not made yet",
@@ -36,10 +36,25 @@ impl Outcome {
     }
 }
 
+/// A tile with a query, or a text above such tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Tile,
+    Heading,
+}
+
+impl Kind {
+    fn of(key: &str) -> Self {
+        if is_heading(key) { Self::Heading } else { Self::Tile }
+    }
+}
+
 /// What is told of a tile.
 #[derive(Debug, Serialize)]
 pub(super) struct Told {
     tile: String,
+    kind: Kind,
     title: String,
     insight_id: Option<i64>,
     result: Outcome,
@@ -50,6 +65,7 @@ impl Told {
     fn new(tile: &Tile, insight_id: Option<i64>, result: Outcome, why: Option<String>) -> Self {
         Self {
             tile: tile.key.clone(),
+            kind: Kind::of(&tile.key),
             title: tile.title().to_owned(),
             insight_id,
             result,
@@ -84,6 +100,7 @@ impl Told {
     pub(super) fn deleted(key: &str, title: &str, insight_id: Option<i64>) -> Self {
         Self {
             tile: key.to_owned(),
+            kind: Kind::of(key),
             title: title.to_owned(),
             insight_id,
             result: Outcome::Deleted,
@@ -192,7 +209,11 @@ pub(super) fn say(as_json: bool, report: &Report, requests: &[Request]) {
             continue;
         }
         let why = told.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
-        line(format!("{}: {}{why}", told.title, told.result.word()));
+        let name = match told.kind {
+            Kind::Tile => told.title.clone(),
+            Kind::Heading => format!("Heading \"{}\"", told.title),
+        };
+        line(format!("{name}: {}{why}", told.result.word()));
     }
     for note in &report.notes {
         line(note);
@@ -205,19 +226,51 @@ pub(super) fn say(as_json: bool, report: &Report, requests: &[Request]) {
     }
 }
 
-/// `20 tiles: 18 made, 2 left out.` PURE.
+/// `20 tiles: 18 made, 2 left out. 6 headings: 6 made.` PURE.
 fn summary(report: &Report) -> String {
-    let mut outcomes: Vec<Outcome> = report.tiles.iter().map(|told| told.result).collect();
-    let all = outcomes.len();
-    outcomes.sort_unstable();
-    let parts: Vec<String> = outcomes
-        .chunk_by(|a, b| a == b)
-        .filter_map(|same| Some(format!("{} {}", same.len(), same.first()?.word())))
-        .collect();
-    let dry = if report.dry_run {
-        " Nothing was sent: this is a dry run."
-    } else {
-        ""
+    let of_kind = |kind, noun| {
+        let told = report.tiles.iter().filter(|told| told.kind == kind);
+        let mut outcomes: Vec<Outcome> = told.map(|told| told.result).collect();
+        let all = outcomes.len();
+        outcomes.sort_unstable();
+        let parts: Vec<String> = outcomes
+            .chunk_by(|a, b| a == b)
+            .filter_map(|same| Some(format!("{} {}", same.len(), same.first()?.word())))
+            .collect();
+        (all > 0).then(|| format!("{}: {}.", count(all, noun), parts.join(", ")))
     };
-    format!("{}: {}.{dry}", count(all, "tile"), parts.join(", "))
+    let dry = report
+        .dry_run
+        .then(|| "Nothing was sent: this is a dry run.".to_owned());
+    let said = [of_kind(Kind::Tile, "tile"), of_kind(Kind::Heading, "heading"), dry];
+    said.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heading_is_no_tile() {
+        let key = DashboardKey {
+            project_id: "p".to_owned(),
+            app: "https://eu.posthog.com".to_owned(),
+            posthog_project: 7,
+        };
+        let mut report = Report::new(&key, false);
+        report.tiles = vec![
+            Told::deleted("text_cost", "Cost", None),
+            Told::deleted("cost_total", "Cost", Some(1)),
+            Told::left_key("traces", "Traces", "was changed in PostHog"),
+        ];
+        assert_eq!(
+            summary(&report),
+            "2 tiles: 1 deleted, 1 left alone. 1 heading: 1 deleted."
+        );
+        let told = serde_json::to_value(&report.tiles).unwrap();
+        assert_eq!(
+            (&told[0]["kind"], &told[1]["kind"]),
+            (&"heading".into(), &"tile".into())
+        );
+    }
 }

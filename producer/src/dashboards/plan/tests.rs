@@ -6,7 +6,7 @@ use shared::ledger::{KnownDashboard, KnownTile};
 use super::{Mode, Planned, Step, Whole, print_of, prints, retired, tiles, whole};
 use crate::dashboards::definition::Definition;
 use crate::dashboards::deletion::deletion;
-use crate::dashboards::identity::{is_renumbered, renumbered};
+use crate::dashboards::identity::{Lookalike, Titled, begun, is_renumbered, renumbered, titled};
 use crate::dashboards::render::{About, Content, Wanted, render};
 use crate::dashboards::shown::{Shown, ShownInsight};
 use crate::dashboards::why::Why;
@@ -456,4 +456,70 @@ fn what_the_user_took_off_the_dashboard_is_put_back_or_deleted_and_never_made_tw
         (found.tiles.len(), found.gone.len()),
         (off.len(), known.len() - off.len())
     );
+}
+
+/// A run may die when it has begun to make a tile again: before PostHog made it, or after.
+#[test]
+fn what_was_begun_is_found_by_what_it_is_made_of_and_no_copy_is() {
+    let wanted = wanted();
+    let before = made(&wanted);
+    let (_, mut known) = remembered(&wanted, &before);
+    let at = place(&wanted, "traces");
+    known[at] = begun(&wanted.tiles[at]);
+    known[0] = begun(&wanted.tiles[0]);
+    let mut copy = before["tiles"][at].clone();
+    copy["id"] = 900.into();
+    copy["insight"]["id"] = 901.into();
+    copy["insight"]["name"] = "Traces (copy)".into();
+    let mut gone = before.clone();
+    gone["tiles"][at] = copy.clone();
+    gone["tiles"][0]["text"]["body"] = "## Volume\n\nMine".into();
+    let mut there = before.clone();
+    there["tiles"].as_array_mut().unwrap().push(copy);
+    for mode in ALL {
+        for (key, at) in [("traces", at), ("text_volume", 0)] {
+            assert_eq!(step_of(mode, &wanted, &known, &gone, key), Step::Make);
+            let step = step_of(mode, &wanted, &known, &there, key);
+            let id = there["tiles"][at]["id"].as_i64().unwrap();
+            assert!(
+                matches!(&step, Step::Keep(kept) if kept.tile_id == id && !kept.placed),
+                "{step:?}"
+            );
+        }
+    }
+    let twin = before["tiles"][at].clone();
+    there["tiles"].as_array_mut().unwrap().push(twin);
+    let step = step_of(Mode::Recreate, &wanted, &known, &there, "traces");
+    assert_eq!(step, Step::Leave(Why::Twice));
+}
+
+/// Who duplicates a dashboard duplicates its mark, and perhaps shares its insights.
+#[test]
+fn a_dashboard_with_the_mark_and_another_title_is_not_taken_for_ours() {
+    let one = |id: i64, title: &str| Lookalike::read(&json!({"id": id, "name": title})).unwrap();
+    let copy = one(3, "AI metrics (Copy)");
+    let of = |marked: &[Lookalike]| titled(marked.to_vec(), "AI metrics");
+    assert_eq!(of(&[]), Titled::Nothing);
+    assert_eq!(of(std::slice::from_ref(&copy)), Titled::Other(copy.clone()));
+    assert_eq!(
+        of(&[copy.clone(), one(9, "AI metrics"), one(7, "AI metrics")]),
+        Titled::Ours(7)
+    );
+    assert!(copy.says().contains("3, \"AI metrics (Copy)\""));
+
+    let wanted = wanted();
+    let before = made(&wanted);
+    let (_, known) = remembered(&wanted, &before);
+    let at = place(&wanted, "traces");
+    let of = |answer: &Value, dashboards: &[i64]| {
+        let off = [alone(answer, at, dashboards)];
+        let planned = tiles(Mode::Recreate, &wanted, &known, None, &off);
+        planned.into_iter().nth(at).unwrap().step
+    };
+    let id = known[at].insight_id.unwrap();
+    assert_eq!(of(&before, &[3]), Step::PutBack(id));
+    let mut edited = before.clone();
+    edited["tiles"][at]["insight"]["query"]["full"] = true.into();
+    assert_eq!(of(&edited, &[]), Step::PutBack(id));
+    assert_eq!(of(&edited, &[3]), Step::Make, "it is shown where the user wants it so");
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{
-    INSIGHTS, NUMBER, TEXTS, board_world, dashboards, ended, insight, only_dashboard, tile_of, tiles_that, why,
+    INSIGHTS, NUMBER, TEXTS, board_world, dashboards, ended, insight, only_dashboard, refusal, tile_of, tiles_that, why,
 };
 use crate::alter;
 
@@ -147,4 +147,65 @@ async fn what_was_taken_off_the_dashboard_is_put_back_and_not_made_twice() {
     names.sort();
     assert_eq!(names, ["Generations", "Ours"], "{report}");
     assert_eq!(only_dashboard(posthog).id, elsewhere, "{report}");
+}
+
+/// "Duplicate dashboard": the mark may be duplicated with it, and the copy shows the same insights.
+#[tokio::test]
+async fn a_copy_of_the_dashboard_is_left_alone_when_the_dashboard_is_gone() {
+    let world = board_world().await;
+    let posthog = &world.posthog;
+    dashboards(&world, "create", &[]).await;
+    let ours = only_dashboard(posthog);
+    let copy = posthog.user_dashboard(NUMBER, "AI metrics (Copy)");
+    posthog.change_dashboard(copy, |copy| copy.description.clone_from(&ours.description));
+    for insight in posthog.insights(NUMBER) {
+        posthog.put_on(insight.id, copy);
+    }
+    posthog.user_text(copy, "## Volume");
+    posthog.change_dashboard(ours.id, |dashboard| dashboard.deleted = true);
+    let edited = insight(posthog, "Cost").id;
+    posthog.change_insight(edited, |insight| insight.query["display"] = "ActionsTable".into());
+    let of_user = || {
+        let insights = posthog.insights(NUMBER).into_iter();
+        let edited = insights.into_iter().find(|insight| insight.id == edited);
+        let board = posthog.dashboards(NUMBER).into_iter().find(|board| board.id == copy);
+        (posthog.tiles(copy), edited, board)
+    };
+    let (before, writes) = (of_user(), posthog.board_writes().len());
+    for command in ["create", "update"] {
+        let said = refusal(&world, command, &[]).await;
+        assert!(
+            said.contains("--recreate") && said.contains("AI metrics (Copy)"),
+            "{said}"
+        );
+    }
+    let report = dashboards(&world, "delete", &["--dry-run"]).await;
+    assert_eq!(ended(&report, "deleted"), 0, "{report}");
+    assert_eq!(posthog.board_writes().len(), writes);
+    let report = dashboards(&world, "create", &["--recreate"]).await;
+    let new = report["dashboard_id"].as_i64().unwrap();
+    assert!(new != ours.id && new != copy, "{report}");
+    assert!(
+        report["notes"][0].as_str().unwrap().contains("a copy of yours"),
+        "{report}"
+    );
+    assert_eq!(tiles_that(&report, "made").len(), 1 + TEXTS, "{report}");
+    assert_eq!(ended(&report, "changed"), INSIGHTS - 1, "{report}");
+    assert_eq!(of_user(), before);
+    assert_eq!(
+        ended(&dashboards(&world, "update", &[]).await, "kept"),
+        INSIGHTS + TEXTS
+    );
+
+    // Without the ledger nobody knows; the title says.
+    posthog.change_dashboard(new, |dashboard| dashboard.deleted = true);
+    alter(&world, "delete from posthog_export.dashboards").await;
+    let writes = posthog.board_writes().len();
+    for arguments in [&[][..], &["--recreate"]] {
+        let said = refusal(&world, "create", arguments).await;
+        assert!(said.contains("--name"), "{said}");
+    }
+    assert_eq!(posthog.board_writes().len(), writes);
+    let report = dashboards(&world, "create", &["--name", "AI metrics (Copy)"]).await;
+    assert_eq!(report["dashboard_id"], copy, "{report}");
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use testkit::posthog::{Behavior, Cut, Part, Route, Rule};
 
-use super::{INSIGHTS, NUMBER, TEXTS, board_world, dashboards, ended, only_dashboard, refusal};
+use super::{INSIGHTS, NUMBER, TEXTS, board_world, dashboards, ended, insight, only_dashboard, refusal, tiles_that};
 use crate::alter;
 
 #[tokio::test]
@@ -18,6 +18,47 @@ async fn a_lost_answer_makes_no_text_twice() {
     let tiles = posthog.tiles(report["dashboard_id"].as_i64().unwrap());
     let texts = tiles.iter().filter(|tile| tile.text.is_some()).count();
     assert_eq!((texts, tiles.len()), (TEXTS, INSIGHTS + TEXTS), "{report}");
+}
+
+/// A proxy that does not wait for PostHog says 503, and PostHog makes it all the same.
+#[tokio::test]
+async fn a_503_makes_nothing_twice() {
+    let world = board_world().await;
+    let posthog = &world.posthog;
+    for route in [Route::Dashboards, Route::Insights] {
+        posthog.script(
+            Rule::next(1, Behavior::StoreThenStatus(503))
+                .on(route)
+                .of_method("POST"),
+        );
+        let said = refusal(&world, "create", &[]).await;
+        assert!(said.contains("is busy"), "{said}");
+    }
+    dashboards(&world, "create", &[]).await;
+    assert_eq!(posthog.tiles(only_dashboard(posthog).id).len(), INSIGHTS + TEXTS);
+    assert_eq!(posthog.insights(NUMBER).len(), INSIGHTS);
+}
+
+/// An answer that cannot be read tells of no deletion.
+#[tokio::test]
+async fn a_dashboard_that_cannot_be_read_is_not_deleted() {
+    let world = board_world().await;
+    let posthog = &world.posthog;
+    let report = dashboards(&world, "create", &[]).await;
+    let id = report["dashboard_id"].as_i64().unwrap();
+    let writes = posthog.board_writes().len();
+    for answer in [
+        json!({}),
+        json!({"id": id.to_string(), "tiles": []}),
+        json!({"id": id, "tiles": null}),
+        json!({"id": id, "tiles": [{"id": "x"}]}),
+    ] {
+        let unreadable = Behavior::Status(200, answer.to_string(), Vec::new());
+        posthog.script(Rule::next(1, unreadable).on(Route::Dashboard).of_method("GET"));
+        let said = refusal(&world, "create", &["--recreate"]).await;
+        assert!(said.contains("cannot be read"), "{answer}: {said}");
+    }
+    assert_eq!(posthog.board_writes().len(), writes);
 }
 
 /// What only changes something is sent again; a deletion that was done is not found then.
@@ -119,4 +160,32 @@ async fn however_often_an_answer_is_lost_there_is_one_of_each() {
         "{report}"
     );
     is_whole();
+}
+
+/// A run that dies while it makes a tile again leaves no copy of the user's to be taken for it.
+#[tokio::test]
+async fn a_copy_is_not_taken_for_a_tile_that_was_begun() {
+    let world = board_world().await;
+    let posthog = &world.posthog;
+    dashboards(&world, "create", &[]).await;
+    let board = only_dashboard(posthog).id;
+    let ours = insight(posthog, "Traces");
+    posthog.user_insight(board, "Traces (copy)", &json!({"kind": "InsightVizNode"}));
+    let copied = insight(posthog, "Traces (copy)").id;
+    posthog.change_insight(copied, |copy| copy.description.clone_from(&ours.description));
+    let copy = insight(posthog, "Traces (copy)");
+    posthog.change_insight(ours.id, |insight| insight.deleted = true);
+    for (dies, result) in [
+        (Behavior::Status(500, String::new(), Vec::new()), "made"),
+        (Behavior::StoreThenCut(Cut::Fin), "changed"),
+    ] {
+        posthog.script(Rule::next(1, dies).on(Route::Insights).of_method("POST"));
+        refusal(&world, "update", &["--recreate"]).await;
+        let report = dashboards(&world, "update", &["--recreate"]).await;
+        assert!(tiles_that(&report, result).contains(&"traces".to_owned()), "{report}");
+        assert_eq!(insight(posthog, "Traces (copy)"), copy);
+        let made = insight(posthog, "Traces");
+        assert_eq!(posthog.insights(NUMBER).len(), INSIGHTS + 1);
+        posthog.change_insight(made.id, |insight| insight.deleted = true);
+    }
 }
