@@ -27,7 +27,8 @@ alter role posthog_export_viewer set default_transaction_read_only = on;
 grant posthog_export_owner to current_user;
 create schema posthog_export authorization posthog_export_owner;
 grant usage on schema posthog_export to posthog_export_app, posthog_export_viewer;
--- For the tables that `producer migrate` makes, now and later.
+-- For the tables that `producer migrate` makes, now and later. Of the audit and the list of migrations it takes all but reading
+-- away again (migrations/0015_not_the_workers.sql).
 alter default privileges for role posthog_export_owner in schema posthog_export
     grant select, insert, update, delete on tables to posthog_export_app;
 alter default privileges for role posthog_export_owner in schema posthog_export

@@ -1,6 +1,7 @@
 -- The role of LEDGER_DATABASE_URL for `producer console --allow-actions`: it reads the ledger, and writes what actions write and
--- no more. Run after `producer migrate`, since it names single tables, as the one who ran ledger.sql (may create roles, and is
--- a member of posthog_export_owner), or as a superuser; again after an upgrade whose notes say so:
+-- no more. No other but the owner writes the table `audit`. Run after `producer migrate`, since it names single tables, as the
+-- one who ran ledger.sql (may create roles, and is a member of posthog_export_owner), or as a superuser; again after an upgrade
+-- whose notes say so:
 --
 --   psql "$LEDGER_ADMIN_URL" -f deploy/sql/operator.sql
 --

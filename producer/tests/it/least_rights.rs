@@ -297,6 +297,53 @@ async fn the_console_needs_less(world: &World, reader: &str, viewer: &str, amqp:
     assert_eq!(limit, 20, "pages could take the connections of the workers");
 }
 
+/// A dead run whose last claim nobody ended: the operator's role may end it.
+async fn discarding_ends_the_last_claim(world: &World, console: &Console) {
+    sql(
+        world,
+        "insert into posthog_export.runs (project_id, day, run, state, error_code, error)
+         values ('project one', '2024-01-05', 'daily', 'dead', 'internal', 'x');
+         insert into posthog_export.claims (project_id, day, run, number, lease_token, worker, attempt)
+         values ('project one', '2024-01-05', 'daily', 1, gen_random_uuid(), 'worker-7', 1)",
+    )
+    .await;
+    let marked = [("id", "project%20one/2024-01-05/daily")];
+    let asked = console.preview("/dead-letters/discard/preview", &marked).await;
+    let done = console.act("/dead-letters/discard", &with(&hidden(&asked), &[])).await;
+    assert!(done.contains("The dead letter was discarded."), "{done}");
+    let ended = "select ended_as from posthog_export.claims where day = '2024-01-05'";
+    let ended: Option<String> = sqlx::query_scalar(ended).fetch_one(&world.pool()).await.unwrap();
+    assert_eq!(ended.as_deref(), Some("lost"));
+}
+
+/// Workers and the producer cannot touch what was done in the console, nor the list of migrations, and do their own work.
+async fn nobody_else_writes_the_audit(world: &World, app: &str, producer: &[(&str, String)]) {
+    for statement in [
+        "delete from posthog_export.audit",
+        "update posthog_export.audit set address = 'y'",
+        "insert into posthog_export.audit (address, action, subjects) values ('x', 'x', '[]')",
+        "delete from posthog_export._sqlx_migrations",
+        "update posthog_export._sqlx_migrations set success = false",
+    ] {
+        assert!(refused(app, statement).await, "{statement}");
+    }
+    assert!(!refused(app, "select 1 from posthog_export.audit").await);
+    let day = yesterday().to_string();
+    let replay = ["replay", "--project", PROJECT, "--day", &day, "--events", "trace"];
+    let settings: Vec<(&str, &str)> = producer.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    for command in [&["enqueue"][..], &replay, &["status"], &["dead-letters", "list"]] {
+        let output = world.producer_with_env(command, &settings).await;
+        assert_eq!(output.code, 0, "{command:?}\n{}{}", output.stdout, output.stderr);
+    }
+    let done = || async {
+        let done =
+            "select exists (select 1 from posthog_export.runs where events = array['trace'] and state = 'completed')";
+        let done: bool = sqlx::query_scalar(done).fetch_one(&world.pool()).await.unwrap();
+        done
+    };
+    world.wait_until("a worker exports it", PATIENCE, done).await;
+}
+
 /// With actions it needs more, and may do no more than its actions do.
 async fn an_operator_acts(world: &World, reader: &str, operator: &str, amqp: &str) {
     if let Some(said) = psql(world, "operator.sql", &[]) {
@@ -334,6 +381,7 @@ async fn an_operator_acts(world: &World, reader: &str, operator: &str, amqp: &st
         found.contains("may read its tables and write what actions write"),
         "{found}"
     );
+    discarding_ends_the_last_claim(world, &console).await;
     console.process.terminate();
     for statement in [
         "select 1 from public.traces",
@@ -522,5 +570,6 @@ async fn the_documented_roles_and_users_run_the_whole_line() {
     );
     the_console_needs_less(&world, &reader, &viewer, &user("console")).await;
     an_operator_acts(&world, &reader, &role("operator"), &user("operator")).await;
+    nobody_else_writes_the_audit(&world, &app, &producer).await;
     another_schema_is_granted(&servers).await;
 }
