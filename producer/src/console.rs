@@ -7,7 +7,6 @@ mod app;
 mod assets;
 mod compression;
 mod deeds;
-mod examined;
 mod kept;
 mod named;
 mod operator;

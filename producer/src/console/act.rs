@@ -22,6 +22,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use shared::ledger::{Deed, DeedState, LedgerError};
 use shared::postgres::lacks_right;
+use uuid::Uuid;
 
 use super::address::Prefix;
 use super::app::App;
@@ -67,7 +68,7 @@ where
         action: order.action,
         project_id: order.project,
         subjects: order.subjects,
-        once: form.once(),
+        once: form.once().unwrap_or_else(Uuid::new_v4),
     };
     let is_alone = ALONE.contains(&order.action);
     let limit = if is_alone { CALLING } else { LONGEST };

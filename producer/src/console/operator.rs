@@ -11,7 +11,6 @@ use shared::settings::{BadSettings, Settings, variables};
 use sqlx::PgPool;
 
 use super::deeds::{AT_ONCE, Deeds};
-use super::examined::Examined;
 use crate::config::{self, Key, Server};
 use crate::doctor;
 use crate::error::CommandError;
@@ -58,7 +57,6 @@ pub(super) struct Operator {
     pub(super) observations: bool,
     /// What the doctor needs, or what is wrong with it, which hinders nothing else
     pub(super) doctor: Result<doctor::Config, BadSettings>,
-    pub(super) examined: Examined,
     pub(super) deeds: Deeds,
 }
 
@@ -85,7 +83,6 @@ impl Operator {
             ca,
             observations,
             doctor,
-            examined: Examined::default(),
             deeds: Deeds::default(),
         }))
     }

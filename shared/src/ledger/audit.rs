@@ -5,11 +5,14 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use sqlx::postgres::{PgConnection, PgExecutor};
 use sqlx::types::Json;
+use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use super::Ledger;
 use super::error::LedgerError;
+use super::examined::Examination;
 use super::statement::answered;
 
 /// How far a deed is.
@@ -68,6 +71,9 @@ pub struct DeedResult {
     /// It is not known whether something was done
     #[serde(default)]
     pub unsure: bool,
+    /// What the doctor found. It is not read with the other rows: [`Ledger::audit_examined`]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub examination: Option<Examination>,
 }
 
 /// A deed before it is done.
@@ -81,17 +87,38 @@ pub struct Deed {
     pub project_id: Option<String>,
     /// To what
     pub subjects: Vec<String>,
-    /// The number of its confirmation
-    pub once: Option<Uuid>,
+    /// The number of its confirmation, or a new one
+    pub once: Uuid,
 }
 
 /// The row of a deed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Noted {
     /// It is new
-    Begun(i64),
+    New(Noting),
     /// This confirmation was sent before
     Before(i64),
+}
+
+/// A row that is written and not yet committed. Its number is known before it can be there, so that a
+/// row whose commit got no answer is known again.
+#[derive(Debug)]
+pub struct Noting {
+    id: i64,
+    tx: Transaction<'static, Postgres>,
+}
+
+impl Noting {
+    /// Its number.
+    pub const fn id(&self) -> i64 {
+        self.id
+    }
+
+    /// Commits it; only then may the deed begin. After an error the row may be there or not:
+    /// [`Ledger::audit_never_begun`].
+    pub async fn commit(self) -> Result<(), LedgerError> {
+        answered(self.tx.commit()).await
+    }
 }
 
 /// Whether deeds can be written down.
@@ -136,7 +163,7 @@ macro_rules! audit_rows {
             "
              select id, at, address, action, project_id, jsonb_array_length(subjects) as asked,
                     jsonb_path_query_array(subjects, '$[0 to $last]', jsonb_build_object('last', $2::int)) as subjects,
-                    state, result, ended_at
+                    state, result - 'examination' as result, ended_at
              from posthog_export.audit ",
             $rest
         )
@@ -159,27 +186,31 @@ impl Ledger {
 
     /// Writes down what is about to be done. A confirmation that was sent before gets no second row.
     pub async fn audit_begin(&self, deed: &Deed) -> Result<Noted, LedgerError> {
-        let written = sqlx::query_scalar(
-            "-- ledger_audit_begin
-             insert into posthog_export.audit (address, action, project_id, subjects, once) values ($1, $2, $3, $4, $5)
-             on conflict (once) do nothing returning id",
-        )
-        .bind(&deed.address)
-        .bind(deed.action)
-        .bind(&deed.project_id)
-        .bind(Json(&deed.subjects))
-        .bind(deed.once)
-        .fetch_optional(&self.pool);
-        if let Some(id) = answered(written).await? {
-            return Ok(Noted::Begun(id));
-        }
-        let before = match deed.once {
-            Some(once) => self.audit_before(once).await?,
-            None => None,
+        let noting = async {
+            let mut tx = self.pool.begin().await?;
+            let id = insert(&mut tx, deed).await?;
+            Ok(id.map(|id| Noting { id, tx }))
         };
+        if let Some(noting) = answered(noting).await? {
+            return Ok(Noted::New(noting));
+        }
+        let before = self.audit_before(deed.once).await?;
         before
             .map(Noted::Before)
             .ok_or_else(|| LedgerError::from(sqlx::Error::RowNotFound))
+    }
+
+    /// Ends the row of a deed that nobody does, after an error of [`Noting::commit`]. That commit may
+    /// still go on at the server. The confirmation's number is taken by it, so writing the number once
+    /// more waits until it is over. Where it came to nothing, the new row is the deed's.
+    pub async fn audit_never_begun(&self, id: i64, deed: &Deed, result: &DeedResult) -> Result<(), LedgerError> {
+        let written = async {
+            let mut tx = self.pool.begin().await?;
+            let id = insert(&mut tx, deed).await?.unwrap_or(id);
+            end(&mut *tx, id, DeedState::Failed, result).await?;
+            tx.commit().await
+        };
+        answered(written).await
     }
 
     /// The deed of a confirmation that was sent before.
@@ -192,17 +223,7 @@ impl Ledger {
 
     /// Writes down what came of it.
     pub async fn audit_end(&self, id: i64, state: DeedState, result: &DeedResult) -> Result<(), LedgerError> {
-        let written = sqlx::query(
-            "-- ledger_audit_end
-             update posthog_export.audit set state = $2, result = $3, ended_at = clock_timestamp()
-             where id = $1 and state = 'begun'",
-        )
-        .bind(id)
-        .bind(state)
-        .bind(Json(result))
-        .execute(&self.pool);
-        answered(written).await?;
-        Ok(())
+        answered(end(&self.pool, id, state, result)).await
     }
 
     /// One deed, with so many of its subjects.
@@ -229,4 +250,34 @@ impl Ledger {
         .bind(before.unwrap_or(i64::MAX));
         answered(rows.fetch_all(&self.pool)).await
     }
+}
+
+/// Answers the number of the new row; none where this confirmation has one.
+async fn insert(tx: &mut PgConnection, deed: &Deed) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar(
+        "-- ledger_audit_begin
+         insert into posthog_export.audit (address, action, project_id, subjects, once) values ($1, $2, $3, $4, $5)
+         on conflict (once) do nothing returning id",
+    )
+    .bind(&deed.address)
+    .bind(deed.action)
+    .bind(&deed.project_id)
+    .bind(Json(&deed.subjects))
+    .bind(deed.once)
+    .fetch_optional(tx)
+    .await
+}
+
+async fn end(ledger: impl PgExecutor<'_>, id: i64, state: DeedState, result: &DeedResult) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "-- ledger_audit_end
+         update posthog_export.audit set state = $2, result = $3, ended_at = clock_timestamp()
+         where id = $1 and state = 'begun'",
+    )
+    .bind(id)
+    .bind(state)
+    .bind(Json(result))
+    .execute(ledger)
+    .await?;
+    Ok(())
 }

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::post;
-use chrono::Utc;
+use shared::ledger::{Examination, Examined};
 use shared::settings::BadSettings;
 
 use super::confirm::refused;
@@ -17,13 +17,20 @@ use super::outcome::Outcome;
 use super::{Order, perform};
 use crate::console::address::Prefix;
 use crate::console::app::App;
-use crate::console::examined::Examination;
+use crate::console::pages::words;
 use crate::doctor::{Finding, Status, examine_within};
-use crate::output::count;
+use crate::output::{count, shorten};
 
 /// How long the checks may take: a little less than what calls a host may take, so that what was
 /// found by then is kept.
 const LIMIT: Duration = Duration::from_secs(55);
+
+/// Findings that are kept. Of a thousand projects whose settings are wrong in the same way there is one.
+const FINDINGS: usize = 100;
+/// Characters of what one says, and of its advice.
+const LONGEST: usize = 1_000;
+/// Projects of a finding that are named.
+const PROJECTS: usize = 20;
 
 pub(super) fn routes(prefix: &Prefix) -> Router<Arc<App>> {
     Router::new().route(&prefix.path("/doctor/run"), post(run))
@@ -48,12 +55,8 @@ async fn run(State(app): State<Arc<App>>, form: Form) -> Response {
             return Ok(Outcome::failed("Nothing was checked."));
         };
         let (findings, is_whole) = examine_within(config, LIMIT).await;
-        let outcome = outcome(&findings, is_whole);
-        operator.examined.keep(Examination {
-            at: Utc::now(),
-            findings,
-            is_whole,
-        });
+        let mut outcome = outcome(&findings, is_whole);
+        outcome.result.examination = Some(kept(findings, is_whole));
         Ok(outcome)
     };
     perform(&app, &form, order, deed).await
@@ -71,4 +74,68 @@ fn outcome(findings: &[Finding], is_whole: bool) -> Outcome {
         .count("checks", findings.len())
         .count("problems", problems)
         .count("warnings", warnings)
+}
+
+/// What is kept of the findings, the worst first. PURE.
+fn kept(mut findings: Vec<Finding>, is_whole: bool) -> Examination {
+    findings.sort_by_key(|finding| match finding.status {
+        Status::Problem => 0,
+        Status::Warning => 1,
+        Status::Unknown => 2,
+        Status::Ok => 3,
+    });
+    let more = findings.len().saturating_sub(FINDINGS);
+    Examination {
+        findings: findings.into_iter().take(FINDINGS).map(one).collect(),
+        more,
+        is_whole,
+    }
+}
+
+fn one(finding: Finding) -> Examined {
+    // One project stands in the finding's own words.
+    let named = if finding.projects.len() > 1 { PROJECTS } else { 0 };
+    Examined {
+        check: finding.check.as_str().to_owned(),
+        status: match finding.status {
+            Status::Ok => "ok",
+            Status::Unknown => "unknown",
+            Status::Warning => "warning",
+            Status::Problem => "problem",
+        }
+        .to_owned(),
+        found: shorten(&words::failure(&finding.found), LONGEST),
+        advice: finding.advice.map(|advice| shorten(&advice, LONGEST)),
+        more_projects: finding.projects.len().saturating_sub(PROJECTS),
+        projects: finding.projects.into_iter().take(named).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Check;
+
+    #[test]
+    fn what_is_kept_is_bounded_and_the_worst_comes_first() {
+        let ids = |number: usize| (0..number).map(|id| format!("p{id}")).collect::<Vec<_>>();
+        let mut found: Vec<Finding> = (0..200)
+            .map(|_| Finding::ok(Check::Clocks, "x".repeat(5_000)))
+            .collect();
+        found.push(Finding::warning(Check::ProjectsPaused, "30 are paused", "Resume them.").of_projects(ids(30)));
+        found.push(Finding::problem(Check::Projects, "p0 at h: refused", "Mend it.").of_projects(ids(1)));
+        let typed = "the project's PostHog host is not usable: `hunter2` is not a URL";
+        found.push(Finding::problem(Check::Projects, typed, "Mend it."));
+        let kept = kept(found, false);
+        let statuses: Vec<&str> = kept.findings.iter().map(|one| one.status.as_str()).collect();
+        assert_eq!(statuses[..4], ["problem", "problem", "warning", "ok"]);
+        assert_eq!((kept.findings.len(), kept.more, kept.is_whole), (100, 103, false));
+        assert_eq!(
+            (kept.findings[2].projects.len(), kept.findings[2].more_projects),
+            (20, 10)
+        );
+        assert!(kept.findings[0].projects.is_empty());
+        let all = serde_json::to_string(&kept).unwrap();
+        assert!(all.len() < 150_000 && !all.contains("hunter2"), "{} bytes", all.len());
+    }
 }

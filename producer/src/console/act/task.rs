@@ -12,6 +12,9 @@ use crate::console::deeds::{AGAIN, TRIES};
 use crate::console::operator::Operator;
 use crate::error::CommandError;
 
+/// What the row says of a deed that was not begun, since it was not known whether the row is there.
+const UNCONFIRMED: &str = "Nothing was done: the ledger did not confirm in time that this was written down.";
+
 /// How a deed begins.
 #[derive(Debug)]
 pub(super) enum Start {
@@ -23,6 +26,26 @@ pub(super) enum Start {
     Busy,
     /// Its row could not be written
     NotBegun(LedgerError),
+}
+
+/// Why a deed does not begin.
+#[derive(Debug)]
+struct Unbegun {
+    start: Start,
+    /// The number of a row that may be there all the same
+    row: Option<i64>,
+}
+
+impl From<Start> for Unbegun {
+    fn from(start: Start) -> Self {
+        Self { start, row: None }
+    }
+}
+
+impl From<LedgerError> for Unbegun {
+    fn from(error: LedgerError) -> Self {
+        Start::NotBegun(error).into()
+    }
 }
 
 /// A deed whose task has begun. It goes on also when nobody waits.
@@ -47,8 +70,11 @@ where
                 let _ = say.send(Start::Begun(id));
                 carry_out(&own, id, &row, lock, within(limit, deed)).await;
             }
-            Err(start) => {
+            Err(Unbegun { start, row: doubtful }) => {
                 let _ = say.send(start);
+                if let Some(id) = doubtful {
+                    never_begun(&own, id, &row).await;
+                }
             }
         }
         drop(end);
@@ -57,23 +83,25 @@ where
 }
 
 /// Takes the lock, where the deed runs alone, and writes its row.
-async fn begin(operator: &Operator, row: &Deed) -> Result<(i64, Option<Lock>), Start> {
+async fn begin(operator: &Operator, row: &Deed) -> Result<(i64, Option<Lock>), Unbegun> {
     let ledger = &operator.ledger;
     // Somebody who clicks twice sees what came of the first click.
-    if let Some(once) = row.once
-        && let Some(id) = ledger.audit_before(once).await.map_err(Start::NotBegun)?
-    {
-        return Err(Start::Before(id));
+    if let Some(id) = ledger.audit_before(row.once).await? {
+        return Err(Start::Before(id).into());
     }
     let lock = if ALONE.contains(&row.action) {
-        let taken = ledger.try_lock("console_calls").await.map_err(Start::NotBegun)?;
-        Some(taken.ok_or(Start::Busy)?)
+        Some(ledger.try_lock("console_calls").await?.ok_or(Start::Busy)?)
     } else {
         None
     };
-    match ledger.audit_begin(row).await.map_err(Start::NotBegun)? {
-        Noted::Before(id) => Err(Start::Before(id)),
-        Noted::Begun(id) => {
+    match ledger.audit_begin(row).await? {
+        Noted::Before(id) => Err(Start::Before(id).into()),
+        Noted::New(noting) => {
+            let id = noting.id();
+            noting.commit().await.map_err(|error| Unbegun {
+                start: Start::NotBegun(error),
+                row: Some(id),
+            })?;
             tracing::info!(
                 audit = id,
                 address = row.address,
@@ -156,6 +184,23 @@ async fn end(operator: &Operator, id: i64, row: &Deed, outcome: &Outcome) {
             Err(error) if attempt == TRIES => {
                 tracing::error!(audit = id, %error, "how an action of the console ended could not be written");
             }
+            Err(_) => tokio::time::sleep(AGAIN).await,
+        }
+    }
+}
+
+/// Ends a row that is there although the ledger did not say so. Nobody does its deed.
+async fn never_begun(operator: &Operator, id: i64, row: &Deed) {
+    let Outcome { result, .. } = Outcome::failed(UNCONFIRMED);
+    for attempt in 1..=TRIES {
+        match operator.ledger.audit_never_begun(id, row, &result).await {
+            Ok(()) => return,
+            Err(error) if attempt == TRIES => tracing::error!(
+                audit = id,
+                action = row.action,
+                %error,
+                "an action of the console was not begun, and its row may say that it was"
+            ),
             Err(_) => tokio::time::sleep(AGAIN).await,
         }
     }

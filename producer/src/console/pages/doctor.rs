@@ -4,21 +4,16 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
+use shared::ledger::{Examination, Examined};
 use shared::settings::BadSettings;
 
-use super::frame::{Frame, page};
+use super::frame::{Frame, Trouble, page, status, within};
 use crate::console::app::App;
-use crate::console::examined::Examination;
+use crate::console::rows::audit;
 use crate::console::times::Moment;
-use crate::doctor::{Finding, Status};
-use crate::output::{agree, count, shorten};
-
-/// Characters of a finding.
-const LONGEST: usize = 1_000;
-/// Projects of a finding that are named.
-const PROJECTS: usize = 20;
+use crate::output::{agree, count};
 
 #[derive(Template)]
 #[template(path = "doctor.html")]
@@ -28,6 +23,9 @@ struct Doctor {
     run: Option<String>,
     /// Why it cannot be run here
     faults: Vec<String>,
+    /// The ledger has said what was found last, or that nobody has run it
+    is_known: bool,
+    troubles: Vec<Trouble>,
     view: Option<View>,
 }
 
@@ -37,6 +35,8 @@ struct View {
     at: Moment,
     summary: String,
     is_whole: bool,
+    /// Findings that were not kept
+    more: usize,
     /// The worst first
     lines: Vec<Line>,
 }
@@ -46,7 +46,7 @@ struct View {
 struct Line {
     class: &'static str,
     word: &'static str,
-    check: &'static str,
+    check: String,
     found: String,
     advice: String,
     projects: Vec<String>,
@@ -54,91 +54,93 @@ struct Line {
 }
 
 impl View {
-    fn new(now: DateTime<Utc>, Examination { at, findings, is_whole }: &Examination) -> Self {
-        let number = |status: Status| findings.iter().filter(|finding| finding.status == status).count();
-        let rank = |finding: &&Finding| match finding.status {
-            Status::Problem => 0,
-            Status::Warning => 1,
-            Status::Unknown => 2,
-            Status::Ok => 3,
-        };
-        let mut sorted: Vec<&Finding> = findings.iter().collect();
-        sorted.sort_by_key(rank);
+    fn new(now: DateTime<Utc>, at: DateTime<Utc>, examination: Examination) -> Self {
+        let Examination {
+            findings,
+            more,
+            is_whole,
+        } = examination;
+        let number = |word: &str| findings.iter().filter(|finding| finding.status == word).count();
         Self {
-            at: Moment::new(now, *at),
+            at: Moment::new(now, at),
             summary: format!(
                 "{}, {}, {} as {} should be.",
-                count(number(Status::Problem), "problem"),
-                count(number(Status::Warning), "warning"),
-                count(number(Status::Ok), "check"),
-                agree(number(Status::Ok), "it", "they")
+                count(number("problem"), "problem"),
+                count(number("warning"), "warning"),
+                count(number("ok"), "check"),
+                agree(number("ok"), "it", "they")
             ),
-            is_whole: *is_whole,
-            lines: sorted.into_iter().map(Line::new).collect(),
+            is_whole,
+            more,
+            lines: findings.into_iter().map(Line::new).collect(),
         }
     }
 }
 
 impl Line {
-    fn new(finding: &Finding) -> Self {
-        let (class, word) = match finding.status {
-            Status::Ok => ("ok", "ok"),
-            Status::Unknown => ("idle", "not known"),
-            Status::Warning => ("wait", "warning"),
-            Status::Problem => ("bad", "problem"),
+    fn new(finding: Examined) -> Self {
+        let (class, word) = match finding.status.as_str() {
+            "ok" => ("ok", "ok"),
+            "warning" => ("wait", "warning"),
+            "problem" => ("bad", "problem"),
+            _ => ("idle", "not known"),
         };
-        // One project stands in the finding's own words.
-        let named = if finding.projects.len() > 1 { PROJECTS } else { 0 };
         Self {
             class,
             word,
-            check: finding.check.as_str(),
-            found: shorten(&finding.found, LONGEST),
-            advice: finding.advice.clone().unwrap_or_default(),
-            projects: finding.projects.iter().take(named).cloned().collect(),
-            more_projects: finding.projects.len().saturating_sub(PROJECTS),
+            check: finding.check,
+            found: finding.found,
+            advice: finding.advice.unwrap_or_default(),
+            projects: finding.projects,
+            more_projects: finding.more_projects,
         }
     }
 }
 
-/// Answers `/doctor`. It asks nobody.
+/// Answers `/doctor`. It asks the ledger alone, where each run is written down.
 pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
     let operator = app.operator.as_ref();
     let faults = match operator.map(|operator| &operator.doctor) {
         Some(Err(BadSettings(faults))) => faults.clone(),
         _ => Vec::new(),
     };
-    let last = operator.and_then(|operator| operator.examined.last());
-    page(&Doctor {
+    let last = within(audit::examined(app.ledger.clone())).await;
+    let troubles = last.as_ref().err().map(|words| Trouble::left_out("The ledger", words));
+    let is_known = last.is_ok();
+    let template = Doctor {
         frame: Frame::new(&app.prefix, "Doctor"),
         run: operator.map(|_| app.prefix.path("/doctor/run")),
         faults,
-        view: last.map(|last| View::new(Utc::now(), &last)),
-    })
+        is_known,
+        troubles: troubles.into_iter().collect(),
+        view: match last {
+            Ok((now, Some((at, examination)))) => Some(View::new(now, at, examination)),
+            _ => None,
+        },
+    };
+    (status(is_known), page(&template)).into_response()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Check;
 
     #[test]
-    fn the_worst_comes_first_and_the_projects_of_one_cause_are_named() {
-        let ids = (0..30).map(|id| format!("p{id}")).collect();
+    fn what_was_found_is_counted_and_told_in_words() {
+        let found = |status: &str| Examined {
+            status: status.to_owned(),
+            ..Examined::default()
+        };
         let examination = Examination {
-            at: "2026-06-01T12:00:00Z".parse().unwrap(),
-            findings: vec![
-                Finding::ok(Check::Clocks, "they agree"),
-                Finding::warning(Check::ProjectsPaused, "30 projects are paused", "Resume them.").of_projects(ids),
-                Finding::problem(Check::BrokerReachable, "away", "Start it."),
-            ],
+            findings: ["problem", "warning", "unknown", "ok"].map(found).into(),
+            more: 3,
             is_whole: true,
         };
-        let view = View::new(examination.at, &examination);
+        let at = "2026-06-01T12:00:00Z".parse().unwrap();
+        let view = View::new(at, at, examination);
         let words: Vec<&str> = view.lines.iter().map(|line| line.word).collect();
-        assert_eq!(words, ["problem", "warning", "ok"]);
-        assert_eq!((view.lines[1].projects.len(), view.lines[1].more_projects), (20, 10));
+        assert_eq!(words, ["problem", "warning", "not known", "ok"]);
         assert_eq!(view.summary, "1 problem, 1 warning, 1 check as it should be.");
-        assert!(view.lines[2].advice.is_empty());
+        assert_eq!(view.more, 3);
     }
 }

@@ -1,7 +1,7 @@
 //! What people did here.
 
 use chrono::{DateTime, Utc};
-use shared::ledger::{AuditRow, Ledger};
+use shared::ledger::{AuditRow, Examination, Ledger};
 
 use super::told;
 
@@ -23,5 +23,13 @@ pub(in crate::console) async fn newest(
 /// One of them.
 pub(in crate::console) async fn one(ledger: Ledger, id: i64) -> Result<(DateTime<Utc>, Option<AuditRow>), String> {
     let rows = tokio::try_join!(ledger.now(), ledger.audit_of(id, SUBJECTS));
+    told(&ledger, rows).await
+}
+
+/// What the doctor found last, and when; and the database's clock.
+pub(in crate::console) async fn examined(
+    ledger: Ledger,
+) -> Result<(DateTime<Utc>, Option<(DateTime<Utc>, Examination)>), String> {
+    let rows = tokio::try_join!(ledger.now(), ledger.audit_examined());
     told(&ledger, rows).await
 }

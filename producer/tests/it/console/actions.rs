@@ -461,3 +461,50 @@ async fn a_deed_that_waits_for_its_place_does_not_begin_when_the_console_ends() 
     let says = rows.iter().map(|row| row["result"]["says"].as_str().unwrap());
     assert_eq!(says.filter(|says| says.contains("was ending")).count(), 2, "{rows:#?}");
 }
+
+/// The ledger commits the row after the console has given up waiting for it. Nobody does the deed, and
+/// the row says so.
+#[tokio::test]
+async fn a_row_whose_answer_was_lost_does_not_stay_begun() {
+    const WAITS: &str = "select pg_advisory_xact_lock(4711)";
+    let world = world().await;
+    sqlx::raw_sql(
+        "create function public.wait_at_commit() returns trigger language plpgsql as
+           $$ begin perform pg_advisory_xact_lock(4711); return null; end $$;
+         create constraint trigger slow after insert on posthog_export.audit
+           deferrable initially deferred for each row execute function public.wait_at_commit()",
+    )
+    .execute(&world.pool())
+    .await
+    .unwrap();
+    let console = Console::acting(&world, &[]).await;
+    let asked = console.preview("/projects/project%20one/pause/preview", &[]).await;
+    let fields = hidden(&asked);
+    let mut held = world.pool().begin().await.unwrap();
+    sqlx::query(WAITS).execute(&mut *held).await.unwrap();
+    let answer = console.form("/projects/project%20one/pause", &with(&fields, &[]));
+    let answer = answer.send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let page = answer.text().await.unwrap();
+    assert!(page.contains("Nothing was done"), "{page}");
+    held.rollback().await.unwrap();
+    let ended = async || {
+        let rows = audit(&world).await;
+        rows.first().is_some_and(|row| row["state"] == "failed").then_some(())
+    };
+    assert!(
+        wait::until(super::PATIENCE, ended).await.is_some(),
+        "{:?}",
+        audit(&world).await
+    );
+    let rows = audit(&world).await;
+    let says = rows[0]["result"]["says"].as_str().unwrap();
+    assert!(
+        rows.len() == 1 && says.starts_with("Nothing was done: the ledger did not confirm"),
+        "{rows:#?}"
+    );
+    assert!(paused_because(&world).await.is_none());
+    // The same form once more is the same deed, which was not done.
+    let again = console.form("/projects/project%20one/pause", &with(&fields, &[]));
+    assert_eq!(again.send().await.unwrap().headers()["location"], "/actions/1");
+}

@@ -22,7 +22,7 @@ async fn the_checks_are_run_and_what_they_found_is_kept_with_its_age() {
     let console = Console::acting(&world, &[]).await;
     let before = see(&console, "/doctor").await;
     assert!(
-        before.contains("Nobody has run it since") && before.contains("Run now"),
+        before.contains("Nobody has run it from a console yet") && before.contains("Run now"),
         "{before}"
     );
 
@@ -47,6 +47,15 @@ async fn the_checks_are_run_and_what_they_found_is_kept_with_its_age() {
         (&"doctor".into(), &"done".into())
     );
     assert!(!format!("{page}{done}{rows:?}{}", console.process.log()).contains("hunter2"));
+    // Every other console shows it, also one that only shows; the pages of actions do not carry it.
+    console.process.terminate();
+    let other = Console::start(&world, &[], &[]).await;
+    let shown = other.page("/doctor").await;
+    assert!(
+        shown.contains("<code>broker.consumers</code>") && shown.contains("ago</span>"),
+        "{shown}"
+    );
+    assert!(!other.page("/actions/1").await.contains("broker.consumers"));
 }
 
 #[tokio::test]

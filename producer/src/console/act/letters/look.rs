@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use shared::ledger::Deed;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::super::confirm::refused;
 use super::super::form::Form;
@@ -33,7 +34,7 @@ pub(super) async fn look(
         action,
         project_id: None,
         subjects,
-        once: None,
+        once: Uuid::new_v4(),
     };
     let operator = Arc::clone(&form.operator);
     let (say, hear) = oneshot::channel();
