@@ -233,4 +233,4 @@ fn before(moment: DateTime<Utc>, length: Duration) -> DateTime<Utc> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

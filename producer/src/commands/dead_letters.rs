@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use shared::settings::Settings;
 
 use crate::config::{self, Server};
-use crate::dead_letters::{DeadLetter, HeldLetters, LOCK, choose, dead_run, read};
+use crate::dead_letters::{DeadLetter, HeldLetters, Keep, LOCK, choose, dead_run, read};
 use crate::error::CommandError;
 use crate::lock;
 use crate::output::Exit;
@@ -50,7 +50,7 @@ pub async fn execute(command: &Command, config: Config) -> Result<Exit, CommandE
     }
     let broker = Broker::connect(&config.broker).await?;
     let lock = lock::take(&ledger, LOCK).await?;
-    let (mut held, letters) = read(&ledger, &broker).await?;
+    let (mut held, letters) = read(&ledger, &broker, &Keep::All).await?;
     let now = ledger.now().await?;
     let exit = match command {
         Command::List(arguments) => {

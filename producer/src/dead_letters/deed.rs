@@ -11,9 +11,10 @@ use shared::ledger::{Ledger, Lock, State};
 use super::discard::discard;
 use super::letter::DeadLetter;
 use super::look::{LOCK, read};
-use super::named::{Fate, Named, Sorted, sort};
+use super::named::{Fate, Named, Sorted, keep, sort};
 use super::queue::HeldLetters;
 use super::requeue::{once_each, requeue};
+use super::shown::{Shown, as_shown};
 use crate::config::Server;
 use crate::error::CommandError;
 use crate::lock;
@@ -26,7 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What was found in the queue and among the dead runs. The queue has its messages again.
 #[derive(Debug)]
 pub(crate) struct Looked {
+    /// Those that were named, and those that the ledger does not have as dead
     pub(crate) letters: Vec<DeadLetter>,
+    /// How many messages were looked at
+    pub(crate) messages: usize,
     /// When
     pub(crate) now: DateTime<Utc>,
     /// More dead letters wait than were looked at
@@ -48,33 +52,47 @@ pub(crate) struct Dealt {
     pub(crate) broke_off: Option<CommandError>,
 }
 
-/// Looks at all dead letters, and gives the messages back before it answers.
-pub(crate) async fn look(ledger: &Ledger, server: &Server) -> Result<Looked, CommandError> {
+impl Looked {
+    /// How many messages were looked at, where more wait.
+    pub(crate) fn part(&self) -> Option<usize> {
+        self.is_part.then_some(self.messages)
+    }
+}
+
+/// Looks at all dead letters, and gives the messages back before it answers. The bodies and all headers
+/// are kept of those that are named.
+pub(crate) async fn look(named: &[Named], ledger: &Ledger, server: &Server) -> Result<Looked, CommandError> {
     let broker = Broker::connect(server).await?;
     let lock = take_lock(ledger).await?;
-    let (held, letters) = read(ledger, &broker).await?;
-    let is_part = held.is_part();
+    let (held, letters) = read(ledger, &broker, &keep(named)).await?;
+    let (messages, is_part) = (held.messages(), held.is_part());
     held.give_back().await?;
     let now = ledger.now().await?;
     lock.release().await?;
     broker.close().await;
-    Ok(Looked { letters, now, is_part })
+    Ok(Looked {
+        letters,
+        messages,
+        now,
+        is_part,
+    })
 }
 
-/// Does it to those of the named that are dead letters still.
+/// Does it to those of the named that are dead letters still, of the failure that was shown.
 pub(crate) async fn carry_out(
     fate: Fate,
     named: &[Named],
+    shown: &Shown,
     ledger: &Ledger,
     server: &Server,
 ) -> Result<Dealt, CommandError> {
     let broker = Broker::connect(server).await?;
     let lock = take_lock(ledger).await?;
-    let (mut held, letters) = read(ledger, &broker).await?;
+    let (mut held, letters) = read(ledger, &broker, &keep(named)).await?;
     let done = async {
-        let is_part = held.is_part();
-        let sorted = sort(fate, named, letters, &states(ledger, named).await?, is_part);
-        do_to(fate, sorted, ledger, &broker, &mut held).await
+        let part = held.is_part().then_some(held.messages());
+        let sorted = sort(fate, named, letters, &states(ledger, named).await?, part);
+        do_to(fate, as_shown(sorted, shown), ledger, &broker, &mut held).await
     };
     let done = done.await;
     // What was done is done: the broker puts the rest back by itself, should this fail.

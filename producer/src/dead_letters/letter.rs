@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 use shared::headers::Headers;
 use shared::ledger::{RunRow, State};
 use shared::message::Message;
 
-use super::queue::Letter;
+use super::message::Letter;
 
 /// A message of the dead-letter queue, or a dead run of the ledger whose message is gone.
 #[derive(Debug)]
@@ -17,9 +16,10 @@ pub(crate) struct DeadLetter {
     pub(crate) id: String,
     /// `None` for a body that is no job
     pub(crate) message: Option<Message>,
+    /// Empty, where it is not kept: [`super::message::Keep`]
     pub(crate) body: Vec<u8>,
     pub(crate) headers: Headers,
-    /// Every header of the message
+    /// Every header of the message; none, where they are not kept
     pub(crate) raw_headers: Map<String, Value>,
     pub(crate) error_code: Option<String>,
     /// The broker gave the message up, not a worker
@@ -31,12 +31,11 @@ pub(crate) struct DeadLetter {
 
 impl DeadLetter {
     pub(crate) fn of_message(letter: Letter, rows: &BTreeMap<String, RunRow>) -> Self {
-        let message = Message::decode(&letter.body).ok();
-        let key = message.as_ref().and_then(Message::key);
+        let key = letter.message.as_ref().and_then(Message::key);
         let row = key.as_ref().and_then(|key| rows.get(&key.to_string())).cloned();
         let by_ledger = || row.as_ref().filter(|row| row.state == State::Dead)?.error_code.clone();
         Self {
-            id: key.map_or_else(|| raw_id(&letter.body), |key| key.to_string()),
+            id: letter.id,
             by_broker: letter.broker_reason.is_some(),
             // The broker's reason comes first: our header may still hold the failure that put the
             // job on a rung.
@@ -44,7 +43,7 @@ impl DeadLetter {
                 .broker_reason
                 .or_else(|| letter.headers.error_code.clone())
                 .or_else(by_ledger),
-            message,
+            message: letter.message,
             body: letter.body,
             headers: letter.headers,
             raw_headers: letter.raw_headers,
@@ -69,6 +68,11 @@ impl DeadLetter {
         }
     }
 
+    /// Whether the ledger has its run as dead.
+    pub(crate) fn is_dead_run(&self) -> bool {
+        self.ledger.as_ref().is_some_and(|row| row.state == State::Dead)
+    }
+
     pub(crate) fn error(&self) -> Option<&str> {
         let by_ledger = || self.ledger.as_ref()?.error.as_deref();
         self.headers.error.as_deref().or_else(by_ledger)
@@ -82,9 +86,4 @@ impl DeadLetter {
         let by_ledger = || self.ledger.as_ref()?.first_failed_at;
         self.headers.first_failed_at.or_else(by_ledger)
     }
-}
-
-/// An id made from the body: the same body always has the same id.
-fn raw_id(body: &[u8]) -> String {
-    format!("raw/{}", hex::encode(&Sha256::digest(body)[..6]))
 }

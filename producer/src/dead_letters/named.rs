@@ -8,6 +8,7 @@ use shared::ledger::State;
 
 use super::discard::goes_on;
 use super::letter::DeadLetter;
+use super::message::Keep;
 use super::requeue::is_bad;
 use crate::report::Failure;
 
@@ -29,6 +30,11 @@ pub(crate) struct Named {
     pub(crate) key: Option<RunKey>,
 }
 
+/// Of these messages all is kept, in a look at the queue.
+pub(crate) fn keep(named: &[Named]) -> Keep<'_> {
+    Keep::Named(named.iter().map(|one| (one.id.as_str(), one.key.as_ref())).collect())
+}
+
 /// Those that were named, by whether the deed is done to them.
 #[derive(Debug, Default)]
 pub(crate) struct Sorted {
@@ -38,17 +44,16 @@ pub(crate) struct Sorted {
     pub(crate) left: Vec<Failure>,
 }
 
-/// Sorts them. `states`: what the ledger says of those that have a run. `is_part`: more dead letters
-/// wait than were looked at.
+/// Sorts them. `states`: what the ledger says of those that have a run. `part`: how many messages were
+/// looked at, where more wait.
 pub(crate) fn sort(
     fate: Fate,
     named: &[Named],
     letters: Vec<DeadLetter>,
     states: &BTreeMap<String, State>,
-    is_part: bool,
+    part: Option<usize>,
 ) -> Sorted {
     let ids: HashSet<&str> = named.iter().map(|one| one.id.as_str()).collect();
-    let looked_at = letters.len();
     let mut sorted = Sorted::default();
     let mut found: HashSet<String> = HashSet::new();
     for letter in letters.into_iter().filter(|letter| ids.contains(letter.id.as_str())) {
@@ -64,11 +69,11 @@ pub(crate) fn sort(
         if !found.insert(one.id.clone()) {
             continue;
         }
-        let error = match states.get(&one.id) {
-            Some(state) if *state != State::Dead => format!("it is no dead letter any more: its run is {state}"),
-            _ if is_part => format!("it is not among the first {looked_at} in the queue"),
-            Some(_) => "it became a dead letter again in this moment; look once more".to_owned(),
-            None => "no dead letter has this id any more".to_owned(),
+        let error = match (states.get(&one.id), part) {
+            (Some(state), _) if *state != State::Dead => format!("it is no dead letter any more: its run is {state}"),
+            (_, Some(looked_at)) => format!("it is not among the first {looked_at} in the queue"),
+            (Some(_), None) => "it became a dead letter again in this moment; look once more".to_owned(),
+            (None, None) => "no dead letter has this id any more".to_owned(),
         };
         sorted.left.push(Failure {
             id: one.id.clone(),
@@ -136,7 +141,7 @@ mod tests {
         ];
         let states = BTreeMap::from([("p/2024-06-01/daily".to_owned(), State::Completed)]);
         let letters = || vec![letter("q/2024-06-01/daily", JOB)];
-        let sorted = sort(Fate::Discard, &gone, letters(), &states, false);
+        let sorted = sort(Fate::Discard, &gone, letters(), &states, None);
         assert!(sorted.taken.is_empty());
         assert_eq!(
             reasons(&sorted),
@@ -149,7 +154,7 @@ mod tests {
                 ("raw/0a", "no dead letter has this id any more"),
             ]
         );
-        let part = sort(Fate::Discard, &gone, letters(), &states, true);
+        let part = sort(Fate::Discard, &gone, letters(), &states, Some(1));
         assert!(part.left[0].error.ends_with("its run is completed"));
         assert_eq!(part.left[1].error, "it is not among the first 1 in the queue");
     }
@@ -166,11 +171,11 @@ mod tests {
                 letter("raw/0b", "other"),
             ]
         };
-        let requeue = sort(Fate::Requeue, &bad, letters(), &BTreeMap::new(), false);
+        let requeue = sort(Fate::Requeue, &bad, letters(), &BTreeMap::new(), None);
         assert_eq!(requeue.taken.len(), 1);
         assert_eq!(requeue.left.len(), 1);
         assert!(requeue.left[0].error.contains("is no job"), "{:?}", requeue.left);
-        let discard = sort(Fate::Discard, &bad, letters(), &BTreeMap::new(), false);
+        let discard = sort(Fate::Discard, &bad, letters(), &BTreeMap::new(), None);
         assert_eq!((discard.taken.len(), discard.left.len()), (3, 0));
     }
 }

@@ -4,17 +4,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chrono::DateTime;
 use futures::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
-use serde_json::{Map, Value, json};
 use shared::amqp::{AmqpError, CONNECT_TIMEOUT, within};
-use shared::headers::Headers;
 use shared::topology::DEAD_LETTER_QUEUE;
 
+use super::message::{Keep, Letter};
 use crate::error::CommandError;
 use crate::output::progress;
 use crate::servers::Broker;
@@ -32,18 +30,6 @@ const PUT_BACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// A quorum queue takes 32 commands of a channel at once. Further ones wait in the channel and are
 /// lost when it closes.
 const ACKS_AT_ONCE: usize = 16;
-
-/// A message of the queue.
-#[derive(Debug)]
-pub(crate) struct Letter {
-    pub(crate) tag: u64,
-    pub(crate) body: Vec<u8>,
-    pub(crate) headers: Headers,
-    /// All headers, the broker's own included
-    pub(crate) raw_headers: Map<String, Value>,
-    /// Why the broker itself put it here, if it did: `delivery_limit`
-    pub(crate) broker_reason: Option<String>,
-}
 
 /// The channel on which the messages are held. It has one consumer, because the broker puts the
 /// messages of one back in their order, and those of several in any.
@@ -63,7 +49,7 @@ impl<'a> HeldLetters<'a> {
     /// Takes what is in the queue now. Messages that arrive meanwhile stay there. It takes all of
     /// them even for a command that needs a few: what is given back goes behind the rest of what
     /// was given back before, so each look at a part would change the order.
-    pub(crate) async fn take_all(broker: &'a Broker) -> Result<(Self, Vec<Letter>), CommandError> {
+    pub(crate) async fn take_all(broker: &'a Broker, keep: &Keep<'_>) -> Result<(Self, Vec<Letter>), CommandError> {
         let Some(depth) = broker.depth(DEAD_LETTER_QUEUE).await? else {
             return Err(CommandError::NoQueue(DEAD_LETTER_QUEUE));
         };
@@ -78,7 +64,7 @@ impl<'a> HeldLetters<'a> {
         let letters = if wanted == 0 {
             Vec::new()
         } else {
-            held.consume(wanted).await?
+            held.consume(wanted, keep).await?
         };
         tracing::debug!(depth, taken = letters.len(), "dead letters are held");
         if held.is_part() {
@@ -92,7 +78,7 @@ impl<'a> HeldLetters<'a> {
         usize::try_from(self.depth).unwrap_or(usize::MAX) > self.tags.len()
     }
 
-    async fn consume(&mut self, wanted: u16) -> Result<Vec<Letter>, CommandError> {
+    async fn consume(&mut self, wanted: u16, keep: &Keep<'_>) -> Result<Vec<Letter>, CommandError> {
         let qos = self.channel.basic_qos(wanted, BasicQosOptions::default());
         within(CONNECT_TIMEOUT, qos).await?;
         let (name, options) = ("dead-letters", BasicConsumeOptions::default());
@@ -105,7 +91,7 @@ impl<'a> HeldLetters<'a> {
         while letters.len() < usize::from(wanted)
             && let Some(delivery) = self.next(&mut consumer).await?
         {
-            self.hold(delivery, &mut letters);
+            self.hold(delivery, keep, &mut letters);
             bar.inc(1);
             if letters.len() % SAID_EVERY == 0 {
                 tracing::info!(read = letters.len(), of = wanted, "reading dead letters");
@@ -117,7 +103,7 @@ impl<'a> HeldLetters<'a> {
         // The queue looks empty as soon as its messages are on their way to us. Those that were
         // slow came before the answer to the cancel.
         while let Some(Some(delivery)) = consumer.next().now_or_never() {
-            self.hold(delivery.map_err(AmqpError::from)?, &mut letters);
+            self.hold(delivery.map_err(AmqpError::from)?, keep, &mut letters);
         }
         if letters.len() < usize::from(wanted) {
             self.depth = u32::try_from(letters.len()).unwrap_or(u32::MAX);
@@ -125,9 +111,9 @@ impl<'a> HeldLetters<'a> {
         Ok(letters)
     }
 
-    fn hold(&mut self, delivery: Delivery, letters: &mut Vec<Letter>) {
+    fn hold(&mut self, delivery: Delivery, keep: &Keep<'_>, letters: &mut Vec<Letter>) {
         self.tags.insert(delivery.delivery_tag);
-        letters.push(Letter::of(delivery));
+        letters.push(Letter::of(delivery, keep));
     }
 
     /// The next message; `None` when none has come for a while and none is left in the queue.
@@ -143,6 +129,11 @@ impl<'a> HeldLetters<'a> {
             }
         }
         Err(AmqpError::Timeout(CONNECT_TIMEOUT).into())
+    }
+
+    /// How many messages are held.
+    pub(crate) fn messages(&self) -> usize {
+        self.tags.len()
     }
 
     /// Removes a message for good.
@@ -190,85 +181,4 @@ impl<'a> HeldLetters<'a> {
         }
         Ok(())
     }
-}
-
-impl Letter {
-    fn of(delivery: Delivery) -> Self {
-        let table = delivery.properties.headers().as_ref();
-        let mut headers = Headers::from_table(table);
-        headers.first_failed_at = headers.first_failed_at.or_else(|| first_death(table?));
-        Self {
-            tag: delivery.delivery_tag,
-            headers,
-            raw_headers: table.map(plain_table).unwrap_or_default(),
-            broker_reason: table.and_then(last_reason),
-            body: delivery.data,
-        }
-    }
-}
-
-fn plain_table(table: &FieldTable) -> Map<String, Value> {
-    let entries = table.inner().iter();
-    entries.map(|(name, value)| (name.to_string(), plain(value))).collect()
-}
-
-/// A header's value as JSON, for people.
-///
-/// `testkit/src/messages.rs` holds nearly the same code, on purpose: the testkit uses no product
-/// code, so that a mistake here cannot hide behind the same mistake in the tests.
-fn plain(value: &AMQPValue) -> Value {
-    match value {
-        AMQPValue::Boolean(value) => json!(value),
-        AMQPValue::ShortShortInt(value) => json!(value),
-        AMQPValue::ShortShortUInt(value) => json!(value),
-        AMQPValue::ShortInt(value) => json!(value),
-        AMQPValue::ShortUInt(value) => json!(value),
-        AMQPValue::LongInt(value) => json!(value),
-        AMQPValue::LongUInt(value) => json!(value),
-        AMQPValue::LongLongInt(value) => json!(value),
-        AMQPValue::Float(value) => json!(value),
-        AMQPValue::Double(value) => json!(value),
-        AMQPValue::Timestamp(value) => json!(value),
-        AMQPValue::ShortString(value) => json!(value.as_str()),
-        AMQPValue::LongString(value) => json!(String::from_utf8_lossy(value.as_bytes())),
-        AMQPValue::FieldArray(values) => values.as_slice().iter().map(plain).collect(),
-        AMQPValue::FieldTable(value) => Value::Object(plain_table(value)),
-        AMQPValue::DecimalValue(_) | AMQPValue::ByteArray(_) | AMQPValue::Void => Value::Null,
-    }
-}
-
-fn text(table: &FieldTable, name: &str) -> Option<String> {
-    match table.inner().get(name)? {
-        AMQPValue::LongString(value) => Some(String::from_utf8_lossy(value.as_bytes()).into_owned()),
-        AMQPValue::ShortString(value) => Some(value.to_string()),
-        _ => None,
-    }
-}
-
-/// Why the broker moved the message here. A message that was on a rung also has the reason
-/// `expired`, which is not meant.
-fn last_reason(table: &FieldTable) -> Option<String> {
-    let reasons: Vec<String> = deaths(table).filter_map(|death| text(death, "reason")).collect();
-    reasons.into_iter().find(|reason| reason != "expired")
-}
-
-/// When the broker first moved the message to the dead letters or off a rung.
-fn first_death(table: &FieldTable) -> Option<DateTime<chrono::Utc>> {
-    let times = deaths(table).filter_map(|death| match death.inner().get("time")? {
-        AMQPValue::Timestamp(seconds) => i64::try_from(*seconds).ok(),
-        _ => None,
-    });
-    DateTime::from_timestamp(times.min()?, 0)
-}
-
-/// The broker's own history of a message, newest first.
-fn deaths(table: &FieldTable) -> impl Iterator<Item = &FieldTable> {
-    let entries = match table.inner().get("x-death") {
-        Some(AMQPValue::FieldArray(entries)) => entries.as_slice(),
-        _ => &[],
-    };
-    entries.iter().filter_map(|entry| match entry {
-        AMQPValue::FieldTable(death) => Some(death),
-        _ => None,
-    })
 }

@@ -86,11 +86,11 @@ pub(crate) fn once_each(letters: Vec<DeadLetter>, now: DateTime<Utc>) -> Vec<Req
     jobs
 }
 
-/// Which of the jobs' projects are paused, and by whom.
-pub(crate) async fn paused(ledger: &Ledger, jobs: &[Requeue]) -> Result<Paused, CommandError> {
+/// Which of these projects are paused, and by whom.
+pub(crate) async fn paused(ledger: &Ledger, projects: BTreeSet<String>) -> Result<Paused, CommandError> {
     let all = ledger.pauses().await?;
     let mut paused = Paused::default();
-    for id in projects(jobs) {
+    for id in projects {
         match all.get(&id) {
             None => {}
             Some(pause) if pause.settings.is_none() => paused.by_human.push(id),
@@ -101,7 +101,7 @@ pub(crate) async fn paused(ledger: &Ledger, jobs: &[Requeue]) -> Result<Paused, 
 }
 
 /// The projects of these jobs.
-fn projects(jobs: &[Requeue]) -> BTreeSet<String> {
+pub(crate) fn projects(jobs: &[Requeue]) -> BTreeSet<String> {
     let keys = jobs.iter().filter_map(|job| job.key.as_ref());
     keys.map(|key| key.project_id.clone()).collect()
 }

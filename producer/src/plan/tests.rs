@@ -34,7 +34,7 @@ fn rules() -> Rules {
     }
 }
 
-pub(super) fn run(day: Day, name: &str, state: State) -> RunRow {
+pub(crate) fn run(day: Day, name: &str, state: State) -> RunRow {
     let next_morning = day.next().start().and_utc() + TimeDelta::hours(1);
     let has_begun = matches!(state, State::Running | State::Completed | State::Dead | State::Waiting);
     RunRow {
@@ -59,6 +59,7 @@ pub(super) fn run(day: Day, name: &str, state: State) -> RunRow {
         queued_at: next_morning,
         started_at: has_begun.then_some(next_morning),
         completed_at: (state == State::Completed).then_some(next_morning + TimeDelta::minutes(5)),
+        updated_at: next_morning,
         counts: Counts::default(),
     }
 }

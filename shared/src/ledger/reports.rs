@@ -65,6 +65,9 @@ pub struct RunRow {
     pub started_at: Option<DateTime<Utc>>,
     /// When it was completed
     pub completed_at: Option<DateTime<Utc>>,
+    /// When its row was last written: of a dead run, when it died
+    #[serde(skip)]
+    pub updated_at: DateTime<Utc>,
     /// Events sent and rows rejected
     #[serde(flatten)]
     #[sqlx(flatten)]
@@ -207,7 +210,8 @@ macro_rules! run_rows {
                     r.changed, r.span_from, r.span_until,
                     r.created_after is null and r.span_from is null and coalesce(r.events @> array['trace', 'generation', 'score'], true) as \"full\",
                     r.error_code, r.error, r.first_failed_at, r.retry_at, r.lease_expires_at, r.queued_at, r.started_at,
-                    r.completed_at, coalesce(s.sent, 0)::bigint as sent, coalesce(s.rejected, 0)::bigint as rejected
+                    r.completed_at, r.updated_at, coalesce(s.sent, 0)::bigint as sent,
+                    coalesce(s.rejected, 0)::bigint as rejected
              from posthog_export.runs r
              left join lateral (select sum(sent) as sent, sum(rejected) as rejected from posthog_export.streams s
                                 where s.project_id = r.project_id and s.day = r.day and s.run = r.run) s on true

@@ -4,7 +4,7 @@ use serde::Serialize;
 use shared::ledger::Ledger;
 
 use super::arguments::RequeueArguments;
-use crate::dead_letters::{DeadLetter, HeldLetters, Requeue, is_bad, once_each, paused, requeue};
+use crate::dead_letters::{DeadLetter, HeldLetters, Requeue, is_bad, once_each, paused, projects, requeue};
 use crate::error::CommandError;
 use crate::output::{self, Exit, count, line, share};
 use crate::report::{Failure, say_failed};
@@ -50,7 +50,7 @@ pub(super) async fn execute(
     if which.dry_run {
         report.requeued = jobs.iter().map(|job| job.id.clone()).collect();
     } else if !jobs.is_empty() {
-        for project in paused(ledger, &jobs).await?.by_human {
+        for project in paused(ledger, projects(&jobs)).await?.by_human {
             tracing::warn!(
                 project,
                 "a person paused the project: its jobs are skipped until `producer projects resume`"

@@ -5,6 +5,7 @@ mod look;
 mod message;
 mod wait;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -20,10 +21,11 @@ use super::{Order, perform};
 use crate::console::address::{Prefix, carried};
 use crate::console::app::App;
 use crate::console::named::decoded;
-use crate::dead_letters::{Dealt, Fate, Named, Sorted, carry_out, once_each, paused, sort, states};
+use crate::dead_letters::{Dealt, Fate, Named, Paused, Shown, Sorted, carry_out, paused, sort, states};
 use crate::error::CommandError;
 use crate::output::{agree, count, share};
-use ask::{Asked, CARRIED, MOST, action, bounded, carries, some};
+use crate::report::Failure;
+use ask::{Asked, CARRIED, MARKS, MOST, action, bounded, carries, some};
 use look::look;
 
 pub(super) fn routes(prefix: &Prefix) -> Router<Arc<App>> {
@@ -51,7 +53,17 @@ enum Wish {
     /// The messages of a cause that only the queue has
     CauseInQueue(String),
     /// Those that were marked
-    Marked(Vec<Named>),
+    Marked(Marked),
+}
+
+/// Dead letters that were marked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Marked {
+    named: Vec<Named>,
+    /// How many more there were than are dealt with at once
+    others: usize,
+    /// What names none
+    unread: Vec<String>,
 }
 
 impl Wish {
@@ -64,9 +76,22 @@ impl Wish {
         if let Some(cause) = cause("all_in_queue") {
             return Self::CauseInQueue(cause);
         }
-        let mut marked: Vec<Named> = form.chosen("id").into_iter().filter_map(decoded).collect();
-        marked.truncate(MOST);
-        Self::Marked(marked)
+        Self::Marked(Marked::of(&form.chosen("id")))
+    }
+}
+
+impl Marked {
+    /// PURE.
+    fn of(values: &[&str]) -> Self {
+        let mut marked = Self::default();
+        for value in values {
+            match decoded(value) {
+                None => marked.unread.push((*value).to_owned()),
+                Some(_) if marked.named.len() == MOST => marked.others += 1,
+                Some(named) => marked.named.push(named),
+            }
+        }
+        marked
     }
 }
 
@@ -82,27 +107,27 @@ fn away(app: &App, error: &CommandError) -> Response {
 
 async fn preview(State(app): State<Arc<App>>, form: Form, fate: Fate) -> Response {
     let wish = Wish::of(&form);
-    if matches!(&wish, Wish::Marked(marked) if marked.is_empty()) {
+    if matches!(&wish, Wish::Marked(marked) if marked.named.is_empty()) {
         return nothing(&app);
     }
-    let (sorted, in_all) = match wished(&app, &form, fate, wish).await {
+    let (sorted, others) = match wished(&app, &form, fate, wish).await {
         Ok(found) => found,
         Err(answer) => return answer,
     };
     let ledger = &form.operator.ledger;
     let asked = async {
-        let now = ledger.now().await?;
         let (taken, cut) = bounded(sorted.taken);
-        let ids = carries(&taken);
+        let (ids, marks) = carries(&taken);
         let ask = Asked {
             fate,
-            in_all: in_all.or_else(|| cut.then_some(ids.len())),
+            others: others + cut,
             left: sorted.left,
             lines: ask::lines(&taken),
             ids,
+            marks,
             paused: match fate {
-                Fate::Requeue => paused(ledger, &once_each(taken, now)).await?,
-                Fate::Discard => crate::dead_letters::Paused::default(),
+                Fate::Requeue => paused(ledger, ask::projects(&taken)).await?,
+                Fate::Discard => Paused::default(),
             },
         };
         Ok::<_, CommandError>(ask)
@@ -113,9 +138,9 @@ async fn preview(State(app): State<Arc<App>>, form: Form, fate: Fate) -> Respons
     }
 }
 
-/// Those that a wish means, sorted by whether it can be done to them; and how many there are in all,
-/// where that is more. The queue is looked into only for those that the ledger does not have as dead.
-async fn wished(app: &App, form: &Form, fate: Fate, wish: Wish) -> Result<(Sorted, Option<usize>), Response> {
+/// Those that a wish means, sorted by whether it can be done to them; and how many others it means.
+/// The queue is looked into only for those that the ledger does not have as dead.
+async fn wished(app: &App, form: &Form, fate: Fate, wish: Wish) -> Result<(Sorted, usize), Response> {
     let ledger = &form.operator.ledger;
     match wish {
         Wish::Cause(cause) => {
@@ -124,44 +149,41 @@ async fn wished(app: &App, form: &Form, fate: Fate, wish: Wish) -> Result<(Sorte
         }
         Wish::CauseInQueue(cause) => {
             let looked = look(app, form, "look_into_queue", Vec::new()).await?;
+            let part = looked.part();
             let letters: Vec<_> = wait::only_in_queue(looked.letters)
                 .filter(|letter| wait::cause(letter) == cause)
                 .collect();
-            let number = letters.len();
             let named: Vec<Named> = letters.iter().map(ask::named).collect();
-            let sorted = sort(
-                fate,
-                &named,
-                letters,
-                &std::collections::BTreeMap::new(),
-                looked.is_part,
-            );
-            Ok((sorted, Some(number)))
+            Ok((sort(fate, &named, letters, &BTreeMap::new(), part), 0))
         }
-        Wish::Marked(named) => {
+        Wish::Marked(Marked { named, others, unread }) => {
             let dead = ask::dead(ledger, &named).await.map_err(|error| away(app, &error))?;
-            if dead.len() == named.len() {
-                return Ok((
-                    sort(fate, &named, dead, &std::collections::BTreeMap::new(), false),
-                    None,
-                ));
-            }
-            let ids = named.iter().map(|one| one.id.clone()).collect();
-            let looked = look(app, form, "look_into_queue", ids).await?;
-            let states = states(ledger, &named).await.map_err(|error| away(app, &error))?;
-            Ok((sort(fate, &named, looked.letters, &states, looked.is_part), None))
+            let mut sorted = if dead.len() == named.len() {
+                sort(fate, &named, dead, &BTreeMap::new(), None)
+            } else {
+                let looked = look(app, form, "look_into_queue", named.clone()).await?;
+                let states = states(ledger, &named).await.map_err(|error| away(app, &error))?;
+                let part = looked.part();
+                sort(fate, &named, looked.letters, &states, part)
+            };
+            sorted.left.extend(unread.into_iter().map(|id| Failure {
+                id,
+                error: "this is the id of no dead letter".to_owned(),
+            }));
+            Ok((sorted, others))
         }
     }
 }
 
 async fn deed(State(app): State<Arc<App>>, form: Form, fate: Fate) -> Response {
-    let carried = form.carried(CARRIED);
-    let ids = carried.iter().flat_map(|ids| ids.split(' '));
-    let named: Option<Vec<Named>> = ids.filter(|id| !id.is_empty()).map(decoded).collect();
+    let (ids, marks) = (words(&form.carried(CARRIED)), words(&form.carried(MARKS)));
+    let named: Option<Vec<Named>> = ids.iter().map(|id| decoded(id)).collect();
     // A preview makes no such form, and what is left out without a word would pass for done.
-    let Some(named) = named.filter(|named| !named.is_empty() && named.len() <= MOST) else {
+    let Some(named) = named.filter(|named| !named.is_empty() && named.len() <= MOST && named.len() == marks.len())
+    else {
         return nothing(&app);
     };
+    let shown: Shown = named.iter().map(|one| one.id.clone()).zip(marks).collect();
     let order = Order {
         action: action(fate),
         project: ask::project(&named),
@@ -169,10 +191,16 @@ async fn deed(State(app): State<Arc<App>>, form: Form, fate: Fate) -> Response {
     };
     let operator = Arc::clone(&form.operator);
     let deed = async move {
-        let done = carry_out(fate, &named, &operator.ledger, &operator.broker).await?;
+        let done = carry_out(fate, &named, &shown, &operator.ledger, &operator.broker).await?;
         Ok(outcome(fate, named.len(), done))
     };
     perform(&app, &form, order, deed).await
+}
+
+/// What stands between spaces. PURE.
+fn words(carried: &[String]) -> Vec<String> {
+    let words = carried.iter().flat_map(|field| field.split(' '));
+    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 /// What came of it. PURE.
@@ -222,7 +250,18 @@ fn outcome(fate: Fate, asked: usize, done: Dealt) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Failure;
+
+    #[test]
+    fn what_is_marked_beyond_the_most_at_once_or_names_nothing_is_counted() {
+        let values: Vec<String> = (0..MOST + 5)
+            .map(|number| format!("p{number}/2024-06-01/daily"))
+            .collect();
+        let mut values: Vec<&str> = values.iter().map(String::as_str).collect();
+        values.insert(3, "p/yesterday/daily");
+        let marked = Marked::of(&values);
+        assert_eq!((marked.named.len(), marked.others), (MOST, 5));
+        assert_eq!(marked.unread, ["p/yesterday/daily"]);
+    }
 
     #[test]
     fn an_outcome_names_what_was_left_and_fails_only_when_nothing_was_done() {

@@ -111,6 +111,55 @@ async fn what_no_longer_qualifies_is_left_out_with_the_reason() {
     );
 }
 
+/// What was shown is one failure, and there is another one since: of a run, and of a message that only
+/// the queue has.
+#[tokio::test]
+async fn what_has_failed_again_since_it_was_shown_is_left_out() {
+    let world = some_dead_letters().await;
+    let console = Console::acting(&world, &[]).await;
+    let marked = [("id", FIRST), ("id", SECOND)];
+    let asked = console.preview("/dead-letters/discard/preview", &marked).await;
+    alter(
+        &world,
+        "update posthog_export.runs set error_code = 'internal', error = 'another', updated_at = clock_timestamp()
+         where day = '2024-06-01'",
+    )
+    .await;
+    let fields = hidden(&asked);
+    let done = console.act("/dead-letters/discard", &with(&fields, &[])).await;
+    for part in [
+        "1 of 2 dead letters was discarded",
+        "it has failed again since it was shown",
+    ] {
+        assert!(done.contains(part), "{part} in {done}");
+    }
+    let rows = ledger(&world).await;
+    assert!(
+        rows.contains("project one/2024-06-01/daily dead") && rows.contains("project one/2024-06-02/daily discarded")
+    );
+    assert_eq!(world.queue_depth(DEAD).await, 4);
+
+    let of_a_message = [("all_in_queue", "bad_message")];
+    let asked = console.preview("/dead-letters/discard/preview", &of_a_message).await;
+    add_dead_letter(&world, "no job", &[("x-error-code", "internal")]).await;
+    let fields = hidden(&asked);
+    let left = console.act("/dead-letters/discard", &with(&fields, &[])).await;
+    for part in [
+        "The dead letter was not discarded.",
+        "it has failed again since it was shown",
+    ] {
+        assert!(left.contains(part), "{part} in {left}");
+    }
+    assert_eq!(world.queue_depth(DEAD).await, 5);
+    // A form without the marks is none of a preview.
+    let bare: Vec<(&str, &str)> = with(&fields, &[])
+        .into_iter()
+        .filter(|(name, _)| *name != "marks")
+        .collect();
+    let bare = console.form("/dead-letters/discard", &bare).send().await.unwrap();
+    assert_eq!(bare.status(), StatusCode::BAD_REQUEST);
+}
+
 #[tokio::test]
 async fn a_console_that_only_shows_has_no_forms_and_takes_none() {
     let world = some_dead_letters().await;

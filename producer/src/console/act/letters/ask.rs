@@ -1,7 +1,7 @@
 //! What is asked before dead letters are requeued or discarded. The form carries the ids of those that
 //! were shown. PURE, but for what is read of the ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shared::job::RunKey;
 use shared::ledger::{Ledger, State};
@@ -11,7 +11,7 @@ use super::super::confirm::{Column, Confirm, Table};
 use crate::console::address::Prefix;
 use crate::console::named::coded;
 use crate::console::rows::dead::{AT_ONCE, UNKNOWN};
-use crate::dead_letters::{DeadLetter, Fate, Named, Paused, Sorted, sort};
+use crate::dead_letters::{DeadLetter, Fate, Named, Paused, Sorted, marks, sort};
 use crate::error::CommandError;
 use crate::output::{count, number, shorten};
 use crate::report::Failure;
@@ -26,6 +26,10 @@ const LISTED: usize = 100;
 const IN_A_SENTENCE: usize = 10;
 /// The field with the ids.
 pub(super) const CARRIED: &str = "ids";
+/// The field with the marks of their failures, in the order of the ids.
+pub(super) const MARKS: &str = "marks";
+/// Bytes of a mark, and of the spaces behind it and its id.
+const MARK: usize = 14;
 
 /// The word in `audit`, and in the address.
 pub(super) fn action(fate: Fate) -> &'static str {
@@ -80,12 +84,8 @@ pub(super) async fn dead(ledger: &Ledger, named: &[Named]) -> Result<Vec<DeadLet
     Ok(dead.map(|row| DeadLetter::of_row(&row)).collect())
 }
 
-/// The first dead runs of a cause, and how many it has.
-pub(super) async fn of_cause(
-    ledger: &Ledger,
-    fate: Fate,
-    cause: &str,
-) -> Result<(Sorted, Option<usize>), CommandError> {
+/// The first dead runs of a cause, and how many others it has.
+pub(super) async fn of_cause(ledger: &Ledger, fate: Fate, cause: &str) -> Result<(Sorted, usize), CommandError> {
     let most = i64::try_from(MOST).unwrap_or(i64::MAX);
     let (causes, rows) = tokio::try_join!(ledger.dead_causes(), ledger.dead_runs(Some(cause), None, most))?;
     let all = causes
@@ -93,33 +93,45 @@ pub(super) async fn of_cause(
         .find(|known| known.error_code.as_deref().unwrap_or(UNKNOWN) == cause);
     let letters: Vec<DeadLetter> = rows.iter().map(DeadLetter::of_row).collect();
     let named: Vec<Named> = letters.iter().map(named).collect();
-    let sorted = sort(fate, &named, letters, &BTreeMap::new(), false);
-    Ok((sorted, all.and_then(|known| usize::try_from(known.runs).ok())))
+    let others = all
+        .and_then(|known| usize::try_from(known.runs).ok())
+        .map_or(0, |all| all.saturating_sub(letters.len()));
+    Ok((sort(fate, &named, letters, &BTreeMap::new(), None), others))
 }
 
-/// As many of them as one form takes, and whether some were cut off. Messages of one id stay together.
-pub(super) fn bounded(letters: Vec<DeadLetter>) -> (Vec<DeadLetter>, bool) {
-    let (mut ids, mut bytes, mut kept, mut cut) = (BTreeMap::new(), 0, Vec::new(), false);
+/// As many of them as one form takes, and how many others there are. Messages of one id stay together.
+pub(super) fn bounded(letters: Vec<DeadLetter>) -> (Vec<DeadLetter>, usize) {
+    let (mut ids, mut bytes, mut kept) = (BTreeMap::new(), 0, Vec::new());
     for letter in letters {
         let known = ids.len();
         let fits = *ids.entry(letter.id.clone()).or_insert_with(|| {
-            bytes += coded(&named(&letter)).len() + 1;
+            bytes += coded(&named(&letter)).len() + MARK;
             known < MOST && bytes <= LONGEST_IDS
         });
         if fits {
             kept.push(letter);
-        } else {
-            cut = true;
         }
     }
-    (kept, cut)
+    (kept, ids.values().filter(|fits| !**fits).count())
 }
 
-/// The values of their ids, each once.
-pub(super) fn carries(letters: &[DeadLetter]) -> Vec<String> {
+/// The values of their ids, each once, and the marks of their failures.
+pub(super) fn carries(letters: &[DeadLetter]) -> (Vec<String>, Vec<String>) {
+    let marks = marks(letters);
     let mut seen = std::collections::HashSet::new();
     let new = letters.iter().filter(|letter| seen.insert(letter.id.as_str()));
-    new.map(|letter| coded(&named(letter))).collect()
+    new.map(|letter| {
+        let mark = marks.get(&letter.id).cloned().unwrap_or_default();
+        (coded(&named(letter)), mark)
+    })
+    .unzip()
+}
+
+/// The projects of these dead letters.
+pub(super) fn projects(letters: &[DeadLetter]) -> BTreeSet<String> {
+    let messages = letters.iter().filter_map(|letter| letter.message.as_ref());
+    let keys = messages.filter_map(Message::key);
+    keys.map(|key| key.project_id).collect()
 }
 
 /// What the table says of them.
@@ -143,8 +155,10 @@ pub(super) struct Asked {
     pub(super) fate: Fate,
     /// What the form carries
     pub(super) ids: Vec<String>,
-    /// How many there are in all, where that may be more
-    pub(super) in_all: Option<usize>,
+    /// Of each its mark
+    pub(super) marks: Vec<String>,
+    /// How many others were meant, which one form does not take
+    pub(super) others: usize,
     pub(super) left: Vec<Failure>,
     /// One for each that is listed
     pub(super) lines: Vec<Vec<String>>,
@@ -183,7 +197,7 @@ impl Asked {
                 (_, Fate::Discard) => "Discard",
             },
             is_final: self.fate == Fate::Discard,
-            hidden: vec![(CARRIED, self.ids.join(" "))],
+            hidden: vec![(CARRIED, self.ids.join(" ")), (MARKS, self.marks.join(" "))],
             back: (prefix.dead_letters(None), "Dead letters".to_owned()),
             ..Confirm::default()
         }
@@ -204,11 +218,12 @@ impl Asked {
             }
         };
         let mut says = vec![what.to_owned()];
-        if let Some(all) = self.in_all.filter(|all| *all > self.ids.len()) {
+        if self.others > 0 {
+            let large = |count: usize| number(i64::try_from(count).unwrap_or(i64::MAX));
             says.push(format!(
                 "These are the first {} of {}. Do the same again for the others.",
-                number(i64::try_from(self.ids.len()).unwrap_or(i64::MAX)),
-                number(i64::try_from(all).unwrap_or(i64::MAX)),
+                large(self.ids.len()),
+                large(self.ids.len() + self.left.len() + self.others),
             ));
         }
         says

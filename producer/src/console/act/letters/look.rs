@@ -16,32 +16,27 @@ use super::super::outcome::Outcome;
 use super::super::task::{Start, start};
 use super::super::{broken, not_begun, see};
 use crate::console::app::App;
-use crate::dead_letters::{self, Looked};
+use crate::dead_letters::{self, Looked, Named};
 use crate::output::count;
 
 /// How long it may take. Without an end the messages are put back as the connection ends.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// What lies in the queue; or the page that says why that is not known.
-pub(super) async fn look(
-    app: &App,
-    form: &Form,
-    action: &'static str,
-    subjects: Vec<String>,
-) -> Result<Looked, Response> {
+pub(super) async fn look(app: &App, form: &Form, action: &'static str, named: Vec<Named>) -> Result<Looked, Response> {
     let row = Deed {
         address: form.address.clone(),
         action,
         project_id: None,
-        subjects,
+        subjects: named.iter().map(|one| one.id.clone()).collect(),
         once: Uuid::new_v4(),
     };
     let operator = Arc::clone(&form.operator);
     let (say, hear) = oneshot::channel();
     let deed = async move {
-        match dead_letters::look(&operator.ledger, &operator.broker).await {
+        match dead_letters::look(&named, &operator.ledger, &operator.broker).await {
             Ok(looked) => {
-                let number = looked.letters.iter().filter(|letter| letter.tag.is_some()).count();
+                let number = looked.messages;
                 let _ = say.send(Ok(looked));
                 Ok(Outcome::done(format!("{} put back.", count(number, "message"))).count("looked at", number))
             }

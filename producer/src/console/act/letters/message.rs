@@ -144,8 +144,7 @@ pub(super) async fn show(State(app): State<Arc<App>>, form: Form) -> Response {
     let Some(wanted) = form.typed("message").and_then(decoded) else {
         return nothing(&app);
     };
-    let subjects = vec![wanted.id.clone()];
-    let looked = match look(&app, &form, "look_at_message", subjects).await {
+    let looked = match look(&app, &form, "look_at_message", vec![wanted.clone()]).await {
         Ok(looked) => looked,
         Err(answer) => return answer,
     };
@@ -157,10 +156,9 @@ pub(super) async fn show(State(app): State<Arc<App>>, form: Form) -> Response {
         .filter(|letter| letter.tag.is_some());
     let messages = messages.count();
     let Some(letter) = looked.letters.iter().find(is_it) else {
-        let why = if looked.is_part {
-            format!("It is not among the first {} in the queue.", looked.letters.len())
-        } else {
-            "No dead letter has this id any more.".to_owned()
+        let why = match looked.part() {
+            Some(looked_at) => format!("It is not among the first {looked_at} in the queue."),
+            None => "No dead letter has this id any more.".to_owned(),
         };
         return refused(&app, StatusCode::NOT_FOUND, "Not found", &why);
     };

@@ -86,8 +86,7 @@ pub(super) fn only_in_queue(letters: Vec<DeadLetter>) -> impl Iterator<Item = De
 
 impl View {
     fn new(looked: Looked) -> Self {
-        let now = looked.now;
-        let messages = looked.letters.iter().filter(|letter| letter.tag.is_some()).count();
+        let (now, looked_at) = (looked.now, looked.messages);
         let all: Vec<DeadLetter> = only_in_queue(looked.letters).collect();
         let mut causes: BTreeMap<&str, usize> = BTreeMap::new();
         for letter in &all {
@@ -96,7 +95,7 @@ impl View {
         let large = |all: usize| number(i64::try_from(all).unwrap_or(i64::MAX));
         Self {
             as_of: Moment::new(now, now),
-            messages: count(messages, "message"),
+            messages: count(looked_at, "message"),
             is_part: looked.is_part,
             causes: causes
                 .iter()

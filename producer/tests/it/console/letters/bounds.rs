@@ -79,3 +79,31 @@ async fn ten_thousand_messages_are_counted_and_the_first_are_listed() {
     console.act("/dead-letters/discard", &with(&fields, &[])).await;
     assert_eq!(world.queue_depth(DEAD).await, 9_000);
 }
+
+/// The most that the console ever held, in bytes.
+#[cfg(target_os = "linux")]
+fn peak(console: &Console) -> u64 {
+    let path = format!("/proc/{}/status", console.process.pid());
+    let status = std::fs::read_to_string(path).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+/// All are taken out of the queue for a look, and little is kept of those that nobody named.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_look_keeps_little_of_messages_with_long_headers() {
+    const MESSAGES: usize = 6_000;
+    const HEADER: usize = 20_000;
+    let world = world().await;
+    let bodies: Vec<String> = (0..MESSAGES).map(|number| format!("no job {number}")).collect();
+    let long = "x".repeat(HEADER);
+    add_dead_letters(&world, &bodies, &[("x-error-code", "bad_message"), ("x-long", &long)]).await;
+    let console = Console::acting(&world, &[]).await;
+    see(&console, "/dead-letters").await;
+    let before = peak(&console);
+    let page = console.preview("/dead-letters/queue", &[]).await;
+    assert!(page.contains("Of 6,000 messages"), "{page}");
+    let grown = usize::try_from(peak(&console) - before).unwrap();
+    assert!(grown < MESSAGES * HEADER / 2, "{} MB", grown / 1_000_000);
+}
