@@ -130,7 +130,8 @@ impl std::str::FromStr for SettleAfter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "off" {
+        // YAML makes `false` of an `off` without quotes.
+        if matches!(text, "off" | "false") {
             return Ok(Self(None));
         }
         let after = TimeDelta::from_std(parse_duration(text)?).ok();
@@ -206,6 +207,7 @@ mod tests {
     fn settling_is_off_or_takes_a_time_that_makes_sense() {
         let after = |text: &str| text.parse().map(|SettleAfter(after)| after);
         assert_eq!(after("off"), Ok(None));
+        assert_eq!(after("false"), Ok(None), "YAML's reading of off");
         assert_eq!(after("24h"), Ok(Some(TimeDelta::days(1))));
         for bad in ["", "0s", "59m", "31d", "none", "24"] {
             assert!(after(bad).is_err(), "{bad}");

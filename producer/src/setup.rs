@@ -30,6 +30,8 @@ pub struct Migrated {
     pub applied: Vec<Migration>,
     /// The version of the schema now
     pub version: i64,
+    /// Whether that is a version of a newer program. Then there was nothing to do
+    pub newer: bool,
 }
 
 impl Migrated {
@@ -44,7 +46,13 @@ impl Migrated {
                     name: new.description.to_string(),
                 })
                 .collect(),
-            version: migrator.iter().map(|known| known.version).max().unwrap_or(0),
+            version: migrator
+                .iter()
+                .map(|known| known.version)
+                .chain(before.last().copied())
+                .max()
+                .unwrap_or(0),
+            newer: is_newer(before, migrator),
         }
     }
 
@@ -54,6 +62,12 @@ impl Migrated {
         if self.made {
             return format!(
                 "Made the ledger's schema `{SCHEMA}`: {number}, version {}.",
+                self.version
+            );
+        }
+        if self.newer {
+            return format!(
+                "The ledger's schema `{SCHEMA}` is of a newer program: version {}. This program works with it.",
                 self.version
             );
         }
@@ -72,6 +86,14 @@ impl Migrated {
     }
 }
 
+/// Whether a newer program has migrated, and nothing is left for this one: all its migrations are
+/// there, and the others came later. A migration only adds, so an older program goes on. PURE.
+fn is_newer(before: &BTreeSet<i64>, migrator: &Migrator) -> bool {
+    let own: BTreeSet<i64> = migrator.iter().map(|known| known.version).collect();
+    let mut others = before.difference(&own).peekable();
+    others.peek().is_some() && own.is_subset(before) && others.all(|other| Some(other) > own.last())
+}
+
 /// Creates or updates the schema. The migrations take an advisory lock, which belongs to a session,
 /// so this does not work through a transaction pooler.
 pub async fn migrate(ledger: &Ledger) -> Result<Migrated, CommandError> {
@@ -84,19 +106,25 @@ pub async fn migrate(ledger: &Ledger) -> Result<Migrated, CommandError> {
     .bind(SCHEMA)
     .fetch_one(ledger.pool())
     .await?;
-    let before: Vec<i64> = if has_table {
+    let before: BTreeSet<i64> = if has_table {
         let applied = "-- migrate_applied\nselect version from posthog_export._sqlx_migrations where success";
-        let applied = sqlx::query_scalar(applied).fetch_all(ledger.pool()).await;
-        applied.map_err(MigrateError::Execute)?
+        let applied: Vec<i64> = sqlx::query_scalar(applied)
+            .fetch_all(ledger.pool())
+            .await
+            .map_err(MigrateError::Execute)?;
+        applied.into_iter().collect()
     } else {
-        Vec::new()
+        BTreeSet::new()
     };
-    let migrator = if there { migrator_in_schema() } else { migrator() };
+    let mut migrator = if there { migrator_in_schema() } else { migrator() };
+    migrator.set_ignore_missing(is_newer(&before, &migrator));
     migrator.run(ledger.pool()).await?;
-    let migrated = Migrated::of(&before.into_iter().collect(), &migrator);
+    let migrated = Migrated::of(&before, &migrator);
     tracing::info!(
         migrations = migrator.iter().count(),
         new = migrated.applied.len(),
+        version = migrated.version,
+        newer = migrated.newer,
         "the ledger's schema is up to date"
     );
     Ok(migrated)
@@ -143,5 +171,28 @@ mod tests {
         );
         let newest: BTreeSet<i64> = all.iter().copied().take(number - 1).collect();
         assert!(after(&newest).contains(": 1 migration ("), "{}", after(&newest));
+    }
+
+    #[test]
+    fn a_ledger_is_newer_only_if_nothing_of_this_programs_is_missing() {
+        let all: BTreeSet<i64> = migrator().iter().map(|known| known.version).collect();
+        let newest = *all.last().unwrap();
+        let with = |others: &[i64]| all.iter().chain(others).copied().collect::<BTreeSet<i64>>();
+        let later = with(&[newest + 1, newest + 2]);
+        let migrated = Migrated::of(&later, &migrator());
+        assert_eq!((migrated.newer, migrated.version), (true, newest + 2));
+        assert!(
+            migrated.sentence().contains(&format!(
+                "of a newer program: version {}. This program works",
+                newest + 2
+            )),
+            "{}",
+            migrated.sentence()
+        );
+        let older = all.iter().copied().filter(|version| *version < newest).collect();
+        let gap = later.iter().copied().filter(|version| *version != newest).collect();
+        for before in [BTreeSet::new(), older, gap, with(&[]), with(&[0, newest + 1])] {
+            assert!(!Migrated::of(&before, &migrator()).newer, "{before:?}");
+        }
     }
 }

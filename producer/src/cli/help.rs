@@ -68,8 +68,11 @@ Run it as the owner of the schema (deploy/sql/ledger.sql), before the first star
 upgrade. It reads only LEDGER_DATABASE_URL [default: DATABASE_URL]. The URL must lead to PostgreSQL
 itself, not to a connection pooler: the lock that migrations take belongs to a session.
 
-JSON: {made, applied: [{version, name}], version}. `made` is true where the schema held nothing
-before. `applied` are the migrations that are new, and `version` is the newest.";
+A ledger that a newer program has migrated is left as it is: this program works with it.
+
+JSON: {made, applied: [{version, name}], version, newer}. `made` is true where the schema held
+nothing before. `applied` are the migrations that are new, and `version` is the newest. `newer` is
+true where a newer program has migrated the ledger.";
 
 pub(super) const DECLARE: &str = "\
 Examples:

@@ -207,3 +207,28 @@ async fn migrating_says_what_it_made() {
     let made = format!("Made the ledger's schema `posthog_export`: {number} migrations");
     assert!(text.contains(&made), "{text}");
 }
+
+/// As after a rollback, where the older setup runs again.
+#[tokio::test]
+async fn a_ledger_of_a_newer_program_is_left_as_it_is() {
+    let world = bare_world().await;
+    let made = crate::json(&world, &["migrate", "--json"]).await;
+    assert_eq!(made["newer"], false, "{made}");
+    let later = "insert into posthog_export._sqlx_migrations (version, description, success, checksum, execution_time)
+                 values (9999, 'of a newer program', true, '', 0)";
+    sqlx::raw_sql(later).execute(&world.pool()).await.unwrap();
+    let rolled_back = crate::json(&world, &["migrate", "--json"]).await;
+    assert_eq!(
+        rolled_back,
+        serde_json::json!({"made": false, "applied": [], "version": 9999, "newer": true})
+    );
+    world.set("LOG_FORMAT", "text");
+    let text = world.succeeds(&["migrate"]).await.stdout;
+    assert!(text.contains("of a newer program: version 9999"), "{text}");
+    // One of our own is missing: that is no newer ledger, but another one.
+    let gap = "delete from posthog_export._sqlx_migrations where version =
+               (select max(version) from posthog_export._sqlx_migrations where version < 9999)";
+    sqlx::raw_sql(gap).execute(&world.pool()).await.unwrap();
+    let (_, error) = refused(&world, &["migrate"], &[]).await;
+    assert!(error.contains("it has migration 9999"), "{error}");
+}
