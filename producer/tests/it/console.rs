@@ -210,7 +210,7 @@ async fn a_project_its_runs_and_its_dead_letters_have_pages() {
     for words in [
         "Name of project one".to_owned(),
         format!(
-            "{}: exported, 1,234 events, 1 rows rejected, not all of it is in PostHog",
+            "{}: exported, 1,234 events, 1 row rejected, not all of it is in PostHog",
             back(3)
         ),
         format!("{}: dead letter", back(2)),

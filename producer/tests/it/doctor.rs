@@ -205,7 +205,7 @@ async fn faults_of_the_databases_are_named() {
         "ledger.version",
         "problem",
         &[
-            &format!("version {}; this program's is {newest}", newest - 1),
+            &format!("version {}, and this program needs {newest}", newest - 1),
             "producer migrate",
         ],
     );

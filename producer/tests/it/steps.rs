@@ -183,7 +183,7 @@ async fn what_cannot_be_is_refused_with_the_variables_name() {
         assert_eq!(output.code, code, "{says}: {}", output.stderr);
         assert!(output.stderr.contains(says), "{says}: {}", output.stderr);
     };
-    refused(&["enqueue", "--steps"], &[], "EXPORT_EVERY is 1d", 1).await;
+    refused(&["enqueue", "--steps"], &[], "EXPORT_EVERY is 1d", 2).await;
     for (variable, value) in [("EXPORT_EVERY", "7h"), ("EXPORT_EVERY", "1m"), ("SETTLE_AFTER", "1m")] {
         refused(&["enqueue"], &[(variable, value)], variable, 2).await;
     }

@@ -164,7 +164,7 @@ fn undecided(days: &[Arrival]) -> BTreeMap<&str, usize> {
     reasons
 }
 
-/// For nobody in particular: a line for each day that needs somebody, one for each reason why days
+/// For nobody in particular: a line for each day that needs attention, one for each reason why days
 /// could not be judged, and one for all.
 pub(super) fn log(report: &Report) {
     let reasons = undecided(&report.days);

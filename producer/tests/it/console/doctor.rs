@@ -32,7 +32,7 @@ async fn the_checks_are_run_and_what_they_found_is_kept_with_its_age() {
     let page = see(&console, "/doctor").await;
     for part in [
         "<code>broker.consumers</code>",
-        "Start workers, or look why they do not consume",
+        "Start a worker. If one runs, its `/readyz` says why",
         "<code>database.columns</code>",
         "typed at https://127.0.0.1:1",
         "s ago</span>",

@@ -165,6 +165,6 @@ async fn the_doctor_is_run_and_its_findings_stand_side_by_side() {
     shown(&browser, "Doctor").await;
     looked_at(&browser, &axe, "doctor").await;
     assert!(browser.text("#findings").await.starts_with("What it found"));
-    assert!(browser.text("tbody").await.contains("Start workers"));
+    assert!(browser.text("tbody").await.contains("Start a worker"));
     assert_eq!(browser.complaints().await, Vec::<String>::new());
 }

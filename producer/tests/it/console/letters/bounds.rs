@@ -42,13 +42,13 @@ async fn all_of_a_cause_takes_a_thousand_at_most_and_says_so() {
         .preview("/dead-letters/discard/preview", &[("all", "internal")])
         .await;
     assert!(asked.len() < LARGEST, "{} bytes", asked.len());
-    for part in ["Discard 1000 dead letters", "These are the first 1,000 of 10,000"] {
+    for part in ["Discard 1,000 dead letters", "These are the first 1,000 of 10,000"] {
         assert!(asked.contains(part), "{part} in {asked}");
     }
     let fields = hidden(&asked);
     let done = console.act("/dead-letters/discard", &with(&fields, &[])).await;
     assert!(
-        done.contains("1000 of 1000 dead letters were discarded") && done.len() < LARGEST,
+        done.contains("1,000 of 1,000 dead letters were discarded") && done.len() < LARGEST,
         "{done}"
     );
     let left: i64 = sqlx::query_scalar("select count(*) from posthog_export.runs where state = 'dead'")
