@@ -159,6 +159,8 @@ struct Report {
     /// Days that are due and were not begun in time
     left: usize,
     repaired: Vec<Repaired>,
+    /// Whether days were asked for
+    asked: bool,
 }
 
 /// Whether this look has found something out: PostHog was asked, and answered. PURE.
@@ -225,6 +227,7 @@ async fn verify(arguments: &Arguments, config: &Config) -> Result<Report, Comman
     };
     let hosts = Host::of(due, &integrations, config.key.get()?, &config.keys);
     let mut report = work.all(hosts).await;
+    report.asked = arguments.days.bounds()? != (None, None);
     report
         .days
         .sort_by(|a, b| (a.day, &a.project_id).cmp(&(b.day, &b.project_id)));

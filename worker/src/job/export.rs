@@ -267,6 +267,7 @@ fn tally(streams: &BTreeMap<Stream, Progress>) -> Tally {
     Tally {
         accepted: AtomicI64::new(total(|progress| progress.sent)),
         refused: AtomicI64::new(total(|progress| progress.rejected)),
+        ..Tally::default()
     }
 }
 

@@ -1,7 +1,7 @@
 //! `POST /batch/`: sends a body until PostHog has every event of it that it can ever take.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
@@ -23,6 +23,9 @@ use crate::watch::outcome::SplitCause;
 
 /// A run with so many refusals and not one accepted event has a fault in its mapping.
 const REFUSED_LIMIT: i64 = 50;
+
+/// A body that was not taken for so long is told in the log: most trouble is over sooner.
+const TOLD_AFTER: Duration = Duration::from_secs(5);
 
 /// An answer that takes this part of its time limit is late.
 const LATE: u32 = 4;
@@ -58,6 +61,8 @@ pub struct Tally {
     pub accepted: AtomicI64,
     /// Rows refused
     pub refused: AtomicI64,
+    /// Whether the log says by now that PostHog takes nothing
+    pub told: AtomicBool,
 }
 
 /// What became of a body.
@@ -222,15 +227,24 @@ impl Sender<'_> {
                     return Err(SendError::EndpointRefused(format!("POST {url}: {said}")));
                 }
                 Step::Stop(error) => return Err(error),
-                Step::Resend(delay) => {
+                Step::Resend(delay, why) => {
                     metrics::retried(self.stream);
                     tracing::debug!(stream = %self.stream, ?delay, "will send again");
+                    self.tell(began.elapsed() + delay, &why);
                     tokio::select! {
                         () = tokio::time::sleep(delay) => {}
                         () = self.stop.cancelled() => return Err(SendError::Interrupted),
                     }
                 }
             }
+        }
+    }
+
+    /// Says once for each slice that PostHog takes nothing, long before the retry budget is over.
+    fn tell(&self, waited: Duration, why: &str) {
+        if waited >= TOLD_AFTER && !self.tally.told.swap(true, Ordering::Relaxed) {
+            let (stream, retry_budget) = (self.stream, self.capture.retry_budget);
+            tracing::warn!(%stream, reason = why, ?retry_budget, "PostHog takes no events; the worker tries again");
         }
     }
 

@@ -26,7 +26,7 @@ pub enum Step {
     /// PostHog has it.
     Accepted,
     /// Send the same bytes again after a while.
-    Resend(Duration),
+    Resend(Duration, String),
     /// PostHog refuses the body as it is, with what it said. Split it; a body of one event becomes
     /// a reject.
     Split(SplitCause, String),
@@ -135,7 +135,7 @@ impl Tries {
         if elapsed + delay > self.budget {
             Step::Stop(SendError::Unavailable(why))
         } else {
-            Step::Resend(delay)
+            Step::Resend(delay, why)
         }
     }
 }
@@ -185,7 +185,7 @@ mod tests {
 
     fn delay(step: &Step) -> Duration {
         match step {
-            Step::Resend(delay) => *delay,
+            Step::Resend(delay, _) => *delay,
             other => panic!("{other:?}"),
         }
     }
@@ -196,7 +196,7 @@ mod tests {
             assert_eq!(decide(answer(status, "", None)), Step::Accepted);
         }
         for status in [408, 429, 500, 502, 503, 504, 520] {
-            assert!(matches!(decide(answer(status, "", None)), Step::Resend(_)), "{status}");
+            assert!(matches!(decide(answer(status, "", None)), Step::Resend(..)), "{status}");
         }
         assert!(matches!(
             decide(answer(413, "", None)),
@@ -229,7 +229,7 @@ mod tests {
         }
         assert!(matches!(
             decide(Err(CallError::Transport("reset".into()))),
-            Step::Resend(_)
+            Step::Resend(..)
         ));
     }
 
@@ -263,7 +263,8 @@ mod tests {
             for round in 0..10_000 {
                 let text = retry_after.map(|s| s.to_string());
                 match tries.decide(answer(429, "", text.as_deref()), elapsed, now()) {
-                    Step::Resend(delay) => {
+                    Step::Resend(delay, why) => {
+                        prop_assert!(why.contains("429"), "{why}");
                         prop_assert!(delay <= RETRY_AFTER_CAP);
                         prop_assert!(delay >= FIRST_DELAY / 2);
                         elapsed += delay;

@@ -154,7 +154,7 @@ pub async fn execute(arguments: &SetArguments, config: SetConfig) -> Result<Exit
     if arguments.json {
         output::json(&report);
     } else {
-        say(&report, answer.as_ref());
+        say(&report, arguments.disable, answer.as_ref());
     }
     Ok(Exit::of(answer.is_none_or(|answer| answer.is_usable())))
 }
@@ -188,11 +188,15 @@ async fn asked(database: &PgPool, project: &str, config: &SetConfig) -> Option<K
     }
 }
 
-fn say(report: &Report<'_>, answer: Option<&KeyAnswer>) {
+fn say(report: &Report<'_>, disabled: bool, answer: Option<&KeyAnswer>) {
     let project = report.project_id;
     let done = if report.created { "Created" } else { "Changed" };
     line(format!("{done} the PostHog integration of project {project}."));
-    line(after(project, answer));
+    if disabled {
+        line("It is disabled: no more days of the project are exported.");
+    } else {
+        line(after(project, answer));
+    }
 }
 
 /// What the host said, and what to do next. PURE.

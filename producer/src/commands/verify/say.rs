@@ -137,6 +137,11 @@ fn summary(report: &Report) -> String {
             first += &format!("; no time was left for {}", count(report.left, "day"));
         }
         said.push(first + ".");
+    } else if report.asked && report.earlier.is_empty() {
+        said.push(
+            "Nothing to verify: no run of these days is completed. `producer status --project ID` shows their runs."
+                .to_owned(),
+        );
     } else if report.earlier.is_empty() {
         said.push("Nothing is due: `--from` and `--to` verify days again.".to_owned());
     } else {
@@ -198,6 +203,11 @@ mod tests {
         };
         assert_eq!(summary(&report), "0 days verified; no time was left for 2 days.");
         assert!(summary(&Report::default()).starts_with("Nothing is due"));
+        let asked = Report {
+            asked: true,
+            ..Report::default()
+        };
+        assert!(summary(&asked).starts_with("Nothing to verify"));
     }
 
     #[test]

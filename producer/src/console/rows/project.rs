@@ -54,8 +54,8 @@ async fn rows(ledger: &Ledger, id: &str, part: Part) -> Result<Rows, LedgerError
     let today = Day::of(now);
     let (first, last) = known.unwrap_or((today, today));
     let last = last.max(today);
-    let chosen = part.year.or(part.day.map(|day| day.0.year())).unwrap_or(today.0.year());
-    let year = chosen.clamp(first.0.year(), last.0.year());
+    let newest = known.map_or(today, |(_, newest)| newest);
+    let year = chosen(part, newest).clamp(first.0.year(), last.0.year());
     let (from, to) = (edge(year, 1, 1, first), edge(year, 12, 31, last));
     let of_day = async {
         match part.day {
@@ -90,6 +90,31 @@ async fn rows(ledger: &Ledger, id: &str, part: Part) -> Result<Rows, LedgerError
     })
 }
 
+/// The year that was asked for, that of the day, or that of the newest run: a project of which only
+/// old days were exported shows these. PURE.
+fn chosen(part: Part, newest: Day) -> i32 {
+    part.year.unwrap_or_else(|| part.day.unwrap_or(newest).0.year())
+}
+
 fn edge(year: i32, month: u32, day: u32, otherwise: Day) -> Day {
     NaiveDate::from_ymd_opt(year, month, day).map_or(otherwise, Day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_opens_at_its_newest_run() {
+        let day = |text: &str| -> Day { text.parse().unwrap() };
+        let asked = |year: Option<i32>, of: Option<&str>| Part {
+            year,
+            day: of.map(day),
+            steps: false,
+        };
+        let newest = day("2024-06-01");
+        assert_eq!(chosen(asked(None, None), newest), 2024);
+        assert_eq!(chosen(asked(None, Some("2023-05-05")), newest), 2023);
+        assert_eq!(chosen(asked(Some(2022), Some("2023-05-05")), newest), 2022);
+    }
 }
