@@ -25,8 +25,8 @@ the terminal, and does not show what is typed. `verify` needs less: give it anot
 Exit code: 1 when something could not be done. A tile that is left alone or left out is no failure.
 
 JSON: {project_id, posthog_project, dashboard_id, url, dry_run, tiles: [{tile, kind: tile | heading,
-title, insight_id, result: made | changed | kept | left | left_out, why}], notes, requests: [{method,
-path, body}]}. `requests` comes with --dry-run only.";
+title, insight_id, result: made | changed | kept | left | left_out, why}], notes, requests:
+[{method, path, body}]}. `requests` comes with --dry-run only.";
 
 pub(super) const UPDATE: &str = "\
 Examples:
