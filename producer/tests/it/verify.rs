@@ -718,7 +718,7 @@ async fn the_scheduler_verifies_by_itself_and_status_shows_it() {
     assert!(text.contains("PostHog does not hold all of 1 exported day"), "{text}");
     let doctor = world.producer(&["doctor", "--json"]).await;
     assert!(
-        doctor.stdout.contains("does not hold all events of 1 exported days"),
+        doctor.stdout.contains("does not hold all events of 1 exported day\","),
         "{}",
         doctor.stdout
     );
