@@ -102,7 +102,7 @@ pub struct Sample {
     pub postgres_cpu: f64,
     /// Bytes
     pub peak_memory: Option<u64>,
-    /// Memory over time: seconds and bytes; empty where it was not looked at
+    /// Memory over time: seconds and bytes; kept of the first round, and empty where it was not looked at
     pub memory: Vec<Held>,
     /// Events
     pub events: u64,
