@@ -136,7 +136,8 @@ async fn an_owner_who_may_create_roles_is_enough() {
     let pool = sqlx::PgPool::connect(&chief).await.unwrap();
     let upgrade = include_str!("../../../docs/UPGRADE.md");
     let (_, rest) = upgrade.split_once("## Uninstall").unwrap();
-    let statements = rest.split("```").nth(1).unwrap().trim_start_matches("sql");
+    let (_, block) = rest.split_once("```sql").unwrap();
+    let (statements, _) = block.split_once("```").unwrap();
     sqlx::raw_sql(statements).execute(&pool).await.unwrap();
     let left = "select count(*) from pg_roles where rolname like 'posthog_export%'";
     let left: i64 = sqlx::query_scalar(left).fetch_one(&pool).await.unwrap();
@@ -175,7 +176,8 @@ async fn rights_that_were_not_granted_are_an_error() {
     // Somebody else makes the roles; the owner of the tables, who may make none, grants.
     let install = include_str!("../../../docs/INSTALL.md");
     let (_, rest) = install.split_once("The administrator creates the roles").unwrap();
-    let statements = rest.split("```").nth(1).unwrap().trim_start_matches("sql");
+    let (_, block) = rest.split_once("```sql").unwrap();
+    let (statements, _) = block.split_once("```").unwrap();
     sqlx::raw_sql(statements).execute(&world.pool()).await.unwrap();
     for file in ["reader.sql", "settings.sql", "reader.sql"] {
         psql_as(&role("simple"), file, &[]);
