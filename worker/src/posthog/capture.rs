@@ -24,7 +24,8 @@ use crate::watch::outcome::SplitCause;
 /// A run with so many refusals and not one accepted event has a fault in its mapping.
 const REFUSED_LIMIT: i64 = 50;
 
-/// A body that was not taken for so long is told in the log: most trouble is over sooner.
+/// A body that is not taken for so long is told in the log: most trouble is over sooner. A host that
+/// does not answer at all is told of after `SEND_TIMEOUT`.
 const TOLD_AFTER: Duration = Duration::from_secs(5);
 
 /// An answer that takes this part of its time limit is late.
@@ -61,7 +62,7 @@ pub struct Tally {
     pub accepted: AtomicI64,
     /// Rows refused
     pub refused: AtomicI64,
-    /// Whether the log says by now that PostHog takes nothing
+    /// Whether the log says by now that a body waits
     pub told: AtomicBool,
 }
 
@@ -240,11 +241,11 @@ impl Sender<'_> {
         }
     }
 
-    /// Says once for each slice that PostHog takes nothing, long before the retry budget is over.
+    /// Says once for each slice that a body waits, long before the retry budget is over.
     fn tell(&self, waited: Duration, why: &str) {
         if waited >= TOLD_AFTER && !self.tally.told.swap(true, Ordering::Relaxed) {
             let (stream, retry_budget) = (self.stream, self.capture.retry_budget);
-            tracing::warn!(%stream, reason = why, ?retry_budget, "PostHog takes no events; the worker tries again");
+            tracing::warn!(%stream, reason = why, ?retry_budget, "PostHog has not taken a batch of events yet; the worker tries again");
         }
     }
 

@@ -19,7 +19,7 @@ use crate::console::address::Prefix;
 use crate::console::app::App;
 use crate::console::pages::words;
 use crate::doctor::{Finding, Status, examine_within};
-use crate::output::{count, shorten};
+use crate::output::{count, plain, shorten};
 
 /// How long the checks may take: a little less than what calls a host may take, so that what was
 /// found by then is kept.
@@ -104,8 +104,9 @@ fn one(finding: Finding) -> Examined {
             Status::Problem => "problem",
         }
         .to_owned(),
-        found: shorten(&words::failure(&finding.found), LONGEST),
-        advice: finding.advice.map(|advice| shorten(&advice, LONGEST)),
+        // JSON of PostgreSQL holds no NUL, which the name of a broker's connection may have.
+        found: shorten(&plain(&words::failure(&finding.found)), LONGEST),
+        advice: finding.advice.map(|advice| shorten(&plain(&advice), LONGEST)),
         more_projects: finding.projects.len().saturating_sub(PROJECTS),
         projects: finding.projects.into_iter().take(named).collect(),
     }
@@ -126,10 +127,11 @@ mod tests {
         found.push(Finding::problem(Check::Projects, "p0 at h: refused", "Mend it.").of_projects(ids(1)));
         let typed = "the project's PostHog host is not usable: `hunter2` is not a URL";
         found.push(Finding::problem(Check::Projects, typed, "Mend it."));
+        found.push(Finding::warning(Check::ProjectsPaused, "a\0b", "c\0d"));
         let kept = kept(found, false);
         let statuses: Vec<&str> = kept.findings.iter().map(|one| one.status.as_str()).collect();
-        assert_eq!(statuses[..4], ["problem", "problem", "warning", "ok"]);
-        assert_eq!((kept.findings.len(), kept.more, kept.is_whole), (100, 103, false));
+        assert_eq!(statuses[..5], ["problem", "problem", "warning", "warning", "ok"]);
+        assert_eq!((kept.findings.len(), kept.more, kept.is_whole), (100, 104, false));
         assert_eq!(
             (kept.findings[2].projects.len(), kept.findings[2].more_projects),
             (20, 10)
@@ -137,5 +139,6 @@ mod tests {
         assert!(kept.findings[0].projects.is_empty());
         let all = serde_json::to_string(&kept).unwrap();
         assert!(all.len() < 150_000 && !all.contains("hunter2"), "{} bytes", all.len());
+        assert!(!all.contains("\\u0000"), "PostgreSQL's jsonb takes no NUL");
     }
 }

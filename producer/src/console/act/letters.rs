@@ -5,7 +5,7 @@ mod look;
 mod message;
 mod wait;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Router;
@@ -150,9 +150,14 @@ async fn wished(app: &App, form: &Form, fate: Fate, wish: Wish) -> Result<(Sorte
         Wish::CauseInQueue(cause) => {
             let looked = look(app, form, "look_into_queue", Vec::new()).await?;
             let part = looked.part();
-            let letters: Vec<_> = wait::only_in_queue(looked.letters)
+            let mut letters: Vec<_> = wait::only_in_queue(looked.letters).collect();
+            // All messages of an id are dealt with at once, also those of another cause.
+            let ids: BTreeSet<String> = letters
+                .iter()
                 .filter(|letter| wait::cause(letter) == cause)
+                .map(|letter| letter.id.clone())
                 .collect();
+            letters.retain(|letter| ids.contains(&letter.id));
             let named: Vec<Named> = letters.iter().map(ask::named).collect();
             Ok((sort(fate, &named, letters, &BTreeMap::new(), part), 0))
         }
