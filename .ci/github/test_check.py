@@ -138,7 +138,7 @@ class Check(unittest.TestCase):
 
     def test_a_version_that_is_there_stays_what_it_is(self):
         log = self.file.with_name("log")
-        script = f'if [ "$3" = inspect ]; then [ -n "$THERE" ] && echo "$THERE"; exit; fi; echo "$@" >>{log}'
+        script = f'if [ "$3" = inspect ]; then echo "$THERE"; case $THERE in sha256:*) exit 0;; *) exit 1;; esac; fi; echo "$@" >>{log}'
         environment = self.fake("docker", script)
 
         def tags(version, there):
@@ -148,10 +148,12 @@ class Check(unittest.TestCase):
             return done.returncode, log.read_text(encoding="utf-8")
 
         made = (0, "buildx imagetools create --tag ghcr.io/a/b:1.2.3 --tag ghcr.io/a/b:1.2 ghcr.io/a/b@sha256:1\n")
-        self.assertEqual(tags("1.2.3", ""), made)
+        absent = "ERROR: ghcr.io/a/b:1.2.3: not found"
+        self.assertEqual(tags("1.2.3", absent), made)
+        self.assertEqual(tags("1.2.3", "ERROR: unexpected status: 503 Service Unavailable"), (1, ""))
         self.assertEqual(tags("1.2.3", "sha256:1"), made)
         self.assertEqual(tags("1.2.3", "sha256:2"), (1, ""))
-        self.assertEqual(tags("1.2.3-rc.1", ""), (0, "buildx imagetools create --tag ghcr.io/a/b:1.2.3-rc.1 ghcr.io/a/b@sha256:1\n"))
+        self.assertEqual(tags("1.2.3-rc.1", absent), (0, "buildx imagetools create --tag ghcr.io/a/b:1.2.3-rc.1 ghcr.io/a/b@sha256:1\n"))
 
     def test_only_the_version_with_its_day_in_the_changelog_is_released(self):
         with tempfile.TemporaryDirectory() as folder:
