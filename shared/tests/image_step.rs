@@ -56,6 +56,8 @@ fn run(name: &str, there: &[(&str, &str)]) -> Step {
     let output = Command::new(script)
         .arg("image")
         .env("PATH", path)
+        // There a check that cannot be made is a failure.
+        .env_remove("GITHUB_ACTIONS")
         .output()
         .expect("the step");
     let calls = fs::read_to_string(directory.join("calls")).unwrap_or_default();
@@ -70,7 +72,7 @@ const NAMES: (&str, &str) = ("names", "DATABASE_URL AMQP_URL ENCRYPTION_KEY");
 fn without_an_engine_or_its_base_images_the_step_is_skipped_and_says_why() {
     for (name, there, why) in [
         ("engine", &[] as &[_], "SKIPPED: no container engine answers"),
-        ("base", &[("engine", "")], "SKIPPED: the base image rust:"),
+        ("base", &[("engine", "")], "SKIPPED: the base image gcr.io/"),
     ] {
         let step = run(name, there);
         assert!(step.output.status.success(), "{:?}", step.output);
