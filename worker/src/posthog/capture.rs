@@ -62,7 +62,7 @@ pub struct Tally {
     pub accepted: AtomicI64,
     /// Rows refused
     pub refused: AtomicI64,
-    /// Whether the log says by now that a body waits
+    /// Whether the log says by now that a body waits: once a slice is enough
     pub told: AtomicBool,
 }
 

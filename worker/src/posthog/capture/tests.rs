@@ -148,3 +148,17 @@ async fn every_try_and_every_part_of_a_body_counts_for_the_pace() {
     let owed = place.owed().as_secs_f64();
     assert!((3.0..4.0).contains(&owed), "{owed}");
 }
+
+#[tokio::test]
+async fn a_body_that_waits_long_is_told_in_the_log_once_and_a_short_wait_is_not() {
+    let way = Way::new().await;
+    let place = way.enter().unwrap();
+    // It ends at the first wait: what counts is how long that would be.
+    way.stop.cancel();
+    for (seconds, told) in [(1, false), (7, true)] {
+        way.posthog.script(Rule::next(1, Behavior::retry_after(429, seconds)));
+        let ended = way.send(&place, body(1), true, asked(Duration::ZERO)).await;
+        assert!(matches!(ended, Err(SendError::Interrupted)), "{ended:?}");
+        assert_eq!(way.tally.told.load(Ordering::Relaxed), told, "{seconds} s");
+    }
+}
