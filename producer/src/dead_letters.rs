@@ -21,4 +21,4 @@ pub(crate) use message::Keep;
 pub(crate) use named::{Fate, Named, Sorted, sort};
 pub(crate) use queue::HeldLetters;
 pub(crate) use requeue::{Paused, Requeue, is_bad, once_each, paused, projects, requeue};
-pub(crate) use shown::{Shown, marks};
+pub(crate) use shown::{Shown, marks, of_ids};

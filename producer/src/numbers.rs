@@ -17,8 +17,12 @@ pub fn share(part: usize, all: usize, noun: &str) -> String {
 }
 
 /// The form of a verb that fits the number: `agree(1, "waits", "wait")`.
-pub fn agree<'a>(number: usize, one: &'a str, more: &'a str) -> &'a str {
-    if number == 1 { one } else { more }
+pub fn agree<'a>(number: impl TryInto<i64>, one: &'a str, more: &'a str) -> &'a str {
+    if number.try_into().is_ok_and(|number| number == 1) {
+        one
+    } else {
+        more
+    }
 }
 
 /// `1,234,567`.

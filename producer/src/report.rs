@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use shared::langfuse::Undated;
 
-use crate::output::count;
+use crate::output::{agree, count};
 
 /// How many failures are named in the log. A person does not read more.
 const NAMED: usize = 20;
@@ -39,7 +39,7 @@ pub(crate) fn undated(all: &[Undated]) -> Vec<String> {
     let text = |(table, all): (&str, Vec<&Undated>)| {
         let first = all.first()?;
         let number = all.iter().map(|rows| rows.rows).sum::<i64>();
-        let have = if number == 1 { "has" } else { "have" };
+        let have = agree(number, "has", "have");
         let (id, example) = (&first.project_id, &first.example);
         let (whose, example) = match all.len() {
             1 => (format!("project {id:?}"), format!("{example:?}")),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use shared::job::Stream;
 use shared::ledger::Verdict;
 
-use crate::output::count;
+use crate::output::{agree, count};
 
 /// For so long after it was sent an event may not be visible yet.
 pub(super) const VISIBLE_AFTER: TimeDelta = TimeDelta::hours(24);
@@ -164,18 +164,14 @@ pub(crate) fn sentence(found: &Found, verdict: Verdict) -> String {
         ));
     }
     if found.late > 0 {
-        let (were, are) = if found.late == 1 {
-            ("was", "is")
-        } else {
-            ("were", "are")
-        };
+        let (were, are) = (agree(found.late, "was", "were"), agree(found.late, "is", "are"));
         parts.push(format!(
             "{} came late or {were} refused and {are} not judged",
             number(found.late)
         ));
     }
     if found.copies > 0 {
-        let are = if found.copies == 1 { "is" } else { "are" };
+        let are = agree(found.copies, "is", "are");
         parts.push(format!("{} {are} not folded yet", count(found.copies, "copy")));
     }
     if found.weaker {

@@ -28,6 +28,14 @@ pub(crate) fn marks(letters: &[DeadLetter]) -> Shown {
         .collect()
 }
 
+/// All messages of those ids of which one is wanted: a mark is of all of them, and so is a deed.
+pub(crate) fn of_ids(mut letters: Vec<DeadLetter>, is_wanted: impl Fn(&DeadLetter) -> bool) -> Vec<DeadLetter> {
+    let wanted = letters.iter().filter(|letter| is_wanted(letter));
+    let ids: BTreeSet<String> = wanted.map(|letter| letter.id.clone()).collect();
+    letters.retain(|letter| ids.contains(&letter.id));
+    letters
+}
+
 /// What tells a failure from the next one: of a dead run when it died, else what its message says.
 fn failure(letter: &DeadLetter) -> String {
     if let Some(row) = letter.ledger.as_ref().filter(|_| letter.is_dead_run()) {
@@ -103,6 +111,22 @@ mod tests {
             taken,
             left: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_message_of_one_cause_is_shown_with_the_other_messages_of_its_id() {
+        let all = || {
+            vec![
+                in_queue("bad_message", 1),
+                in_queue("delivery_limit", 1),
+                dead_run("2024-06-02T01:00:00Z"),
+            ]
+        };
+        let taken = of_ids(all(), |letter| letter.error_code.as_deref() == Some("bad_message"));
+        assert_eq!(taken.len(), 2);
+        // The deed finds both, and nothing has changed since.
+        let done = as_shown(sorted(all().into_iter().take(2).collect()), &marks(&taken));
+        assert_eq!((done.taken.len(), done.left.len()), (2, 0));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::check::Check;
 use super::finding::{Checked, Finding};
 use crate::config::Server;
 use crate::error::CommandError;
-use crate::output::count;
+use crate::output::{agree, count};
 use crate::servers::Broker;
 
 pub(super) const MAKE_ANEW: &str =
@@ -124,7 +124,7 @@ fn dead_letters(letters: u32) -> Finding {
     if letters == 0 {
         return Finding::ok(CHECK, "no dead letter waits");
     }
-    let wait = if letters == 1 { "waits" } else { "wait" };
+    let wait = agree(letters, "waits", "wait");
     let found = format!("{} {wait} for a person", count(letters, "dead letter"));
     Finding::warning(
         CHECK,

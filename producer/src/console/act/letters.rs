@@ -5,7 +5,7 @@ mod look;
 mod message;
 mod wait;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -21,7 +21,7 @@ use super::{Order, perform};
 use crate::console::address::{Prefix, carried};
 use crate::console::app::App;
 use crate::console::named::decoded;
-use crate::dead_letters::{Dealt, Fate, Named, Paused, Shown, Sorted, carry_out, paused, sort, states};
+use crate::dead_letters::{Dealt, Fate, Named, Paused, Shown, Sorted, carry_out, of_ids, paused, sort, states};
 use crate::error::CommandError;
 use crate::output::{agree, count, share};
 use crate::report::Failure;
@@ -150,14 +150,8 @@ async fn wished(app: &App, form: &Form, fate: Fate, wish: Wish) -> Result<(Sorte
         Wish::CauseInQueue(cause) => {
             let looked = look(app, form, "look_into_queue", Vec::new()).await?;
             let part = looked.part();
-            let mut letters: Vec<_> = wait::only_in_queue(looked.letters).collect();
-            // All messages of an id are dealt with at once, also those of another cause.
-            let ids: BTreeSet<String> = letters
-                .iter()
-                .filter(|letter| wait::cause(letter) == cause)
-                .map(|letter| letter.id.clone())
-                .collect();
-            letters.retain(|letter| ids.contains(&letter.id));
+            let in_queue = wait::only_in_queue(looked.letters).collect();
+            let letters = of_ids(in_queue, |letter| wait::cause(letter) == cause);
             let named: Vec<Named> = letters.iter().map(ask::named).collect();
             Ok((sort(fate, &named, letters, &BTreeMap::new(), part), 0))
         }
